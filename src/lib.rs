@@ -1,0 +1,17 @@
+//! # rostergate
+//!
+//! A gateway that stands in front of an XMPP server at `/http-bind`: it terminates BOSH (XEP-0124,
+//! XEP-0206) for web clients and lets the site's own backend own their contact lists.
+//!
+//! The layers, each of which may use only those below it:
+//!
+//! | layer | modules | what they are |
+//! |---|---|---|
+//! | 3 | `server` | composition: builds everything from a `config::Config`, owns shutdown |
+//! | 2 | `front`, `admin`, `upstream`, `session`, `net`, `roster::{source, refresh}` | sockets, tasks, timers |
+//! | 1 | `pipe`, `roster` | application logic without I/O |
+//! | 0 | `proto` | protocols without I/O, clock or randomness |
+//!
+//! `ARCHITECTURE.md` in the repository tells the story of a request through them.
+#![forbid(unsafe_code)]
+
