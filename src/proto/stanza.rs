@@ -1,0 +1,418 @@
+//! One complete top-level element of an XMPP stream, kept as the bytes that it came as.
+
+mod child;
+#[cfg(test)]
+mod tests;
+
+use std::borrow::Cow;
+use std::fmt;
+
+use bytes::Bytes;
+
+pub use self::child::Child;
+use self::child::children_of;
+use super::xml::{
+    Attr, Element, Lexer, Limits, Ns, ScanError, Scope, Token, attribute_value, scan_stanza, write,
+};
+
+/// A complete, namespace-closed element: its bytes, as [`Stanza::chunks`] gives them, mean the same
+/// in any wrapper. Cloning shares the bytes.
+#[derive(Clone)]
+pub struct Stanza {
+    /// The element as it came.
+    bytes: Bytes,
+    /// Where `insert` belongs in `bytes`.
+    at: u32,
+    /// What closes the namespaces (or, in our own stanzas, a shared payload); often empty.
+    insert: Bytes,
+    head: Head,
+}
+
+/// A range of a stanza's bytes. It counts through `bytes`, then on through `insert`.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Span {
+    /// First byte.
+    pub(super) start: u32,
+    /// One past the last byte.
+    pub(super) end: u32,
+}
+
+/// What routing needs to know of a stanza.
+#[derive(Clone, Debug)]
+pub(super) struct Head {
+    /// What it is.
+    kind: Kind,
+    /// Namespace of the element itself.
+    ns: Ns,
+    /// Local name of the element.
+    pub(super) local: Span,
+    /// Values of the attributes, as written.
+    to: Option<Span>,
+    from: Option<Span>,
+    id: Option<Span>,
+    /// Namespace and local name of the first child element.
+    payload: Option<(Ns, Span)>,
+}
+
+impl Span {
+    /// `length` bytes that end at `end`, both counted from where the stanza begins at `origin`. The
+    /// scanner takes no documents of more than `u32::MAX` bytes.
+    fn ending(end: usize, length: usize, origin: usize) -> Self {
+        let narrow = |at: usize| u32::try_from(at.saturating_sub(origin)).unwrap_or(u32::MAX);
+        Self {
+            start: narrow(end.saturating_sub(length)),
+            end: narrow(end),
+        }
+    }
+}
+
+impl Head {
+    const UNKNOWN: Self = Self {
+        kind: Kind::Nonza,
+        ns: Ns::Other,
+        local: Span { start: 0, end: 0 },
+        to: None,
+        from: None,
+        id: None,
+        payload: None,
+    };
+
+    /// Reads a start tag.
+    pub(super) fn read(root: &Element<'_>, attributes: &[Attr<'_>]) -> Self {
+        let local = Span::ending(root.name_end, root.local.len(), root.at);
+        let mut head = Self {
+            ns: root.ns,
+            local,
+            ..Self::UNKNOWN
+        };
+        let mut kind = None;
+        for attr in attributes.iter().filter(|attr| attr.prefix.is_empty()) {
+            let end = attr.value_at.saturating_add(attr.value.len());
+            let span = Some(Span::ending(end, attr.value.len(), root.at));
+            match attr.local {
+                b"to" => head.to = span,
+                b"from" => head.from = span,
+                b"id" => head.id = span,
+                b"type" => kind = Some(attribute_value(attr.value)),
+                _ => {}
+            }
+        }
+        head.kind = Kind::of(root.ns, root.local, kind.as_deref());
+        head
+    }
+
+    /// Takes note of an element in `root`.
+    pub(super) fn see_child(&mut self, root: &Element<'_>, element: &Element<'_>) {
+        if self.payload.is_none() && element.depth == root.depth.saturating_add(1) {
+            let local = Span::ending(element.name_end, element.local.len(), root.at);
+            self.payload = Some((element.ns, local));
+        }
+    }
+}
+
+/// What a top-level element is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Kind {
+    /// `{jabber:client}iq`
+    Iq(IqType),
+    /// `{jabber:client}message`; true when its type is `error`
+    Message(MessageType),
+    /// `{jabber:client}presence`
+    Presence(PresenceType),
+    /// `stream:features`
+    Features,
+    /// `stream:error`
+    StreamError,
+    /// Anything else: SASL, stream management, …
+    Nonza,
+}
+
+/// The `type` of an iq (RFC 6120 §8.2.3).
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum IqType {
+    /// `get`
+    Get,
+    /// `set`
+    Set,
+    /// `result`
+    Result,
+    /// `error`
+    Error,
+    /// Missing or none of the four.
+    Invalid,
+}
+
+/// The `type` of a message, as far as it matters here (RFC 6121 §5.2.2).
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum MessageType {
+    /// `error`
+    Error,
+    /// Anything else.
+    Other,
+}
+
+/// The `type` of a presence (RFC 6121 §4.7.1).
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum PresenceType {
+    /// No `type`.
+    Available,
+    /// `unavailable`
+    Unavailable,
+    /// `subscribe`
+    Subscribe,
+    /// `subscribed`
+    Subscribed,
+    /// `unsubscribe`
+    Unsubscribe,
+    /// `unsubscribed`
+    Unsubscribed,
+    /// `probe`
+    Probe,
+    /// `error`
+    Error,
+    /// None of these.
+    Invalid,
+}
+
+impl Kind {
+    fn of(ns: Ns, local: &[u8], kind: Option<&str>) -> Self {
+        match (ns, local) {
+            (Ns::Client, b"iq") => Self::Iq(match kind {
+                Some("error") => IqType::Error,
+                Some("get") => IqType::Get,
+                Some("result") => IqType::Result,
+                Some("set") => IqType::Set,
+                _ => IqType::Invalid,
+            }),
+            (Ns::Client, b"message") => Self::Message(match kind {
+                Some("error") => MessageType::Error,
+                _ => MessageType::Other,
+            }),
+            (Ns::Client, b"presence") => Self::Presence(match kind {
+                None => PresenceType::Available,
+                Some("error") => PresenceType::Error,
+                Some("probe") => PresenceType::Probe,
+                Some("subscribe") => PresenceType::Subscribe,
+                Some("subscribed") => PresenceType::Subscribed,
+                Some("unavailable") => PresenceType::Unavailable,
+                Some("unsubscribe") => PresenceType::Unsubscribe,
+                Some("unsubscribed") => PresenceType::Unsubscribed,
+                Some(_) => PresenceType::Invalid,
+            }),
+            (Ns::Streams, b"error") => Self::StreamError,
+            (Ns::Streams, b"features") => Self::Features,
+            _ => Self::Nonza,
+        }
+    }
+}
+
+impl PresenceType {
+    /// True for the four types that manage subscriptions (RFC 6121 §3).
+    pub fn is_subscription(self) -> bool {
+        matches!(
+            self,
+            Self::Subscribe | Self::Subscribed | Self::Unsubscribe | Self::Unsubscribed
+        )
+    }
+}
+
+impl Stanza {
+    pub(super) fn new(bytes: Bytes, at: u32, insert: Bytes, head: Head) -> Self {
+        Self {
+            bytes,
+            at,
+            insert,
+            head,
+        }
+    }
+
+    /// Reads a stanza from namespace-closed text. What has neither prefix nor namespace is taken as
+    /// `jabber:client`.
+    ///
+    /// # Errors
+    /// When the text is anything but one well-formed element, within the default [`Limits`].
+    pub fn parse(text: impl Into<Bytes>) -> Result<Self, ScanError> {
+        scan_stanza(text.into(), &Scope::default(), &Limits::default())
+    }
+
+    /// A stanza of our own, in two parts: `insert` belongs at offset `at` of `bytes` and is shared,
+    /// not copied. Only the start tag and the first child in `bytes` are looked at, so that `bytes`
+    /// must be well-formed, with all namespaces declared in it, and `insert` must be elements,
+    /// text, or (next to a name) attributes that fit there; debug builds check the first part.
+    pub fn from_trusted(bytes: Bytes, at: usize, insert: Bytes) -> Self {
+        let head = Self::read_head(&bytes);
+        debug_assert!(
+            head.is_ok() && at <= bytes.len(),
+            "our own stanza is wrong: {head:?}"
+        );
+        // Out of a debug build, what is unreadable is passed on as something that nobody knows.
+        let head = head.unwrap_or(Head::UNKNOWN);
+        let at = u32::try_from(at.min(bytes.len())).unwrap_or(u32::MAX);
+        Self {
+            bytes,
+            at,
+            insert,
+            head,
+        }
+    }
+
+    fn read_head(bytes: &Bytes) -> Result<Head, ScanError> {
+        let outside = Scope::default();
+        let mut lexer = Lexer::new(bytes, &outside, &Limits::NONE)?;
+        let Token::Start(root) = lexer.next_element()? else {
+            return Err(super::xml::ScanErrorKind::NotWellFormed.at(0));
+        };
+        let mut head = Head::read(&root, &lexer.attributes);
+        if let Token::Start(element) = lexer.next_element()? {
+            head.see_child(&root, &element);
+        }
+        Ok(head)
+    }
+
+    /// What it is.
+    pub fn kind(&self) -> Kind {
+        self.head.kind
+    }
+
+    /// Namespace of the element itself.
+    pub fn ns(&self) -> Ns {
+        self.head.ns
+    }
+
+    /// Local name of the element itself.
+    pub fn local(&self) -> &str {
+        std::str::from_utf8(self.slice(self.head.local)).unwrap_or_default()
+    }
+
+    /// `to`, references resolved.
+    pub fn to(&self) -> Option<Cow<'_, str>> {
+        self.head.to.map(|span| attribute_value(self.slice(span)))
+    }
+
+    /// `from`, references resolved.
+    pub fn from(&self) -> Option<Cow<'_, str>> {
+        self.head.from.map(|span| attribute_value(self.slice(span)))
+    }
+
+    /// `id`, references resolved.
+    pub fn id(&self) -> Option<Cow<'_, str>> {
+        self.head.id.map(|span| attribute_value(self.slice(span)))
+    }
+
+    /// Namespace and local name of the first child element.
+    pub fn payload(&self) -> Option<(Ns, &str)> {
+        let (ns, local) = self.head.payload?;
+        Some((
+            ns,
+            std::str::from_utf8(self.slice(local)).unwrap_or_default(),
+        ))
+    }
+
+    /// The pieces whose concatenation is the stanza: one, or three, none of them empty.
+    pub fn chunks(&self) -> impl Iterator<Item = Bytes> + use<> {
+        let pieces = if self.insert.is_empty() {
+            [self.bytes.clone(), Bytes::new(), Bytes::new()]
+        } else {
+            let mut before = self.bytes.clone();
+            let after = before.split_off(self.offset());
+            [before, self.insert.clone(), after]
+        };
+        pieces.into_iter().filter(|piece| !piece.is_empty())
+    }
+
+    /// Sum of the lengths of [`Self::chunks`], bytes.
+    pub fn size(&self) -> usize {
+        self.bytes.len().saturating_add(self.insert.len())
+    }
+
+    /// A copy that does not keep the document alive that the stanza was cut out of.
+    pub fn detached(&self) -> Self {
+        Self {
+            bytes: Bytes::copy_from_slice(&self.bytes),
+            ..self.clone()
+        }
+    }
+
+    /// The stanza in one piece: a copy, unless it is in one piece already.
+    pub fn to_bytes(&self) -> Bytes {
+        if self.insert.is_empty() {
+            return self.bytes.clone();
+        }
+        let mut whole = Vec::with_capacity(self.size());
+        self.chunks()
+            .for_each(|piece| whole.extend_from_slice(&piece));
+        whole.into()
+    }
+
+    /// The same stanza addressed to `to`; the original must have no `to`. Shares its bytes, unless
+    /// it has a shared payload.
+    pub fn addressed(&self, to: &str) -> Self {
+        debug_assert!(self.head.to.is_none(), "stanza is addressed already");
+        let mut insert = Vec::with_capacity(self.insert.len().saturating_add(to.len()));
+        let at_name = self.insert.is_empty() || self.at == self.head.local.end;
+        if at_name {
+            insert.extend_from_slice(&self.insert);
+        }
+        write::attribute(&mut insert, "to", to);
+        if !at_name {
+            let name_end = usize::try_from(self.head.local.end).unwrap_or(usize::MAX);
+            return Self::from_trusted(self.to_bytes(), name_end, insert.into()).in_one_piece();
+        }
+        let end = self
+            .bytes
+            .len()
+            .saturating_add(insert.len())
+            .saturating_sub(1);
+        let length = insert
+            .len()
+            .saturating_sub(self.insert.len())
+            .saturating_sub(" to=''".len());
+        let head = Head {
+            to: Some(Span::ending(end, length, 0)),
+            ..self.head.clone()
+        };
+        Self {
+            bytes: self.bytes.clone(),
+            at: head.local.end,
+            insert: insert.into(),
+            head,
+        }
+    }
+
+    fn in_one_piece(&self) -> Self {
+        Self::from_trusted(self.to_bytes(), 0, Bytes::new())
+    }
+
+    /// The direct child elements, in order. Walks the bytes: for small stanzas and rare needs.
+    pub fn children(&self) -> impl Iterator<Item = Child> + use<> {
+        children_of(self.to_bytes(), &Scope::default()).into_iter()
+    }
+
+    fn offset(&self) -> usize {
+        usize::try_from(self.at)
+            .unwrap_or(usize::MAX)
+            .min(self.bytes.len())
+    }
+
+    fn slice(&self, span: Span) -> &[u8] {
+        let range = |from: usize| {
+            let narrow = |at: u32| Some(usize::try_from(at).ok()?.saturating_sub(from));
+            Some(narrow(span.start)?..narrow(span.end)?)
+        };
+        let here = range(0).and_then(|range| self.bytes.get(range));
+        here.or_else(|| range(self.bytes.len()).and_then(|range| self.insert.get(range)))
+            .unwrap_or_default()
+    }
+}
+
+impl fmt::Debug for Stanza {
+    /// Says what it is, and nothing of what is in it: that is nobody's business but the user's.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Stanza")
+            .field("kind", &self.head.kind)
+            .field("ns", &self.head.ns)
+            .field("local", &self.local())
+            .field("size", &self.size())
+            .finish_non_exhaustive()
+    }
+}

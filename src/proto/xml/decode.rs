@@ -1,0 +1,77 @@
+//! From what is written to what is meant: references and line ends.
+
+use std::borrow::Cow;
+
+use super::lint;
+use super::token::Form;
+
+/// What an attribute value means: references resolved, white space normalized (XML 1.0 §3.3.3). The
+/// value has been accepted by the scanner before.
+pub(in crate::proto) fn attribute_value(raw: &[u8]) -> Cow<'_, str> {
+    let text = std::str::from_utf8(raw).unwrap_or_default();
+    if !raw
+        .iter()
+        .any(|byte| matches!(byte, b'&' | b'\t' | b'\n' | b'\r'))
+    {
+        return Cow::Borrowed(text);
+    }
+    let mut value = String::with_capacity(raw.len());
+    let mut rest = text;
+    while let Some(c) = rest.chars().next() {
+        let reference = rest
+            .strip_prefix('&')
+            .and_then(|after| after.split_once(';'));
+        if let Some((name, after)) = reference {
+            value.extend(lint::reference(name.as_bytes()));
+            rest = after;
+            continue;
+        }
+        // A line end of two characters is one (XML 1.0 §2.11), and then a space.
+        let (meant, written) = match c {
+            '\r' if rest.starts_with("\r\n") => (' ', "\r\n".len()),
+            '\t' | '\n' | '\r' => (' ', c.len_utf8()),
+            _ => (c, c.len_utf8()),
+        };
+        value.push(meant);
+        rest = rest.get(written..).unwrap_or_default();
+    }
+    Cow::Owned(value)
+}
+
+/// Appends a piece of character data, line ends normalized (XML 1.0 §2.11).
+pub(in crate::proto) fn push_text<'d>(out: &mut Cow<'d, str>, form: Form<'d>) {
+    match form {
+        Form::Reference(c) => out.to_mut().push(c),
+        Form::Literal { text, .. } => {
+            let text = std::str::from_utf8(text).unwrap_or_default();
+            if text.contains('\r') {
+                *out.to_mut() += &text.replace("\r\n", "\n").replace('\r', "\n");
+            } else if out.is_empty() {
+                *out = Cow::Borrowed(text);
+            } else {
+                *out.to_mut() += text;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn resolves_attribute_values() {
+        let plain = attribute_value("jörg@example.org".as_bytes());
+        assert!(matches!(plain, Cow::Borrowed("jörg@example.org")));
+        for (raw, value) in [
+            ("a&amp;b&lt;&gt;&quot;&apos;", "a&b<>\"'"),
+            ("&#x41;&#66;&#x20ac;", "AB€"),
+            ("a\tb\nc\rd\r\ne", "a b c d e"),
+            ("&#9;&#10;&#13;&#13;&#10;", "\t\n\r\r\n"),
+            ("&amp;amp;", "&amp;"),
+            ("ä&#10;ö", "ä\nö"),
+        ] {
+            assert_eq!(attribute_value(raw.as_bytes()), value);
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! The namespaces that the gateway knows by name.
+
+/// A namespace, interned where the gateway has to tell it apart.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum Ns {
+    /// No namespace at all (`xmlns=''`, or an attribute without a prefix).
+    None,
+    /// `urn:ietf:params:xml:ns:xmpp-bind`
+    Bind,
+    /// `jabber:client`
+    Client,
+    /// `http://jabber.org/protocol/compress` (XEP-0138)
+    Compress,
+    /// `http://jabber.org/features/compress` (its stream feature)
+    CompressFeature,
+    /// `http://jabber.org/protocol/httpbind`
+    HttpBind,
+    /// `urn:xmpp:features:pre-approval`
+    PreApproval,
+    /// `jabber:iq:roster`
+    Roster,
+    /// `urn:xmpp:features:rosterver`
+    RosterVer,
+    /// `urn:ietf:params:xml:ns:xmpp-sasl`
+    Sasl,
+    /// `urn:xmpp:sasl:2`
+    Sasl2,
+    /// `urn:xmpp:sasl-cb:0`
+    SaslChannelBinding,
+    /// `urn:ietf:params:xml:ns:xmpp-session`
+    Session,
+    /// `urn:xmpp:sm:2`
+    Sm2,
+    /// `urn:xmpp:sm:3`
+    Sm3,
+    /// `urn:ietf:params:xml:ns:xmpp-stanzas`
+    Stanzas,
+    /// `urn:ietf:params:xml:ns:xmpp-streams` (conditions inside `stream:error`)
+    StreamConditions,
+    /// `http://etherx.jabber.org/streams`
+    Streams,
+    /// `urn:ietf:params:xml:ns:xmpp-tls`
+    Tls,
+    /// `urn:xmpp:xbosh`
+    XBosh,
+    /// `http://www.w3.org/XML/1998/namespace`
+    Xml,
+    /// Any other namespace.
+    Other,
+}
+
+impl Ns {
+    /// The namespace named `uri`, which is compared byte by byte (Namespaces in XML §2.3).
+    pub fn of(uri: &[u8]) -> Self {
+        match uri {
+            b"" => Self::None,
+            b"urn:ietf:params:xml:ns:xmpp-bind" => Self::Bind,
+            b"jabber:client" => Self::Client,
+            b"http://jabber.org/protocol/compress" => Self::Compress,
+            b"http://jabber.org/features/compress" => Self::CompressFeature,
+            b"http://jabber.org/protocol/httpbind" => Self::HttpBind,
+            b"urn:xmpp:features:pre-approval" => Self::PreApproval,
+            b"jabber:iq:roster" => Self::Roster,
+            b"urn:xmpp:features:rosterver" => Self::RosterVer,
+            b"urn:ietf:params:xml:ns:xmpp-sasl" => Self::Sasl,
+            b"urn:xmpp:sasl:2" => Self::Sasl2,
+            b"urn:xmpp:sasl-cb:0" => Self::SaslChannelBinding,
+            b"urn:ietf:params:xml:ns:xmpp-session" => Self::Session,
+            b"urn:xmpp:sm:2" => Self::Sm2,
+            b"urn:xmpp:sm:3" => Self::Sm3,
+            b"urn:ietf:params:xml:ns:xmpp-stanzas" => Self::Stanzas,
+            b"urn:ietf:params:xml:ns:xmpp-streams" => Self::StreamConditions,
+            b"http://etherx.jabber.org/streams" => Self::Streams,
+            b"urn:ietf:params:xml:ns:xmpp-tls" => Self::Tls,
+            b"urn:xmpp:xbosh" => Self::XBosh,
+            b"http://www.w3.org/XML/1998/namespace" => Self::Xml,
+            _ => Self::Other,
+        }
+    }
+
+    /// The name; empty for [`Ns::None`], unknown for [`Ns::Other`].
+    pub fn uri(self) -> Option<&'static str> {
+        Some(match self {
+            Self::None => "",
+            Self::Bind => "urn:ietf:params:xml:ns:xmpp-bind",
+            Self::Client => "jabber:client",
+            Self::Compress => "http://jabber.org/protocol/compress",
+            Self::CompressFeature => "http://jabber.org/features/compress",
+            Self::HttpBind => "http://jabber.org/protocol/httpbind",
+            Self::PreApproval => "urn:xmpp:features:pre-approval",
+            Self::Roster => "jabber:iq:roster",
+            Self::RosterVer => "urn:xmpp:features:rosterver",
+            Self::Sasl => "urn:ietf:params:xml:ns:xmpp-sasl",
+            Self::Sasl2 => "urn:xmpp:sasl:2",
+            Self::SaslChannelBinding => "urn:xmpp:sasl-cb:0",
+            Self::Session => "urn:ietf:params:xml:ns:xmpp-session",
+            Self::Sm2 => "urn:xmpp:sm:2",
+            Self::Sm3 => "urn:xmpp:sm:3",
+            Self::Stanzas => "urn:ietf:params:xml:ns:xmpp-stanzas",
+            Self::StreamConditions => "urn:ietf:params:xml:ns:xmpp-streams",
+            Self::Streams => "http://etherx.jabber.org/streams",
+            Self::Tls => "urn:ietf:params:xml:ns:xmpp-tls",
+            Self::XBosh => "urn:xmpp:xbosh",
+            Self::Xml => "http://www.w3.org/XML/1998/namespace",
+            Self::Other => return None,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_known_namespace_is_found_by_its_uri() {
+        let known = [
+            Ns::Bind,
+            Ns::Client,
+            Ns::CompressFeature,
+            Ns::HttpBind,
+            Ns::PreApproval,
+            Ns::Roster,
+            Ns::RosterVer,
+            Ns::Sasl,
+            Ns::Sasl2,
+            Ns::SaslChannelBinding,
+            Ns::Session,
+            Ns::Sm2,
+            Ns::Sm3,
+            Ns::Stanzas,
+            Ns::StreamConditions,
+            Ns::Streams,
+            Ns::Tls,
+            Ns::XBosh,
+            Ns::Xml,
+            Ns::None,
+        ];
+        for ns in known {
+            assert_eq!(ns.uri().map(|uri| Ns::of(uri.as_bytes())), Some(ns));
+        }
+        for unknown in [
+            "jabber:client ",
+            "Jabber:client",
+            "jabber:clien",
+            "urn:xmpp:sm:4",
+        ] {
+            assert_eq!(Ns::of(unknown.as_bytes()), Ns::Other);
+        }
+        assert_eq!(Ns::Other.uri(), None);
+    }
+}

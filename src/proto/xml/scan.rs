@@ -1,0 +1,274 @@
+//! One forward pass over a document: what it is, and where its children lie.
+
+use std::borrow::Cow;
+
+use bytes::Bytes;
+use memchr::memmem;
+use smallvec::SmallVec;
+
+use super::tag::Attr;
+use super::token::Element;
+use super::{Form, Lexer, Ns, Scope, Token, attribute_value, lint};
+use crate::proto::stanza::{Head, Stanza};
+
+/// Bounds on one document.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Deepest nesting, the root being at depth 1.
+    pub depth: usize,
+    /// Attributes (declarations included) per element. As many declarations as this and `depth`
+    /// together may be in scope anywhere.
+    pub attributes: usize,
+}
+
+impl Limits {
+    /// No bounds, for what has been accepted before.
+    pub(in crate::proto) const NONE: Self = Self {
+        depth: usize::MAX,
+        attributes: usize::MAX,
+    };
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            depth: 100,
+            attributes: 64,
+        }
+    }
+}
+
+/// A BOSH `<body/>`: its attributes and the stanzas in it.
+#[derive(Debug)]
+pub struct Body {
+    /// The attributes, namespace declarations left out, in document order.
+    pub attributes: SmallVec<[Attribute; 8]>,
+    /// The child elements, in document order, namespace-closed.
+    pub children: SmallVec<[Stanza; 2]>,
+}
+
+/// One attribute, both parts sharing the document's memory.
+#[derive(Clone, Debug)]
+pub struct Attribute {
+    /// Namespace; [`Ns::None`] for an attribute without a prefix.
+    pub ns: Ns,
+    /// Local name.
+    pub local: Bytes,
+    /// Value as written, references not yet resolved.
+    pub raw: Bytes,
+}
+
+impl Attribute {
+    /// The local name.
+    pub fn local(&self) -> &str {
+        std::str::from_utf8(&self.local).unwrap_or_default()
+    }
+
+    /// The value, references resolved, white space normalized (XML 1.0 §3.3.3).
+    pub fn value(&self) -> Cow<'_, str> {
+        attribute_value(&self.raw)
+    }
+
+    /// The attributes that are no declarations.
+    pub(super) fn collect(document: &Bytes, attributes: &[Attr<'_>]) -> SmallVec<[Self; 8]> {
+        let attributes = attributes.iter().filter(|attr| !attr.is_declaration());
+        attributes
+            .map(|attr| Self {
+                ns: attr.ns,
+                local: document.slice_ref(attr.local),
+                raw: document.slice_ref(attr.value),
+            })
+            .collect()
+    }
+}
+
+/// Why a document was refused.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("{kind} at byte {at}")]
+pub struct ScanError {
+    /// Offset into the document, bytes.
+    pub at: usize,
+    /// What is wrong.
+    pub kind: ScanErrorKind,
+}
+
+/// What is wrong with a document.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ScanErrorKind {
+    /// Not UTF-8, or another encoding is declared.
+    #[error("not utf-8")]
+    Encoding,
+    /// Nested too deep, too many attributes, or too many bytes to count.
+    #[error("limit exceeded")]
+    Limit,
+    /// A prefix that is not declared, or a declaration that is not allowed.
+    #[error("namespace not declared or reserved")]
+    Namespace,
+    /// Not well-formed, or character data where only elements may be.
+    #[error("not well-formed")]
+    NotWellFormed,
+    /// A comment, a processing instruction or a DTD (RFC 6120 §11.1).
+    #[error("markup that XMPP forbids")]
+    Restricted,
+    /// The root element is not the one expected.
+    #[error("unexpected root element")]
+    WrongRoot,
+}
+
+impl ScanErrorKind {
+    /// Which of two answers a client gets: `policy-violation` if true, otherwise `bad-request`.
+    pub fn is_limit(self) -> bool {
+        self == Self::Limit
+    }
+
+    pub(in crate::proto) fn at(self, at: usize) -> ScanError {
+        ScanError { at, kind: self }
+    }
+}
+
+/// Reads a complete BOSH `<body/>` document (XEP-0124 "`<body/>` Wrapper Element").
+///
+/// Children that leave their namespace to the wrapper are `jabber:client` (XEP-0206).
+///
+/// # Errors
+/// When the document is not well-formed, has forbidden markup or text directly in `<body/>`, is
+/// something else than `{http://jabber.org/protocol/httpbind}body`, or exceeds `limits`.
+pub fn scan_body(mut document: Bytes, limits: &Limits) -> Result<Body, ScanError> {
+    const BOM: &[u8] = b"\xef\xbb\xbf";
+    if !document.starts_with(BOM) {
+        return scan_bare_body(&document, limits);
+    }
+    let _ = document.split_to(BOM.len());
+    scan_bare_body(&document, limits)
+        .map_err(|error| error.kind.at(error.at.saturating_add(BOM.len())))
+}
+
+fn scan_bare_body(document: &Bytes, limits: &Limits) -> Result<Body, ScanError> {
+    let outside = Scope::default();
+    let mut lexer = Lexer::new(document, &outside, limits)?;
+    lexer.allow_declaration();
+    let Token::Start(root) = lexer.next_element()? else {
+        return Err(ScanErrorKind::NotWellFormed.at(document.len()));
+    };
+    if (root.ns, root.local) != (Ns::HttpBind, b"body") {
+        return Err(ScanErrorKind::WrongRoot.at(root.at));
+    }
+    let attributes = Attribute::collect(document, &lexer.attributes);
+    let lang = lexer
+        .attributes
+        .iter()
+        .find(|attr| attr.is_lang())
+        .map(|attr| attr.value);
+    lexer.scopes.unwrap_client(root.depth);
+    let mut children = SmallVec::new();
+    loop {
+        match lexer.next()? {
+            Token::Start(element) => children.push(cut(&mut lexer, document, element, lang)?),
+            Token::Text {
+                form: Form::Literal { text, cdata: false },
+                ..
+            } if text.iter().all(|&byte| lint::is_white(byte)) => {}
+            Token::Text { at, .. } => return Err(ScanErrorKind::NotWellFormed.at(at)),
+            Token::End { .. } => {}
+            Token::Eof => {
+                return Ok(Body {
+                    attributes,
+                    children,
+                });
+            }
+        }
+    }
+}
+
+/// Reads one complete element cut out of a stream whose header declared `scope`. White space around
+/// it is left out.
+///
+/// # Errors
+/// When the element is not well-formed, has forbidden markup, or exceeds `limits`.
+pub fn scan_stanza(element: Bytes, scope: &Scope, limits: &Limits) -> Result<Stanza, ScanError> {
+    let mut lexer = Lexer::new(&element, scope, limits)?;
+    lexer.scopes.unwrap_client(0);
+    let Token::Start(root) = lexer.next_element()? else {
+        return Err(ScanErrorKind::NotWellFormed.at(element.len()));
+    };
+    let stanza = cut(&mut lexer, &element, root, None)?;
+    match lexer.next()? {
+        Token::Eof => Ok(stanza),
+        _ => Err(ScanErrorKind::NotWellFormed.at(element.len())),
+    }
+}
+
+/// Reads the rest of the element that begins with `root`, and closes its namespaces.
+fn cut<'d>(
+    lexer: &mut Lexer<'d>,
+    document: &Bytes,
+    root: Element<'d>,
+    lang: Option<&[u8]>,
+) -> Result<Stanza, ScanError> {
+    let mut head = Head::read(&root, &lexer.attributes);
+    let lang = lang.filter(|_| !lexer.attributes.iter().any(Attr::is_lang));
+    let is_outside = |element: &Element<'_>| !element.prefixed && element.declared < root.depth;
+    let mut needs_default = is_outside(&root);
+    loop {
+        match lexer.next_element()? {
+            Token::Start(element) => {
+                needs_default |= is_outside(&element);
+                head.see_child(&root, &element);
+            }
+            Token::End { depth, end } if depth == root.depth => {
+                let bytes = document.slice(root.at..end);
+                let insert = closure(lexer, &root, &bytes, needs_default, lang);
+                return Ok(Stanza::new(bytes, head.local.end, insert, head));
+            }
+            Token::End { .. } | Token::Text { .. } => {}
+            Token::Eof => return Err(ScanErrorKind::NotWellFormed.at(document.len())),
+        }
+    }
+}
+
+/// What `element`, which is about to be left, needs in its start tag to mean the same elsewhere:
+/// the default namespace if it lives on it, and every prefix, since content may use prefixes, too.
+/// Only that of the stream itself is declared everywhere and used nearly nowhere.
+fn closure(
+    lexer: &Lexer<'_>,
+    root: &Element<'_>,
+    element: &[u8],
+    needs_default: bool,
+    lang: Option<&[u8]>,
+) -> Bytes {
+    const CLIENT: &[u8] = b" xmlns='jabber:client'";
+    let mut out = Vec::new();
+    for outer in lexer.scopes.inherited(root.depth) {
+        let needed = match outer.ns {
+            _ if outer.prefix.is_empty() => needs_default,
+            Ns::Streams => uses_prefix(element, outer.prefix),
+            _ => true,
+        };
+        if needed {
+            push_raw(&mut out, b"xmlns", outer.prefix, outer.uri);
+        }
+    }
+    if let Some(lang) = lang {
+        push_raw(&mut out, b"xml", b"lang", lang);
+    }
+    if out == CLIENT {
+        Bytes::from_static(CLIENT)
+    } else {
+        out.into()
+    }
+}
+
+fn uses_prefix(element: &[u8], prefix: &[u8]) -> bool {
+    let is_colon = |end: usize| element.get(end) == Some(&b':');
+    memmem::find_iter(element, prefix).any(|at| is_colon(at.saturating_add(prefix.len())))
+}
+
+/// Appends an attribute whose value is as written elsewhere, in whichever quotes it fits.
+fn push_raw(out: &mut Vec<u8>, prefix: &[u8], local: &[u8], raw: &[u8]) {
+    let quote: &[u8] = if raw.contains(&b'\'') { b"\"" } else { b"'" };
+    let colon: &[u8] = if local.is_empty() { b"" } else { b":" };
+    for part in [b" ", prefix, colon, local, b"=", quote, raw, quote] {
+        out.extend_from_slice(part);
+    }
+}

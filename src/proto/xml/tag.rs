@@ -1,0 +1,126 @@
+//! The inside of a start tag: its name and its attributes.
+
+use memchr::{memchr, memchr3};
+use smallvec::SmallVec;
+
+use super::lint;
+use super::{Ns, ScanError, ScanErrorKind};
+
+/// One attribute as written.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::proto) struct Attr<'d> {
+    /// What is before the colon, or nothing.
+    pub(in crate::proto) prefix: &'d [u8],
+    /// What is after the colon.
+    pub(in crate::proto) local: &'d [u8],
+    /// What is between the quotes.
+    pub(in crate::proto) value: &'d [u8],
+    /// Offset of `value` in the document, bytes.
+    pub(in crate::proto) value_at: usize,
+    /// Namespace name of the prefix, once resolved.
+    pub(in crate::proto) uri: &'d [u8],
+    /// Namespace, once resolved.
+    pub(in crate::proto) ns: Ns,
+}
+
+impl Attr<'_> {
+    /// Whether this is `xmlns` or `xmlns:…`.
+    pub(in crate::proto) fn is_declaration(&self) -> bool {
+        self.prefix == b"xmlns" || (self.prefix.is_empty() && self.local == b"xmlns")
+    }
+
+    /// Whether this attribute has no prefix and the given name.
+    pub(in crate::proto) fn is(&self, local: &[u8]) -> bool {
+        self.prefix.is_empty() && self.local == local
+    }
+
+    /// Whether this is `xml:lang`.
+    pub(in crate::proto) fn is_lang(&self) -> bool {
+        self.prefix == b"xml" && self.local == b"lang"
+    }
+}
+
+/// Splits a qualified name off the front: prefix, local name, rest. Nothing if there is none.
+pub(super) fn split_name(text: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
+    let is_name_byte = |byte: u8| {
+        byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b':' | 0x80..)
+    };
+    let end = text
+        .iter()
+        .position(|&byte| !is_name_byte(byte))
+        .unwrap_or(text.len());
+    let (name, rest) = text.split_at_checked(end)?;
+    match lint::split_once(b':', name) {
+        Some((prefix, local)) => {
+            (lint::is_nc_name(prefix) && lint::is_nc_name(local)).then_some((prefix, local, rest))
+        }
+        None => lint::is_nc_name(name).then_some((b"", name, rest)),
+    }
+}
+
+fn trim_start(text: &[u8]) -> &[u8] {
+    let white = text
+        .iter()
+        .take_while(|&&byte| lint::is_white(byte))
+        .count();
+    text.get(white..).unwrap_or_default()
+}
+
+/// Reads what follows the name in a start tag: `(S Name S? '=' S? AttValue)* S?` (XML 1.0 §3.1).
+/// `at` is the offset of `text` in the document, for errors. Namespaces stay unresolved.
+pub(super) fn read_attributes<'d>(
+    text: &'d [u8],
+    at: usize,
+    limit: usize,
+    out: &mut SmallVec<[Attr<'d>; 8]>,
+) -> Result<(), ScanError> {
+    let end = at.saturating_add(text.len());
+    let offset = |rest: &[u8]| end.saturating_sub(rest.len());
+    let malformed = |rest: &[u8]| ScanErrorKind::NotWellFormed.at(offset(rest));
+    let mut rest = text;
+    loop {
+        let name = trim_start(rest);
+        if name.is_empty() {
+            return Ok(());
+        }
+        if name.len() == rest.len() {
+            return Err(malformed(rest));
+        }
+        let (prefix, local, after) = split_name(name).ok_or_else(|| malformed(name))?;
+        let after = match trim_start(after) {
+            [b'=', after @ ..] => trim_start(after),
+            _ => return Err(malformed(after)),
+        };
+        let (quote, after) = match after {
+            [quote @ (b'\'' | b'"'), after @ ..] => (*quote, after),
+            _ => return Err(malformed(after)),
+        };
+        // Most values have no reference; those that do are walked once more.
+        let first = memchr3(quote, b'<', b'&', after).ok_or_else(|| malformed(after))?;
+        let (value, after) = match after.split_at_checked(first) {
+            Some((value, [byte, after @ ..])) if *byte == quote => (value, after),
+            Some((_, [b'&', ..])) => {
+                let (value, after) =
+                    lint::split_once(quote, after).ok_or_else(|| malformed(after))?;
+                if memchr(b'<', value).is_some() || !lint::references(value) {
+                    return Err(malformed(after));
+                }
+                (value, after)
+            }
+            _ => return Err(malformed(after)),
+        };
+        if out.len() >= limit {
+            return Err(ScanErrorKind::Limit.at(offset(name)));
+        }
+        let value_at = offset(after).saturating_sub(value.len()).saturating_sub(1);
+        out.push(Attr {
+            prefix,
+            local,
+            value,
+            value_at,
+            uri: b"",
+            ns: Ns::None,
+        });
+        rest = after;
+    }
+}
