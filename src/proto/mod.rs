@@ -11,5 +11,6 @@
     clippy::arithmetic_side_effects
 )]
 
+pub mod bosh;
 pub mod stanza;
 pub mod xml;

@@ -1,0 +1,655 @@
+#![expect(
+    clippy::arithmetic_side_effects,
+    clippy::disallowed_methods,
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    reason = "tests"
+)]
+
+use super::*;
+use crate::proto::{bosh::body::Message, xml};
+
+const EMPTY: &str = "<body xmlns='http://jabber.org/protocol/httpbind'/>";
+const SECOND: Duration = Duration::from_secs(1);
+
+/// A session and a clock, seen from the client.
+struct Harness {
+    session: Session,
+    now: Instant,
+    slots: u32,
+}
+
+fn policy() -> Policy {
+    Policy {
+        wait: 60 * SECOND,
+        inactivity: 120 * SECOND,
+        max_pause: 120 * SECOND,
+        max_pending: 1000,
+    }
+}
+
+fn parse(attributes: &str, payload: &str) -> Message {
+    let text = format!(
+        "<body xmlns='http://jabber.org/protocol/httpbind' xmlns:xmpp='urn:xmpp:xbosh' \
+         {attributes}>{payload}</body>"
+    );
+    Message::parse(text.into(), &xml::Limits::default()).unwrap()
+}
+
+fn stanza(text: &str) -> Stanza {
+    Stanza::parse(text.to_owned()).unwrap()
+}
+
+fn message(number: u32) -> Stanza {
+    stanza(&format!("<message xmlns='jabber:client' id='{number}'/>"))
+}
+
+fn written(document: Document) -> String {
+    let bytes: Vec<u8> = document.into_chunks().into_iter().flatten().collect();
+    String::from_utf8(bytes).unwrap()
+}
+
+impl Harness {
+    /// A session whose creation request, rid 100, awaits the features.
+    fn opening(attributes: &str) -> Self {
+        let Message::Creation(creation) =
+            parse(&format!("rid='100' to='example.org' {attributes}"), "")
+        else {
+            panic!("not a creation")
+        };
+        let now = Instant::now();
+        Self {
+            session: Session::open(&creation, &policy(), Slot(0), now),
+            now,
+            slots: 0,
+        }
+    }
+
+    /// A session whose creation request, rid 100, has been answered.
+    fn open(attributes: &str) -> Self {
+        let mut harness = Self::opening(attributes);
+        harness
+            .session
+            .introduce("sid", "example.org", Some("stream"));
+        harness.session.send(stanza(
+            "<stream:features xmlns:stream='http://etherx.jabber.org/streams'/>",
+        ));
+        let answers = harness.answers();
+        assert_eq!(answers.len(), 1);
+        assert!(answers[0].1.contains("<stream:features"), "{answers:?}");
+        harness
+    }
+
+    fn request(&mut self, rid: u64, attributes: &str, payload: &str) -> Slot {
+        let Message::Request(request) =
+            parse(&format!("sid='sid' rid='{rid}' {attributes}"), payload)
+        else {
+            panic!("not a request")
+        };
+        self.slots += 1;
+        let slot = Slot(self.slots);
+        self.session.handle_request(request, slot, self.now);
+        slot
+    }
+
+    fn poll(&mut self, rid: u64) -> Slot {
+        self.request(rid, "", "")
+    }
+
+    fn say(&mut self, rid: u64, id: u32) -> Slot {
+        self.request(
+            rid,
+            "",
+            &format!("<message xmlns='jabber:client' id='{id}'/>"),
+        )
+    }
+
+    /// What the session hands to the shell: ids of stanzas, or the event's name.
+    fn events(&mut self) -> Vec<String> {
+        std::iter::from_fn(|| self.session.poll_event())
+            .map(|event| match event {
+                Event::Stanza(stanza) => stanza.id().unwrap().into_owned(),
+                other => format!("{other:?}"),
+            })
+            .collect()
+    }
+
+    fn answers(&mut self) -> Vec<(Slot, String)> {
+        std::iter::from_fn(|| self.session.poll_response(self.now))
+            .map(|(slot, document)| (slot, written(document)))
+            .collect()
+    }
+
+    fn wait(&mut self, duration: Duration) {
+        let end = self.now + duration;
+        while let Some(deadline) = self
+            .session
+            .poll_timeout()
+            .filter(|deadline| *deadline <= end)
+        {
+            self.now = self.now.max(deadline);
+            self.session.handle_timeout(self.now);
+            let queue: Vec<_> =
+                std::iter::from_fn(|| self.session.poll_response(self.now)).collect();
+            self.session.responses.extend(queue);
+            if !self.session.responses.is_empty() || !self.session.events.is_empty() {
+                return;
+            }
+        }
+        self.now = end;
+    }
+}
+
+fn ended(attributes: &str) -> String {
+    format!("<body xmlns='http://jabber.org/protocol/httpbind'{attributes}/>")
+}
+
+#[test]
+fn creation_is_answered_with_the_terms_once_the_features_are_there() {
+    let mut harness = Harness::opening("wait='10' hold='5' ver='1.6' ack='1'");
+    harness
+        .session
+        .introduce("s<id", "example.org", Some("stream-id"));
+    assert_eq!(harness.answers(), []);
+    harness.session.send(stanza(
+        "<stream:features xmlns:stream='http://etherx.jabber.org/streams'/>",
+    ));
+    let answers = harness.answers();
+    for part in [
+        "xmlns:stream='http://etherx.jabber.org/streams'",
+        "xmlns:xmpp='urn:xmpp:xbosh'",
+        "sid='s&lt;id'",
+        "from='example.org'",
+        "authid='stream-id'",
+        "wait='10'",
+        "hold='1'",
+        "requests='2'",
+        "inactivity='120'",
+        "maxpause='120'",
+        "ver='1.6'",
+        "ack='100'",
+        "xmpp:version='1.0'",
+        "xmpp:restartlogic='true'",
+    ] {
+        assert!(answers[0].1.contains(part), "{part} in {}", answers[0].1);
+    }
+    harness.poll(101);
+    harness.session.send(message(1));
+    assert!(
+        !harness.answers()[0].1.contains(" sid="),
+        "only the first answer names the session"
+    );
+}
+
+#[test]
+fn features_that_are_late_come_with_the_next_answer() {
+    let mut harness = Harness::opening("wait='5'");
+    harness.session.introduce("sid", "example.org", None);
+    harness.wait(5 * SECOND);
+    assert!(harness.answers()[0].1.contains("sid='sid'"));
+    let poll = harness.poll(101);
+    assert_eq!(harness.answers(), [], "the next request is held for them");
+    harness.session.send(stanza(
+        "<stream:features xmlns:stream='http://etherx.jabber.org/streams'/>",
+    ));
+    let answers = harness.answers();
+    assert_eq!(answers[0].0, poll);
+    assert!(answers[0].1.contains("<stream:features"));
+}
+
+#[test]
+fn a_request_is_held_until_there_is_something_to_say() {
+    let mut harness = Harness::open("");
+    let poll = harness.poll(101);
+    assert_eq!(harness.answers(), []);
+    harness.session.send(message(1));
+    harness.session.send(message(2));
+    let answers = harness.answers();
+    assert_eq!(answers.len(), 1);
+    assert_eq!(answers[0].0, poll);
+    assert!(answers[0].1.find("id='1'").unwrap() < answers[0].1.find("id='2'").unwrap());
+}
+
+#[test]
+fn a_held_request_is_answered_after_wait_and_no_later() {
+    let mut harness = Harness::open("wait='7'");
+    let poll = harness.poll(101);
+    assert_eq!(harness.answers(), []);
+    assert_eq!(
+        harness.session.poll_timeout(),
+        Some(harness.now + 7 * SECOND)
+    );
+    harness.wait(7 * SECOND);
+    assert_eq!(harness.answers(), [(poll, EMPTY.into())]);
+}
+
+#[test]
+fn a_second_request_is_forwarded_and_releases_the_first() {
+    let mut harness = Harness::open("");
+    let first = harness.poll(101);
+    let second = harness.say(102, 7);
+    assert_eq!(harness.events(), ["7"]);
+    assert_eq!(harness.answers(), [(first, EMPTY.into())]);
+    harness.session.send(message(1));
+    assert_eq!(harness.answers()[0].0, second);
+}
+
+#[test]
+fn the_oldest_request_carries_what_a_new_one_causes() {
+    let mut harness = Harness::open("");
+    let first = harness.poll(101);
+    harness.say(102, 7);
+    harness.session.send(message(1));
+    let answers = harness.answers();
+    assert_eq!(answers.len(), 1, "the second stays held");
+    assert_eq!(answers[0].0, first);
+}
+
+#[test]
+fn requests_out_of_order_are_put_in_order() {
+    let mut harness = Harness::open("");
+    let second = harness.say(102, 2);
+    assert_eq!(
+        harness.events(),
+        [""; 0],
+        "not forwarded before its predecessor"
+    );
+    harness.session.send(message(9));
+    assert_eq!(harness.answers(), [], "not answered before its predecessor");
+    let first = harness.say(101, 1);
+    assert_eq!(harness.events(), ["1", "2"]);
+    let answers = harness.answers();
+    assert_eq!(answers[0].0, first);
+    assert!(answers[0].1.contains("id='9'"));
+    assert_eq!(answers.len(), 1);
+    harness.session.send(message(10));
+    assert_eq!(harness.answers()[0].0, second);
+}
+
+#[test]
+fn a_request_ahead_of_a_gap_pushes_out_the_one_before_the_gap() {
+    let mut harness = Harness::open("");
+    let first = harness.poll(101);
+    harness.say(103, 3);
+    assert_eq!(harness.answers(), [(first, EMPTY.into())]);
+    harness.say(102, 2);
+    assert_eq!(harness.events(), ["2", "3"]);
+}
+
+#[test]
+fn a_rid_outside_the_window_ends_the_session() {
+    let mut harness = Harness::open("");
+    let held = harness.poll(101);
+    let bad = harness.poll(104);
+    assert_eq!(harness.events(), ["Ended(Violation(ItemNotFound))"]);
+    assert_eq!(
+        harness.answers(),
+        [
+            (bad, ended(" type='terminate' condition='item-not-found'")),
+            (held, ended(" type='terminate' condition='other-request'")),
+        ]
+    );
+}
+
+#[test]
+fn a_resent_request_gets_the_same_bytes_and_is_not_forwarded_again() {
+    let mut harness = Harness::open("");
+    harness.say(101, 1);
+    harness.session.send(message(5));
+    let original = harness.answers().remove(0).1;
+    assert_eq!(harness.events(), ["1"]);
+    harness.session.send(message(6));
+    let again = harness.say(101, 1);
+    assert_eq!(harness.events(), [""; 0]);
+    assert_eq!(
+        harness.answers(),
+        [(again, original)],
+        "and nothing new rides along"
+    );
+}
+
+#[test]
+fn a_resent_held_request_replaces_the_older_exchange() {
+    let mut harness = Harness::open("");
+    let older = harness.poll(101);
+    assert_eq!(harness.answers(), []);
+    let newer = harness.poll(101);
+    assert_eq!(harness.answers(), [(older, ended(" type='error'"))]);
+    harness.session.send(message(1));
+    assert_eq!(harness.answers()[0].0, newer);
+}
+
+#[test]
+fn a_rid_that_was_forgotten_ends_the_session_unless_another_request_is_open() {
+    let mut harness = Harness::open("");
+    for rid in 101..=104 {
+        harness.poll(rid);
+        harness.session.send(message(1));
+        harness.answers();
+    }
+    harness.poll(105);
+    let stale = harness.poll(101);
+    let refusal = ended(" type='terminate' condition='item-not-found'");
+    assert_eq!(harness.answers(), [(stale, refusal.clone())]);
+    assert!(harness.session.is_open());
+    harness.session.send(message(1));
+    harness.answers();
+    let stale = harness.poll(101);
+    assert_eq!(harness.answers(), [(stale, refusal)]);
+    assert!(!harness.session.is_open());
+}
+
+#[test]
+fn a_flood_of_duplicates_ends_the_session() {
+    let mut harness = Harness::open("");
+    for _ in 0..=10 {
+        harness.poll(101);
+    }
+    assert!(harness.session.is_open());
+    harness.poll(101);
+    assert_eq!(harness.events(), ["Ended(Violation(PolicyViolation))"]);
+}
+
+#[test]
+fn what_is_pending_waits_for_the_next_request_when_the_client_gave_up() {
+    let mut harness = Harness::open("");
+    let aborted = harness.poll(101);
+    assert_eq!(harness.answers(), []);
+    harness.session.handle_disconnect(aborted, harness.now);
+    harness.session.send(message(1));
+    assert_eq!(harness.answers(), []);
+    let next = harness.poll(102);
+    let answers = harness.answers();
+    assert_eq!(answers[0].0, next);
+    assert!(answers[0].1.contains("id='1'"));
+    let again = harness.poll(101);
+    assert_eq!(
+        harness.answers(),
+        [(again, EMPTY.into())],
+        "the given-up one counts as answered"
+    );
+}
+
+#[test]
+fn a_reloaded_page_may_use_the_rid_of_the_aborted_poll_for_something_new() {
+    let mut harness = Harness::open("");
+    let aborted = harness.poll(101);
+    assert_eq!(harness.answers(), []);
+    harness.session.handle_disconnect(aborted, harness.now);
+    harness.say(101, 3);
+    assert_eq!(harness.events(), ["3"]);
+    assert!(harness.session.is_open());
+}
+
+#[test]
+fn a_rid_lost_in_a_reload_is_skipped_after_a_while() {
+    let mut harness = Harness::open("");
+    let aborted = harness.poll(101);
+    assert_eq!(harness.answers(), []);
+    harness.session.handle_disconnect(aborted, harness.now);
+    let next = harness.say(103, 3);
+    assert_eq!(harness.events(), [""; 0]);
+    harness.wait(GAP);
+    assert_eq!(harness.events(), ["3"]);
+    harness.session.send(message(1));
+    assert_eq!(harness.answers()[0].0, next);
+}
+
+#[test]
+fn inactivity_counts_only_while_no_request_is_open() {
+    let mut harness = Harness::open("");
+    harness.wait(119 * SECOND);
+    assert!(harness.session.is_open());
+    harness.poll(101);
+    harness.wait(59 * SECOND);
+    assert_eq!(harness.answers(), []);
+    harness.wait(2 * SECOND);
+    assert_eq!(harness.answers().len(), 1);
+    harness.wait(119 * SECOND);
+    assert!(harness.session.is_open());
+    harness.wait(2 * SECOND);
+    assert_eq!(harness.events(), ["Ended(Inactive)"]);
+    assert!(harness.session.is_gone());
+}
+
+#[test]
+fn an_aborted_poll_starts_the_inactivity_clock() {
+    let mut harness = Harness::open("");
+    let poll = harness.poll(101);
+    assert_eq!(harness.answers(), []);
+    harness.wait(10 * SECOND);
+    harness.session.handle_disconnect(poll, harness.now);
+    harness.wait(119 * SECOND);
+    assert!(harness.session.is_open());
+    harness.wait(SECOND);
+    assert!(harness.session.is_gone());
+}
+
+#[test]
+fn a_pause_answers_everything_and_keeps_what_is_pending() {
+    let mut harness = Harness::open("");
+    let poll = harness.poll(101);
+    assert_eq!(harness.answers(), []);
+    let pause = harness.request(
+        102,
+        "pause='100'",
+        "<message xmlns='jabber:client' id='4'/>",
+    );
+    assert_eq!(
+        harness.events(),
+        ["4"],
+        "what comes with a pause is forwarded"
+    );
+    assert_eq!(
+        harness.answers(),
+        [(poll, EMPTY.into()), (pause, EMPTY.into())]
+    );
+    harness.session.send(message(1));
+    assert_eq!(harness.answers(), []);
+    harness.wait(99 * SECOND);
+    let next = harness.poll(103);
+    let answers = harness.answers();
+    assert_eq!(answers[0].0, next);
+    assert!(answers[0].1.contains("id='1'"));
+    harness.wait(101 * SECOND);
+    assert!(
+        harness.session.is_open(),
+        "the pause ended with the next request"
+    );
+}
+
+#[test]
+fn a_pause_can_be_shorter_than_the_inactivity() {
+    let mut harness = Harness::open("");
+    harness.request(101, "pause='3'", "");
+    assert_eq!(harness.answers().len(), 1);
+    harness.wait(4 * SECOND);
+    assert!(harness.session.is_gone());
+}
+
+#[test]
+fn a_pause_that_is_too_long_ends_the_session() {
+    for pause in ["pause='121'", "pause='0'"] {
+        let mut harness = Harness::open("");
+        let poll = harness.poll(101);
+        assert_eq!(harness.answers(), []);
+        let bad = harness.request(102, pause, "");
+        assert_eq!(
+            harness.answers(),
+            [
+                (bad, ended(" type='terminate' condition='policy-violation'")),
+                (poll, ended(" type='terminate' condition='other-request'")),
+            ]
+        );
+        assert!(!harness.session.is_open());
+    }
+}
+
+#[test]
+fn terminate_forwards_its_stanzas_and_answers_everything() {
+    let mut harness = Harness::open("");
+    let poll = harness.poll(101);
+    assert_eq!(harness.answers(), []);
+    let payload = "<presence xmlns='jabber:client' type='unavailable' id='bye'/>";
+    let bye = harness.request(102, "type='terminate'", payload);
+    assert_eq!(harness.events(), ["bye", "Ended(Terminated)"]);
+    assert_eq!(
+        harness.answers(),
+        [(poll, ended(" type='terminate'")), (bye, EMPTY.into())]
+    );
+}
+
+#[test]
+fn terminate_as_a_third_request_is_let_in() {
+    let mut harness = Harness::open("");
+    harness.poll(101);
+    assert_eq!(harness.answers(), []);
+    harness.poll(103);
+    harness.request(104, "type='terminate'", "");
+    assert!(harness.session.is_open(), "a predecessor is missing");
+    harness.poll(102);
+    assert_eq!(harness.events(), ["Ended(Terminated)"]);
+}
+
+#[test]
+fn the_end_waits_for_a_request_that_can_be_told() {
+    let mut harness = Harness::open("");
+    harness.session.send(message(1));
+    harness
+        .session
+        .end(Some(Condition::RemoteStreamError), harness.now);
+    assert_eq!(harness.events(), ["Ended(Closed)"]);
+    let next = harness.poll(101);
+    let answers = harness.answers();
+    assert_eq!(answers[0].0, next);
+    assert!(
+        answers[0].1.contains("condition='remote-stream-error'"),
+        "{answers:?}"
+    );
+    assert!(answers[0].1.contains("id='1'"), "{answers:?}");
+    let again = harness.poll(101);
+    assert_eq!(
+        harness.answers(),
+        [(again, answers[0].1.clone())],
+        "a resend hears it again"
+    );
+    let other = harness.poll(102);
+    assert_eq!(
+        harness.answers(),
+        [(other, ended(" type='terminate' condition='item-not-found'"))]
+    );
+    harness.wait(TOMBSTONE);
+    assert!(harness.session.is_gone());
+}
+
+#[test]
+fn a_polling_session_is_answered_at_once() {
+    for attributes in ["hold='0'", "wait='0'"] {
+        let mut harness = Harness::open(attributes);
+        let poll = harness.poll(101);
+        assert_eq!(harness.answers(), [(poll, EMPTY.into())]);
+        harness.session.send(message(1));
+        assert_eq!(harness.answers(), []);
+        harness.wait(POLLING);
+        harness.poll(102);
+        assert!(harness.answers()[0].1.contains("id='1'"));
+    }
+}
+
+#[test]
+fn a_polling_session_must_not_ask_for_nothing_too_often() {
+    let mut harness = Harness::open("hold='0'");
+    harness.poll(101);
+    harness.answers();
+    harness.session.send(message(1));
+    harness.say(102, 1);
+    harness.answers();
+    harness.poll(103);
+    assert!(
+        harness.session.is_open(),
+        "the one before had something to say"
+    );
+    harness.answers();
+    harness.wait(POLLING - SECOND);
+    harness.poll(104);
+    assert!(harness.session.is_open(), "late enough");
+    harness.answers();
+    let hasty = harness.poll(105);
+    let violation = ended(" type='terminate' condition='policy-violation'");
+    assert_eq!(harness.answers(), [(hasty, violation)]);
+}
+
+#[test]
+fn a_client_that_acknowledges_hears_what_has_arrived() {
+    let mut harness = Harness::open("ack='1'");
+    let first = harness.poll(101);
+    assert_eq!(harness.answers(), []);
+    harness.say(102, 1);
+    assert_eq!(harness.answers(), [(first, ended(" ack='102'"))]);
+}
+
+#[test]
+fn a_restart_is_an_event_and_its_stanzas_are_ignored() {
+    let mut harness = Harness::open("");
+    let restart = harness.request(
+        101,
+        "xmpp:restart='true'",
+        "<message xmlns='jabber:client' id='1'/>",
+    );
+    assert_eq!(harness.events(), ["Restart"]);
+    assert_eq!(harness.answers(), [], "held for the features");
+    harness.session.send(stanza(
+        "<stream:features xmlns:stream='http://etherx.jabber.org/streams'/>",
+    ));
+    assert_eq!(harness.answers()[0].0, restart);
+}
+
+#[test]
+fn a_client_that_gives_up_before_it_knows_the_sid_leaves_no_session() {
+    let mut harness = Harness::opening("");
+    harness.session.handle_disconnect(Slot(0), harness.now);
+    assert_eq!(harness.events(), ["Ended(Inactive)"]);
+    assert!(harness.session.is_gone());
+}
+
+#[test]
+fn too_much_pending_stops_the_server() {
+    let mut harness = Harness::open("");
+    while harness.session.wants_upstream() {
+        harness.session.send(message(1));
+    }
+    harness.poll(101);
+    harness.answers();
+    assert!(harness.session.wants_upstream());
+}
+
+#[test]
+fn presence_waits_for_the_answer_after_the_one_with_the_roster() {
+    let push =
+        "<iq type='set' id='p'><query xmlns='jabber:iq:roster'><item jid='a@b'/></query></iq>";
+    let mut harness = Harness::open("");
+    let first = harness.poll(101);
+    for text in [
+        "<presence from='x@y/z'/>",
+        push,
+        push,
+        "<message id='m'/>",
+        "<presence from='a@b/c'/>",
+    ] {
+        harness.session.send(stanza(text));
+    }
+    let answers = harness.answers();
+    assert_eq!(answers.len(), 1);
+    assert_eq!(answers[0].0, first);
+    assert!(
+        answers[0].1.contains("x@y/z"),
+        "what came before the roster stays before it"
+    );
+    assert!(answers[0].1.contains("<message"));
+    assert!(!answers[0].1.contains("a@b/c"));
+    harness.poll(102);
+    assert!(
+        harness.answers()[0].1.contains("a@b/c"),
+        "sent as soon as it may be"
+    );
+}

@@ -1,0 +1,107 @@
+//! What is agreed when a session is created (XEP-0124 "Session Creation Response").
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::{Rid, body::Creation};
+use crate::proto::xml::write;
+
+/// The protocol version spoken here (XEP-0124, `ver`).
+const VERSION: (u32, u32) = (1, 11);
+/// Shortest time between the empty requests of a polling session.
+pub(super) const POLLING: Duration = Duration::from_secs(5);
+
+/// What the gateway grants to any session.
+#[derive(Clone, Debug)]
+pub struct Policy {
+    /// Longest time a request is held.
+    pub wait: Duration,
+    /// Longest time without an open request.
+    pub inactivity: Duration,
+    /// Longest pause.
+    pub max_pause: Duration,
+    /// Undelivered bytes beyond which the server is not read from.
+    pub max_pending: usize,
+}
+
+/// What was agreed at creation (XEP-0124 "Session Creation Response").
+#[derive(Clone, Debug)]
+pub struct Terms {
+    /// Longest time a request is held.
+    pub(super) wait: Duration,
+    /// Most requests held at once.
+    pub(super) hold: usize,
+    /// Most requests the client may have open: the window of rids.
+    pub(super) requests: u64,
+    /// Longest time without an open request.
+    pub(super) inactivity: Duration,
+    /// Longest pause.
+    pub(super) max_pause: Duration,
+    /// Undelivered bytes beyond which the server is not read from.
+    pub(super) max_pending: usize,
+    version: Option<(u32, u32)>,
+    /// The client acknowledges answers, and wants its requests acknowledged.
+    pub(super) acks: bool,
+    /// Value of the Content-Type header of every answer.
+    pub(super) content_type: Bytes,
+}
+
+impl Terms {
+    /// Grants what the client asks for, within bounds.
+    pub(super) fn agree(creation: &Creation, policy: &Policy) -> Self {
+        let wait = creation.wait.unwrap_or(policy.wait).min(policy.wait);
+        let hold = usize::from(creation.hold.unwrap_or(1) > 0);
+        Self {
+            wait,
+            hold,
+            requests: if hold == 0 { 1 } else { 2 },
+            inactivity: policy.inactivity,
+            max_pause: policy.max_pause,
+            max_pending: policy.max_pending,
+            version: creation.ver.map(|version| version.min(VERSION)),
+            acks: creation.acks,
+            content_type: match &creation.content {
+                Some(content) => Bytes::copy_from_slice(content.as_bytes()),
+                None => Bytes::from_static(b"text/xml; charset=utf-8"),
+            },
+        }
+    }
+
+    /// A session whose requests are never held (XEP-0124 "Polling Sessions").
+    pub(super) fn polling(&self) -> bool {
+        self.hold == 0 || self.wait.is_zero()
+    }
+
+    /// The attributes of the creation answer, each with a leading space.
+    pub(super) fn announce(
+        &self,
+        sid: &str,
+        domain: &str,
+        stream_id: Option<&str>,
+        rid: Rid,
+    ) -> String {
+        let mut out = b" xmlns:xmpp='urn:xmpp:xbosh'".to_vec();
+        let mut number = |name, value: u64| write::attribute(&mut out, name, &value.to_string());
+        number("wait", self.wait.as_secs());
+        number("hold", self.hold as u64);
+        number("requests", self.requests);
+        number("inactivity", self.inactivity.as_secs());
+        number("polling", POLLING.as_secs());
+        number("maxpause", self.max_pause.as_secs());
+        write::attribute(&mut out, "sid", sid);
+        write::attribute(&mut out, "from", domain);
+        write::attribute(&mut out, "xmpp:version", "1.0");
+        write::attribute(&mut out, "xmpp:restartlogic", "true");
+        if let Some(id) = stream_id {
+            write::attribute(&mut out, "authid", id);
+        }
+        if let Some((major, minor)) = self.version {
+            write::attribute(&mut out, "ver", &format!("{major}.{minor}"));
+        }
+        if self.acks {
+            write::attribute(&mut out, "ack", &rid.to_string());
+        }
+        String::from_utf8(out).unwrap_or_default()
+    }
+}
