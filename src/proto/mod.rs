@@ -12,5 +12,6 @@
 )]
 
 pub mod bosh;
+pub mod c2s;
 pub mod stanza;
 pub mod xml;

@@ -1,0 +1,432 @@
+//! A client's stream as a machine: bytes in, events out (RFC 6120 §4).
+
+use bytes::{Bytes, BytesMut};
+
+use super::{
+    LIMITS, MAX_ELEMENT,
+    split::{Piece, SplitError, Splitter},
+};
+use crate::proto::{
+    stanza::{Child, Kind, Stanza},
+    xml::{Ns, ScanError, Scope, scan_stanza, write::attribute_into},
+};
+
+/// The closing tag that matches what [`header`] opens.
+pub const CLOSE: Bytes = Bytes::from_static(b"</stream:stream>");
+
+/// The bytes that open a stream to the domain `to` (RFC 6120 §4.7). `from` is a bare JID, and only
+/// for streams that nobody can overhear (§4.7.1); `lang` is the default language of the client.
+pub fn header(to: &str, from: Option<&str>, lang: Option<&str>) -> Bytes {
+    let mut out = Vec::with_capacity(192);
+    out.extend_from_slice(b"<?xml version='1.0'?><stream:stream to='");
+    attribute_into(&mut out, to);
+    if let Some(from) = from {
+        out.extend_from_slice(b"' from='");
+        attribute_into(&mut out, from);
+    }
+    if let Some(lang) = lang {
+        out.extend_from_slice(b"' xml:lang='");
+        attribute_into(&mut out, lang);
+    }
+    out.extend_from_slice(
+        b"' version='1.0' xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams'>",
+    );
+    out.into()
+}
+
+/// What the server said.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// It opened its stream.
+    Header(Header),
+    /// `stream:features`
+    Features(Stanza),
+    /// Any other element but a stream error.
+    Stanza(Stanza),
+    /// `stream:error`; nothing but [`Self::Closed`] will follow.
+    Error(Stanza),
+    /// It closed its stream.
+    Closed,
+}
+
+/// What the server's stream header says (RFC 6120 §4.7).
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Header {
+    /// The stream's name, unpredictable.
+    pub id: Option<String>,
+    /// The domain that the server speaks for.
+    pub from: Option<String>,
+}
+
+/// Why the rest of a stream is worthless.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Malformed {
+    /// Its elements cannot be told apart.
+    #[error(transparent)]
+    Split(#[from] SplitError),
+    /// The header or an element is malformed.
+    #[error("malformed element")]
+    Scan(#[from] ScanError),
+    /// The server speaks the protocol from before RFC 3920, without features.
+    #[error("stream without version 1.0")]
+    Version,
+}
+
+/// The receiving half of a stream. After an error it must not be used any further.
+#[derive(Debug)]
+pub struct Stream {
+    splitter: Splitter,
+    /// Bytes not yet taken apart; keeps no memory while it is empty.
+    buffer: BytesMut,
+    /// What the header declared; every element is read in it.
+    scope: Scope,
+}
+
+impl Default for Stream {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Stream {
+    /// Before the server's header.
+    pub fn new() -> Self {
+        Self {
+            splitter: Splitter::new(MAX_ELEMENT),
+            buffer: BytesMut::new(),
+            scope: Scope::default(),
+        }
+    }
+
+    /// Expects a new header on the same connection (RFC 6120 §4.3.3).
+    pub fn restart(&mut self) {
+        self.splitter.reset();
+        self.scope = Scope::default();
+    }
+
+    /// Bytes arrived. Drain [`Self::poll_event`] afterwards.
+    pub fn handle_bytes(&mut self, bytes: &[u8]) {
+        self.buffer.extend_from_slice(bytes);
+    }
+
+    /// Whether bytes are waiting that no event has told of: part of an element, or elements that
+    /// were not polled for.
+    pub fn has_unread(&self) -> bool {
+        !self.buffer.is_empty()
+    }
+
+    /// The next event; `None` when more bytes are needed.
+    ///
+    /// # Errors
+    /// When the rest of the stream cannot be understood.
+    pub fn poll_event(&mut self) -> Result<Option<Event>, Malformed> {
+        if self.buffer.is_empty() {
+            return Ok(None);
+        }
+        let piece = self.splitter.next(&mut self.buffer)?;
+        if self.buffer.is_empty() {
+            self.buffer = BytesMut::new();
+        }
+        match piece {
+            None => Ok(None),
+            Some(Piece::Header(bytes)) => self.open(&bytes).map(Some),
+            Some(Piece::Element(bytes)) => {
+                let stanza = scan_stanza(bytes, &self.scope, &LIMITS)?;
+                Ok(Some(match stanza.kind() {
+                    Kind::Features => Event::Features(stanza),
+                    Kind::StreamError => Event::Error(stanza),
+                    _ => Event::Stanza(stanza),
+                }))
+            }
+            Some(Piece::Close) => Ok(Some(Event::Closed)),
+        }
+    }
+
+    fn open(&mut self, bytes: &[u8]) -> Result<Event, Malformed> {
+        let (scope, attributes) = Scope::from_header(bytes)?;
+        self.scope = scope;
+        let mut header = Header::default();
+        let mut version = None;
+        for attribute in attributes
+            .iter()
+            .filter(|attribute| attribute.ns == Ns::None)
+        {
+            match attribute.local() {
+                "from" => header.from = Some(attribute.value().into_owned()),
+                "id" => header.id = Some(attribute.value().into_owned()),
+                "version" => version = Some(attribute.value()),
+                _ => {}
+            }
+        }
+        // RFC 6120 §4.7.5: a missing version is 0.9; a higher minor or major one is the server's
+        // offer, to which ours of 1.0 is the answer.
+        match version.and_then(|version| version.split('.').next()?.parse().ok()) {
+            Some(1_u32..) => Ok(Event::Header(header)),
+            _ => Err(Malformed::Version),
+        }
+    }
+}
+
+/// What a `stream:error` says (RFC 6120 §4.9).
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct StreamCondition {
+    /// Name of the defined condition; `undefined-condition` where there is none.
+    pub name: String,
+    /// What stands in the condition: the other host in `see-other-host`, else nothing.
+    pub content: String,
+    /// The explanation for people.
+    pub text: Option<String>,
+}
+
+impl StreamCondition {
+    /// Reads a `stream:error`.
+    pub fn of(error: &Stanza) -> Self {
+        let mut condition = Self {
+            name: String::new(),
+            content: String::new(),
+            text: None,
+        };
+        for child in error
+            .children()
+            .filter(|child| child.ns == Ns::StreamConditions)
+        {
+            if *child.local == *b"text" {
+                condition.text = Some(content(&child));
+            } else if condition.name.is_empty() {
+                condition.name = String::from_utf8_lossy(&child.local).into_owned();
+                condition.content = content(&child);
+            }
+        }
+        if condition.name.is_empty() {
+            condition.name.push_str("undefined-condition");
+        }
+        condition
+    }
+}
+
+/// The character data of an element that has nothing else in it.
+fn content(element: &Child) -> String {
+    let text = String::from_utf8_lossy(&element.bytes);
+    let inside = text
+        .split_once('>')
+        .and_then(|(_, rest)| rest.rsplit_once("</"));
+    let raw = inside.map_or("", |(raw, _)| raw);
+    quick_xml::escape::unescape(raw)
+        .unwrap_or_default()
+        .trim()
+        .to_owned()
+}
+
+/// Whether and how features offer STARTTLS (RFC 6120 §5).
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum StartTls {
+    /// Not at all.
+    Absent,
+    /// It may be used.
+    Offered,
+    /// It must be used: said outright, or because nothing else is offered (§5.3.1).
+    Required,
+}
+
+impl StartTls {
+    /// What `features` say of it.
+    pub fn of(features: &Stanza) -> Self {
+        let mut others = false;
+        let mut found = Self::Absent;
+        for child in features.children() {
+            if child.ns != Ns::Tls || *child.local != *b"starttls" {
+                others = true;
+            } else if memchr::memmem::find(&child.bytes, b"required").is_some() {
+                // Nothing but `<required/>` or `<optional/>` can be in there.
+                return Self::Required;
+            } else {
+                found = Self::Offered;
+            }
+        }
+        if found == Self::Offered && !others {
+            return Self::Required;
+        }
+        found
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    const OPEN: &str = "<?xml version='1.0'?><stream:stream xmlns='jabber:client' id='s&amp;1' \
+        xmlns:stream='http://etherx.jabber.org/streams' version='1.0' from='example.org'>";
+
+    fn events(stream: &mut Stream, text: &str) -> Vec<Event> {
+        stream.handle_bytes(text.as_bytes());
+        std::iter::from_fn(|| stream.poll_event().unwrap()).collect()
+    }
+
+    fn refusal(text: &str) -> Malformed {
+        let mut stream = Stream::new();
+        stream.handle_bytes(text.as_bytes());
+        loop {
+            match stream.poll_event() {
+                Ok(event) => assert!(event.is_some(), "no refusal of {text}"),
+                Err(error) => return error,
+            }
+        }
+    }
+
+    fn features(inside: &str) -> Stanza {
+        let text = format!("{OPEN}<stream:features>{inside}</stream:features>");
+        match events(&mut Stream::new(), &text).pop() {
+            Some(Event::Features(features)) => features,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn condition(inside: &str) -> StreamCondition {
+        let text = format!("{OPEN}<stream:error>{inside}</stream:error>");
+        match events(&mut Stream::new(), &text).pop() {
+            Some(Event::Error(error)) => StreamCondition::of(&error),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn builds_the_header() {
+        assert_eq!(
+            header("example.org", None, None),
+            "<?xml version='1.0'?><stream:stream to='example.org' version='1.0' \
+             xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams'>"
+        );
+        let hostile = header(
+            "example.org",
+            Some("o'neil@example.org"),
+            Some("en'/><x y='"),
+        );
+        let mut splitter = Splitter::new(MAX_ELEMENT);
+        let piece = splitter.next(&mut BytesMut::from(&*hostile)).unwrap();
+        assert_eq!(piece, Some(Piece::Header(hostile.clone())));
+        let (_, attributes) = Scope::from_header(&hostile).unwrap();
+        let value = |local: &str| {
+            let attribute = attributes
+                .iter()
+                .find(|attribute| attribute.local() == local);
+            attribute.unwrap().value().into_owned()
+        };
+        assert_eq!(value("from"), "o'neil@example.org");
+        assert_eq!(value("lang"), "en'/><x y='");
+    }
+
+    #[test]
+    fn tells_what_the_server_said() {
+        let mut stream = Stream::new();
+        let text = format!("{OPEN}<stream:features/> <message/><stream:error/></stream:stream>");
+        let said = events(&mut stream, &text);
+        assert!(
+            matches!(
+                &said[..],
+                [
+                    Event::Header(_),
+                    Event::Features(_),
+                    Event::Stanza(_),
+                    Event::Error(_),
+                    Event::Closed
+                ]
+            ),
+            "{said:?}"
+        );
+        let Some(Event::Header(header)) = said.first() else {
+            panic!("no header");
+        };
+        assert_eq!(header.id.as_deref(), Some("s&1"));
+        assert_eq!(header.from.as_deref(), Some("example.org"));
+        assert!(!stream.has_unread());
+    }
+
+    #[test]
+    fn reads_elements_in_the_scope_of_their_own_header() {
+        let mut stream = Stream::new();
+        for prefix in ["stream", "s"] {
+            let open = OPEN.replace("stream:stream", &format!("{prefix}:stream"));
+            let open = open.replace("xmlns:stream", &format!("xmlns:{prefix}"));
+            let said = events(&mut stream, &format!("{open}<{prefix}:features/>"));
+            assert!(matches!(&said[..], [Event::Header(_), Event::Features(_)]));
+            stream.restart();
+        }
+    }
+
+    #[test]
+    fn knows_what_is_unread() {
+        let mut stream = Stream::new();
+        assert_eq!(events(&mut stream, &format!("{OPEN}<a/> <b")).len(), 2);
+        assert!(stream.has_unread());
+        assert_eq!(events(&mut stream, "/> ").len(), 1);
+        assert!(!stream.has_unread());
+    }
+
+    #[test]
+    fn refuses_what_is_no_stream_of_version_1() {
+        assert_eq!(
+            refusal(&OPEN.replace(" version='1.0' from", " from")),
+            Malformed::Version
+        );
+        assert_eq!(
+            refusal(&OPEN.replace(" version='1.0' f", " version='0.9' f")),
+            Malformed::Version
+        );
+        assert_eq!(
+            refusal(&OPEN.replace(" version='1.0' f", " version='x' f")),
+            Malformed::Version
+        );
+        assert_eq!(
+            events(&mut Stream::new(), &OPEN.replace("'1.0' f", "'1.1' f")).len(),
+            1
+        );
+
+        let other = OPEN.replace("etherx.jabber.org", "example.org");
+        assert!(matches!(refusal(&other), Malformed::Scan(_)));
+        assert!(matches!(
+            refusal(&format!("{OPEN}<a></b></a>")),
+            Malformed::Scan(_)
+        ));
+        assert!(matches!(
+            refusal(&format!("{OPEN}text")),
+            Malformed::Split(_)
+        ));
+    }
+
+    #[test]
+    fn reads_stream_errors() {
+        const NS: &str = "xmlns='urn:ietf:params:xml:ns:xmpp-streams'";
+        let read = condition(&format!(
+            "<text {NS}>too &lt;many&gt;</text><policy-violation {NS}/><a xmlns='urn:x'/>"
+        ));
+        assert_eq!(read.name, "policy-violation");
+        assert_eq!(read.content, "");
+        assert_eq!(read.text.as_deref(), Some("too <many>"));
+
+        let read = condition(&format!("<see-other-host {NS}> h:1 </see-other-host>"));
+        assert_eq!(
+            (&*read.name, &*read.content, read.text),
+            ("see-other-host", "h:1", None)
+        );
+        assert_eq!(condition("").name, "undefined-condition");
+    }
+
+    #[test]
+    fn reads_the_offer_of_starttls() {
+        const NS: &str = "xmlns='urn:ietf:params:xml:ns:xmpp-tls'";
+        let read = |inside: &str| StartTls::of(&features(inside));
+        assert_eq!(read(""), StartTls::Absent);
+        assert_eq!(
+            read("<starttls xmlns='urn:x'><required/></starttls>"),
+            StartTls::Absent
+        );
+        assert_eq!(read(&format!("<starttls {NS}/><a/>")), StartTls::Offered);
+        assert_eq!(read(&format!("<starttls {NS}/>")), StartTls::Required);
+        assert_eq!(
+            read(&format!("<a/><starttls {NS}><required/></starttls><b/>")),
+            StartTls::Required
+        );
+    }
+}
