@@ -1,0 +1,259 @@
+//! What is wrong with a configuration file, where, and what to do about it.
+
+use std::{fmt, ops::Range};
+
+use toml::de::{DeTable, DeValue};
+
+use super::Config;
+
+/// One thing that is wrong with a configuration.
+///
+/// Shown as `file:line:column: key: problem (got value); cure`, without the parts that are unknown.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub struct ConfigError {
+    /// The file, as the user named it.
+    pub file: String,
+    /// Where in it; absent when the file itself is the problem.
+    pub position: Option<Position>,
+    /// The key, with its table: `bosh.wait`; empty when none is concerned.
+    pub key: String,
+    /// What is wrong.
+    pub problem: String,
+    /// The offending value; never that of a secret.
+    pub got: Option<String>,
+    /// What to do about it.
+    pub cure: Option<String>,
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.file)?;
+        if let Some(Position { line, column }) = self.position {
+            write!(f, ":{line}:{column}")?;
+        }
+        if !self.key.is_empty() {
+            write!(f, ": {}", self.key)?;
+        }
+        write!(f, ": {}", self.problem)?;
+        if let Some(got) = &self.got {
+            write!(f, " (got {got})")?;
+        }
+        if let Some(cure) = &self.cure {
+            write!(f, "; {cure}")?;
+        }
+        Ok(())
+    }
+}
+
+/// Everything that is wrong with a configuration, in the order of the file; one line each.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub struct ConfigErrors(Vec<ConfigError>);
+
+impl ConfigErrors {
+    /// The errors, at least one.
+    pub fn iter(&self) -> impl Iterator<Item = &ConfigError> {
+        self.0.iter()
+    }
+
+    pub(super) fn new(mut errors: Vec<ConfigError>) -> Self {
+        errors.sort_by_key(|error| error.position);
+        Self(errors)
+    }
+}
+
+impl From<ConfigError> for ConfigErrors {
+    fn from(error: ConfigError) -> Self {
+        Self(vec![error])
+    }
+}
+
+impl fmt::Display for ConfigErrors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (number, error) in self.0.iter().enumerate() {
+            if number > 0 {
+                f.write_str("\n")?;
+            }
+            write!(f, "{error}")?;
+        }
+        Ok(())
+    }
+}
+
+/// A place in a text, both counted from 1; the column in characters.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub struct Position {
+    /// Line.
+    pub line: usize,
+    /// Column.
+    pub column: usize,
+}
+
+impl Position {
+    pub(super) fn of(text: &str, offset: usize) -> Self {
+        let before = text.get(..offset).unwrap_or(text);
+        let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
+        Self {
+            line: before.matches('\n').count() + 1,
+            column: before[line_start..].chars().count() + 1,
+        }
+    }
+}
+
+/// Says in our words what the TOML reader found: bad syntax, an unknown or missing key, a wrong
+/// type.
+pub(super) fn from_toml(file: &str, text: &str, error: &toml::de::Error) -> ConfigError {
+    let mut path = error
+        .span()
+        .map_or_else(Vec::new, |span| key_path(text, &span));
+    let message = error.message();
+    let (problem, got, cure) = if let Some((_, known)) = split_after(message, "unknown field ") {
+        let key = path.last().map_or("", String::as_str);
+        (
+            "unknown key".to_owned(),
+            None,
+            Some(nearest(key, &backticked(known))),
+        )
+    } else if let Some((field, _)) = split_after(message, "missing field ") {
+        path.extend(backticked(field).first().map(|name| (*name).to_owned()));
+        ("missing".to_owned(), None, example(&path))
+    } else if let Some((got, expected)) = split_after(message, "invalid type: ") {
+        let secret = path.last().is_some_and(|key| key.ends_with("token"));
+        let got = (!secret).then(|| got.replace('`', ""));
+        let expected = if expected == "a sequence" {
+            "a list"
+        } else {
+            expected
+        };
+        (format!("expected {expected}"), got, example(&path))
+    } else {
+        (message.replace('\n', " "), None, None)
+    };
+    ConfigError {
+        file: file.to_owned(),
+        position: error.span().map(|span| Position::of(text, span.start)),
+        key: path.join("."),
+        problem,
+        got,
+        cure,
+    }
+}
+
+/// Splits "{prefix}what, expected this" into "what" and "this".
+fn split_after<'m>(message: &'m str, prefix: &str) -> Option<(&'m str, &'m str)> {
+    let rest = message.strip_prefix(prefix)?;
+    Some(rest.split_once(", expected ").unwrap_or((rest, "")))
+}
+
+/// The names between backticks.
+fn backticked(message: &str) -> Vec<&str> {
+    message.split('`').skip(1).step_by(2).collect()
+}
+
+fn nearest(key: &str, known: &[&str]) -> String {
+    let distance = |name: &&&str| strsim::damerau_levenshtein(key, name);
+    match known.iter().min_by_key(distance) {
+        Some(name) if distance(&name) <= 1 + key.chars().count() / 4 => {
+            format!("did you mean {name}?")
+        }
+        _ => format!("the keys known here are {}", known.join(", ")),
+    }
+}
+
+/// How the example configuration writes that key.
+fn example(path: &[String]) -> Option<String> {
+    let (key, table) = path.split_last()?;
+    let line = example_line(&table.join("."), key)?;
+    Some(format!("for example {line}"))
+}
+
+/// The line of the example configuration that sets `key` in `table`, commented out or not.
+pub(super) fn example_line(table: &str, key: &str) -> Option<&'static str> {
+    let mut here = "";
+    Config::example().lines().find_map(|line| {
+        if line.starts_with('[') {
+            here = line.trim_matches(['[', ']']);
+        }
+        let line = line.strip_prefix("# ").unwrap_or(line);
+        let sets_key = line
+            .strip_prefix(key)
+            .is_some_and(|rest| rest.starts_with(" = "));
+        (here == table && sets_key).then_some(line)
+    })
+}
+
+/// The keys that lead to the key or value at `span`; empty if the text has none there.
+fn key_path(text: &str, span: &Range<usize>) -> Vec<String> {
+    let Ok(document) = DeTable::parse(text) else {
+        return Vec::new();
+    };
+    let mut path = Vec::new();
+    find(document.get_ref(), span, &mut path);
+    path
+}
+
+fn find(table: &DeTable<'_>, span: &Range<usize>, path: &mut Vec<String>) -> bool {
+    for (key, value) in table {
+        path.push(key.get_ref().to_string());
+        if key.span() == *span || value.span() == *span || find_in(value.get_ref(), span, path) {
+            return true;
+        }
+        path.pop();
+    }
+    false
+}
+
+fn find_in(value: &DeValue<'_>, span: &Range<usize>, path: &mut Vec<String>) -> bool {
+    match value {
+        DeValue::Table(table) => find(table, span, path),
+        DeValue::Array(items) => items
+            .iter()
+            .any(|item| item.span() == *span || find_in(item.get_ref(), span, path)),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn position_counts_lines_and_characters_from_one() {
+        let text = "a\nü = 1";
+        assert_eq!(Position::of(text, 0), Position { line: 1, column: 1 });
+        assert_eq!(Position::of(text, 2), Position { line: 2, column: 1 });
+        assert_eq!(Position::of(text, 5), Position { line: 2, column: 3 });
+    }
+
+    #[test]
+    fn unknown_parts_leave_no_trace() {
+        let mut error = ConfigError {
+            file: "a.toml".to_owned(),
+            position: None,
+            key: String::new(),
+            problem: "cannot be read".to_owned(),
+            got: None,
+            cure: None,
+        };
+        assert_eq!(error.to_string(), "a.toml: cannot be read");
+        error.position = Some(Position { line: 3, column: 8 });
+        error.key = "bosh.wait".to_owned();
+        error.got = Some("1".to_owned());
+        error.cure = Some("write 1s".to_owned());
+        assert_eq!(
+            error.to_string(),
+            "a.toml:3:8: bosh.wait: cannot be read (got 1); write 1s"
+        );
+    }
+
+    #[test]
+    fn far_keys_get_the_whole_list() {
+        assert_eq!(
+            nearest("lisen", &["listen", "path"]),
+            "did you mean listen?"
+        );
+        assert_eq!(
+            nearest("workers", &["listen", "path"]),
+            "the keys known here are listen, path"
+        );
+    }
+}

@@ -1,0 +1,346 @@
+//! The configuration as it is written: a mirror of the TOML, and its way to a [`Config`].
+//!
+//! Nothing is filled in here but what [`Config`]'s own defaults say, and no value goes on unread.
+//! Everything that is wrong with the values is found in one go.
+
+use std::{path::Path, time::Duration};
+
+use serde::Deserialize;
+use toml::Spanned;
+
+use super::{
+    Admin, Backend, Bosh, Config, Host, Presence, Scheme, Server, Upstream, UpstreamTls,
+    error::{self, ConfigErrors},
+    reader::{Reader, Taken},
+    value::{self, Fault},
+};
+
+const SECOND: Duration = Duration::from_secs(1);
+const MINUTE: Duration = Duration::from_secs(60);
+const KIB: u64 = 1 << 10;
+const MIB: u64 = 1 << 20;
+
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct File {
+    server: ServerTable,
+    bosh: BoshTable,
+    admin: AdminTable,
+    host: Vec<HostTable>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct ServerTable {
+    listen: Option<Spanned<Vec<Spanned<String>>>>,
+    listen_tls: Option<Spanned<Vec<Spanned<String>>>>,
+    certificate: Option<Spanned<String>>,
+    private_key: Option<Spanned<String>>,
+    trusted_proxies: Option<Spanned<Vec<Spanned<String>>>>,
+    drain_timeout: Option<Spanned<String>>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct BoshTable {
+    path: Option<Spanned<String>>,
+    wait: Option<Spanned<String>>,
+    inactivity: Option<Spanned<String>>,
+    max_pause: Option<Spanned<String>>,
+    max_body: Option<Spanned<String>>,
+    max_unconfirmed: Option<Spanned<i64>>,
+    cors_origins: Option<Spanned<Vec<Spanned<String>>>>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct AdminTable {
+    path: Option<Spanned<String>>,
+    listen: Option<Spanned<String>>,
+    token: Option<Spanned<String>>,
+    token_file: Option<Spanned<String>>,
+    deadline: Option<Spanned<String>>,
+    max_body: Option<Spanned<String>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct HostTable {
+    domain: Spanned<String>,
+    upstream: Spanned<String>,
+    upstream_tls: Option<Spanned<String>>,
+    upstream_ca: Option<Spanned<String>>,
+    http_roster_url: Option<Spanned<String>>,
+    presence: Option<Spanned<String>>,
+    backend_token: Option<Spanned<String>>,
+    backend_token_file: Option<Spanned<String>>,
+    backend_timeout: Option<Spanned<String>>,
+    backend_concurrency: Option<Spanned<i64>>,
+    backend_max_body: Option<Spanned<String>>,
+}
+
+/// Reads a whole configuration; `base` is the folder that relative paths start from.
+pub(super) fn read(text: &str, name: &str, base: &Path) -> Result<Config, ConfigErrors> {
+    let file: File = toml::from_str(text).map_err(|error| error::from_toml(name, text, &error))?;
+    let mut reader = Reader::new(text, name, base);
+    let config = reader.config(file);
+    reader.finish(config)
+}
+
+impl Reader<'_> {
+    fn config(&mut self, file: File) -> Config {
+        let mut taken = Taken::default();
+        let server = self.server(file.server, &mut taken);
+        let bosh = self.bosh(file.bosh);
+        let admin = self.admin(file.admin, &mut taken, &bosh.path);
+        if file.host.is_empty() {
+            let cure = "add [[host]] with its domain and upstream";
+            self.fault("host", None, Fault::new("no host to serve", cure));
+        }
+        let hosts = file
+            .host
+            .into_iter()
+            .filter_map(|host| self.host(host, &mut taken))
+            .collect();
+        Config {
+            server,
+            bosh,
+            admin,
+            hosts,
+        }
+    }
+
+    fn server(&mut self, table: ServerTable, taken: &mut Taken) -> Server {
+        let mut server = Server::default();
+        let empty = |texts: &Option<Spanned<Vec<Spanned<String>>>>| {
+            texts.as_ref().map(|texts| texts.get_ref().is_empty())
+        };
+        if empty(&table.listen) == Some(true) && empty(&table.listen_tls) != Some(false) {
+            let span = table.listen.as_ref().map(Spanned::span);
+            let cure = "set server.listen or server.listen_tls";
+            self.fault(
+                "server.listen",
+                span,
+                Fault::new("no address to listen at", cure),
+            );
+        }
+        let identified = table.certificate.is_some() && table.private_key.is_some();
+        if empty(&table.listen_tls) == Some(false) && !identified {
+            let span = table.listen_tls.as_ref().map(Spanned::span);
+            let cure = "set server.certificate and server.private_key";
+            let fault = Fault::new("HTTPS without a certificate and its key", cure);
+            self.fault("server.listen_tls", span, fault);
+        }
+        let file = value::file(self.base);
+        self.list(&mut server.listen, "server.listen", table.listen, |t| {
+            taken.address(t)
+        });
+        self.list(
+            &mut server.listen_tls,
+            "server.listen_tls",
+            table.listen_tls,
+            |t| taken.address(t),
+        );
+        server.certificate = self.read("server.certificate", table.certificate, &file);
+        server.private_key = self.read("server.private_key", table.private_key, &file);
+        self.list(
+            &mut server.trusted_proxies,
+            "server.trusted_proxies",
+            table.trusted_proxies,
+            value::network,
+        );
+        self.set(
+            &mut server.drain_timeout,
+            "server.drain_timeout",
+            table.drain_timeout,
+            value::duration(Duration::ZERO..=10 * MINUTE),
+        );
+        server
+    }
+
+    fn bosh(&mut self, table: BoshTable) -> Bosh {
+        let mut bosh = Bosh::default();
+        let origins = table.cors_origins.as_ref().map(Spanned::span);
+        self.set(&mut bosh.path, "bosh.path", table.path, value::path);
+        self.set(
+            &mut bosh.wait,
+            "bosh.wait",
+            table.wait,
+            value::seconds(SECOND..=10 * MINUTE),
+        );
+        self.set(
+            &mut bosh.inactivity,
+            "bosh.inactivity",
+            table.inactivity,
+            value::seconds(SECOND..=60 * MINUTE),
+        );
+        self.set(
+            &mut bosh.max_pause,
+            "bosh.max_pause",
+            table.max_pause,
+            value::seconds(Duration::ZERO..=60 * MINUTE),
+        );
+        self.set(
+            &mut bosh.max_body,
+            "bosh.max_body",
+            table.max_body,
+            value::size(4 * KIB..=16 * MIB),
+        );
+        self.number(
+            &mut bosh.max_unconfirmed,
+            "bosh.max_unconfirmed",
+            table.max_unconfirmed,
+            10..=100_000,
+        );
+        self.list(
+            &mut bosh.cors_origins,
+            "bosh.cors_origins",
+            table.cors_origins,
+            value::origin,
+        );
+        if bosh.cors_origins.len() > 1 && bosh.cors_origins.iter().any(|origin| origin == "*") {
+            let fault = Fault::new(
+                "\"*\" beside other origins",
+                "write [\"*\"] or leave it away",
+            );
+            self.fault("bosh.cors_origins", origins, fault);
+        }
+        bosh
+    }
+
+    fn admin(&mut self, table: AdminTable, taken: &mut Taken, bosh_path: &str) -> Admin {
+        let mut admin = Admin::default();
+        let path = table.path.as_ref().map(Spanned::span);
+        self.set(&mut admin.path, "admin.path", table.path, value::path);
+        admin.listen = self.read("admin.listen", table.listen, |t| taken.address(t));
+        admin.token = self.secret(
+            ["admin.token", "admin.token_file"],
+            table.token,
+            table.token_file,
+        );
+        self.set(
+            &mut admin.deadline,
+            "admin.deadline",
+            table.deadline,
+            value::duration(SECOND..=10 * MINUTE),
+        );
+        self.set(
+            &mut admin.max_body,
+            "admin.max_body",
+            table.max_body,
+            value::size(4 * KIB..=64 * MIB),
+        );
+        let below = |path: &str, other: &str| {
+            path.strip_prefix(other)
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        };
+        if below(&admin.path, bosh_path) || below(bosh_path, &admin.path) {
+            let fault = Fault::new(
+                "overlaps bosh.path",
+                "choose two paths that share no prefix",
+            );
+            self.fault("admin.path", path, fault);
+        }
+        admin
+    }
+
+    fn host(&mut self, table: HostTable, taken: &mut Taken) -> Option<Host> {
+        let domain = self.read("host.domain", Some(table.domain), |t| taken.domain(t));
+        let upstream = self.upstream(table.upstream, table.upstream_tls, table.upstream_ca);
+        let http_roster_url = self.read(
+            "host.http_roster_url",
+            table.http_roster_url,
+            value::roster_url,
+        );
+        let mut presence = Presence::Directed;
+        self.set(&mut presence, "host.presence", table.presence, |text| {
+            value::choice(
+                text,
+                &[
+                    ("directed", Presence::Directed),
+                    ("server", Presence::Server),
+                ],
+            )
+        });
+        let token = self.secret(
+            ["host.backend_token", "host.backend_token_file"],
+            table.backend_token,
+            table.backend_token_file,
+        );
+        let mut backend = Backend {
+            token,
+            ..Backend::default()
+        };
+        self.set(
+            &mut backend.timeout,
+            "host.backend_timeout",
+            table.backend_timeout,
+            value::duration(Duration::from_millis(100)..=5 * MINUTE),
+        );
+        self.number(
+            &mut backend.concurrency,
+            "host.backend_concurrency",
+            table.backend_concurrency,
+            1..=1024,
+        );
+        self.set(
+            &mut backend.max_body,
+            "host.backend_max_body",
+            table.backend_max_body,
+            value::size(4 * KIB..=1024 * MIB),
+        );
+        Some(Host {
+            domain: domain?,
+            upstream: upstream?,
+            http_roster_url,
+            presence,
+            backend,
+        })
+    }
+
+    fn upstream(
+        &mut self,
+        url: Spanned<String>,
+        tls_text: Option<Spanned<String>>,
+        ca_text: Option<Spanned<String>>,
+    ) -> Option<Upstream> {
+        let (tls_span, ca_span) = (
+            tls_text.as_ref().map(Spanned::span),
+            ca_text.as_ref().map(Spanned::span),
+        );
+        let url = self.read("host.upstream", Some(url), value::upstream);
+        let mut tls = UpstreamTls::Auto;
+        self.set(&mut tls, "host.upstream_tls", tls_text, |text| {
+            value::choice(
+                text,
+                &[
+                    ("auto", UpstreamTls::Auto),
+                    ("verify", UpstreamTls::Verify),
+                    ("insecure", UpstreamTls::Insecure),
+                    ("plain", UpstreamTls::Plain),
+                ],
+            )
+        });
+        let ca = self.read("host.upstream_ca", ca_text, value::file(self.base));
+        let url = url?;
+        if url.scheme == Scheme::Xmpps && tls == UpstreamTls::Plain {
+            let fault = Fault::new(
+                "plain contradicts xmpps://",
+                "use xmpp:// or another policy",
+            );
+            self.fault("host.upstream_tls", tls_span, fault);
+        }
+        if ca.is_some() && matches!(tls, UpstreamTls::Insecure | UpstreamTls::Plain) {
+            let cure = "set upstream_tls to \"verify\", or leave upstream_ca away";
+            let fault = Fault::new("no certificate is checked with this upstream_tls", cure);
+            self.fault("host.upstream_ca", ca_span, fault);
+        }
+        Some(Upstream {
+            scheme: url.scheme,
+            address: url.address,
+            port: url.port,
+            tls,
+            ca,
+        })
+    }
+}

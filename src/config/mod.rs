@@ -1,0 +1,357 @@
+//! The configuration as the program uses it: validated, typed, secrets masked.
+//!
+//! Parsed, not validated: `file` mirrors what is written, `value` gives each text its meaning,
+//! `reader` joins the two and notes what is wrong, and what comes out here needs no more checks.
+//! Nothing here reads the environment.
+
+mod error;
+mod file;
+mod reader;
+mod value;
+
+use std::{
+    fs, io,
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use ipnet::IpNet;
+use jid::DomainPart;
+
+pub use error::{ConfigError, ConfigErrors, Position};
+
+/// Everything that `rostergate.toml` says.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// `[server]`
+    pub server: Server,
+    /// `[bosh]`
+    pub bosh: Bosh,
+    /// `[admin]`
+    pub admin: Admin,
+    /// `[[host]]`, at least one, domains distinct.
+    pub hosts: Vec<Host>,
+}
+
+impl Config {
+    /// Reads the file at `path`; paths in it start from its folder.
+    ///
+    /// # Errors
+    ///
+    /// All that is wrong with the values at once, but only the first thing that is wrong with the
+    /// syntax, a key or a type.
+    pub fn load(path: &Path) -> Result<Self, ConfigErrors> {
+        let name = path.display().to_string();
+        let text = fs::read_to_string(path).map_err(|error| ConfigError {
+            file: name.clone(),
+            position: None,
+            key: String::new(),
+            problem: format!("cannot be read: {error}"),
+            got: None,
+            cure: (error.kind() == io::ErrorKind::NotFound)
+                .then(|| "start from what `rostergate example-config` prints".to_owned()),
+        })?;
+        Self::parse(&text, &name, path.parent().unwrap_or_else(|| Path::new("")))
+    }
+
+    /// Reads `text`; errors call it `name`, and paths in it start from `base`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Config::load`].
+    pub fn parse(text: &str, name: &str, base: &Path) -> Result<Self, ConfigErrors> {
+        file::read(text, name, base)
+    }
+
+    /// A configuration that says all there is to say: every key with its meaning and default.
+    pub fn example() -> &'static str {
+        include_str!("../../config.example.toml")
+    }
+}
+
+/// `[server]`
+#[derive(Clone, Debug)]
+pub struct Server {
+    /// Addresses for HTTP; port 0 lets the system choose.
+    pub listen: Vec<SocketAddr>,
+    /// Addresses for HTTPS.
+    pub listen_tls: Vec<SocketAddr>,
+    /// PEM chain; required with `listen_tls`.
+    pub certificate: Option<PathBuf>,
+    /// PEM key; required with `listen_tls`.
+    pub private_key: Option<PathBuf>,
+    /// Peers whose forwarding headers are believed.
+    pub trusted_proxies: Vec<IpNet>,
+    /// How long sessions get to end after SIGTERM.
+    pub drain_timeout: Duration,
+}
+
+impl Default for Server {
+    fn default() -> Self {
+        Self {
+            listen: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 5280))],
+            listen_tls: Vec::new(),
+            certificate: None,
+            private_key: None,
+            trusted_proxies: vec![
+                IpNet::new_assert(Ipv4Addr::new(127, 0, 0, 0).into(), 8),
+                IpNet::new_assert(Ipv6Addr::LOCALHOST.into(), 128),
+            ],
+            drain_timeout: Duration::from_secs(10),
+        }
+    }
+}
+
+/// `[bosh]`
+#[derive(Clone, Debug)]
+pub struct Bosh {
+    /// Path of the connection manager, without a trailing slash.
+    pub path: String,
+    /// Longest time a request is held.
+    pub wait: Duration,
+    /// Longest time a session lives without an open request.
+    pub inactivity: Duration,
+    /// Longest pause a client may ask for.
+    pub max_pause: Duration,
+    /// Longest request body, bytes.
+    pub max_body: usize,
+    /// Stanzas the server still owns while no client listens.
+    pub max_unconfirmed: u32,
+    /// Origins that may read answers; `*` alone means any.
+    pub cors_origins: Vec<String>,
+}
+
+impl Default for Bosh {
+    fn default() -> Self {
+        Self {
+            path: "/http-bind".to_owned(),
+            wait: Duration::from_secs(60),
+            inactivity: Duration::from_secs(120),
+            max_pause: Duration::from_secs(120),
+            max_body: 256 << 10,
+            max_unconfirmed: 400,
+            cors_origins: vec!["*".to_owned()],
+        }
+    }
+}
+
+/// `[admin]`
+#[derive(Clone, Debug)]
+pub struct Admin {
+    /// Path prefix, without a trailing slash.
+    pub path: String,
+    /// A listener of its own; absent: served beside `[bosh]`.
+    pub listen: Option<SocketAddr>,
+    /// Bearer token; absent: loopback peers only.
+    pub token: Option<Secret>,
+    /// Every answer comes within this time.
+    pub deadline: Duration,
+    /// Longest request body, bytes.
+    pub max_body: usize,
+}
+
+impl Default for Admin {
+    fn default() -> Self {
+        Self {
+            path: "/roster_admin".to_owned(),
+            listen: None,
+            token: None,
+            deadline: Duration::from_secs(30),
+            max_body: 1 << 20,
+        }
+    }
+}
+
+/// `[[host]]`
+#[derive(Clone, Debug)]
+pub struct Host {
+    /// The XMPP domain, prepared.
+    pub domain: DomainPart,
+    /// Where its server is.
+    pub upstream: Upstream,
+    /// Where its rosters come from; absent: stanzas pass untouched.
+    pub http_roster_url: Option<RosterUrl>,
+    /// Who carries presence between contacts.
+    pub presence: Presence,
+    /// How the backend is asked.
+    pub backend: Backend,
+}
+
+/// Who carries presence between contacts.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Presence {
+    /// The gateway, by directed presence.
+    Directed,
+    /// The server; the gateway leaves it alone.
+    Server,
+}
+
+/// How the backend is asked for rosters.
+#[derive(Clone, Debug)]
+pub struct Backend {
+    /// Bearer token sent to it.
+    pub token: Option<Secret>,
+    /// Longest time for one whole answer.
+    pub timeout: Duration,
+    /// Most requests under way at once.
+    pub concurrency: usize,
+    /// Longest answer, bytes.
+    pub max_body: usize,
+}
+
+impl Default for Backend {
+    fn default() -> Self {
+        Self {
+            token: None,
+            timeout: Duration::from_secs(10),
+            concurrency: 32,
+            max_body: 16 << 20,
+        }
+    }
+}
+
+/// The `upstream` of a host.
+#[derive(Clone, Debug)]
+pub struct Upstream {
+    /// `xmpp://` or `xmpps://`.
+    pub scheme: Scheme,
+    /// Host name or address literal (no brackets).
+    pub address: String,
+    /// TCP port.
+    pub port: u16,
+    /// Whether and how TLS is used.
+    pub tls: UpstreamTls,
+    /// PEM bundle that replaces the system's roots for `verify`.
+    pub ca: Option<PathBuf>,
+}
+
+/// Scheme of an upstream URL.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Scheme {
+    /// TCP, STARTTLS by policy.
+    Xmpp,
+    /// TLS from the first byte.
+    Xmpps,
+}
+
+/// `upstream_tls`
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum UpstreamTls {
+    /// Loopback: plain where the server allows it, else any certificate. Elsewhere: as `Verify`.
+    Auto,
+    /// STARTTLS always, certificate checked against the domain.
+    Verify,
+    /// STARTTLS always, any certificate.
+    Insecure,
+    /// Never TLS.
+    Plain,
+}
+
+/// `http_roster_url`, with one `%s` in its path or query.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct RosterUrl {
+    /// What comes before `%s`.
+    pub before: Arc<str>,
+    /// What comes after it.
+    pub after: Arc<str>,
+}
+
+/// A value that never shows in logs.
+#[derive(Clone)]
+pub struct Secret(Arc<str>);
+
+impl Secret {
+    /// Wraps it.
+    pub fn new(value: &str) -> Self {
+        Self(Arc::from(value))
+    }
+
+    /// The value itself.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("MASKED")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Config, ConfigErrors> {
+        Config::parse(text, "test.toml", Path::new("."))
+    }
+
+    /// The keys of a table, by the list that an unknown one is answered with.
+    fn keys(table: &str, mandatory: &str) -> Vec<String> {
+        let errors = parse(&format!("{table}\n{mandatory}nothing_like_it = 1\n")).unwrap_err();
+        let cure = errors
+            .iter()
+            .next()
+            .and_then(|error| error.cure.clone())
+            .expect("a cure");
+        let keys = cure
+            .strip_prefix("the keys known here are ")
+            .expect("a list of keys");
+        keys.split(", ").map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn example_says_every_key() {
+        let mandatory = "domain = \"a\"\nupstream = \"xmpp://a\"\n";
+        let tables = [
+            ("[server]", ""),
+            ("[bosh]", ""),
+            ("[admin]", ""),
+            ("[[host]]", mandatory),
+        ];
+        assert_eq!(keys("", ""), ["server", "bosh", "admin", "host"]);
+        for (table, mandatory) in tables {
+            for key in keys(table, mandatory) {
+                let line = error::example_line(table.trim_matches(['[', ']']), &key);
+                assert!(line.is_some(), "{table} {key} is not in the example");
+            }
+        }
+    }
+
+    #[test]
+    fn example_is_the_defaults() {
+        let example = parse(Config::example()).expect("the example is valid");
+        let least = parse(
+            "[[host]]\ndomain = 'example.org'\nupstream = 'xmpp://127.0.0.1:5222'\n\
+             http_roster_url = 'http://localhost/contacts/%s'\n",
+        );
+        assert_eq!(
+            format!("{example:#?}"),
+            format!("{:#?}", least.expect("valid"))
+        );
+    }
+
+    #[test]
+    fn secrets_do_not_show() {
+        let config = parse(
+            "[admin]\ntoken = 'hunter2hunter2'\n[[host]]\ndomain = 'a'\nupstream = 'xmpp://a'\n\
+             backend_token = 'swordfish'\n",
+        )
+        .expect("valid");
+        assert_eq!(
+            config.admin.token.as_ref().map(Secret::expose),
+            Some("hunter2hunter2")
+        );
+        let shown = format!("{config:?}");
+        assert!(
+            !shown.contains("hunter2") && !shown.contains("swordfish"),
+            "{shown}"
+        );
+        let errors = parse("[admin]\ntoken = 31337\n").unwrap_err().to_string();
+        assert!(!errors.contains("31337"), "{errors}");
+        let errors = parse("[admin]\ntoken = 'a b'\n").unwrap_err().to_string();
+        assert!(!errors.contains("a b"), "{errors}");
+    }
+}

@@ -1,0 +1,471 @@
+//! From the text of one value to what it means.
+
+use std::{
+    fs,
+    io::{self, ErrorKind},
+    net::{IpAddr, SocketAddr},
+    ops::RangeInclusive,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use bytesize::ByteSize;
+use http::{Uri, uri::Authority};
+use ipnet::IpNet;
+use jid::DomainPart;
+
+use super::{RosterUrl, Scheme, Secret};
+
+/// Why a value cannot be taken, and what to write in its place.
+pub(super) struct Fault {
+    pub(super) problem: String,
+    pub(super) cure: String,
+}
+
+impl Fault {
+    pub(super) fn new(problem: impl Into<String>, cure: impl Into<String>) -> Self {
+        Self {
+            problem: problem.into(),
+            cure: cure.into(),
+        }
+    }
+}
+
+pub(super) fn socket_address(text: &str) -> Result<SocketAddr, Fault> {
+    text.parse().map_err(|_| {
+        Fault::new(
+            "not an IP address with a port",
+            "write it like 127.0.0.1:5280 or [::1]:5280",
+        )
+    })
+}
+
+/// A network, or an address that stands for itself.
+pub(super) fn network(text: &str) -> Result<IpNet, Fault> {
+    text.parse()
+        .or_else(|_| text.parse::<IpAddr>().map(IpNet::from))
+        .map_err(|_| {
+            Fault::new(
+                "neither a network nor an IP address",
+                "write it like 10.0.0.0/8 or ::1",
+            )
+        })
+}
+
+pub(super) fn duration(
+    range: RangeInclusive<Duration>,
+) -> impl Fn(&str) -> Result<Duration, Fault> {
+    move |text| {
+        let shown = |end: &Duration| {
+            humantime::format_duration(*end)
+                .to_string()
+                .replace(' ', "")
+        };
+        let between = format!(
+            "between {} and {}",
+            shown(range.start()),
+            shown(range.end())
+        );
+        let cure = || format!("write a number and its unit, {between}, like 90s or 2m");
+        if text.trim().parse::<f64>().is_ok() {
+            return Err(Fault::new("a duration without a unit", cure()));
+        }
+        let value =
+            humantime::parse_duration(text).map_err(|_| Fault::new("not a duration", cure()))?;
+        if range.contains(&value) {
+            Ok(value)
+        } else {
+            Err(Fault::new(
+                "out of range",
+                format!("choose a duration {between}"),
+            ))
+        }
+    }
+}
+
+/// A duration that clients are told in whole seconds.
+pub(super) fn seconds(range: RangeInclusive<Duration>) -> impl Fn(&str) -> Result<Duration, Fault> {
+    let parse = duration(range);
+    move |text| match parse(text)? {
+        value if value.subsec_nanos() == 0 => Ok(value),
+        _ => Err(Fault::new(
+            "not whole seconds",
+            "leave the fraction away: BOSH counts seconds",
+        )),
+    }
+}
+
+pub(super) fn size(range: RangeInclusive<u64>) -> impl Fn(&str) -> Result<usize, Fault> {
+    move |text| {
+        let shown = |end: &u64| ByteSize(*end).to_string().replace(".0 ", "");
+        let between = format!(
+            "between {} and {}",
+            shown(range.start()),
+            shown(range.end())
+        );
+        let cure = || format!("write a number and its unit, {between}, like 256KiB or 1MiB");
+        if text.trim().parse::<f64>().is_ok() {
+            return Err(Fault::new("a size without a unit", cure()));
+        }
+        let value: ByteSize = text.parse().map_err(|_| Fault::new("not a size", cure()))?;
+        usize::try_from(value.as_u64())
+            .ok()
+            .filter(|_| range.contains(&value.as_u64()))
+            .ok_or_else(|| Fault::new("out of range", format!("choose a size {between}")))
+    }
+}
+
+/// An absolute path, without the slash that it may end with.
+pub(super) fn path(text: &str) -> Result<String, Fault> {
+    let path = text.strip_suffix('/').unwrap_or(text);
+    let legal = |c: char| c.is_ascii_alphanumeric() || "-._~/".contains(c);
+    if path.len() > 1 && path.starts_with('/') && path.chars().all(legal) && !text.contains("//") {
+        Ok(path.to_owned())
+    } else {
+        Err(Fault::new(
+            "not the path of a URL",
+            "write it like /http-bind: a slash, then letters, digits, and any of -._~/",
+        ))
+    }
+}
+
+/// `*`, or an origin as browsers send it (RFC 6454 §6.2), in lower case.
+pub(super) fn origin(text: &str) -> Result<String, Fault> {
+    if text == "*" {
+        return Ok(text.to_owned());
+    }
+    let origin = text.to_ascii_lowercase();
+    let authority = origin.split_once("://").map(|(scheme, authority)| {
+        let plain = !authority.contains('@') && authority.parse::<Authority>().is_ok();
+        plain && !scheme.is_empty()
+    });
+    if authority == Some(true) {
+        Ok(origin)
+    } else {
+        Err(Fault::new(
+            "not an origin",
+            "write it like https://www.example.org, or \"*\" for any",
+        ))
+    }
+}
+
+/// A bearer token (RFC 6750 §2.1): what an HTTP header can carry as one word.
+pub(super) fn token(text: &str) -> Result<Secret, Fault> {
+    if text.is_empty() {
+        Err(Fault::new(
+            "empty",
+            "write at least 16 random characters, or leave the key away",
+        ))
+    } else if text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        Ok(Secret::new(text))
+    } else {
+        Err(Fault::new(
+            "not a token",
+            "use letters, digits and signs of ASCII, without spaces",
+        ))
+    }
+}
+
+/// A token alone in a file.
+pub(super) fn token_file(base: &Path) -> impl Fn(&str) -> Result<Secret, Fault> {
+    move |text| {
+        let contents = fs::read_to_string(base.join(text)).map_err(|error| unreadable(&error))?;
+        token(contents.trim()).map_err(|fault| {
+            Fault::new(
+                format!("the token in this file is {}", fault.problem),
+                fault.cure,
+            )
+        })
+    }
+}
+
+/// A file that can be read.
+pub(super) fn file(base: &Path) -> impl Fn(&str) -> Result<PathBuf, Fault> {
+    move |text| {
+        let path = base.join(text);
+        match fs::File::open(&path).and_then(|file| file.metadata()) {
+            Ok(metadata) if metadata.is_dir() => Err(Fault::new("a folder", "name a file")),
+            Ok(_) => Ok(path),
+            Err(error) => Err(unreadable(&error)),
+        }
+    }
+}
+
+fn unreadable(error: &io::Error) -> Fault {
+    let problem = match error.kind() {
+        ErrorKind::NotFound => "no such file".to_owned(),
+        ErrorKind::PermissionDenied => "a file that this user may not read".to_owned(),
+        _ => format!("cannot be read: {error}"),
+    };
+    Fault::new(
+        problem,
+        "paths are relative to the folder of the configuration file",
+    )
+}
+
+/// One of a few words.
+pub(super) fn choice<T: Copy>(text: &str, choices: &[(&str, T)]) -> Result<T, Fault> {
+    choices
+        .iter()
+        .find(|(word, _)| *word == text)
+        .map(|(_, value)| *value)
+        .ok_or_else(|| {
+            let words: Vec<_> = choices
+                .iter()
+                .map(|(word, _)| format!("{word:?}"))
+                .collect();
+            Fault::new("not a choice", format!("write one of {}", words.join(", ")))
+        })
+}
+
+/// An XMPP domain, prepared (RFC 6122 §2.2).
+pub(super) fn domain(text: &str) -> Result<DomainPart, Fault> {
+    let fault = || Fault::new("not an XMPP domain", "write it like example.org");
+    if text.is_empty() || text.contains(['@', '/', ':', ' ']) {
+        return Err(fault());
+    }
+    DomainPart::new(text)
+        .map(|domain| domain.into_owned())
+        .map_err(|_| fault())
+}
+
+/// Where an XMPP server is.
+pub(super) struct UpstreamUrl {
+    pub(super) scheme: Scheme,
+    pub(super) address: String,
+    pub(super) port: u16,
+}
+
+pub(super) fn upstream(text: &str) -> Result<UpstreamUrl, Fault> {
+    const CURE: &str = "write it like xmpp://127.0.0.1:5222 or xmpps://xmpp.example.org:5223";
+    let fault = |problem: &str| Fault::new(problem, CURE);
+    let (scheme, rest) = text.split_once("://").ok_or_else(|| fault("no scheme"))?;
+    let (scheme, default_port) = match scheme.to_ascii_lowercase().as_str() {
+        "xmpp" => (Scheme::Xmpp, 5222),
+        "xmpps" => (Scheme::Xmpps, 5223),
+        "http" | "https" => {
+            return Err(fault(
+                "the server's own BOSH as upstream is not supported yet",
+            ));
+        }
+        _ => return Err(fault("unknown scheme")),
+    };
+    let rest = rest.strip_suffix('/').unwrap_or(rest);
+    if rest.contains(['/', '?', '#', '@']) {
+        return Err(fault("more than a host and a port"));
+    }
+    let authority: Authority = rest.parse().map_err(|_| fault("not a host and a port"))?;
+    let port = match (
+        authority.port_u16(),
+        authority.as_str().len() > authority.host().len(),
+    ) {
+        (Some(port), _) if port != 0 => port,
+        (None, false) => default_port,
+        _ => return Err(fault("not a port")),
+    };
+    let address = authority.host().trim_matches(['[', ']']);
+    if address.is_empty() {
+        return Err(fault("no host"));
+    }
+    Ok(UpstreamUrl {
+        scheme,
+        address: address.to_owned(),
+        port,
+    })
+}
+
+pub(super) fn roster_url(text: &str) -> Result<RosterUrl, Fault> {
+    const CURE: &str = "write it like http://localhost/contacts/%s";
+    let fault = |problem: &str| Fault::new(problem, CURE);
+    let Some((before, after)) = text.split_once("%s") else {
+        return Err(fault("no %s to stand for the username"));
+    };
+    if after.contains("%s") {
+        return Err(fault("more than one %s"));
+    }
+    if text.contains('#') {
+        return Err(fault("a fragment is never sent to the backend"));
+    }
+    if !escapes_are_whole(before) || !escapes_are_whole(after) {
+        return Err(Fault::new(
+            "a % that is neither %s nor an escape",
+            "write %25 for a plain %",
+        ));
+    }
+    // The username must not reach the host name: with the %s gone the authority must be the same.
+    let uri = |name: &str| format!("{before}{name}{after}").parse::<Uri>();
+    let url = uri("u").map_err(|_| fault("not a URL"))?;
+    if !matches!(url.scheme_str(), Some("http" | "https")) {
+        return Err(fault("neither http:// nor https://"));
+    }
+    let authority = url.authority().ok_or_else(|| fault("no host"))?;
+    if authority.as_str().contains('@') {
+        return Err(Fault::new(
+            "a password in the URL",
+            "use backend_token or backend_token_file",
+        ));
+    }
+    if uri("v").ok().as_ref().and_then(Uri::authority) != Some(authority) {
+        return Err(fault("%s outside path and query"));
+    }
+    Ok(RosterUrl {
+        before: Arc::from(before),
+        after: Arc::from(after),
+    })
+}
+
+fn escapes_are_whole(text: &str) -> bool {
+    text.split('%').skip(1).all(|rest| {
+        rest.get(..2)
+            .is_some_and(|hex| hex.bytes().all(|byte| byte.is_ascii_hexdigit()))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn problem<T>(outcome: Result<T, Fault>) -> String {
+        outcome.err().map(|fault| fault.problem).unwrap_or_default()
+    }
+
+    #[test]
+    fn upstream_takes_names_addresses_and_default_ports() {
+        let parts = |text| {
+            let url = upstream(text).unwrap_or_else(|fault| panic!("{text}: {}", fault.problem));
+            (url.scheme, url.address, url.port)
+        };
+        assert_eq!(
+            parts("xmpp://a.example"),
+            (Scheme::Xmpp, "a.example".into(), 5222)
+        );
+        assert_eq!(
+            parts("xmpps://a.example/"),
+            (Scheme::Xmpps, "a.example".into(), 5223)
+        );
+        assert_eq!(
+            parts("XMPP://127.0.0.1:15222"),
+            (Scheme::Xmpp, "127.0.0.1".into(), 15222)
+        );
+        assert_eq!(parts("xmpp://[::1]:1"), (Scheme::Xmpp, "::1".into(), 1));
+        assert_eq!(parts("xmpp://[::1]"), (Scheme::Xmpp, "::1".into(), 5222));
+    }
+
+    #[test]
+    fn upstream_refuses_what_is_not_a_host_and_a_port() {
+        assert_eq!(problem(upstream("prosody:5222")), "no scheme");
+        assert_eq!(problem(upstream("tcp://a:1")), "unknown scheme");
+        assert_eq!(problem(upstream("xmpp://")), "not a host and a port");
+        assert_eq!(problem(upstream("xmpp://:5222")), "no host");
+        assert_eq!(problem(upstream("xmpp://a:0")), "not a port");
+        assert_eq!(problem(upstream("xmpp://a:")), "not a port");
+        assert_eq!(problem(upstream("xmpp://a:99999")), "not a port");
+        assert_eq!(
+            problem(upstream("xmpp://u@a")),
+            "more than a host and a port"
+        );
+        assert_eq!(
+            problem(upstream("xmpp://a/b")),
+            "more than a host and a port"
+        );
+    }
+
+    #[test]
+    fn roster_url_keeps_the_username_out_of_the_host() {
+        assert_eq!(
+            problem(roster_url("http://%s.example/")),
+            "%s outside path and query"
+        );
+        assert_eq!(
+            problem(roster_url("http://h:80%s/")),
+            "%s outside path and query"
+        );
+        assert_eq!(
+            problem(roster_url("http://u:p@h/%s")),
+            "a password in the URL"
+        );
+        assert_eq!(
+            problem(roster_url("http://h/#%s")),
+            "a fragment is never sent to the backend"
+        );
+        assert_eq!(
+            problem(roster_url("ftp://h/%s")),
+            "neither http:// nor https://"
+        );
+        assert_eq!(
+            problem(roster_url("http://h/%s?again=%s")),
+            "more than one %s"
+        );
+        assert_eq!(
+            problem(roster_url("http://h/%d/%s")),
+            "a % that is neither %s nor an escape"
+        );
+        assert_eq!(
+            problem(roster_url("/contacts/%s")),
+            "neither http:// nor https://"
+        );
+        let url = roster_url("https://h:8443/a%20b?user=%s&v=1")
+            .ok()
+            .expect("a good URL");
+        assert_eq!(
+            (&*url.before, &*url.after),
+            ("https://h:8443/a%20b?user=", "&v=1")
+        );
+    }
+
+    #[test]
+    fn durations_and_sizes_need_units_and_sense() {
+        let minute = duration(Duration::from_secs(1)..=Duration::from_secs(60));
+        assert_eq!(minute("1m").ok(), Some(Duration::from_secs(60)));
+        assert_eq!(problem(minute("30")), "a duration without a unit");
+        assert_eq!(problem(minute("0")), "a duration without a unit");
+        assert_eq!(problem(minute("soon")), "not a duration");
+        assert_eq!(problem(minute("61s")), "out of range");
+        let body = size(4096..=1 << 20);
+        assert_eq!(body("4 KiB").ok(), Some(4096));
+        assert_eq!(problem(body("65536")), "a size without a unit");
+        assert_eq!(problem(body("big")), "not a size");
+        assert_eq!(problem(body("1KiB")), "out of range");
+        assert_eq!(problem(body("99999999999999999999999EiB")), "out of range");
+        let whole = seconds(Duration::ZERO..=Duration::from_secs(60));
+        assert_eq!(problem(whole("1500ms")), "not whole seconds");
+    }
+
+    #[test]
+    fn paths_lose_their_last_slash_only() {
+        assert_eq!(path("/http-bind/").ok().as_deref(), Some("/http-bind"));
+        for bad in ["", "/", "http-bind", "//", "/a//b", "/a b", "/a?b", "/a%20"] {
+            assert_eq!(problem(path(bad)), "not the path of a URL", "{bad}");
+        }
+    }
+
+    #[test]
+    fn origins_are_scheme_and_authority() {
+        assert_eq!(
+            origin("HTTPS://A.example:8443").ok().as_deref(),
+            Some("https://a.example:8443")
+        );
+        for bad in [
+            "",
+            "null",
+            "a.example",
+            "https://",
+            "https://a/",
+            "https://u@a",
+        ] {
+            assert_eq!(problem(origin(bad)), "not an origin", "{bad}");
+        }
+    }
+
+    #[test]
+    fn domains_are_prepared() {
+        assert_eq!(
+            domain("EXAMPLE.org").ok().as_deref().map(|d| d.as_str()),
+            Some("example.org")
+        );
+        for bad in ["", "a@b", "a/b", "a:5222", "a b"] {
+            assert_eq!(problem(domain(bad)), "not an XMPP domain", "{bad}");
+        }
+    }
+}
