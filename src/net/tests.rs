@@ -1,0 +1,442 @@
+//! Listeners, TLS and the drain together, over real sockets.
+
+use std::{
+    convert::Infallible,
+    fs,
+    net::{Ipv4Addr, SocketAddr},
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::{Request, Response, Version};
+use http_body_util::{BodyExt, Empty, Full};
+use hyper::{body::Incoming, client::conn::http2, service::service_fn};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use rustls::{
+    ServerConfig,
+    crypto::ring,
+    pki_types::{CertificateDer, PrivateKeyDer, ServerName},
+    sign::{CertifiedKey, SingleCertAndKey},
+};
+use rustls_pki_types::pem::PemObject;
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    sync::Notify,
+    task::JoinHandle,
+    time::timeout,
+};
+use tokio_rustls::{TlsAcceptor, TlsConnector, client::TlsStream};
+
+use super::{
+    drain::{self, Drained, Signal},
+    listener::{Limits, Listener, Peer},
+    tls::{CertificateStore, TlsError, upstream_client_config},
+};
+use crate::config::UpstreamTls;
+
+/// Longer than anything takes here.
+const FOREVER: Duration = Duration::from_secs(30);
+const ANY: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+const GET: &[u8] = b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n";
+
+/// A listener whose service answers `/held` when it is released and all else with its peer.
+struct Served {
+    address: SocketAddr,
+    signal: Signal,
+    arrived: Arc<Notify>,
+    release: Arc<Notify>,
+    accepting: JoinHandle<()>,
+}
+
+fn serve(tls: Option<Arc<CertificateStore>>, limits: Limits) -> Served {
+    let listener = Listener::bind(ANY, tls)
+        .expect("a free port")
+        .with_limits(limits);
+    let address = listener.local_addr();
+    let (signal, watch) = drain::channel();
+    let (arrived, release) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let held = (arrived.clone(), release.clone());
+    let make = move |peer: Peer| {
+        let held = held.clone();
+        service_fn(move |request: Request<Incoming>| {
+            let (arrived, release) = held.clone();
+            async move {
+                if request.uri().path() == "/held" {
+                    arrived.notify_one();
+                    release.notified().await;
+                }
+                let text = format!("{} tls={} {:?}", peer.address, peer.tls, request.version());
+                Ok::<_, Infallible>(Response::new(Full::new(Bytes::from(text))))
+            }
+        })
+    };
+    let accepting = tokio::spawn(listener.serve(make, watch));
+    Served {
+        address,
+        signal,
+        arrived,
+        release,
+        accepting,
+    }
+}
+
+fn soon() -> Limits {
+    let soon = Duration::from_millis(100);
+    Limits {
+        handshake: soon,
+        idle: soon,
+        ..Limits::default()
+    }
+}
+
+fn certs(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("certs")
+        .join(name)
+}
+
+fn store(name: &str) -> Arc<CertificateStore> {
+    let (certificate, key) = (certs(&format!("{name}.crt")), certs(&format!("{name}.key")));
+    Arc::new(CertificateStore::load(&certificate, &key).expect("a test certificate"))
+}
+
+/// Reads one whole answer and no more.
+async fn answer(stream: &mut (impl AsyncRead + Unpin)) -> String {
+    let mut text = String::new();
+    while !is_whole(&text) {
+        let byte = timeout(FOREVER, stream.read_u8()).await;
+        text.push(char::from(
+            byte.expect("an answer in time").expect("a whole answer"),
+        ));
+    }
+    text
+}
+
+fn is_whole(answer: &str) -> bool {
+    let length = answer
+        .lines()
+        .find_map(|line| line.strip_prefix("content-length: "));
+    let length = length.and_then(|length| length.parse().ok());
+    let body = answer.split_once("\r\n\r\n").map(|(_, body)| body.len());
+    body.is_some() && body == length
+}
+
+/// Waits for the other end to close, and returns what it said before.
+async fn closed(stream: &mut (impl AsyncRead + Unpin)) -> String {
+    let mut text = Vec::new();
+    let read = timeout(FOREVER, stream.read_to_end(&mut text)).await;
+    read.expect("closed in time").expect("closed in order");
+    String::from_utf8(text).expect("text")
+}
+
+#[tokio::test]
+async fn plain_connection_tells_its_peer() {
+    let served = serve(None, Limits::default());
+    let mut client = TcpStream::connect(served.address).await.unwrap();
+    client.write_all(GET).await.unwrap();
+    let expected = format!("{} tls=false HTTP/1.1", client.local_addr().unwrap());
+    assert!(answer(&mut client).await.ends_with(&expected));
+    // And stays open for the next.
+    client.write_all(GET).await.unwrap();
+    assert!(answer(&mut client).await.ends_with(&expected));
+}
+
+#[tokio::test]
+async fn taken_address_is_named() {
+    let first = Listener::bind(ANY, None).unwrap();
+    let error = Listener::bind(first.local_addr(), None)
+        .err()
+        .expect("taken");
+    let expected = format!(
+        "cannot listen at {}: another program does",
+        first.local_addr()
+    );
+    assert!(error.to_string().starts_with(&expected), "{error}");
+}
+
+#[tokio::test]
+async fn silent_peers_lose_their_connection() {
+    let served = serve(None, soon());
+    let mut silent = TcpStream::connect(served.address).await.unwrap();
+    let mut halting = TcpStream::connect(served.address).await.unwrap();
+    halting.write_all(b"GET / HTTP/1.1\r\nhost:").await.unwrap();
+    let mut idle = TcpStream::connect(served.address).await.unwrap();
+    idle.write_all(GET).await.unwrap();
+    assert!(answer(&mut idle).await.contains("200 OK"));
+    assert_eq!(closed(&mut silent).await, "");
+    closed(&mut halting).await;
+    assert_eq!(closed(&mut idle).await, "");
+}
+
+#[tokio::test]
+async fn held_request_outlives_the_idle_deadline() {
+    let served = serve(None, soon());
+    let mut client = TcpStream::connect(served.address).await.unwrap();
+    client
+        .write_all(b"GET /held HTTP/1.1\r\nhost: localhost\r\n\r\n")
+        .await
+        .unwrap();
+    served.arrived.notified().await;
+    // A connection that begins later has come to its end: so had this one, were it subject to it.
+    let mut silent = TcpStream::connect(served.address).await.unwrap();
+    closed(&mut silent).await;
+    served.release.notify_one();
+    assert!(answer(&mut client).await.contains("200 OK"));
+}
+
+#[tokio::test]
+async fn connections_over_the_limit_wait_for_a_slot() {
+    let served = serve(
+        None,
+        Limits {
+            connections: 1,
+            ..Limits::default()
+        },
+    );
+    let mut first = TcpStream::connect(served.address).await.unwrap();
+    first.write_all(GET).await.unwrap();
+    answer(&mut first).await;
+    let mut second = TcpStream::connect(served.address).await.unwrap();
+    second.write_all(GET).await.unwrap();
+    // While the first lives the second has no answer, however often the first is served.
+    for _ in 0..3 {
+        first.write_all(GET).await.unwrap();
+        answer(&mut first).await;
+    }
+    let mut byte = [0];
+    let nothing = second.try_read(&mut byte).unwrap_err();
+    assert_eq!(nothing.kind(), std::io::ErrorKind::WouldBlock);
+    drop(first);
+    assert!(answer(&mut second).await.contains("200 OK"));
+}
+
+#[tokio::test]
+async fn drain_answers_held_requests_and_closes_the_rest() {
+    let served = serve(None, Limits::default());
+    let mut held = TcpStream::connect(served.address).await.unwrap();
+    held.write_all(b"GET /held HTTP/1.1\r\nhost: localhost\r\n\r\n")
+        .await
+        .unwrap();
+    served.arrived.notified().await;
+    let mut idle = TcpStream::connect(served.address).await.unwrap();
+    idle.write_all(GET).await.unwrap();
+    answer(&mut idle).await;
+    let mut silent = TcpStream::connect(served.address).await.unwrap();
+    let mut halting = TcpStream::connect(served.address).await.unwrap();
+    halting.write_all(b"GET / HTTP/1.1\r\nhost:").await.unwrap();
+    // Accepting is in order, so once this is answered the others have been accepted too.
+    let mut last = TcpStream::connect(served.address).await.unwrap();
+    last.write_all(GET).await.unwrap();
+    answer(&mut last).await;
+
+    let Served {
+        address,
+        signal,
+        release,
+        accepting,
+        ..
+    } = served;
+    let drained = tokio::spawn(async move { signal.drain_within(FOREVER).await });
+    assert_eq!(closed(&mut idle).await, "");
+    assert_eq!(closed(&mut silent).await, "");
+    assert_eq!(closed(&mut halting).await, "");
+    accepting.await.unwrap();
+    TcpStream::connect(address)
+        .await
+        .expect_err("nobody accepts any more");
+    assert!(!drained.is_finished());
+    release.notify_one();
+    let last_words = closed(&mut held).await;
+    assert!(last_words.contains("200 OK"), "{last_words}");
+    assert!(last_words.contains("connection: close"), "{last_words}");
+    assert_eq!(drained.await.unwrap(), Drained::Whole);
+}
+
+#[tokio::test]
+async fn drain_cuts_what_outlives_its_grace() {
+    let served = serve(None, Limits::default());
+    let mut held = TcpStream::connect(served.address).await.unwrap();
+    held.write_all(b"GET /held HTTP/1.1\r\nhost: localhost\r\n\r\n")
+        .await
+        .unwrap();
+    served.arrived.notified().await;
+    let drained = served.signal.drain_within(Duration::from_millis(50)).await;
+    assert_eq!(drained, Drained::Stopped(1));
+    assert_eq!(closed(&mut held).await, "");
+}
+
+async fn tls_client(
+    address: SocketAddr,
+    policy: UpstreamTls,
+    ca: Option<&Path>,
+    alpn: &[&[u8]],
+) -> std::io::Result<TlsStream<TcpStream>> {
+    let mut config = (*upstream_client_config(policy, ca, None).expect("a policy")).clone();
+    config.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
+    let name = ServerName::try_from("localhost").expect("a name");
+    let stream = TcpStream::connect(address).await?;
+    TlsConnector::from(Arc::new(config))
+        .connect(name, stream)
+        .await
+}
+
+#[tokio::test]
+async fn alpn_chooses_the_http_version() {
+    let served = serve(Some(store("localhost")), Limits::default());
+    let ca = certs("ca.crt");
+    let verify = UpstreamTls::Verify;
+    for alpn in [&[][..], &[&b"http/1.1"[..]]] {
+        let mut client = tls_client(served.address, verify, Some(&ca), alpn)
+            .await
+            .unwrap();
+        client.write_all(GET).await.unwrap();
+        assert!(answer(&mut client).await.ends_with("tls=true HTTP/1.1"));
+    }
+    let client = tls_client(served.address, verify, Some(&ca), &[b"h2"])
+        .await
+        .unwrap();
+    let (mut sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(client))
+        .await
+        .unwrap();
+    let connection = tokio::spawn(connection);
+    let request = Request::get("https://localhost/")
+        .body(Empty::<Bytes>::new())
+        .unwrap();
+    let response = sender.send_request(request).await.unwrap();
+    assert_eq!(response.version(), Version::HTTP_2);
+    let body = response.into_body().collect().await.unwrap().to_bytes();
+    assert!(body.ends_with(b"tls=true HTTP/2.0"));
+    // A drain tells the client to go away, and waits for nothing.
+    assert_eq!(served.signal.drain_within(FOREVER).await, Drained::Whole);
+    connection.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn silent_peers_lose_their_tls_connection() {
+    let served = serve(Some(store("localhost")), soon());
+    let mut silent = TcpStream::connect(served.address).await.unwrap();
+    closed(&mut silent).await;
+    // hyper itself would wait for the HTTP/2 preface for ever.
+    let mut no_preface = tls_client(served.address, UpstreamTls::Insecure, None, &[b"h2"])
+        .await
+        .unwrap();
+    let mut text = Vec::new();
+    let read = timeout(FOREVER, no_preface.read_to_end(&mut text)).await;
+    assert!(
+        read.expect("closed in time")
+            .is_err_and(|e| e.kind().to_string().contains("end of"))
+    );
+}
+
+#[tokio::test]
+async fn verify_wants_a_certificate_that_is_valid_for_the_name() {
+    let ca = certs("ca.crt");
+    for (name, complaint) in [("expired", "Expired"), ("wrong-name", "NotValidForName")] {
+        let served = serve(Some(store(name)), Limits::default());
+        let refused = tls_client(served.address, UpstreamTls::Verify, Some(&ca), &[]).await;
+        let error = format!("{:?}", refused.expect_err(name));
+        assert!(error.contains(complaint), "{name}: {error}");
+        let mut client = tls_client(served.address, UpstreamTls::Insecure, None, &[])
+            .await
+            .expect(name);
+        client.write_all(GET).await.unwrap();
+        assert!(answer(&mut client).await.contains("200 OK"));
+    }
+    let served = serve(Some(store("localhost")), Limits::default());
+    let other = certs("wrong-name.crt");
+    let refused = tls_client(served.address, UpstreamTls::Verify, Some(&other), &[]).await;
+    assert!(format!("{:?}", refused.expect_err("unknown")).contains("UnknownIssuer"));
+}
+
+#[tokio::test]
+async fn insecure_still_wants_the_key_of_the_certificate() {
+    let chain = vec![CertificateDer::from_pem_file(certs("localhost.crt")).unwrap()];
+    let other = PrivateKeyDer::from_pem_file(certs("wrong-name.key")).unwrap();
+    let pair = CertifiedKey::new(chain, ring::sign::any_supported_type(&other).unwrap());
+    for version in rustls::ALL_VERSIONS {
+        let provider = Arc::new(ring::default_provider());
+        let config = ServerConfig::builder_with_provider(provider)
+            .with_protocol_versions(&[version])
+            .unwrap()
+            .with_no_client_auth()
+            .with_cert_resolver(Arc::new(SingleCertAndKey::from(pair.clone())));
+        let listener = TcpListener::bind(ANY).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let server = tokio::spawn(async move {
+            let (stream, _) = listener.accept().await.unwrap();
+            TlsAcceptor::from(Arc::new(config))
+                .accept(stream)
+                .await
+                .map(drop)
+        });
+        let refused = tls_client(address, UpstreamTls::Insecure, None, &[]).await;
+        let error = format!("{:?}", refused.expect_err("an impostor"));
+        assert!(error.contains("BadSignature"), "{version:?}: {error}");
+        server.await.unwrap().expect_err("the client has left");
+    }
+}
+
+/// The certificate that a client is shown now.
+async fn shown(address: SocketAddr) -> CertificateDer<'static> {
+    let client = tls_client(address, UpstreamTls::Insecure, None, &[])
+        .await
+        .unwrap();
+    client.get_ref().1.peer_certificates().unwrap()[0].clone()
+}
+
+#[tokio::test]
+async fn reload_shows_the_new_certificate_and_keeps_the_old_when_it_cannot() {
+    let folder = tempfile::tempdir().unwrap();
+    let (certificate, key) = (folder.path().join("a.crt"), folder.path().join("a.key"));
+    let install = |name: &str| {
+        fs::copy(certs(&format!("{name}.crt")), &certificate).unwrap();
+        fs::copy(certs(&format!("{name}.key")), &key).unwrap();
+    };
+    let file = |name: &str| CertificateDer::from_pem_file(certs(name)).unwrap();
+    install("localhost");
+    let store = Arc::new(CertificateStore::load(&certificate, &key).unwrap());
+    let served = serve(Some(store.clone()), Limits::default());
+    assert_eq!(shown(served.address).await, file("localhost.crt"));
+    install("wrong-name");
+    assert_eq!(shown(served.address).await, file("localhost.crt"));
+    store.reload().unwrap();
+    assert_eq!(shown(served.address).await, file("wrong-name.crt"));
+    fs::copy(certs("localhost.key"), &key).unwrap();
+    assert!(matches!(store.reload(), Err(TlsError::Pair { .. })));
+    fs::write(&certificate, "nothing").unwrap();
+    let error = store.reload().unwrap_err();
+    assert!(
+        matches!(
+            error,
+            TlsError::Pem {
+                what: "certificate",
+                ..
+            }
+        ),
+        "{error}"
+    );
+    assert!(
+        error.to_string().ends_with("a.crt: no usable certificate"),
+        "{error}"
+    );
+    assert_eq!(shown(served.address).await, file("wrong-name.crt"));
+}
+
+#[test]
+fn policies_without_a_meaning_are_errors() {
+    let error = |policy, ca: Option<&Path>| upstream_client_config(policy, ca, None).unwrap_err();
+    assert!(matches!(error(UpstreamTls::Plain, None), TlsError::Plain));
+    let missing = certs("missing.crt");
+    assert!(matches!(
+        error(UpstreamTls::Verify, Some(&missing)),
+        TlsError::Pem { .. }
+    ));
+    let key = certs("ca.key");
+    assert!(matches!(
+        error(UpstreamTls::Auto, Some(&key)),
+        TlsError::Pem { .. }
+    ));
+}
