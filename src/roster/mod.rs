@@ -1,0 +1,295 @@
+//! Contact lists: what they are, how they are kept, compared, written, fetched and refreshed.
+//!
+//! The types here are plain values without I/O. [`snapshot`] keeps them, [`diff`] compares them,
+//! [`render`] writes them as XML, [`source`] fetches them from the site's backend, and [`refresh`]
+//! decides when to fetch and whom to tell.
+
+use std::{
+    collections::HashSet,
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll},
+};
+
+use atomic_waker::AtomicWaker;
+use bytes::Bytes;
+use jid::{BareJid, NodePart, NodeRef};
+
+mod decode;
+pub mod diff;
+pub mod refresh;
+pub mod render;
+pub mod snapshot;
+pub mod source;
+#[cfg(test)]
+pub(crate) mod testing;
+
+/// The localpart of a user of one host, prepared with nodeprep (RFC 7622 §3.3). Cheap to clone.
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct Username(Arc<str>);
+
+impl Username {
+    /// Prepares `name`, so that `JOHN` is `john`; `None` if it is no valid localpart.
+    pub fn prepare(name: &str) -> Option<Self> {
+        NodePart::new(name).ok().map(|node| Self::from(&*node))
+    }
+
+    /// The prepared name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<&NodeRef> for Username {
+    fn from(node: &NodeRef) -> Self {
+        Self(node.as_str().into())
+    }
+}
+
+impl fmt::Display for Username {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Who sees whose presence (RFC 6121 §2.1.2.5), from the side of the roster's owner.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Subscription {
+    /// Neither.
+    None,
+    /// The owner sees the contact.
+    To,
+    /// The contact sees the owner.
+    From,
+    /// Each sees the other.
+    #[default]
+    Both,
+}
+
+impl Subscription {
+    /// The value of the `subscription` attribute.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::To => "to",
+            Self::From => "from",
+            Self::Both => "both",
+        }
+    }
+}
+
+/// One contact of a roster.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Contact {
+    /// Whom it is about, prepared.
+    pub jid: BareJid,
+    /// The name that the owner sees; never empty.
+    pub name: Option<String>,
+    /// Groups in the order that the backend gave; distinct, none empty.
+    pub groups: Vec<String>,
+    /// Who sees whose presence.
+    pub subscription: Subscription,
+}
+
+impl Contact {
+    /// Cleans up what the backend gave: an empty name is none, empty and repeated groups go.
+    pub fn new(
+        jid: BareJid,
+        name: Option<String>,
+        groups: Vec<String>,
+        subscription: Subscription,
+    ) -> Self {
+        let mut seen = HashSet::new();
+        let distinct = |group: &String| !group.is_empty() && seen.insert(group.clone());
+        Self {
+            jid,
+            name: name.filter(|name| !name.is_empty()),
+            groups: groups.into_iter().filter(distinct).collect(),
+            subscription,
+        }
+    }
+
+    /// Whether the owner's presence goes to this contact.
+    pub fn receives_presence(&self) -> bool {
+        matches!(self.subscription, Subscription::From | Subscription::Both)
+    }
+
+    /// Whether this contact's presence goes to the owner.
+    pub fn sends_presence(&self) -> bool {
+        matches!(self.subscription, Subscription::To | Subscription::Both)
+    }
+}
+
+/// One user's contacts, sorted by bare JID and rendered once.
+#[derive(Debug, Default)]
+pub struct Roster {
+    contacts: Box<[Contact]>,
+    items: Bytes,
+    /// Where each contact's `<item/>` ends in `items`.
+    ends: Box<[usize]>,
+}
+
+impl Roster {
+    /// Sorts and renders `contacts`. Of several with one JID the last counts, as in JSON.
+    pub fn new(mut contacts: Vec<Contact>) -> Self {
+        contacts.reverse();
+        contacts.sort_by(|a, b| a.jid.as_str().cmp(b.jid.as_str()));
+        contacts.dedup_by(|later, kept| later.jid == kept.jid);
+        let (items, ends) = render::items(&contacts);
+        Self {
+            contacts: contacts.into(),
+            items,
+            ends,
+        }
+    }
+
+    /// A roster without contacts.
+    pub fn empty() -> Self {
+        Self::default()
+    }
+
+    /// The contacts, in the order of their bare JIDs.
+    pub fn contacts(&self) -> &[Contact] {
+        &self.contacts
+    }
+
+    /// The contact with this prepared bare JID.
+    pub fn get(&self, jid: &str) -> Option<&Contact> {
+        self.index_of(jid)
+            .and_then(|index| self.contacts.get(index))
+    }
+
+    /// Position of the contact with this prepared bare JID.
+    pub fn index_of(&self, jid: &str) -> Option<usize> {
+        self.contacts
+            .binary_search_by(|contact| contact.jid.as_str().cmp(jid))
+            .ok()
+    }
+
+    /// How many contacts there are.
+    pub fn len(&self) -> usize {
+        self.contacts.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.contacts.is_empty()
+    }
+
+    /// All `<item/>` elements, to be put into `<query xmlns='jabber:iq:roster'>`. Shared bytes.
+    pub fn items(&self) -> Bytes {
+        self.items.clone()
+    }
+
+    /// The `<item/>` of one contact, sharing the bytes of [`items`](Self::items).
+    ///
+    /// # Panics
+    ///
+    /// If `index` is not below [`len`](Self::len).
+    pub fn item(&self, index: usize) -> Bytes {
+        let start = index.checked_sub(1).map_or(0, |before| self.ends[before]);
+        self.items.slice(start..self.ends[index])
+    }
+}
+
+/// Wakes one session when its user's roster has changed. Level-triggered: any number of wakes
+/// before a poll count as one, and none is lost.
+#[derive(Debug, Default)]
+pub struct Poke {
+    set: AtomicBool,
+    waker: AtomicWaker,
+}
+
+impl Poke {
+    /// Makes the next [`poll`](Self::poll) ready, and wakes whoever waits in one.
+    pub fn wake(&self) {
+        self.set.store(true, Ordering::Release);
+        self.waker.wake();
+    }
+
+    /// Ready, once, if there was a wake since the last time it was ready. One task at a time.
+    pub fn poll(&self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.set.swap(false, Ordering::AcqRel) {
+            return Poll::Ready(());
+        }
+        self.waker.register(cx.waker());
+        // A wake between the look above and the registration found no waker to call.
+        if self.set.swap(false, Ordering::AcqRel) {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use super::*;
+    use crate::roster::testing::contact;
+
+    #[test]
+    fn usernames_are_prepared() {
+        assert_eq!(Username::prepare("JOHN").unwrap().as_str(), "john");
+        assert_eq!(Username::prepare("j.o+hn").unwrap().as_str(), "j.o+hn");
+        for bad in ["", "a@b", "a b", "a/b", "a\"b", "a\u{7}b"] {
+            assert_eq!(Username::prepare(bad), None, "{bad:?}");
+        }
+        assert_eq!(Username::prepare(&"x".repeat(1024)), None);
+    }
+
+    #[test]
+    fn contacts_are_sorted_and_the_last_of_equals_counts() {
+        let mut newer = contact("b@x.org");
+        newer.name = Some("newer".into());
+        let roster = Roster::new(vec![contact("b@x.org"), contact("a@x.org"), newer]);
+        let jids: Vec<_> = roster.contacts().iter().map(|c| c.jid.as_str()).collect();
+        assert_eq!(jids, ["a@x.org", "b@x.org"]);
+        assert_eq!(
+            roster.get("b@x.org").unwrap().name.as_deref(),
+            Some("newer")
+        );
+        assert_eq!(roster.index_of("a@x.org"), Some(0));
+        assert!(roster.get("c@x.org").is_none());
+    }
+
+    #[test]
+    fn one_item_is_a_slice_of_all() {
+        let roster = Roster::new(vec![contact("a@x.org"), contact("b@x.org")]);
+        let all = roster.items();
+        assert_eq!([roster.item(0), roster.item(1)].concat(), all);
+        assert_eq!(roster.item(1), "<item jid='b@x.org' subscription='both'/>");
+        assert_eq!(roster.item(0).as_ptr(), all.as_ptr());
+        assert!(Roster::empty().is_empty() && Roster::empty().items().is_empty());
+    }
+
+    #[test]
+    fn empty_and_repeated_groups_go() {
+        let groups = ["b", "", "a", "b"].map(String::from).to_vec();
+        let jid = BareJid::new("a@x.org").unwrap();
+        let contact = Contact::new(jid, Some(String::new()), groups, Subscription::From);
+        assert_eq!(contact.groups, ["b", "a"]);
+        assert_eq!(contact.name, None);
+        assert!(contact.receives_presence());
+    }
+
+    #[tokio::test]
+    async fn a_poke_is_level_triggered() {
+        let poke = Arc::new(Poke::default());
+        poke.wake();
+        poke.wake();
+        poll_fn(|cx| poke.poll(cx)).await;
+        assert!(poll_fn(|cx| Poll::Ready(poke.poll(cx).is_pending())).await);
+        let waiting = tokio::spawn({
+            let poke = Arc::clone(&poke);
+            async move { poll_fn(|cx| poke.poll(cx)).await }
+        });
+        tokio::task::yield_now().await;
+        poke.wake();
+        waiting.await.unwrap();
+    }
+}

@@ -1,0 +1,436 @@
+//! When rosters are fetched, and who is told.
+//!
+//! A user is known here while a session of theirs is alive (it holds a [`Lease`]) or a fetch for
+//! them is under way. Each has at most one fetch at a time, in a task of its own, so no answer can
+//! overtake another, and nobody who gives up waiting cancels it for others:
+//!
+//! ```text
+//!            need, refresh            task runs                 answer
+//!   (idle) ---------------> waiting ------------> under way ---------------> (idle)
+//!              need, refresh: |  ^       need: join | | refresh: ask for       |
+//!                       join  +--+                  + +          another -------+--> waiting
+//! ```
+//!
+//! A notification is answered by a fetch that began after it; all that come in during one fetch
+//! share the one that follows.
+
+use std::{
+    collections::HashMap,
+    hash::{BuildHasher, RandomState},
+    sync::Arc,
+};
+
+use parking_lot::{Mutex, MutexGuard};
+use tokio::sync::oneshot;
+use tracing::{debug, warn};
+
+use super::{
+    Poke, Roster, Username, diff,
+    snapshot::{Entry, Snapshot, Validators},
+    source::{ContactSource, FetchError, Fetched},
+};
+
+/// The bounds of one host's rosters.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// Most rosters of users who are offline, kept for when the backend fails.
+    pub fallbacks: usize,
+    /// How many refreshes a caller should have under way at once: as many as the source fetches.
+    /// More would only let the time run out for those that wait.
+    pub concurrency: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            fallbacks: 10_000,
+            concurrency: 32,
+        }
+    }
+}
+
+/// Number of locks that the users are spread over.
+const SHARDS: usize = 16;
+
+/// The rosters of one host's users.
+#[derive(Debug)]
+pub struct Rosters<S> {
+    source: S,
+    options: Options,
+    snapshot: Snapshot,
+    users: [Mutex<HashMap<Username, User>>; SHARDS],
+    hasher: RandomState,
+}
+
+/// A user who is online, or for whom a fetch is under way.
+#[derive(Debug, Default)]
+struct User {
+    /// One per lease.
+    pokes: Vec<Arc<Poke>>,
+    fetch: Option<Fetch>,
+}
+
+#[derive(Debug, Default)]
+struct Fetch {
+    /// Whether the source has been asked. Until then, it answers notifications too.
+    begun: bool,
+    waiting: Waiting,
+    /// Another one has to follow for these, if there are any.
+    again: Waiting,
+    /// A notification came in while the user was offline: its caller was not kept waiting, so this
+    /// fetch is no basis for the next login.
+    outdated: bool,
+}
+
+/// Who waits for one fetch.
+#[derive(Debug, Default)]
+struct Waiting(Vec<oneshot::Sender<Result<(), FetchError>>>);
+
+/// A place among those.
+struct Ticket(oneshot::Receiver<Result<(), FetchError>>);
+
+impl Waiting {
+    fn join(&mut self) -> Ticket {
+        let (sender, receiver) = oneshot::channel();
+        self.0.push(sender);
+        Ticket(receiver)
+    }
+
+    fn answer(self, outcome: &Result<(), FetchError>) {
+        for sender in self.0 {
+            // Whoever gave up waiting is no concern of ours.
+            let _ = sender.send(outcome.clone());
+        }
+    }
+}
+
+impl Ticket {
+    async fn outcome(self) -> Result<(), FetchError> {
+        self.0.await.unwrap_or(Err(FetchError::Abandoned))
+    }
+}
+
+impl<S: ContactSource + 'static> Rosters<S> {
+    /// Nobody online, nothing in memory.
+    pub fn new(source: S, options: Options) -> Arc<Self> {
+        Arc::new(Self {
+            source,
+            options,
+            snapshot: Snapshot::new(options.fallbacks),
+            users: Default::default(),
+            hasher: RandomState::new(),
+        })
+    }
+
+    /// Where contacts come from.
+    pub fn source(&self) -> &S {
+        &self.source
+    }
+
+    /// The bounds it was made with.
+    pub fn options(&self) -> Options {
+        self.options
+    }
+
+    /// A session of `user` has begun; `poke` is woken whenever their roster has changed.
+    pub fn join(self: &Arc<Self>, user: Username, poke: Arc<Poke>) -> Lease<S> {
+        let mut users = self.users(&user);
+        let pokes = &mut users.entry(user.clone()).or_default().pokes;
+        pokes.push(Arc::clone(&poke));
+        drop(users);
+        Lease {
+            rosters: Arc::clone(self),
+            user,
+            poke,
+        }
+    }
+
+    /// The user's roster has changed, says the backend. Done when the sessions of the user have
+    /// been told; at once, and without a fetch, if there are none. Must run in a tokio runtime.
+    ///
+    /// # Errors
+    ///
+    /// The fetch failed, and nothing has changed. A user who logs out meanwhile is no error.
+    pub async fn refresh(self: &Arc<Self>, user: &Username) -> Result<(), FetchError> {
+        match self.notify(user) {
+            Some(ticket) => ticket.outcome().await,
+            None => Ok(()),
+        }
+    }
+
+    fn notify(self: &Arc<Self>, user: &Username) -> Option<Ticket> {
+        let mut users = self.users(user);
+        let known = users.get_mut(user)?;
+        let online = !known.pokes.is_empty();
+        match &mut known.fetch {
+            Some(fetch) if fetch.begun => {
+                fetch.outdated |= !online;
+                online.then(|| fetch.again.join())
+            }
+            Some(fetch) => online.then(|| fetch.waiting.join()),
+            None => {
+                let ticket = known.fetch.insert(Fetch::default()).waiting.join();
+                drop(users);
+                self.spawn(user);
+                Some(ticket)
+            }
+        }
+    }
+
+    /// `None` if the roster is there and fresh.
+    fn need(self: &Arc<Self>, user: &Username) -> Option<Ticket> {
+        let mut users = self.users(user);
+        // Looked at under the lock: the last fetch may have ended just now.
+        if self.fresh(user).is_some() {
+            return None;
+        }
+        let known = users.get_mut(user).expect("a lease keeps its user");
+        match &mut known.fetch {
+            Some(fetch) if fetch.outdated => Some(fetch.again.join()),
+            Some(fetch) => Some(fetch.waiting.join()),
+            None => {
+                let ticket = known.fetch.insert(Fetch::default()).waiting.join();
+                drop(users);
+                self.spawn(user);
+                Some(ticket)
+            }
+        }
+    }
+
+    fn spawn(self: &Arc<Self>, user: &Username) {
+        let task = Task {
+            rosters: Arc::clone(self),
+            user: user.clone(),
+            done: false,
+        };
+        tokio::spawn(task.run());
+    }
+
+    fn fresh(&self, user: &Username) -> Option<Arc<Roster>> {
+        let entry = self.snapshot.get(user)?;
+        entry.fresh.then(|| Arc::clone(&entry.roster))
+    }
+
+    /// The source is about to be asked.
+    fn begin(&self, user: &Username) -> Option<Arc<Entry>> {
+        let mut users = self.users(user);
+        if let Some(fetch) = users.get_mut(user).and_then(|known| known.fetch.as_mut()) {
+            fetch.begun = true;
+        }
+        drop(users);
+        self.snapshot.get(user)
+    }
+
+    /// The source has answered. Says whether it has to be asked again.
+    fn finish(&self, user: &Username, answer: Result<Update, FetchError>) -> bool {
+        let mut users = self.users(user);
+        let known = users
+            .get_mut(user)
+            .expect("a user stays while a fetch is under way");
+        let mut fetch = known
+            .fetch
+            .take()
+            .expect("a fetch stays until it is finished");
+        let online = !known.pokes.is_empty();
+        let mut outcome = Ok(());
+        let mut pokes = Vec::new();
+        match answer {
+            Ok(update) => {
+                let fresh = online && !fetch.outdated;
+                if update.changed {
+                    pokes.clone_from(&known.pokes);
+                }
+                self.snapshot.publish(
+                    user.clone(),
+                    Entry {
+                        roster: update.roster,
+                        validators: update.validators,
+                        fresh,
+                    },
+                );
+            }
+            Err(error) if online => outcome = Err(error),
+            Err(_) => {}
+        }
+        let again = online && !fetch.again.0.is_empty();
+        if again {
+            known.fetch = Some(Fetch {
+                waiting: fetch.again,
+                ..Fetch::default()
+            });
+        } else {
+            // Those whose user has logged out are done with.
+            fetch.waiting.0.extend(fetch.again.0);
+        }
+        if !online {
+            users.remove(user);
+        }
+        drop(users);
+        for poke in pokes {
+            poke.wake();
+        }
+        fetch.waiting.answer(&outcome);
+        again
+    }
+
+    /// The task has ended without an answer. Whoever waits learns it as their sender goes.
+    fn abandon(&self, user: &Username) {
+        let mut users = self.users(user);
+        let Some(known) = users.get_mut(user) else {
+            return;
+        };
+        let fetch = known.fetch.take();
+        if known.pokes.is_empty() {
+            users.remove(user);
+        }
+        drop(users);
+        drop(fetch);
+    }
+
+    /// A session has ended.
+    fn leave(&self, user: &Username, poke: &Arc<Poke>) {
+        let mut users = self.users(user);
+        let known = users.get_mut(user).expect("a lease keeps its user");
+        let at = known.pokes.iter().position(|it| Arc::ptr_eq(it, poke));
+        known.pokes.swap_remove(at.expect("a lease keeps its poke"));
+        if known.pokes.is_empty() {
+            self.snapshot.retire(user);
+            if known.fetch.is_none() {
+                users.remove(user);
+            }
+        }
+    }
+
+    /// Locks the shard of a user. The snapshot may be written under this lock, not the other way
+    /// round.
+    fn users(&self, user: &Username) -> MutexGuard<'_, HashMap<Username, User>> {
+        let shard = self.hasher.hash_one(user) % SHARDS as u64;
+        self.users[shard as usize].lock()
+    }
+}
+
+/// One session's share in its user's roster. The user is online while there is one.
+#[derive(Debug)]
+pub struct Lease<S: ContactSource + 'static> {
+    rosters: Arc<Rosters<S>>,
+    user: Username,
+    poke: Arc<Poke>,
+}
+
+impl<S: ContactSource + 'static> Lease<S> {
+    /// The roster as last published, if it was fetched while the user has been online. Look here
+    /// after each wake of the poke. Never waits.
+    pub fn current(&self) -> Option<Arc<Roster>> {
+        self.rosters.fresh(&self.user)
+    }
+
+    /// The roster: the current one, or one that is fetched now, together with whoever else needs
+    /// it. If that fails, the one from before, if it is still in memory; it does not become the
+    /// current one, so that the next need tries again. Must be called in a tokio runtime. The
+    /// fetch goes on if the future is dropped.
+    ///
+    /// # Errors
+    ///
+    /// The fetch failed, and there is nothing to fall back to.
+    pub fn need(
+        &self,
+    ) -> impl Future<Output = Result<Arc<Roster>, FetchError>> + Send + use<S> + 'static {
+        let rosters = Arc::clone(&self.rosters);
+        let user = self.user.clone();
+        let ticket = rosters.need(&user);
+        async move {
+            let outcome = match ticket {
+                Some(ticket) => ticket.outcome().await,
+                None => Ok(()),
+            };
+            match rosters.snapshot.get(&user) {
+                Some(entry) => Ok(Arc::clone(&entry.roster)),
+                // `Ok` means that the user has left meanwhile, and the entry too.
+                None => Err(outcome.err().unwrap_or(FetchError::Abandoned)),
+            }
+        }
+    }
+}
+
+impl<S: ContactSource + 'static> Drop for Lease<S> {
+    fn drop(&mut self) {
+        self.rosters.leave(&self.user, &self.poke);
+    }
+}
+
+/// What a fetch found.
+struct Update {
+    roster: Arc<Roster>,
+    validators: Validators,
+    changed: bool,
+}
+
+/// One user's fetches, one after the other for as long as they are asked for.
+struct Task<S: ContactSource + 'static> {
+    rosters: Arc<Rosters<S>>,
+    user: Username,
+    done: bool,
+}
+
+impl<S: ContactSource + 'static> Task<S> {
+    async fn run(mut self) {
+        loop {
+            let entry = self.rosters.begin(&self.user);
+            let known = entry.as_ref().map(|entry| &entry.validators);
+            let fetched = self.rosters.source.contacts(&self.user, known).await;
+            let fallback = entry.is_some();
+            match &fetched {
+                Ok(_) => debug!(user = %self.user, "roster fetched"),
+                Err(error) => {
+                    warn!(user = %self.user, %error, fallback, "roster fetch failed");
+                }
+            }
+            let update = fetched.and_then(|fetched| update(entry, fetched));
+            if !self.rosters.finish(&self.user, update) {
+                self.done = true;
+                return;
+            }
+        }
+    }
+}
+
+impl<S: ContactSource + 'static> Drop for Task<S> {
+    /// A panic, or the end of the runtime, must not leave anybody waiting.
+    fn drop(&mut self) {
+        if !self.done {
+            self.rosters.abandon(&self.user);
+        }
+    }
+}
+
+fn update(entry: Option<Arc<Entry>>, fetched: Fetched) -> Result<Update, FetchError> {
+    match (fetched, entry) {
+        (Fetched::Unchanged, Some(entry)) => Ok(Update {
+            roster: Arc::clone(&entry.roster),
+            validators: entry.validators.clone(),
+            changed: false,
+        }),
+        // Nothing was known that could be unchanged: the source is wrong.
+        (Fetched::Unchanged, None) => Err(FetchError::Abandoned),
+        (
+            Fetched::New {
+                contacts,
+                validators,
+                ..
+            },
+            entry,
+        ) => {
+            let roster = Roster::new(contacts);
+            let old = entry.map(|entry| Arc::clone(&entry.roster));
+            let same = old.filter(|old| diff::diff(old, &roster).next().is_none());
+            Ok(Update {
+                changed: same.is_none(),
+                roster: same.unwrap_or_else(|| Arc::new(roster)),
+                validators,
+            })
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

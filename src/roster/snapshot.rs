@@ -1,0 +1,187 @@
+//! All rosters now in memory, as one immutable value that readers see without a lock.
+//!
+//! The map is persistent: a change copies the few nodes on the way to one user, and shares all
+//! others with the version before.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use arc_swap::ArcSwap;
+use http::HeaderValue;
+use imbl::HashMap;
+use parking_lot::Mutex;
+
+use super::{Roster, Username};
+
+/// What the backend said about the version of an answer (RFC 9110 §8.8), to be sent back to it.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Validators {
+    /// `ETag`
+    pub etag: Option<HeaderValue>,
+    /// `Last-Modified`
+    pub last_modified: Option<HeaderValue>,
+}
+
+impl Validators {
+    /// Whether there is nothing that a conditional request could be made with.
+    pub fn is_empty(&self) -> bool {
+        self.etag.is_none() && self.last_modified.is_none()
+    }
+}
+
+/// One user's roster.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// The contacts.
+    pub roster: Arc<Roster>,
+    /// For the next, conditional, fetch.
+    pub validators: Validators,
+    /// Fetched while the user has been online, so that every notification since has been heeded.
+    /// Otherwise it is a fallback: for when the backend fails, until a fetch succeeds.
+    pub fresh: bool,
+}
+
+/// The rosters of one host. Any number of readers, and writers that take turns.
+#[derive(Debug)]
+pub struct Snapshot {
+    entries: ArcSwap<HashMap<Username, Arc<Entry>>>,
+    fallbacks: Mutex<Fallbacks>,
+    most_fallbacks: usize,
+}
+
+/// Entries that are not fresh, in the order in which they became so. Its lock is the writers' lock.
+#[derive(Debug, Default)]
+struct Fallbacks {
+    next: u64,
+    by_age: BTreeMap<u64, Username>,
+    age_of: std::collections::HashMap<Username, u64>,
+}
+
+impl Snapshot {
+    /// Empty; keeps at most `most_fallbacks` entries that are not fresh.
+    pub fn new(most_fallbacks: usize) -> Self {
+        Self {
+            entries: ArcSwap::default(),
+            fallbacks: Mutex::default(),
+            most_fallbacks,
+        }
+    }
+
+    /// A user's entry. Never waits.
+    pub fn get(&self, user: &Username) -> Option<Arc<Entry>> {
+        self.entries.load().get(user).cloned()
+    }
+
+    /// How many entries there are.
+    pub fn len(&self) -> usize {
+        self.entries.load().len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Puts `entry` in the place of the user's last one. An entry that is not fresh may push out
+    /// the oldest of its kind.
+    pub fn publish(&self, user: Username, entry: Entry) {
+        let mut fallbacks = self.fallbacks.lock();
+        let mut entries = HashMap::clone(&self.entries.load());
+        fallbacks.forget(&user);
+        if !entry.fresh {
+            fallbacks.remember(user.clone());
+        }
+        entries.insert(user, Arc::new(entry));
+        while fallbacks.by_age.len() > self.most_fallbacks
+            && let Some(oldest) = fallbacks.forget_oldest()
+        {
+            entries.remove(&oldest);
+        }
+        self.entries.store(Arc::new(entries));
+    }
+
+    /// Turns the user's entry, if there is one, into a fallback.
+    pub fn retire(&self, user: &Username) {
+        // The caller is the only one who publishes this user just now (see `refresh`).
+        if let Some(entry) = self.get(user) {
+            let entry = Entry {
+                fresh: false,
+                ..Entry::clone(&entry)
+            };
+            self.publish(user.clone(), entry);
+        }
+    }
+}
+
+impl Fallbacks {
+    fn remember(&mut self, user: Username) {
+        self.by_age.insert(self.next, user.clone());
+        self.age_of.insert(user, self.next);
+        self.next += 1;
+    }
+
+    fn forget(&mut self, user: &Username) {
+        if let Some(age) = self.age_of.remove(user) {
+            self.by_age.remove(&age);
+        }
+    }
+
+    fn forget_oldest(&mut self) -> Option<Username> {
+        let (_, user) = self.by_age.pop_first()?;
+        self.age_of.remove(&user);
+        Some(user)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::roster::testing::user;
+
+    fn entry(fresh: bool) -> Entry {
+        Entry {
+            roster: Arc::default(),
+            validators: Validators::default(),
+            fresh,
+        }
+    }
+
+    #[test]
+    fn only_the_newest_fallbacks_are_kept_and_all_fresh_entries() {
+        let snapshot = Snapshot::new(2);
+        for name in ["a", "b", "c", "d"] {
+            snapshot.publish(user(name), entry(true));
+        }
+        assert_eq!(snapshot.len(), 4);
+        for name in ["a", "b", "c", "nobody"] {
+            snapshot.retire(&user(name));
+        }
+        assert!(snapshot.get(&user("a")).is_none());
+        assert!(!snapshot.get(&user("b")).unwrap().fresh);
+        assert!(snapshot.get(&user("d")).unwrap().fresh);
+        assert_eq!(snapshot.len(), 3);
+    }
+
+    #[test]
+    fn an_entry_that_was_renewed_is_no_longer_old() {
+        let snapshot = Snapshot::new(2);
+        for name in ["a", "b"] {
+            snapshot.publish(user(name), entry(false));
+        }
+        snapshot.publish(user("a"), entry(true));
+        snapshot.publish(user("c"), entry(false));
+        assert_eq!(snapshot.len(), 3);
+        snapshot.retire(&user("a"));
+        assert!(snapshot.get(&user("b")).is_none(), "b is the oldest now");
+        assert!(snapshot.get(&user("a")).is_some());
+    }
+
+    #[test]
+    fn readers_keep_what_they_saw() {
+        let snapshot = Snapshot::new(0);
+        snapshot.publish(user("a"), entry(true));
+        let seen = snapshot.get(&user("a")).unwrap();
+        snapshot.retire(&user("a"));
+        assert!(snapshot.is_empty());
+        assert!(seen.fresh);
+    }
+}

@@ -1,0 +1,403 @@
+//! Where rosters come from: the site's backend, asked over HTTP.
+//!
+//! `GET` of the roster URL with the percent-encoded username for `%s`; the answer is a JSON object
+//! of contact JID to data. What becomes of each shape:
+//!
+//! | answer | result |
+//! |---|---|
+//! | 200, object | the contacts in it |
+//! | 200, `{}` or `[]` | an empty roster |
+//! | 200, any other JSON, broken JSON, text after it, nested deeper than 127 | failed fetch |
+//! | 304 to a conditional request | unchanged |
+//! | any other status, 304 to an unconditional request; redirects are not followed | failed fetch |
+//!
+//! | in one contact | result |
+//! |---|---|
+//! | JID not prepared (`Aaron@Example.ORG`) | prepared; of equal JIDs the last one counts |
+//! | JID of another domain | accepted: the XMPP server decides about federation |
+//! | JID without localpart | accepted if the domain has a dot (a gateway); `pending` is left out |
+//! | invalid JID, empty JID, JID with a resource, the user's own JID | left out |
+//! | data `{}` or `null` | a contact without name and groups |
+//! | data of any other type | left out |
+//! | `name` absent, `null` or `""` | no name |
+//! | `name` of any other type | left out |
+//! | `groups` absent, `null`, `[]` or `{}` | no groups |
+//! | `groups` an array of strings | these, in order; `null`, empty and repeated ones do not count |
+//! | `groups` an object | its keys, but those whose value is `null`; other values mean nothing |
+//! | `groups` of any other type, or with an element of any other type | left out |
+//! | `subscription` absent or `null` | `both` |
+//! | `subscription` not one of none, to, from, both | left out |
+//! | control character (also tab, line feed), U+FFFE or U+FFFF in `name` or `groups` | left out |
+//! | other keys | ignored |
+//!
+//! Contacts that are left out are counted in one warning; the rest of the roster counts.
+
+use std::{error::Error, future::Future, io, sync::Arc, time::Duration};
+
+use arc_swap::ArcSwap;
+use bytes::{Bytes, BytesMut};
+use http::{
+    HeaderValue, Request, Response, StatusCode, Uri,
+    header::{
+        ACCEPT, AUTHORIZATION, ETAG, IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED, USER_AGENT,
+    },
+};
+use http_body::Body;
+use http_body_util::{BodyExt, Empty};
+use hyper::body::Incoming;
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::{
+    client::legacy::{self, Client, connect::HttpConnector},
+    rt::{TokioExecutor, TokioTimer},
+};
+use jid::{BareJid, DomainPart, NodePart};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use rustls::{ClientConfig, RootCertStore, crypto::ring};
+use tokio::{sync::Semaphore, time::timeout};
+use tracing::{debug, warn};
+
+use super::{Contact, Username, decode, snapshot::Validators};
+use crate::{
+    config::{Backend, RosterUrl},
+    net::tls::system_roots,
+};
+
+/// Somewhere to get contacts from.
+pub trait ContactSource: Send + Sync {
+    /// Asks for the contacts of `user`; with `known`, only if they are no longer that version.
+    fn contacts(
+        &self,
+        user: &Username,
+        known: Option<&Validators>,
+    ) -> impl Future<Output = Result<Fetched, FetchError>> + Send;
+}
+
+/// A good answer.
+#[derive(Debug)]
+pub enum Fetched {
+    /// The known version still holds.
+    Unchanged,
+    /// Another version.
+    New {
+        /// Those that can be used.
+        contacts: Vec<Contact>,
+        /// Names the version.
+        validators: Validators,
+        /// How many were left out.
+        skipped: usize,
+    },
+}
+
+/// Why there is no answer. The texts go to whoever called the admin API: they name neither the URL
+/// nor anything that the backend sent.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum FetchError {
+    /// The fetch ended without a result: the gateway stops, or it has a bug.
+    #[error("fetch was abandoned")]
+    Abandoned,
+    /// The connection ended before the answer did.
+    #[error("backend broke off the connection")]
+    BrokenOff,
+    /// The answer is JSON of another shape.
+    #[error("backend answered with something that is not a JSON object")]
+    NotAnObject,
+    /// The answer is no HTTP.
+    #[error("backend answered with something that is not HTTP")]
+    NotHttp,
+    /// Nothing listens there.
+    #[error("backend refused the connection")]
+    Refused,
+    /// Any status but those that are an answer.
+    #[error("backend answered {}", status.as_u16())]
+    Status {
+        /// The one it sent.
+        status: StatusCode,
+    },
+    /// No whole answer in time; the wait for other requests to end is part of it.
+    #[error("backend did not answer within {}", humantime::format_duration(*after))]
+    Timeout {
+        /// The time that it had.
+        after: Duration,
+    },
+    /// TLS could not be agreed on, or the certificate is not trusted.
+    #[error("no trusted TLS connection to the backend")]
+    Tls,
+    /// The answer is larger than `backend_max_body`.
+    #[error("backend's answer is larger than {limit} bytes")]
+    TooLarge {
+        /// The limit.
+        limit: usize,
+    },
+    /// No such host, no route, and the like.
+    #[error("backend cannot be reached")]
+    Unreachable,
+    /// The roster URL with this username is no URL.
+    #[error("roster URL does not work with this username")]
+    Url,
+}
+
+/// Everything but RFC 3986 §2.3 "unreserved".
+const RESERVED: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~');
+
+/// Idle connections are closed before common servers (Apache, Node.js: 5 s) do it, which could
+/// just then meet a request.
+const IDLE: Duration = Duration::from_secs(4);
+
+/// The backend of one host.
+#[derive(Debug)]
+pub struct HttpSource {
+    client: Client<HttpsConnector<HttpConnector>, Empty<Bytes>>,
+    url: RosterUrl,
+    backend: Backend,
+    domain: DomainPart,
+    authorization: Option<HeaderValue>,
+    permits: Semaphore,
+}
+
+impl HttpSource {
+    /// A client for one backend. Loads the system's root certificates if the URL is `https`.
+    pub fn new(url: RosterUrl, backend: Backend, domain: DomainPart) -> Self {
+        let https = url
+            .before
+            .get(..6)
+            .is_some_and(|s| s.eq_ignore_ascii_case("https:"));
+        let roots = if https {
+            native_roots()
+        } else {
+            RootCertStore::empty()
+        };
+        Self::with_roots(url, backend, domain, roots)
+    }
+
+    /// As [`new`](Self::new), with the only certificate authorities to be trusted.
+    pub fn with_roots(
+        url: RosterUrl,
+        backend: Backend,
+        domain: DomainPart,
+        roots: RootCertStore,
+    ) -> Self {
+        let tls = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .expect("ring supports the default versions")
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let mut tcp = HttpConnector::new();
+        tcp.enforce_http(false);
+        tcp.set_nodelay(true);
+        let connector = HttpsConnectorBuilder::new()
+            .with_tls_config(tls)
+            .https_or_http()
+            .enable_http1()
+            .wrap_connector(tcp);
+        let client = Client::builder(TokioExecutor::new())
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(IDLE)
+            .pool_max_idle_per_host(backend.concurrency)
+            .build(connector);
+        let authorization = backend.token.as_ref().and_then(|token| {
+            let value = HeaderValue::try_from(format!("Bearer {}", token.expose()));
+            let mut value = value
+                .inspect_err(|_| warn!("backend token cannot be sent in a header"))
+                .ok()?;
+            value.set_sensitive(true);
+            Some(value)
+        });
+        Self {
+            client,
+            url,
+            permits: Semaphore::new(backend.concurrency.clamp(1, Semaphore::MAX_PERMITS)),
+            backend,
+            domain,
+            authorization,
+        }
+    }
+
+    async fn fetch(
+        &self,
+        user: &Username,
+        known: Option<&Validators>,
+    ) -> Result<Fetched, FetchError> {
+        let owner = NodePart::new(user.as_str()).map_err(|_| FetchError::Url)?;
+        let owner = BareJid::from_parts(Some(&owner), &self.domain);
+        let request = self.request(user, known)?;
+        let permit = self.permits.acquire().await;
+        let _permit = permit.map_err(|_| FetchError::Abandoned)?;
+        let response = self.client.request(request).await.map_err(|error| {
+            debug!(%user, error = &error as &dyn Error, "backend request broke");
+            classify(&error)
+        })?;
+        match response.status() {
+            StatusCode::OK => {}
+            StatusCode::NOT_MODIFIED if known.is_some() => return Ok(Fetched::Unchanged),
+            status => return Err(FetchError::Status { status }),
+        }
+        let validators = Validators {
+            etag: response.headers().get(ETAG).cloned(),
+            last_modified: response.headers().get(LAST_MODIFIED).cloned(),
+        };
+        let json = self.body(response).await?;
+        let found = decode::contacts(&json, &owner).map_err(|error| {
+            debug!(%user, line = error.line(), column = error.column(), "answer is no roster");
+            FetchError::NotAnObject
+        })?;
+        if found.skipped > 0 {
+            warn!(user = %owner, count = found.skipped, "unusable contacts left out");
+        }
+        Ok(Fetched::New {
+            contacts: found.contacts,
+            validators,
+            skipped: found.skipped,
+        })
+    }
+
+    fn request(
+        &self,
+        user: &Username,
+        known: Option<&Validators>,
+    ) -> Result<Request<Empty<Bytes>>, FetchError> {
+        let mut request = Request::get(self.uri(user)?)
+            .header(ACCEPT, "application/json")
+            .header(
+                USER_AGENT,
+                concat!("rostergate/", env!("CARGO_PKG_VERSION")),
+            );
+        let optional = [
+            (AUTHORIZATION, self.authorization.as_ref()),
+            (IF_NONE_MATCH, known.and_then(|k| k.etag.as_ref())),
+            (
+                IF_MODIFIED_SINCE,
+                known.and_then(|k| k.last_modified.as_ref()),
+            ),
+        ];
+        for (name, value) in optional {
+            if let Some(value) = value {
+                request = request.header(name, value);
+            }
+        }
+        request.body(Empty::new()).map_err(|_| FetchError::Url)
+    }
+
+    fn uri(&self, user: &Username) -> Result<Uri, FetchError> {
+        let name = user.as_str();
+        // A path segment of dots alone would be a way out of the folder.
+        let name = if name.bytes().all(|b| b == b'.') {
+            "%2E".repeat(name.len())
+        } else {
+            utf8_percent_encode(name, RESERVED).to_string()
+        };
+        let url = [&*self.url.before, &name, &*self.url.after].concat();
+        url.parse().map_err(|_| FetchError::Url)
+    }
+
+    /// The whole body; reads no further than the limit.
+    async fn body(&self, response: Response<Incoming>) -> Result<Bytes, FetchError> {
+        let limit = self.backend.max_body;
+        let mut body = response.into_body();
+        let too_large = |size: u64| size > u64::try_from(limit).unwrap_or(u64::MAX);
+        if too_large(body.size_hint().lower()) {
+            return Err(FetchError::TooLarge { limit });
+        }
+        let mut bytes = BytesMut::new();
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(|error| {
+                debug!(error = &error as &dyn Error, "backend answer broke");
+                FetchError::BrokenOff
+            })?;
+            let Ok(data) = frame.into_data() else {
+                continue;
+            };
+            if data.len() > limit - bytes.len() {
+                return Err(FetchError::TooLarge { limit });
+            }
+            bytes.extend_from_slice(&data);
+        }
+        Ok(bytes.freeze())
+    }
+}
+
+impl ContactSource for HttpSource {
+    async fn contacts(
+        &self,
+        user: &Username,
+        known: Option<&Validators>,
+    ) -> Result<Fetched, FetchError> {
+        let after = self.backend.timeout;
+        let known = known.filter(|known| !known.is_empty());
+        let fetch = timeout(after, self.fetch(user, known)).await;
+        fetch.unwrap_or(Err(FetchError::Timeout { after }))
+    }
+}
+
+/// An [`HttpSource`] that a reload of the configuration can replace. Fetches under way keep the one
+/// they began with.
+#[derive(Debug)]
+pub struct Replaceable(ArcSwap<HttpSource>);
+
+impl Replaceable {
+    /// Begins with `source`.
+    pub fn new(source: HttpSource) -> Self {
+        Self(ArcSwap::from_pointee(source))
+    }
+
+    /// Asks `source` from now on.
+    pub fn replace(&self, source: HttpSource) {
+        self.0.store(Arc::new(source));
+    }
+}
+
+impl ContactSource for Replaceable {
+    async fn contacts(
+        &self,
+        user: &Username,
+        known: Option<&Validators>,
+    ) -> Result<Fetched, FetchError> {
+        let source = self.0.load_full();
+        source.contacts(user, known).await
+    }
+}
+
+fn native_roots() -> RootCertStore {
+    let roots = system_roots();
+    if roots.is_empty() {
+        warn!("no root certificates found on this system");
+    }
+    roots
+}
+
+fn classify(error: &legacy::Error) -> FetchError {
+    let mut cause: Option<&(dyn Error + 'static)> = Some(error);
+    while let Some(error) = cause {
+        if error.is::<rustls::Error>() {
+            return FetchError::Tls;
+        }
+        if let Some(error) = error.downcast_ref::<hyper::Error>() {
+            return if error.is_parse() {
+                FetchError::NotHttp
+            } else {
+                FetchError::BrokenOff
+            };
+        }
+        let Some(wrapper) = error.downcast_ref::<io::Error>() else {
+            cause = error.source();
+            continue;
+        };
+        if wrapper.kind() == io::ErrorKind::ConnectionRefused {
+            return FetchError::Refused;
+        }
+        // The `source` of an `io::Error` is what its inner error came from, not that error.
+        cause = wrapper.get_ref().map(|inner| inner as _);
+    }
+    if error.is_connect() {
+        FetchError::Unreachable
+    } else {
+        FetchError::BrokenOff
+    }
+}
+
+#[cfg(test)]
+mod tests;

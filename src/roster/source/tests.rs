@@ -1,0 +1,320 @@
+#![expect(clippy::disallowed_methods, reason = "tests may look at the clock")]
+
+use std::time::Instant;
+
+use rcgen::{CertifiedKey, generate_simple_self_signed};
+use rustls::{ServerConfig, pki_types::PrivateKeyDer};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpListener,
+    task::JoinSet,
+};
+use tokio_rustls::TlsAcceptor;
+
+use super::*;
+use crate::{
+    config::Secret,
+    roster::testing::{Script, TestBackend, domain, source, user},
+};
+
+const MARIE: &str = r#"{"marie@example.org": {"name": "Marie"}}"#;
+
+async fn fetch(source: &HttpSource) -> Result<Fetched, FetchError> {
+    source.contacts(&user("john"), None).await
+}
+
+async fn failure(source: &HttpSource) -> FetchError {
+    fetch(source).await.expect_err("the fetch fails")
+}
+
+#[tokio::test]
+async fn asks_as_documented_and_conditionally_the_second_time() {
+    let backend = TestBackend::start().await;
+    backend.on("/contacts/john", Script::json(MARIE));
+    let source = backend.source(|backend| backend.token = Some(Secret::new("s3cret")));
+    let Ok(Fetched::New {
+        contacts,
+        validators,
+        skipped: 0,
+    }) = fetch(&source).await
+    else {
+        panic!("a new roster")
+    };
+    assert_eq!(contacts[0].name.as_deref(), Some("Marie"));
+
+    backend.on("/contacts/john", Script::Answer(304, String::new()));
+    let again = source.contacts(&user("john"), Some(&validators)).await;
+    assert!(matches!(again, Ok(Fetched::Unchanged)));
+
+    let [first, second] = &backend.requests()[..] else {
+        panic!("two requests")
+    };
+    assert!(
+        first.starts_with("GET /contacts/john HTTP/1.1\r\n"),
+        "{first}"
+    );
+    let agent = format!(
+        "\r\nuser-agent: rostergate/{}\r\n",
+        env!("CARGO_PKG_VERSION")
+    );
+    assert!(first.contains(&agent), "{first}");
+    assert!(
+        first.contains("\r\naccept: application/json\r\n"),
+        "{first}"
+    );
+    assert!(
+        first.contains("\r\nauthorization: Bearer s3cret\r\n"),
+        "{first}"
+    );
+    assert!(!first.contains("\r\nif-"), "{first}");
+    assert!(
+        second.contains("\r\nif-none-match: W/\"v1\"\r\n"),
+        "{second}"
+    );
+    let since = "\r\nif-modified-since: Sun, 22 Nov 2026 21:30:31 GMT\r\n";
+    assert!(second.contains(since), "{second}");
+}
+
+#[tokio::test]
+async fn names_are_percent_encoded() {
+    let backend = TestBackend::start().await;
+    backend.on("*", Script::json("{}"));
+    let source = backend.source(|_| ());
+    for (name, path) in [
+        ("J.o+hn_~-9", "/contacts/j.o%2Bhn_~-9"),
+        ("a%b", "/contacts/a%25b"),
+        ("a%sb", "/contacts/a%25sb"),
+        ("a?b", "/contacts/a%3Fb"),
+        ("a#b", "/contacts/a%23b"),
+        ("a=b;c", "/contacts/a%3Db%3Bc"),
+        ("a\\20b", "/contacts/a%5C20b"),
+        ("é", "/contacts/%C3%A9"),
+        ("..", "/contacts/%2E%2E"),
+        (".", "/contacts/%2E"),
+    ] {
+        source.contacts(&user(name), None).await.unwrap();
+        assert_eq!(backend.paths().pop().unwrap(), path, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn whatever_is_no_roster_is_a_failed_fetch_with_its_reason() {
+    let backend = TestBackend::start().await;
+    let source = backend.source(|backend| backend.max_body = 1000);
+    let raw = |text: &str| Script::Raw(text.as_bytes().to_vec());
+    let large = format!("{{{}}}", " ".repeat(1000));
+    let no_object = "backend answered with something that is not a JSON object";
+    let broken = "backend broke off the connection";
+    let too_large = "backend's answer is larger than 1000 bytes";
+    for (script, reason) in [
+        (Script::Answer(404, MARIE.into()), "backend answered 404"),
+        (Script::Answer(500, MARIE.into()), "backend answered 500"),
+        (Script::Answer(503, MARIE.into()), "backend answered 503"),
+        (Script::Answer(204, String::new()), "backend answered 204"),
+        (Script::Answer(201, MARIE.into()), "backend answered 201"),
+        (Script::Answer(302, MARIE.into()), "backend answered 302"),
+        (Script::Answer(304, String::new()), "backend answered 304"),
+        (Script::json("<html></html>"), no_object),
+        (Script::json(""), no_object),
+        (Script::json("null"), no_object),
+        (Script::json("42"), no_object),
+        (Script::json(r#""x""#), no_object),
+        (Script::json(r#"["marie@example.org"]"#), no_object),
+        (Script::json("{}{}"), no_object),
+        (Script::json(&large), too_large),
+        (Script::Endless, too_large),
+        (raw(""), broken),
+        (
+            raw("HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n{}"),
+            broken,
+        ),
+        (
+            raw("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\n{}"),
+            broken,
+        ),
+        (
+            raw("\u{1}\u{2} garbage\r\n\r\n"),
+            "backend answered with something that is not HTTP",
+        ),
+    ] {
+        let said = format!("{script:.60?}");
+        backend.on("*", script);
+        assert_eq!(failure(&source).await.to_string(), reason, "{said}");
+    }
+    assert!(
+        !backend.paths().contains(&"/elsewhere".into()),
+        "redirects are not followed"
+    );
+}
+
+#[tokio::test]
+async fn an_answer_of_exactly_the_limit_is_read() {
+    let backend = TestBackend::start().await;
+    backend.on("*", Script::json(&format!("{{{}}}", " ".repeat(98))));
+    assert!(
+        fetch(&backend.source(|backend| backend.max_body = 100))
+            .await
+            .is_ok()
+    );
+    assert!(
+        fetch(&backend.source(|backend| backend.max_body = 99))
+            .await
+            .is_err()
+    );
+    // Without a length, and each chunk within the limit.
+    let spaces = " ".repeat(48);
+    let chunks = format!("32\r\n{{ {spaces}\r\n32\r\n{spaces} }}\r\n0\r\n\r\n");
+    let chunked = format!("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n{chunks}");
+    backend.on("*", Script::Raw(chunked.into()));
+    fetch(&backend.source(|backend| backend.max_body = 100))
+        .await
+        .unwrap();
+    let error = failure(&backend.source(|backend| backend.max_body = 99)).await;
+    assert_eq!(error, FetchError::TooLarge { limit: 99 });
+}
+
+#[tokio::test]
+async fn nobody_waits_longer_than_the_timeout() {
+    let backend = TestBackend::start().await;
+    let source = backend.source(|backend| backend.timeout = Duration::from_millis(80));
+    for said in [
+        "",
+        "HTTP/1.1 200 OK\r\n",
+        "HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n{",
+    ] {
+        backend.on("*", Script::Hang(said.into()));
+        let error = failure(&source).await;
+        assert_eq!(
+            error.to_string(),
+            "backend did not answer within 80ms",
+            "{said}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn the_wait_for_other_fetches_counts() {
+    let backend = TestBackend::start().await;
+    backend.on("*", Script::Hang(vec![]));
+    let source = Arc::new(backend.source(|backend| {
+        backend.timeout = Duration::from_millis(200);
+        backend.concurrency = 2;
+    }));
+    let began = Instant::now();
+    let mut fetches = JoinSet::new();
+    for _ in 0..6 {
+        let source = Arc::clone(&source);
+        fetches.spawn(async move { failure(&source).await });
+    }
+    for error in fetches.join_all().await {
+        assert!(matches!(error, FetchError::Timeout { .. }), "{error}");
+    }
+    assert!(began.elapsed() < Duration::from_secs(2));
+    assert_eq!(
+        backend.most_open(),
+        2,
+        "never more than the configured concurrency"
+    );
+}
+
+#[tokio::test]
+async fn a_backend_that_is_down_refuses() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    drop(listener);
+    let source = source(&format!("http://joe:s3cret@{address}/"), |_| ());
+    let error = failure(&source).await;
+    assert_eq!(error.to_string(), "backend refused the connection");
+    assert!(!format!("{error:?}").contains("s3cret"));
+}
+
+#[tokio::test]
+async fn unusable_contacts_are_counted_and_the_rest_counts() {
+    let backend = TestBackend::start().await;
+    let json = r#"{"john@example.org": {}, "a@b/c": {}, "Marie@Example.org": {"groups": ["x"]}}"#;
+    backend.on("*", Script::json(json));
+    let Ok(Fetched::New {
+        contacts,
+        skipped: 2,
+        ..
+    }) = fetch(&backend.source(|_| ())).await
+    else {
+        panic!("a roster with two contacts left out")
+    };
+    assert_eq!(contacts.len(), 1);
+    assert_eq!(contacts[0].jid.as_str(), "marie@example.org");
+}
+
+#[tokio::test]
+async fn a_connection_is_used_again_and_a_closed_one_is_no_failure() {
+    let backend = TestBackend::start().await;
+    let source = backend.source(|_| ());
+    backend.on("*", Script::json("{}"));
+    fetch(&source).await.unwrap();
+    fetch(&source).await.unwrap();
+    assert_eq!(backend.connections(), 1);
+    let closing = b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 2\r\n\r\n{}";
+    backend.on("*", Script::Raw(closing.to_vec()));
+    fetch(&source).await.unwrap();
+    fetch(&source).await.unwrap();
+    assert_eq!(backend.connections(), 2);
+}
+
+#[tokio::test]
+async fn certificates_are_checked() {
+    let CertifiedKey { cert, signing_key } =
+        generate_simple_self_signed(["localhost".into()]).unwrap();
+    let key = PrivateKeyDer::Pkcs8(signing_key.serialize_der().into());
+    let provider = Arc::new(ring::default_provider());
+    let tls = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![cert.der().clone()], key)
+        .unwrap();
+    let acceptor = TlsAcceptor::from(Arc::new(tls));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let server = tokio::spawn(async move {
+        loop {
+            let (tcp, _) = listener.accept().await.unwrap();
+            let Ok(mut tls) = acceptor.accept(tcp).await else {
+                continue;
+            };
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") {
+                head.push(tls.read_u8().await.unwrap());
+            }
+            tls.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}")
+                .await
+                .unwrap();
+        }
+    });
+    let with = |host: &str, roots: RootCertStore| {
+        let source = source("", |_| ());
+        let url = RosterUrl {
+            before: format!("https://{host}:{port}/").into(),
+            after: "".into(),
+        };
+        HttpSource::with_roots(url, source.backend, domain("example.org"), roots)
+    };
+    let mut roots = RootCertStore::empty();
+    roots.add(cert.der().clone()).unwrap();
+    fetch(&with("localhost", roots.clone())).await.unwrap();
+    let untrusted = FetchError::Tls;
+    assert_eq!(
+        failure(&with("127.0.0.1", roots)).await,
+        untrusted,
+        "another name"
+    );
+    assert_eq!(
+        failure(&with("localhost", RootCertStore::empty())).await,
+        untrusted
+    );
+    server.abort();
+}
+
+#[tokio::test]
+async fn a_url_that_is_none_is_a_failed_fetch() {
+    assert_eq!(failure(&source("no url", |_| ())).await, FetchError::Url);
+}
