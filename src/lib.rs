@@ -9,7 +9,7 @@
 //! |---|---|---|
 //! | 3 | `server` | composition: builds everything from a [`config::Config`], owns shutdown |
 //! | 2 | `front`, `admin`, `upstream`, `session`, [`net`], `roster::{source, refresh}` | sockets, tasks, timers |
-//! | 1 | `pipe`, [`roster`] | application logic without I/O |
+//! | 1 | [`pipe`], [`roster`] | application logic without I/O |
 //! | 0 | [`proto`] | protocols without I/O, clock or randomness |
 //!
 //! `ARCHITECTURE.md` in the repository tells the story of a request through them.
@@ -17,5 +17,6 @@
 
 pub mod config;
 pub mod net;
+pub mod pipe;
 pub mod proto;
 pub mod roster;

@@ -1,0 +1,180 @@
+//! What happens to the stanzas between a client and its server: pure, synchronous.
+//!
+//! A [`Pipe`] takes one stanza at a time and says, as a list of [`Effect`]s, what becomes of it. Drain
+//! [`Pipe::poll_effect`] after every other call. Where the host has no `http_roster_url`, everything
+//! passes but what makes no sense through a gateway (see [`features`]).
+
+pub mod bounce;
+pub mod features;
+pub mod identity;
+pub mod presence;
+pub mod roster;
+
+use std::{collections::VecDeque, sync::Arc};
+
+use bytes::Bytes;
+use identity::Identity;
+use presence::Carrier;
+use roster::Desk;
+
+use crate::{
+    proto::{
+        stanza::{IqType, Kind, PresenceType, Stanza},
+        xml::Ns,
+    },
+    roster::Roster,
+};
+
+/// What the host wants to have done.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Rules {
+    /// Contact lists come from the backend.
+    pub rosters: bool,
+    /// Presence is carried to contacts by directed presence.
+    pub directed: bool,
+}
+
+/// What the shell has to do, in this order.
+#[derive(Clone, Debug)]
+pub enum Effect {
+    /// The resource is bound; [`Pipe::identity`] is known from now on.
+    Bound,
+    /// Answer by [`Pipe::roster_ready`] or [`Pipe::roster_failed`].
+    NeedRoster,
+    /// Give this to the client.
+    ToClient(Stanza),
+    /// Give this to the server.
+    ToServer(Stanza),
+    /// Give the server these stanzas, written one after the other.
+    ToServerMany(Bytes),
+}
+
+/// The stanza path of one session.
+#[derive(Debug)]
+pub struct Pipe {
+    rules: Rules,
+    identity: Option<Identity>,
+    desk: Desk,
+    carrier: Carrier,
+    effects: VecDeque<Effect>,
+}
+
+impl Pipe {
+    /// A path for a session that has yet to log in.
+    pub fn new(rules: Rules) -> Self {
+        Self {
+            rules,
+            identity: None,
+            desk: Desk::default(),
+            carrier: Carrier::default(),
+            effects: VecDeque::new(),
+        }
+    }
+
+    /// Who the client is, once the server has bound its resource.
+    pub fn identity(&self) -> Option<&Identity> {
+        self.identity.as_ref()
+    }
+
+    /// True once the client has asked for its roster (RFC 6121 §2.1.6, "interested resource").
+    pub fn is_interested(&self) -> bool {
+        self.desk.is_interested()
+    }
+
+    /// The client sent this.
+    pub fn client_stanza(&mut self, stanza: Stanza) {
+        let identity = match &self.identity {
+            _ if !features::may_be_sent(&stanza) => return,
+            Some(identity) if self.rules.rosters => identity,
+            _ => return self.effects.push_back(Effect::ToServer(stanza)),
+        };
+        let effects = &mut self.effects;
+        match stanza.kind() {
+            Kind::Iq(kind) => match (kind, stanza.payload()) {
+                (IqType::Get | IqType::Set, Some((Ns::Roster, "query")))
+                    if identity.is_own_account(stanza.to().as_deref()) =>
+                {
+                    if kind == IqType::Get {
+                        self.desk.client_get(&stanza, identity, effects);
+                    } else {
+                        self.desk.client_set(&stanza, identity, effects);
+                    }
+                }
+                (IqType::Result | IqType::Error, _) if roster::answers_push(&stanza) => {}
+                _ => effects.push_back(Effect::ToServer(stanza)),
+            },
+            Kind::Presence(PresenceType::Subscribe) => {
+                self.desk.client_subscribes(&stanza, identity, effects);
+            }
+            Kind::Presence(kind) if kind.is_subscription() || kind == PresenceType::Probe => {}
+            Kind::Presence(kind) if stanza.to().is_none() && self.rules.directed => {
+                self.carrier
+                    .client_broadcast(kind, stanza, self.desk.roster(), effects);
+            }
+            _ => effects.push_back(Effect::ToServer(stanza)),
+        }
+    }
+
+    /// The server sent this.
+    pub fn server_stanza(&mut self, stanza: Stanza) {
+        let effects = &mut self.effects;
+        if stanza.kind() == Kind::Features {
+            let features = features::offer(&stanza, self.rules.rosters);
+            return effects.push_back(Effect::ToClient(features));
+        }
+        let Some(identity) = &self.identity else {
+            let identity = Identity::from_bind_result(&stanza);
+            effects.push_back(Effect::ToClient(stanza));
+            if identity.is_some() {
+                self.identity = identity;
+                effects.push_back(Effect::Bound);
+            }
+            return;
+        };
+        if !self.rules.rosters {
+            return effects.push_back(Effect::ToClient(stanza));
+        }
+        match (stanza.kind(), stanza.payload()) {
+            (Kind::Iq(IqType::Set), Some((Ns::Roster, "query")))
+                if identity.is_own_account(stanza.from().as_deref()) =>
+            {
+                roster::acknowledge_server_push(&stanza, effects);
+            }
+            (Kind::Presence(kind), _) if kind.is_subscription() || kind == PresenceType::Probe => {}
+            (Kind::Presence(kind), _) if self.rules.directed => {
+                self.carrier
+                    .server_presence(kind, stanza, self.desk.roster(), effects);
+            }
+            _ => effects.push_back(Effect::ToClient(stanza)),
+        }
+    }
+
+    /// The roster that was needed, or a newer one.
+    pub fn roster_ready(&mut self, roster: &Arc<Roster>) {
+        let Some(identity) = &self.identity else {
+            return;
+        };
+        let old = self
+            .desk
+            .replace(roster, identity, &mut self.carrier, &mut self.effects);
+        if old.is_none() && self.rules.directed {
+            self.carrier.roster_arrived(roster, &mut self.effects);
+        }
+        self.desk.answer_waiting(identity, &mut self.effects);
+    }
+
+    /// The roster could not be had: whoever asked is told to try again later.
+    pub fn roster_failed(&mut self) {
+        if let Some(identity) = &self.identity {
+            self.desk.refuse_waiting(identity, &mut self.effects);
+        }
+    }
+
+    /// The next thing to do.
+    pub fn poll_effect(&mut self) -> Option<Effect> {
+        self.effects.pop_front()
+    }
+}
+
+#[cfg(test)]
+mod tests;

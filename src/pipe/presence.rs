@@ -1,0 +1,260 @@
+//! Presence between contacts, carried by directed presence on the client's own stream, for servers
+//! that know nothing of the contacts (RFC 6121 §4.6).
+//!
+//! The server itself tells everybody who got directed presence when the client goes away, however it
+//! goes. What is left to do here:
+//!
+//! 1. a client that becomes available is announced to every contact that may see it,
+//! 2. a contact that turns up is answered with the client's presence, so both orders of login work,
+//! 3. a change is passed on to the contacts that are there,
+//! 4. contacts who come and go by a refresh are told, and the client is told about them.
+
+use std::collections::{HashMap, VecDeque};
+
+use bytes::{Bytes, BytesMut};
+use smallvec::SmallVec;
+
+use super::{Effect, identity::Identity};
+use crate::{
+    proto::{
+        stanza::{PresenceType, Stanza},
+        xml::write,
+    },
+    roster::{Contact, Roster},
+};
+
+/// Most resources of one contact that are told apart.
+const MAX_RESOURCES: usize = 32;
+/// Most contacts remembered before the roster is known.
+const MAX_EARLY: usize = 1000;
+/// Most presences kept of people who might turn out to be contacts.
+const MAX_STRANGERS: usize = 32;
+/// Largest presence kept of a stranger, bytes.
+const MAX_STRANGER_SIZE: usize = 4096;
+
+type Effects = VecDeque<Effect>;
+
+/// The presence of one session, and of its contacts as seen by it.
+#[derive(Debug, Default)]
+pub struct Carrier {
+    /// The client's last broadcast, while it is available.
+    available: Option<Stanza>,
+    /// Full JIDs known as available, by bare JID. Contacts only, once the roster is there.
+    known: HashMap<Box<str>, SmallVec<[Box<str>; 1]>>,
+    /// Latest presences of people not on the roster, by full JID: their notification may have been
+    /// faster than ours.
+    strangers: VecDeque<(Box<str>, Stanza)>,
+}
+
+impl Carrier {
+    /// The client's presence for everybody.
+    pub fn client_broadcast(
+        &mut self,
+        kind: PresenceType,
+        presence: Stanza,
+        roster: Option<&Roster>,
+        effects: &mut Effects,
+    ) {
+        effects.push_back(Effect::ToServer(presence.clone()));
+        match kind {
+            PresenceType::Available => {
+                let before = self.available.replace(presence);
+                let Some(roster) = roster else {
+                    effects.push_back(Effect::NeedRoster);
+                    return;
+                };
+                let first = before.is_none();
+                self.announce(roster, effects, |carrier, contact| {
+                    let shown = !contact.sends_presence()
+                        || carrier.known.contains_key(contact.jid.as_str());
+                    contact.receives_presence() && (first || shown)
+                });
+            }
+            PresenceType::Unavailable => {
+                // The server passes it on to everybody who got directed presence.
+                self.available = None;
+                self.known.clear();
+            }
+            _ => {}
+        }
+    }
+
+    /// Presence from the server's side.
+    pub fn server_presence(
+        &mut self,
+        kind: PresenceType,
+        presence: Stanza,
+        roster: Option<&Roster>,
+        effects: &mut Effects,
+    ) {
+        let from = presence.from().unwrap_or_default().into_owned();
+        let bare = from.split_once('/').map_or(&*from, |(bare, _)| bare);
+        let contact = roster.and_then(|roster| roster.get(bare));
+        match kind {
+            PresenceType::Available => {
+                effects.push_back(Effect::ToClient(presence.clone()));
+                match (contact, roster) {
+                    (Some(contact), _) => {
+                        if self.learn(bare, &from)
+                            && contact.receives_presence()
+                            && let Some(available) = &self.available
+                        {
+                            effects.push_back(Effect::ToServer(available.addressed(&from)));
+                        }
+                    }
+                    (None, Some(_)) => self.meet_stranger(from.into(), &presence),
+                    (None, None) => {
+                        if self.known.len() < MAX_EARLY || self.known.contains_key(bare) {
+                            self.learn(bare, &from);
+                        }
+                        self.meet_stranger(from.into(), &presence);
+                    }
+                }
+            }
+            PresenceType::Unavailable => {
+                self.forget(bare, &from);
+                effects.push_back(Effect::ToClient(presence));
+            }
+            // An answer to presence that the client does not know it has sent.
+            PresenceType::Error if contact.is_some_and(Contact::receives_presence) => {}
+            _ => effects.push_back(Effect::ToClient(presence)),
+        }
+    }
+
+    /// The first roster of the session is there.
+    pub fn roster_arrived(&mut self, roster: &Roster, effects: &mut Effects) {
+        self.known.retain(|bare, _| roster.get(bare).is_some());
+        self.announce(roster, effects, |_, contact| contact.receives_presence());
+    }
+
+    /// A contact is about to be pushed as `after`: the client must see one that it may no longer see
+    /// go away before that.
+    pub fn before_push(
+        &mut self,
+        before: Option<&Contact>,
+        after: Option<&Contact>,
+        identity: &Identity,
+        effects: &mut Effects,
+    ) {
+        let Some(before) = before else { return };
+        if after.is_some_and(|after| after.sends_presence() || !before.sends_presence()) {
+            return;
+        }
+        let known = self.known.remove(before.jid.as_str()).unwrap_or_default();
+        for full in known.iter().filter(|_| self.available.is_some()) {
+            let mut text = b"<presence xmlns='jabber:client' type='unavailable' from='".to_vec();
+            write::attribute_into(&mut text, full);
+            text.extend_from_slice(b"' to='");
+            write::attribute_into(&mut text, identity.full());
+            text.extend_from_slice(b"'/>");
+            effects.push_back(Effect::ToClient(Stanza::from_trusted(
+                text.into(),
+                0,
+                Bytes::new(),
+            )));
+        }
+    }
+
+    /// A contact has been pushed as `after`: who may see the client has changed with it.
+    pub fn after_push(
+        &mut self,
+        before: Option<&Contact>,
+        after: Option<&Contact>,
+        effects: &mut Effects,
+    ) {
+        let Some(available) = &self.available else {
+            return;
+        };
+        let saw = before.is_some_and(Contact::receives_presence);
+        match after.filter(|after| after.receives_presence()) {
+            Some(after) if !saw => {
+                let presence = available.addressed(after.jid.as_str());
+                effects.push_back(Effect::ToServer(presence));
+            }
+            None if saw => {
+                let jid = before.map(|before| before.jid.as_str()).unwrap_or_default();
+                let mut text = b"<presence xmlns='jabber:client' type='unavailable' to='".to_vec();
+                write::attribute_into(&mut text, jid);
+                text.extend_from_slice(b"'/>");
+                let presence = Stanza::from_trusted(text.into(), 0, Bytes::new());
+                effects.push_back(Effect::ToServer(presence));
+            }
+            _ => {}
+        }
+        if let Some(after) = after.filter(|after| before.is_none() && after.sends_presence()) {
+            self.introduce_stranger(after.jid.as_str(), effects);
+        }
+    }
+
+    /// Sends the client's presence to the contacts of `roster` that are `wanted`.
+    fn announce(
+        &self,
+        roster: &Roster,
+        effects: &mut Effects,
+        wanted: impl Fn(&Self, &Contact) -> bool,
+    ) {
+        let Some(available) = &self.available else {
+            return;
+        };
+        let mut many = BytesMut::new();
+        for contact in roster
+            .contacts()
+            .iter()
+            .filter(|contact| wanted(self, contact))
+        {
+            for chunk in available.addressed(contact.jid.as_str()).chunks() {
+                many.extend_from_slice(&chunk);
+            }
+        }
+        if !many.is_empty() {
+            effects.push_back(Effect::ToServerMany(many.freeze()));
+        }
+    }
+
+    /// Notes a full JID as available; true if it was not known as such.
+    fn learn(&mut self, bare: &str, full: &str) -> bool {
+        let known = self.known.entry(bare.into()).or_default();
+        let new = !known.iter().any(|one| **one == *full);
+        if new && known.len() < MAX_RESOURCES {
+            known.push(full.into());
+        }
+        new
+    }
+
+    fn forget(&mut self, bare: &str, from: &str) {
+        self.strangers.retain(|(full, _)| **full != *from);
+        if bare == from {
+            self.known.remove(bare);
+        } else if let Some(known) = self.known.get_mut(bare) {
+            known.retain(|one| **one != *from);
+            if known.is_empty() {
+                self.known.remove(bare);
+            }
+        }
+    }
+
+    fn meet_stranger(&mut self, full: Box<str>, presence: &Stanza) {
+        self.strangers.retain(|(one, _)| *one != full);
+        if presence.size() <= MAX_STRANGER_SIZE {
+            if self.strangers.len() >= MAX_STRANGERS {
+                self.strangers.pop_front();
+            }
+            self.strangers.push_back((full, presence.detached()));
+        }
+    }
+
+    /// Shows the presence of someone who has just become a contact.
+    fn introduce_stranger(&mut self, bare: &str, effects: &mut Effects) {
+        let mut index = 0;
+        while let Some((full, _)) = self.strangers.get(index) {
+            if full.split_once('/').is_some_and(|(one, _)| one == bare) {
+                if let Some((full, presence)) = self.strangers.remove(index) {
+                    self.learn(bare, &full);
+                    effects.push_back(Effect::ToClient(presence));
+                }
+            } else {
+                index += 1;
+            }
+        }
+    }
+}

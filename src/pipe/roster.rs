@@ -1,0 +1,261 @@
+//! The roster desk of one session: answers roster gets, refuses what a client may not do, and pushes
+//! changes (RFC 6121 §2).
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::{Effect, identity::Identity, presence::Carrier};
+use crate::{
+    proto::{
+        stanza::Stanza,
+        xml::{Ns, write},
+    },
+    roster::{
+        Roster,
+        diff::{Change, diff},
+    },
+};
+
+/// What the ids of our pushes begin with.
+const PUSH_ID: &str = "rostergate-push-";
+/// Most roster gets of one session that wait for one roster.
+const MAX_WAITING: usize = 16;
+
+type Effects = std::collections::VecDeque<Effect>;
+
+/// A roster get that waits for the roster.
+#[derive(Debug)]
+struct Get {
+    id: String,
+    to: Option<String>,
+}
+
+/// What one session has been told of its roster.
+#[derive(Debug, Default)]
+pub struct Desk {
+    /// The roster as of the last word to the client.
+    roster: Option<Arc<Roster>>,
+    interested: bool,
+    waiting: Vec<Get>,
+    pushes: u64,
+}
+
+impl Desk {
+    /// The roster as this session knows it.
+    pub fn roster(&self) -> Option<&Roster> {
+        self.roster.as_deref()
+    }
+
+    /// True once a roster get has been answered.
+    pub fn is_interested(&self) -> bool {
+        self.interested
+    }
+
+    /// The client asks for its roster.
+    pub fn client_get(&mut self, get: &Stanza, identity: &Identity, effects: &mut Effects) {
+        let Some(id) = get.id() else {
+            return refuse(get, identity, "modify", "bad-request", effects);
+        };
+        if self.waiting.len() >= MAX_WAITING {
+            return refuse(get, identity, "wait", "resource-constraint", effects);
+        }
+        let to = get.to().map(|to| to.into_owned());
+        self.waiting.push(Get {
+            id: id.into_owned(),
+            to,
+        });
+        effects.push_back(Effect::NeedRoster);
+    }
+
+    /// The client wants to change its roster. The site owns it.
+    pub fn client_set(&mut self, set: &Stanza, identity: &Identity, effects: &mut Effects) {
+        refuse(set, identity, "cancel", "not-allowed", effects);
+        let query = set.children().find(|child| child.is(Ns::Roster, "query"));
+        let items = query.iter().flat_map(|query| query.children());
+        // RFC 6121 §2.1.5: a set carries one item; more would only multiply the work.
+        if let Some(jid) = items
+            .take(1)
+            .find_map(|item| item.attribute("jid").map(into_owned))
+        {
+            self.push_truth(&jid, identity, effects);
+        }
+    }
+
+    /// The client asks for somebody's presence: the answer of someone who declines, and the truth.
+    pub fn client_subscribes(
+        &mut self,
+        subscribe: &Stanza,
+        identity: &Identity,
+        effects: &mut Effects,
+    ) {
+        let contact = subscribe.to().and_then(|to| jid::Jid::new(&to).ok());
+        let Some(contact) = contact.map(jid::Jid::into_bare) else {
+            return;
+        };
+        let mut text = b"<presence xmlns='jabber:client' type='unsubscribed' from='".to_vec();
+        write::attribute_into(&mut text, contact.as_str());
+        text.extend_from_slice(b"' to='");
+        write::attribute_into(&mut text, identity.bare());
+        text.extend_from_slice(b"'/>");
+        effects.push_back(Effect::ToClient(complete(text)));
+        self.push_truth(contact.as_str(), identity, effects);
+    }
+
+    /// Answers everybody who waits.
+    pub fn answer_waiting(&mut self, identity: &Identity, effects: &mut Effects) {
+        let Some(roster) = &self.roster else { return };
+        for get in self.waiting.drain(..) {
+            self.interested = true;
+            let mut text = reply(b"result", Some(&get.id), get.to.as_deref(), identity);
+            text.extend_from_slice(b"<query xmlns='jabber:iq:roster'>");
+            let at = text.len();
+            text.extend_from_slice(b"</query></iq>");
+            let answer = Stanza::from_trusted(text.into(), at, roster.items());
+            effects.push_back(Effect::ToClient(answer));
+        }
+    }
+
+    /// Tells everybody who waits that the roster cannot be had now.
+    pub fn refuse_waiting(&mut self, identity: &Identity, effects: &mut Effects) {
+        for get in self.waiting.drain(..) {
+            // Never service-unavailable: Converse takes that for "there are no rosters here".
+            let error = error(
+                reply(b"error", Some(&get.id), get.to.as_deref(), identity),
+                "wait",
+                "internal-server-error",
+            );
+            effects.push_back(Effect::ToClient(error));
+        }
+    }
+
+    /// Takes over a roster and says what is different; returns the one that it replaces.
+    pub fn replace(
+        &mut self,
+        new: &Arc<Roster>,
+        identity: &Identity,
+        carrier: &mut Carrier,
+        effects: &mut Effects,
+    ) -> Option<Arc<Roster>> {
+        let old = self.roster.replace(Arc::clone(new));
+        if let Some(old) = old.as_ref().filter(|old| !Arc::ptr_eq(old, new)) {
+            for change in diff(old, new) {
+                let (before, after, item) = match change {
+                    Change::Added(index) => (None, new.contacts().get(index), new.item(index)),
+                    Change::Changed {
+                        old: from,
+                        new: index,
+                    } => (
+                        old.contacts().get(from),
+                        new.contacts().get(index),
+                        new.item(index),
+                    ),
+                    Change::Removed(index) => {
+                        let contact = old.contacts().get(index);
+                        let item = contact.map(|contact| removal(contact.jid.as_str()));
+                        (contact, None, item.unwrap_or_default())
+                    }
+                };
+                carrier.before_push(before, after, identity, effects);
+                self.push(item, identity, effects);
+                carrier.after_push(before, after, effects);
+            }
+        }
+        old
+    }
+
+    /// Pushes what is true of one contact, whatever the client believes.
+    fn push_truth(&mut self, jid: &str, identity: &Identity, effects: &mut Effects) {
+        let Some(roster) = &self.roster else { return };
+        let prepared = jid::Jid::new(jid).map(jid::Jid::into_bare);
+        let jid = prepared.as_ref().map_or(jid, |prepared| prepared.as_str());
+        let item = match roster.index_of(jid) {
+            Some(index) => roster.item(index),
+            None => removal(jid),
+        };
+        self.push(item, identity, effects);
+    }
+
+    /// RFC 6121 §2.1.6, to this session alone and only if it has asked for its roster.
+    fn push(&mut self, item: Bytes, identity: &Identity, effects: &mut Effects) {
+        if !self.interested {
+            return;
+        }
+        self.pushes = self.pushes.wrapping_add(1);
+        let mut text = format!(
+            "<iq xmlns='jabber:client' type='set' id='{PUSH_ID}{}' to='",
+            self.pushes
+        )
+        .into_bytes();
+        write::attribute_into(&mut text, identity.full());
+        text.extend_from_slice(b"'><query xmlns='jabber:iq:roster'>");
+        text.extend_from_slice(&item);
+        text.extend_from_slice(b"</query></iq>");
+        effects.push_back(Effect::ToClient(complete(text)));
+    }
+}
+
+/// True for a client's reply to one of our pushes, which the server knows nothing of.
+pub fn answers_push(reply: &Stanza) -> bool {
+    reply.id().is_some_and(|id| {
+        id.strip_prefix(PUSH_ID)
+            .is_some_and(|number| number.bytes().all(|byte| byte.is_ascii_digit()))
+    })
+}
+
+/// Answers a push of the server's own roster, which the client is not to see.
+pub fn acknowledge_server_push(push: &Stanza, effects: &mut Effects) {
+    let mut text = b"<iq xmlns='jabber:client' type='result'".to_vec();
+    if let Some(id) = push.id() {
+        text.extend_from_slice(b" id='");
+        write::attribute_into(&mut text, &id);
+        text.push(b'\'');
+    }
+    text.extend_from_slice(b"/>");
+    effects.push_back(Effect::ToServer(complete(text)));
+}
+
+fn refuse(iq: &Stanza, identity: &Identity, kind: &str, condition: &str, effects: &mut Effects) {
+    let head = reply(b"error", iq.id().as_deref(), iq.to().as_deref(), identity);
+    effects.push_back(Effect::ToClient(error(head, kind, condition)));
+}
+
+/// The start tag of an answer to the client, from whom it had asked.
+fn reply(kind: &[u8], id: Option<&str>, asked: Option<&str>, identity: &Identity) -> Vec<u8> {
+    let mut text = b"<iq xmlns='jabber:client' type='".to_vec();
+    text.extend_from_slice(kind);
+    for (name, value) in [("' id='", id), ("' from='", asked)] {
+        if let Some(value) = value {
+            text.extend_from_slice(name.as_bytes());
+            write::attribute_into(&mut text, value);
+        }
+    }
+    text.extend_from_slice(b"' to='");
+    write::attribute_into(&mut text, identity.full());
+    text.extend_from_slice(b"'>");
+    text
+}
+
+fn error(mut head: Vec<u8>, kind: &str, condition: &str) -> Stanza {
+    let text = format!(
+        "<error type='{kind}'><{condition} xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error></iq>"
+    );
+    head.extend_from_slice(text.as_bytes());
+    complete(head)
+}
+
+/// `<item/>` that takes a contact off the list.
+fn removal(jid: &str) -> Bytes {
+    let mut text = b"<item jid='".to_vec();
+    write::attribute_into(&mut text, jid);
+    text.extend_from_slice(b"' subscription='remove'/>");
+    text.into()
+}
+
+fn complete(text: Vec<u8>) -> Stanza {
+    Stanza::from_trusted(text.into(), 0, Bytes::new())
+}
+
+fn into_owned(text: std::borrow::Cow<'_, str>) -> String {
+    text.into_owned()
+}

@@ -1,0 +1,620 @@
+use super::*;
+use crate::roster::{Contact, Subscription};
+
+const FULL: &str = "john@example.org/web";
+const BARE: &str = "john@example.org";
+
+/// A pipe with readable effects.
+struct Harness(Pipe);
+
+fn stanza(text: &str) -> Stanza {
+    Stanza::parse(text.to_owned()).unwrap()
+}
+
+fn text(stanza: &Stanza) -> String {
+    String::from_utf8(stanza.chunks().flatten().collect()).unwrap()
+}
+
+fn contact(jid: &str, subscription: Subscription) -> Contact {
+    Contact {
+        jid: jid.parse().unwrap(),
+        name: None,
+        groups: Vec::new(),
+        subscription,
+    }
+}
+
+fn roster(contacts: &[(&str, Subscription)]) -> Arc<Roster> {
+    Arc::new(Roster::new(
+        contacts
+            .iter()
+            .map(|(jid, sub)| contact(jid, *sub))
+            .collect(),
+    ))
+}
+
+fn friends(jids: &[&str]) -> Arc<Roster> {
+    Arc::new(Roster::new(
+        jids.iter()
+            .map(|jid| contact(jid, Subscription::Both))
+            .collect(),
+    ))
+}
+
+impl Harness {
+    fn new(rules: Rules) -> Self {
+        let mut harness = Self(Pipe::new(rules));
+        let effects = harness.server(&format!(
+            "<iq type='result' id='b'><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'><jid>{FULL}</jid>\
+             </bind></iq>"
+        ));
+        assert_eq!(effects.last().map(String::as_str), Some("bound"));
+        harness
+    }
+
+    fn bound() -> Self {
+        Self::new(Rules {
+            rosters: true,
+            directed: true,
+        })
+    }
+
+    /// A client that is available and has its roster.
+    fn online(roster: &Arc<Roster>) -> Self {
+        let mut harness = Self::bound();
+        harness.client("<iq type='get' id='r'><query xmlns='jabber:iq:roster'/></iq>");
+        harness.ready(roster);
+        harness.client("<presence/>");
+        harness
+    }
+
+    fn client(&mut self, text: &str) -> Vec<String> {
+        self.0.client_stanza(stanza(text));
+        self.effects()
+    }
+
+    fn server(&mut self, text: &str) -> Vec<String> {
+        self.0.server_stanza(stanza(text));
+        self.effects()
+    }
+
+    fn ready(&mut self, roster: &Arc<Roster>) -> Vec<String> {
+        self.0.roster_ready(roster);
+        self.effects()
+    }
+
+    fn effects(&mut self) -> Vec<String> {
+        std::iter::from_fn(|| self.0.poll_effect())
+            .map(|effect| match effect {
+                Effect::Bound => "bound".into(),
+                Effect::NeedRoster => "need".into(),
+                Effect::ToClient(stanza) => format!("C {}", text(&stanza)),
+                Effect::ToServer(stanza) => format!("S {}", text(&stanza)),
+                Effect::ToServerMany(bytes) => format!("S {}", String::from_utf8_lossy(&bytes)),
+            })
+            .map(|text| text.replace(" xmlns='jabber:client'", ""))
+            .collect()
+    }
+}
+
+const GET: &str = "<iq type='get' id='r1'><query xmlns='jabber:iq:roster' ver='x'/></iq>";
+
+fn push(number: u32, item: &str) -> String {
+    format!(
+        "C <iq type='set' id='rostergate-push-{number}' to='{FULL}'>\
+         <query xmlns='jabber:iq:roster'>{item}</query></iq>"
+    )
+}
+
+fn unavailable_from(jid: &str) -> String {
+    format!("C <presence type='unavailable' from='{jid}' to='{FULL}'/>")
+}
+
+#[test]
+fn a_roster_get_is_answered_here_and_never_forwarded() {
+    let mut harness = Harness::bound();
+    assert_eq!(harness.client(GET), ["need"]);
+    let answers = harness.ready(&friends(&["marie@example.org"]));
+    assert_eq!(
+        answers,
+        [format!(
+            "C <iq type='result' id='r1' to='{FULL}'><query xmlns='jabber:iq:roster'>\
+             <item jid='marie@example.org' subscription='both'/></query></iq>"
+        )]
+    );
+    assert!(harness.0.is_interested());
+}
+
+#[test]
+fn a_roster_get_addressed_to_the_own_account_is_answered_from_there() {
+    let mut harness = Harness::bound();
+    for to in [BARE, "JOHN@Example.ORG"] {
+        harness.client(&format!(
+            "<iq type='get' id='r' to='{to}'><query xmlns='jabber:iq:roster'/></iq>"
+        ));
+        let answer = harness.ready(&friends(&[])).remove(0);
+        assert!(answer.contains(&format!(" from='{to}'")), "{answer}");
+    }
+}
+
+#[test]
+fn a_roster_get_to_anybody_else_passes() {
+    let mut harness = Harness::bound();
+    let get = "<iq type='get' id='r' to='aaron@example.org'><query xmlns='jabber:iq:roster'/></iq>";
+    assert_eq!(harness.client(get), [format!("S {get}")]);
+}
+
+#[test]
+fn several_gets_are_all_answered_by_one_roster() {
+    let mut harness = Harness::bound();
+    harness.client(GET);
+    harness.client(&GET.replace("r1", "r2"));
+    let answers = harness.ready(&friends(&[]));
+    assert_eq!(answers.len(), 2);
+    assert!(answers[1].contains("id='r2'"));
+}
+
+#[test]
+fn a_roster_that_cannot_be_had_is_an_error_to_wait_for() {
+    let mut harness = Harness::bound();
+    harness.client(GET);
+    harness.0.roster_failed();
+    let answer = harness.effects().remove(0);
+    assert!(answer.contains("type='error' id='r1'"), "{answer}");
+    assert!(
+        answer.contains("<error type='wait'><internal-server-error"),
+        "{answer}"
+    );
+    assert!(!harness.0.is_interested());
+}
+
+#[test]
+fn a_roster_set_is_refused_and_the_truth_is_pushed() {
+    let mut harness = Harness::online(&friends(&["marie@example.org"]));
+    let effects = harness.client(
+        "<iq type='set' id='s1'><query xmlns='jabber:iq:roster'><item jid='Marie@example.org' \
+         name='Mine'/></query></iq>",
+    );
+    assert!(effects[0].contains("type='error' id='s1'"), "{effects:?}");
+    assert!(
+        effects[0].contains("<error type='cancel'><not-allowed"),
+        "{effects:?}"
+    );
+    assert_eq!(
+        effects[1],
+        push(1, "<item jid='marie@example.org' subscription='both'/>")
+    );
+    let effects = harness.client(
+        "<iq type='set' id='s2'><query xmlns='jabber:iq:roster'><item jid='new@example.org'/></query></iq>",
+    );
+    assert_eq!(
+        effects[1],
+        push(2, "<item jid='new@example.org' subscription='remove'/>")
+    );
+    assert_eq!(effects.len(), 2);
+}
+
+#[test]
+fn subscription_stanzas_never_pass() {
+    let mut harness = Harness::online(&friends(&["marie@example.org"]));
+    for kind in ["subscribed", "unsubscribe", "unsubscribed", "probe"] {
+        for to in ["marie@example.org", "marie@example.org/phone"] {
+            let none: [&str; 0] = [];
+            assert_eq!(
+                harness.client(&format!("<presence type='{kind}' to='{to}'/>")),
+                none
+            );
+            assert_eq!(
+                harness.server(&format!("<presence type='{kind}' from='{to}'/>")),
+                none
+            );
+        }
+    }
+    let none: [&str; 0] = [];
+    assert_eq!(
+        harness.server("<presence type='subscribe' from='x@example.org'/>"),
+        none
+    );
+}
+
+#[test]
+fn subscribing_is_declined_and_the_truth_is_pushed() {
+    for to in ["new@example.org", "New@example.org/full"] {
+        let mut harness = Harness::online(&friends(&[]));
+        assert_eq!(
+            harness.client(&format!("<presence type='subscribe' to='{to}'/>")),
+            [
+                format!("C <presence type='unsubscribed' from='new@example.org' to='{BARE}'/>"),
+                push(1, "<item jid='new@example.org' subscription='remove'/>"),
+            ]
+        );
+    }
+}
+
+#[test]
+fn added_changed_and_removed_contacts_are_pushed_one_by_one() {
+    let mut harness = Harness::bound();
+    harness.client(GET);
+    harness.ready(&friends(&["a@example.org", "b@example.org"]));
+    let renamed = Contact {
+        name: Some("B".into()),
+        ..contact("b@example.org", Subscription::Both)
+    };
+    let new = Roster::new(vec![renamed, contact("c@example.org", Subscription::Both)]);
+    assert_eq!(
+        harness.ready(&Arc::new(new)),
+        [
+            push(1, "<item jid='a@example.org' subscription='remove'/>"),
+            push(
+                2,
+                "<item jid='b@example.org' name='B' subscription='both'/>"
+            ),
+            push(3, "<item jid='c@example.org' subscription='both'/>"),
+        ]
+    );
+}
+
+#[test]
+fn who_has_not_asked_for_the_roster_gets_no_pushes() {
+    let mut harness = Harness::bound();
+    assert_eq!(harness.client("<presence/>"), ["S <presence/>", "need"]);
+    harness.ready(&friends(&["a@example.org"]));
+    let effects = harness.ready(&friends(&[]));
+    assert!(
+        effects.iter().all(|effect| effect.starts_with('S')),
+        "{effects:?}"
+    );
+}
+
+#[test]
+fn the_same_roster_again_says_nothing() {
+    let mut harness = Harness::online(&friends(&["a@example.org"]));
+    let none: [&str; 0] = [];
+    assert_eq!(harness.ready(&friends(&["a@example.org"])), none);
+}
+
+#[test]
+fn replies_to_pushes_are_swallowed_and_no_others() {
+    let mut harness = Harness::online(&friends(&[]));
+    let none: [&str; 0] = [];
+    assert_eq!(
+        harness.client("<iq type='result' id='rostergate-push-7'/>"),
+        none
+    );
+    assert_eq!(
+        harness.client("<iq type='error' id='rostergate-push-7'/>"),
+        none
+    );
+    assert_eq!(harness.client("<iq type='result' id='x'/>").len(), 1);
+    assert_eq!(
+        harness
+            .client("<iq type='get' id='rostergate-push-7'><a xmlns='b'/></iq>")
+            .len(),
+        1
+    );
+}
+
+#[test]
+fn pushes_of_the_server_are_answered_and_hidden() {
+    let mut harness = Harness::online(&friends(&[]));
+    for from in ["", " from='john@example.org'"] {
+        let effects = harness.server(&format!(
+            "<iq type='set' id='p1'{from}><query xmlns='jabber:iq:roster'><item jid='x@y'/></query></iq>"
+        ));
+        assert_eq!(effects, ["S <iq type='result' id='p1'/>"]);
+    }
+}
+
+#[test]
+fn becoming_available_is_announced_to_those_who_may_see_it() {
+    let list = roster(&[
+        ("both@example.org", Subscription::Both),
+        ("from@example.org", Subscription::From),
+        ("none@example.org", Subscription::None),
+        ("to@example.org", Subscription::To),
+    ]);
+    let announcement = "S <presence to='both@example.org'><show>away</show></presence>\
+                        <presence to='from@example.org'><show>away</show></presence>";
+    let presence = "<presence><show>away</show></presence>";
+
+    let mut harness = Harness::bound();
+    assert_eq!(
+        harness.client(presence),
+        [format!("S {presence}"), "need".into()]
+    );
+    assert_eq!(
+        harness.ready(&list),
+        [announcement],
+        "presence before the roster"
+    );
+
+    let mut harness = Harness::bound();
+    harness.client(GET);
+    harness.ready(&list);
+    let effects = harness.client(presence);
+    assert_eq!(
+        effects,
+        [format!("S {presence}"), announcement.into()],
+        "roster before presence"
+    );
+}
+
+#[test]
+fn a_contact_that_turns_up_is_answered_once() {
+    let mut harness = Harness::online(&friends(&["marie@example.org"]));
+    let hello = "<presence from='marie@example.org/phone'/>";
+    assert_eq!(
+        harness.server(hello),
+        [
+            format!("C {hello}"),
+            "S <presence to='marie@example.org/phone'/>".into()
+        ]
+    );
+    assert_eq!(harness.server(hello), [format!("C {hello}")]);
+    harness.server("<presence from='marie@example.org/phone' type='unavailable'/>");
+    assert_eq!(
+        harness.server(hello).len(),
+        2,
+        "gone and back: answered again"
+    );
+    let stranger = "<presence from='nobody@example.org/x'/>";
+    assert_eq!(harness.server(stranger), [format!("C {stranger}")]);
+}
+
+#[test]
+fn a_contact_that_only_shows_itself_is_not_answered() {
+    let mut harness = Harness::online(&roster(&[("marie@example.org", Subscription::To)]));
+    assert_eq!(
+        harness
+            .server("<presence from='marie@example.org/x'/>")
+            .len(),
+        1
+    );
+}
+
+#[test]
+fn changes_go_to_contacts_who_are_there_and_to_those_who_cannot_be_seen() {
+    let mut harness = Harness::online(&roster(&[
+        ("away@example.org", Subscription::Both),
+        ("from@example.org", Subscription::From),
+        ("here@example.org", Subscription::Both),
+    ]));
+    harness.server("<presence from='here@example.org/x'/>");
+    let change = "<presence><show>dnd</show></presence>";
+    assert_eq!(
+        harness.client(change)[1],
+        "S <presence to='from@example.org'><show>dnd</show></presence>\
+         <presence to='here@example.org'><show>dnd</show></presence>"
+    );
+}
+
+#[test]
+fn after_unavailable_the_next_presence_is_an_announcement_again() {
+    let mut harness = Harness::online(&friends(&["marie@example.org"]));
+    let bye = "<presence type='unavailable'/>";
+    assert_eq!(
+        harness.client(bye),
+        [format!("S {bye}")],
+        "the server tells the contacts"
+    );
+    assert_eq!(
+        harness
+            .server("<presence from='marie@example.org/x'/>")
+            .len(),
+        1
+    );
+    assert_eq!(harness.client("<presence/>").len(), 2);
+}
+
+#[test]
+fn an_added_contact_is_sent_presence() {
+    let mut harness = Harness::online(&friends(&[]));
+    assert_eq!(
+        harness.ready(&friends(&["marie@example.org"])),
+        [
+            push(1, "<item jid='marie@example.org' subscription='both'/>"),
+            "S <presence to='marie@example.org'/>".into(),
+        ]
+    );
+}
+
+#[test]
+fn the_presence_of_someone_added_a_moment_later_is_not_lost() {
+    let mut harness = Harness::online(&friends(&[]));
+    let early = "<presence from='marie@example.org/x'><status>hi</status></presence>";
+    harness.server(early);
+    let effects = harness.ready(&friends(&["marie@example.org"]));
+    assert_eq!(
+        effects.last(),
+        Some(&format!("C {early}")),
+        "shown again, now to a contact"
+    );
+}
+
+#[test]
+fn a_removed_contact_goes_away_on_both_sides() {
+    let mut harness = Harness::online(&friends(&["marie@example.org"]));
+    harness.server("<presence from='marie@example.org/x'/>");
+    harness.server("<presence from='marie@example.org/y'/>");
+    assert_eq!(
+        harness.ready(&friends(&[])),
+        [
+            unavailable_from("marie@example.org/x"),
+            unavailable_from("marie@example.org/y"),
+            push(1, "<item jid='marie@example.org' subscription='remove'/>"),
+            "S <presence type='unavailable' to='marie@example.org'/>".into(),
+        ]
+    );
+}
+
+#[test]
+fn a_resource_that_is_not_available_takes_no_part() {
+    let mut harness = Harness::bound();
+    harness.client(GET);
+    harness.ready(&friends(&["a@example.org"]));
+    let effects = harness.ready(&friends(&["b@example.org"]));
+    assert!(
+        effects.iter().all(|effect| effect.starts_with("C <iq")),
+        "{effects:?}"
+    );
+}
+
+#[test]
+fn a_changed_subscription_changes_who_sees_whom() {
+    let marie = "marie@example.org";
+    let mut harness = Harness::online(&friends(&[marie]));
+    harness.server("<presence from='marie@example.org/x'/>");
+    let effects = harness.ready(&roster(&[(marie, Subscription::None)]));
+    assert_eq!(
+        effects,
+        [
+            unavailable_from("marie@example.org/x"),
+            push(1, "<item jid='marie@example.org' subscription='none'/>"),
+            "S <presence type='unavailable' to='marie@example.org'/>".into(),
+        ]
+    );
+    let effects = harness.ready(&friends(&[marie]));
+    assert_eq!(effects[1], "S <presence to='marie@example.org'/>");
+}
+
+#[test]
+fn directed_presence_of_the_client_passes_untouched() {
+    let mut harness = Harness::online(&friends(&[]));
+    for presence in [
+        "<presence to='room@muc.example.org/john'><x xmlns='http://jabber.org/protocol/muc'/></presence>",
+        "<presence type='unavailable' to='room@muc.example.org/john'/>",
+    ] {
+        assert_eq!(harness.client(presence), [format!("S {presence}")]);
+    }
+}
+
+#[test]
+fn errors_to_presence_that_the_client_did_not_send_are_hidden() {
+    let mut harness = Harness::online(&friends(&["far@example.net"]));
+    let none: [&str; 0] = [];
+    assert_eq!(
+        harness.server("<presence type='error' from='far@example.net'/>"),
+        none
+    );
+    assert_eq!(
+        harness
+            .server("<presence type='error' from='room@example.net/me'/>")
+            .len(),
+        1
+    );
+}
+
+#[test]
+fn with_presence_left_to_the_server_only_subscriptions_are_stopped() {
+    let mut harness = Harness::new(Rules {
+        rosters: true,
+        directed: false,
+    });
+    harness.client(GET);
+    harness.ready(&friends(&["marie@example.org"]));
+    assert_eq!(harness.client("<presence/>"), ["S <presence/>"]);
+    assert_eq!(
+        harness
+            .server("<presence from='marie@example.org/x'/>")
+            .len(),
+        1
+    );
+    let none: [&str; 0] = [];
+    assert_eq!(
+        harness.client("<presence type='subscribed' to='marie@example.org'/>"),
+        none
+    );
+}
+
+#[test]
+fn a_host_without_rosters_is_passed_through() {
+    let mut harness = Harness::new(Rules {
+        rosters: false,
+        directed: true,
+    });
+    for text in [GET, "<presence type='subscribe' to='a@b'/>", "<presence/>"] {
+        assert_eq!(harness.client(text), [format!("S {text}")]);
+        assert_eq!(harness.server(text), [format!("C {text}")]);
+    }
+}
+
+#[test]
+fn nothing_is_answered_before_the_resource_is_bound() {
+    let mut pipe = Harness(Pipe::new(Rules {
+        rosters: true,
+        directed: true,
+    }));
+    assert_eq!(pipe.client(GET), [format!("S {GET}")]);
+}
+
+#[test]
+fn features_that_end_at_the_gateway_are_not_offered() {
+    let mut pipe = Harness(Pipe::new(Rules {
+        rosters: true,
+        directed: true,
+    }));
+    let offered = pipe.server(
+        "<stream:features xmlns:stream='http://etherx.jabber.org/streams'>\
+         <starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'><required/></starttls>\
+         <compression xmlns='http://jabber.org/features/compress'><method>zlib</method></compression>\
+         <mechanisms xmlns='urn:ietf:params:xml:ns:xmpp-sasl'><mechanism>PLAIN</mechanism>\
+         <mechanism>SCRAM-SHA-1-PLUS</mechanism><mechanism>SCRAM-SHA-1</mechanism></mechanisms>\
+         <authentication xmlns='urn:xmpp:sasl:2'/><sasl-channel-binding xmlns='urn:xmpp:sasl-cb:0'/>\
+         <bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'><required/></bind>\
+         <sm xmlns='urn:xmpp:sm:2'/><sm xmlns='urn:xmpp:sm:3'/><csi xmlns='urn:xmpp:csi:0'/>\
+         <ver xmlns='urn:xmpp:features:rosterver'/><sub xmlns='urn:xmpp:features:pre-approval'/>\
+         </stream:features>",
+    );
+    assert_eq!(
+        offered,
+        [
+            "C <stream:features xmlns:stream='http://etherx.jabber.org/streams'>\
+         <mechanisms xmlns='urn:ietf:params:xml:ns:xmpp-sasl'><mechanism>PLAIN</mechanism>\
+         <mechanism>SCRAM-SHA-1</mechanism></mechanisms>\
+         <bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'><required/></bind>\
+         <csi xmlns='urn:xmpp:csi:0'/></stream:features>"
+        ]
+    );
+}
+
+#[test]
+fn a_client_cannot_negotiate_what_it_is_not_offered() {
+    let mut pipe = Harness(Pipe::new(Rules {
+        rosters: false,
+        directed: false,
+    }));
+    let none: [&str; 0] = [];
+    for text in [
+        "<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>",
+        "<enable xmlns='urn:xmpp:sm:3'/>",
+        "<compress xmlns='http://jabber.org/protocol/compress'><method>zlib</method></compress>",
+        "<authenticate xmlns='urn:xmpp:sasl:2' mechanism='PLAIN'/>",
+    ] {
+        assert_eq!(pipe.client(text), none);
+    }
+    let auth = "<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='PLAIN'>eA==</auth>";
+    assert_eq!(pipe.client(auth), [format!("S {auth}")]);
+}
+
+#[test]
+fn undelivered_stanzas_come_back_to_their_senders_once() {
+    let bounced = |text: &str| bounce::bounce(&stanza(text)).map(|error| self::text(&error));
+    let error =
+        bounced("<message from='a@b/c' id='1' type='chat'><body>hi</body></message>").unwrap();
+    assert!(
+        error.contains("to='a@b/c'") && error.contains("recipient-unavailable"),
+        "{error}"
+    );
+    let error = bounced("<iq from='a@b/c' id='1' type='get'><x xmlns='y'/></iq>").unwrap();
+    assert!(
+        error.contains("id='1'") && error.contains("service-unavailable"),
+        "{error}"
+    );
+    for silent in [
+        "<presence from='a@b/c'/>",
+        "<message type='error' from='a@b'/>",
+        "<iq type='result' id='1'/>",
+    ] {
+        assert_eq!(bounced(silent), None);
+    }
+}
