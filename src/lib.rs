@@ -8,7 +8,7 @@
 //! | layer | modules | what they are |
 //! |---|---|---|
 //! | 3 | `server` | composition: builds everything from a [`config::Config`], owns shutdown |
-//! | 2 | `front`, `admin`, `upstream`, `session`, [`net`], `roster::{source, refresh}` | sockets, tasks, timers |
+//! | 2 | `front`, `admin`, [`upstream`], `session`, [`net`], `roster::{source, refresh}` | sockets, tasks, timers |
 //! | 1 | [`pipe`], [`roster`] | application logic without I/O |
 //! | 0 | [`proto`] | protocols without I/O, clock or randomness |
 //!
@@ -20,3 +20,4 @@ pub mod net;
 pub mod pipe;
 pub mod proto;
 pub mod roster;
+pub mod upstream;

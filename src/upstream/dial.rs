@@ -1,0 +1,231 @@
+//! How a connection comes about: addresses, TLS by policy, header and features.
+
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use jid::{BareJid, DomainPart};
+use tokio::{
+    net::{TcpSocket, TcpStream, lookup_host},
+    time::timeout,
+};
+use tokio_rustls::TlsConnector;
+
+use super::{
+    ConnectError, Hello, Phase, Upstream,
+    c2s::{Host, Transport},
+};
+use crate::{
+    config::{self, Scheme, UpstreamTls},
+    proto::{
+        c2s::stream::{Event, Header, StartTls, StreamCondition},
+        xml::Ns,
+    },
+};
+
+const STARTTLS: Bytes = Bytes::from_static(b"<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>");
+
+/// Opens a connection to the server of `host` and its stream.
+pub(super) async fn dial(
+    host: &Arc<Host>,
+    deadline: Duration,
+    lang: Option<&str>,
+    from: Option<&BareJid>,
+    phase: &mut Phase,
+) -> Result<(Upstream, Hello), ConnectError> {
+    let (tcp, address) = connect(&host.upstream, deadline, phase).await?;
+    let local = address.ip().to_canonical().is_loopback();
+
+    let tcp = match host.upstream.scheme {
+        Scheme::Xmpps => tcp,
+        Scheme::Xmpp => {
+            *phase = Phase::Stream;
+            let mut upstream = Upstream::new(host, Transport::Plain(tcp), None);
+            let hello = open(host, &mut upstream, lang).await?;
+            if !wants_tls(host.upstream.tls, local, StartTls::of(&hello.features))? {
+                return Ok((upstream, hello));
+            }
+            start_tls(upstream).await?
+        }
+    };
+
+    *phase = Phase::Tls;
+    let transport = handshake(host, tcp, local).await?;
+    *phase = Phase::Stream;
+    let from = from.filter(|from| *from.domain() == *host.domain);
+    let mut upstream = Upstream::new(host, transport, from);
+    let hello = open(host, &mut upstream, lang).await?;
+    Ok((upstream, hello))
+}
+
+/// `upstream_tls`: whether to ask for TLS, when the server on a loopback address (`local`) or
+/// elsewhere makes this offer.
+fn wants_tls(policy: UpstreamTls, local: bool, offer: StartTls) -> Result<bool, ConnectError> {
+    match (policy, offer) {
+        (UpstreamTls::Plain, StartTls::Required) => Err(ConnectError::StartTlsRequired),
+        (UpstreamTls::Plain, StartTls::Absent | StartTls::Offered) => Ok(false),
+        (UpstreamTls::Auto, _) if local => Ok(offer == StartTls::Required),
+        (_, StartTls::Absent) => Err(ConnectError::StartTlsNotOffered),
+        (_, StartTls::Offered | StartTls::Required) => Ok(true),
+    }
+}
+
+/// Opens the stream and waits for the features.
+async fn open(
+    host: &Host,
+    upstream: &mut Upstream,
+    lang: Option<&str>,
+) -> Result<Hello, ConnectError> {
+    upstream.restart(lang);
+    let mut header = Header::default();
+    let features = loop {
+        match upstream.next().await? {
+            Event::Header(said) => header = said,
+            Event::Features(features) => break features,
+            other => return Err(refusal(&other)),
+        }
+    };
+    match header.from {
+        Some(from) if !same_domain(&from, &host.domain) => Err(ConnectError::WrongDomain { from }),
+        _ => Ok(Hello {
+            stream_id: header.id,
+            features,
+        }),
+    }
+}
+
+/// Asks for TLS on this connection (RFC 6120 §5.4.2).
+async fn start_tls(mut upstream: Upstream) -> Result<TcpStream, ConnectError> {
+    upstream.queue_bytes(STARTTLS);
+    match upstream.next().await? {
+        Event::Stanza(answer) if answer.ns() == Ns::Tls && answer.local() == "proceed" => {
+            upstream.into_plain().ok_or(ConnectError::Injected)
+        }
+        Event::Stanza(answer) if answer.ns() == Ns::Tls => Err(ConnectError::StartTlsRefused),
+        other => Err(refusal(&other)),
+    }
+}
+
+/// TCP to the configured host.
+async fn connect(
+    to: &config::Upstream,
+    deadline: Duration,
+    phase: &mut Phase,
+) -> Result<(TcpStream, SocketAddr), ConnectError> {
+    let unknown = |source| ConnectError::Resolve {
+        host: to.address.clone(),
+        source,
+    };
+    let addresses = lookup_host((to.address.as_str(), to.port)).await;
+    *phase = Phase::Connect;
+    first(addresses.map_err(unknown)?, deadline)
+        .await
+        .unwrap_or_else(|| Err(unknown(io::ErrorKind::NotFound.into())))
+}
+
+/// The first address that answers, else why the last did not; `None` if there is none at all.
+pub(super) async fn first(
+    addresses: impl Iterator<Item = SocketAddr>,
+    deadline: Duration,
+) -> Option<Result<(TcpStream, SocketAddr), ConnectError>> {
+    let mut last = None;
+    for address in addresses {
+        let attempt = timeout(deadline, connect_to(address)).await;
+        match attempt.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
+            Ok(tcp) => return Some(Ok((tcp, address))),
+            Err(source) => last = Some(Err(ConnectError::Connect { address, source })),
+        }
+    }
+    last
+}
+
+async fn connect_to(address: SocketAddr) -> io::Result<TcpStream> {
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    socket.set_keepalive(true)?;
+    let tcp = socket.connect(address).await?;
+    tcp.set_nodelay(true)?;
+    Ok(tcp)
+}
+
+/// TLS; `local` is whether the server is on a loopback address.
+async fn handshake(host: &Host, tcp: TcpStream, local: bool) -> Result<Transport, ConnectError> {
+    let tls = host
+        .tls
+        .as_ref()
+        .expect("TLS is set up for every policy but plain");
+    let config = if local { &tls.local } else { &tls.remote };
+    match TlsConnector::from(Arc::clone(config))
+        .connect(tls.name.clone(), tcp)
+        .await
+    {
+        Ok(stream) => Ok(Transport::Tls(Box::new(stream))),
+        Err(error) => Err(tls_error(host, error)),
+    }
+}
+
+fn tls_error(host: &Host, error: io::Error) -> ConnectError {
+    match error.get_ref().and_then(|inner| inner.downcast_ref()) {
+        Some(rustls::Error::InvalidCertificate(reason)) => ConnectError::Certificate {
+            domain: host.domain.as_str().to_owned(),
+            reason: reason.clone(),
+        },
+        _ => ConnectError::Tls(error),
+    }
+}
+
+/// What it means that `event` comes where it was not expected.
+fn refusal(event: &Event) -> ConnectError {
+    match event {
+        Event::Error(error) => {
+            let condition = StreamCondition::of(error);
+            match condition.name.as_str() {
+                "see-other-host" => ConnectError::SeeOtherHost {
+                    host: condition.content,
+                },
+                _ => ConnectError::Stream { condition },
+            }
+        }
+        Event::Features(stanza) | Event::Stanza(stanza) => ConnectError::Unexpected {
+            element: stanza.local().to_owned(),
+        },
+        Event::Header(_) | Event::Closed => ConnectError::Closed,
+    }
+}
+
+/// Whether the server calls itself what it was asked for.
+fn same_domain(from: &str, domain: &DomainPart) -> bool {
+    from == domain.as_str() || DomainPart::new(from).is_ok_and(|from| *from == **domain)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn policy_and_offer_settle_tls() {
+        use StartTls::{Absent, Offered, Required};
+        use UpstreamTls::{Auto, Insecure, Plain, Verify};
+        let settled = |policy, local| {
+            [Absent, Offered, Required].map(|offer| wants_tls(policy, local, offer).ok())
+        };
+        for local in [true, false] {
+            assert_eq!(settled(Plain, local), [Some(false), Some(false), None]);
+            for policy in [Insecure, Verify] {
+                assert_eq!(settled(policy, local), [None, Some(true), Some(true)]);
+            }
+        }
+        assert_eq!(settled(Auto, true), [Some(false), Some(false), Some(true)]);
+        assert_eq!(settled(Auto, false), [None, Some(true), Some(true)]);
+    }
+
+    #[test]
+    fn a_server_may_spell_its_domain_as_it_likes() {
+        let domain = DomainPart::new("b\u{fc}cher.example").unwrap().into_owned();
+        assert!(same_domain("b\u{fc}cher.example", &domain));
+        assert!(same_domain("B\u{dc}CHER.example.", &domain));
+        assert!(!same_domain("bucher.example", &domain));
+        assert!(!same_domain("", &domain));
+    }
+}

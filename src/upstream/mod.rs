@@ -1,0 +1,261 @@
+//! The connection of one session to the XMPP server.
+//!
+//! A [`Connector`] (one per host) dials, settles TLS and returns when the server has sent its
+//! features; what follows, SASL included, is between client and server. The [`Upstream`] it gives
+//! has no task of its own: whoever owns it polls it.
+
+mod c2s;
+mod dial;
+mod tls;
+
+use std::{fmt, io, net::SocketAddr, sync::Arc, time::Duration};
+
+use jid::BareJid;
+use rustls::CertificateError;
+use tokio::time::timeout;
+
+pub use c2s::Upstream;
+pub use tls::TlsSetupError;
+
+use crate::{
+    config,
+    proto::{
+        c2s::stream::{Malformed, StreamCondition},
+        stanza::Stanza,
+    },
+};
+
+/// Opens connections to the server of one host. Clones share everything.
+#[derive(Clone, Debug)]
+pub struct Connector {
+    host: Arc<c2s::Host>,
+    deadlines: Deadlines,
+}
+
+/// How long a connection may take to come about.
+#[derive(Clone, Copy, Debug)]
+pub struct Deadlines {
+    /// For the TCP handshake with one address.
+    pub connect: Duration,
+    /// For everything, from the resolution of the name to the features.
+    pub total: Duration,
+}
+
+impl Default for Deadlines {
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(5),
+            total: Duration::from_secs(15),
+        }
+    }
+}
+
+impl Connector {
+    /// Prepares connections to the server of `host`: reads the certificates to trust.
+    ///
+    /// # Errors
+    /// When TLS as configured is impossible.
+    pub fn new(host: &config::Host) -> Result<Self, TlsSetupError> {
+        Ok(Self {
+            host: Arc::new(c2s::Host {
+                domain: host.domain.clone(),
+                upstream: host.upstream.clone(),
+                tls: tls::Tls::new(host)?,
+            }),
+            deadlines: Deadlines::default(),
+        })
+    }
+
+    /// The same with other deadlines.
+    pub fn with_deadlines(mut self, deadlines: Deadlines) -> Self {
+        self.deadlines = deadlines;
+        self
+    }
+
+    /// Opens a connection and its stream: TCP, each address of the host in turn; TLS as
+    /// `upstream_tls` says; the server's features. `lang` is the language of the client's stream,
+    /// empty if unknown; `from` is told to the server only if it is of this domain and nobody can
+    /// overhear it (RFC 6120 §4.7.1).
+    ///
+    /// # Errors
+    /// See [`ConnectError`]; after [`Deadlines::total`] at the latest.
+    pub async fn connect(
+        &self,
+        lang: &str,
+        from: Option<&BareJid>,
+    ) -> Result<(Upstream, Hello), ConnectError> {
+        let mut phase = Phase::Resolve;
+        // Boxed, as a TLS handshake is too big to be part of every session's task for ever.
+        let dial = Box::pin(dial::dial(
+            &self.host,
+            self.deadlines.connect,
+            Some(lang).filter(|lang| !lang.is_empty()),
+            from,
+            &mut phase,
+        ));
+        match timeout(self.deadlines.total, dial).await {
+            Ok(result) => result,
+            Err(_) => Err(ConnectError::Timeout { phase }),
+        }
+    }
+}
+
+/// What the server said while the stream was opened.
+#[derive(Clone, Debug)]
+pub struct Hello {
+    /// Name of the stream (`authid` in XEP-0124).
+    pub stream_id: Option<String>,
+    /// `stream:features` as the server sent them.
+    pub features: Stanza,
+}
+
+/// What arrives from the server.
+#[derive(Clone, Debug)]
+pub enum UpstreamEvent {
+    /// `stream:features`, after a restart.
+    Features(Stanza),
+    /// Any other element.
+    Stanza(Stanza),
+    /// `stream:error`; the server will close the stream.
+    StreamError(Stanza),
+    /// `</stream:stream>`
+    Closed,
+}
+
+/// How a connection is lost (a stream error is none of these).
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum UpstreamError {
+    /// The server closed the connection, perhaps amid an element.
+    #[error("connection closed by the server")]
+    Eof,
+    /// What the server sends is not a stream of XMPP.
+    #[error("garbage from the server")]
+    Garbage(#[from] Malformed),
+    /// The connection broke.
+    #[error("connection lost")]
+    Lost(#[from] io::Error),
+}
+
+/// How far a connection attempt had come.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Phase {
+    /// Looking up the address.
+    Resolve,
+    /// The TCP handshake.
+    Connect,
+    /// The TLS handshake.
+    Tls,
+    /// Waiting for header, features or the answer to STARTTLS.
+    Stream,
+}
+
+impl fmt::Display for Phase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Resolve => "name resolution",
+            Self::Connect => "the TCP connection",
+            Self::Tls => "the TLS handshake",
+            Self::Stream => "the stream features",
+        })
+    }
+}
+
+/// Why a connection did not come about.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConnectError {
+    /// The host has no address.
+    #[error("address of {host} unknown")]
+    Resolve {
+        /// The configured host.
+        host: String,
+        /// What the resolver said.
+        source: io::Error,
+    },
+    /// None of the addresses answered; this was the last.
+    #[error("no connection to {address}")]
+    Connect {
+        /// The address.
+        address: SocketAddr,
+        /// Why not.
+        source: io::Error,
+    },
+    /// It took too long.
+    #[error("timeout while waiting for {phase}")]
+    Timeout {
+        /// What did not come.
+        phase: Phase,
+    },
+    /// The server's certificate is not good enough.
+    #[error("certificate of {domain} {}", words(reason))]
+    Certificate {
+        /// The XMPP domain, which the certificate has to name.
+        domain: String,
+        /// What is wrong with it.
+        reason: CertificateError,
+    },
+    /// TLS failed for another reason.
+    #[error("no TLS with the server")]
+    Tls(#[source] io::Error),
+    /// TLS has to be used, and the server does not offer it.
+    #[error("server does not offer STARTTLS")]
+    StartTlsNotOffered,
+    /// TLS must not be used, and the server insists on it.
+    #[error("server requires STARTTLS")]
+    StartTlsRequired,
+    /// The server offered STARTTLS and then would not.
+    #[error("server refused STARTTLS")]
+    StartTlsRefused,
+    /// Clear text between the consent to STARTTLS and TLS: somebody is in the line.
+    #[error("data injected before TLS")]
+    Injected,
+    /// `stream:error`
+    #[error("stream error {}", condition.name)]
+    Stream {
+        /// What it says.
+        condition: StreamCondition,
+    },
+    /// The server wants this session on another host (RFC 6120 §4.9.3.19).
+    #[error("server refers to {host}")]
+    SeeOtherHost {
+        /// Host, perhaps with a port.
+        host: String,
+    },
+    /// The server speaks for another domain.
+    #[error("server is {from}")]
+    WrongDomain {
+        /// What it says it is.
+        from: String,
+    },
+    /// Something else where features or the answer to STARTTLS were due.
+    #[error("unexpected element {element} from the server")]
+    Unexpected {
+        /// Its local name.
+        element: String,
+    },
+    /// The server closed the stream before its features.
+    #[error("stream closed by the server")]
+    Closed,
+    /// The connection was lost.
+    #[error(transparent)]
+    Lost(#[from] UpstreamError),
+}
+
+/// The predicate of a sentence about a certificate.
+fn words(reason: &CertificateError) -> String {
+    use CertificateError as E;
+    match reason {
+        E::Expired | E::ExpiredContext { .. } => "has expired".to_owned(),
+        E::NotValidYet | E::NotValidYetContext { .. } => "is not valid yet".to_owned(),
+        E::NotValidForName => "is for another name".to_owned(),
+        E::NotValidForNameContext { presented, .. } => {
+            format!("is for another name: {}", presented.join(", "))
+        }
+        E::UnknownIssuer => "comes from an unknown issuer".to_owned(),
+        other => format!("is not acceptable: {other}"),
+    }
+}
+
+#[cfg(test)]
+mod tests;

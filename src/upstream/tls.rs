@@ -1,0 +1,93 @@
+//! TLS towards the XMPP server: which certificate is good enough.
+
+use std::{net::IpAddr, sync::Arc};
+
+use rustls::ClientConfig;
+use rustls_pki_types::ServerName;
+
+use crate::{
+    config::{Host, Scheme, UpstreamTls},
+    net::tls::{TlsError, upstream_client_config},
+};
+
+/// Name of XMPP for clients in ALPN, direct TLS only (XEP-0368 §2).
+const ALPN: &[u8] = b"xmpp-client";
+
+/// Why TLS to a host cannot be set up.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TlsSetupError {
+    /// No certificate can be issued for the domain.
+    #[error("{domain} cannot be the name in a certificate")]
+    Name {
+        /// The XMPP domain.
+        domain: String,
+    },
+    /// `xmpps://` with `upstream_tls = "plain"`.
+    #[error("xmpps:// excludes plain")]
+    PlainXmpps,
+    /// There is nothing to check certificates against, or it cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+}
+
+/// What TLS to one host needs; made once, as connections share their resumption tickets.
+#[derive(Debug)]
+pub(super) struct Tls {
+    /// The XMPP domain as certificates spell it (RFC 6120 §13.7.2), never the host name.
+    pub(super) name: ServerName<'static>,
+    /// For a server on a loopback address.
+    pub(super) local: Arc<ClientConfig>,
+    /// For a server anywhere else.
+    pub(super) remote: Arc<ClientConfig>,
+}
+
+impl Tls {
+    /// `None` for a host that never uses TLS.
+    pub(super) fn new(host: &Host) -> Result<Option<Self>, TlsSetupError> {
+        let upstream = &host.upstream;
+        let alpn = match upstream.scheme {
+            Scheme::Xmpp if upstream.tls == UpstreamTls::Plain => return Ok(None),
+            Scheme::Xmpps if upstream.tls == UpstreamTls::Plain => {
+                return Err(TlsSetupError::PlainXmpps);
+            }
+            Scheme::Xmpp => None,
+            Scheme::Xmpps => Some(ALPN),
+        };
+        let config = |policy| upstream_client_config(policy, upstream.ca.as_deref(), alpn);
+        let (local, remote) = match upstream.tls {
+            UpstreamTls::Auto if is_loopback(&upstream.address) => {
+                both(config(UpstreamTls::Insecure)?)
+            }
+            UpstreamTls::Auto => (config(UpstreamTls::Insecure)?, config(UpstreamTls::Verify)?),
+            policy => both(config(policy)?),
+        };
+        Ok(Some(Self {
+            name: certificate_name(host.domain.as_str())?,
+            local,
+            remote,
+        }))
+    }
+}
+
+fn both(config: Arc<ClientConfig>) -> (Arc<ClientConfig>, Arc<ClientConfig>) {
+    (Arc::clone(&config), config)
+}
+
+/// Whether an address literal makes it certain that no certificate will be checked.
+fn is_loopback(address: &str) -> bool {
+    address
+        .parse()
+        .is_ok_and(|ip: IpAddr| ip.to_canonical().is_loopback())
+}
+
+/// The domain in the ASCII form that certificates have.
+fn certificate_name(domain: &str) -> Result<ServerName<'static>, TlsSetupError> {
+    let ascii = idna::domain_to_ascii(domain).unwrap_or_else(|_| domain.to_owned());
+    let literal = ascii.trim_start_matches('[').trim_end_matches(']');
+    ServerName::try_from(literal)
+        .map(|name| name.to_owned())
+        .map_err(|_| TlsSetupError::Name {
+            domain: domain.to_owned(),
+        })
+}
