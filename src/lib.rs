@@ -8,13 +8,14 @@
 //! | layer | modules | what they are |
 //! |---|---|---|
 //! | 3 | `server` | composition: builds everything from a [`config::Config`], owns shutdown |
-//! | 2 | `front`, `admin`, [`upstream`], `session`, [`net`], `roster::{source, refresh}` | sockets, tasks, timers |
+//! | 2 | `front`, [`admin`], [`upstream`], `session`, [`net`], `roster::{source, refresh}` | sockets, tasks, timers |
 //! | 1 | [`pipe`], [`roster`] | application logic without I/O |
 //! | 0 | [`proto`] | protocols without I/O, clock or randomness |
 //!
 //! `ARCHITECTURE.md` in the repository tells the story of a request through them.
 #![forbid(unsafe_code)]
 
+pub mod admin;
 pub mod config;
 pub mod net;
 pub mod pipe;

@@ -1,0 +1,262 @@
+//! The admin API: how the site's backend says that rosters have changed.
+//!
+//! | request | what it does |
+//! |---|---|
+//! | `POST {path}/refresh`, `POST {path}/DOMAIN/refresh` | refreshes the users in a JSON array |
+//! | `GET {path}/refresh/USER`, `GET {path}/DOMAIN/refresh/USER` | refreshes one user |
+//!
+//! | status | when |
+//! |---|---|
+//! | 200 | done; for an array, also if some of it failed |
+//! | 400 | the body is no JSON array of strings, a username is none, or no domain can be told |
+//! | 401 | a token is configured, and the request does not bear it |
+//! | 403 | no token is configured, and the request is not plainly from this machine |
+//! | 404 | no such path, or a domain without rosters |
+//! | 405 | wrong method; `Allow` says which is right |
+//! | 408 | the body did not come in time |
+//! | 413 | the body is too large |
+//! | 500 | all users of an array failed |
+//! | 502 | the one user failed |
+//!
+//! Every answer is a JSON object with `status` (`ok` or `error`) and `message`. That of an array
+//! also has `updated` and `errors`, which add up to its length, and if there were errors `failed`:
+//! who, and why, at most the first 1,000; then `failed_omitted` is the number of those not listed.
+//!
+//! Users are localparts or bare JIDs. The domain is that of the path; without one, that of the bare
+//! JID; else the one in `Host`, if it is configured; else the only one that has rosters. Users who
+//! are offline count as updated; who is named twice is fetched once and counted twice.
+
+use std::{
+    borrow::Cow,
+    collections::HashMap,
+    convert::Infallible,
+    fmt,
+    future::{Future, ready},
+    net::SocketAddr,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use http::{Method, Request, Response, header};
+use http_body::Body;
+use http_body_util::Full;
+use jid::DomainPart;
+use percent_encoding::percent_decode_str;
+use tokio::time::Instant;
+use tower::Service;
+
+use self::{refresh::Call, respond::Failure};
+use crate::{
+    config,
+    roster::{
+        refresh::Rosters,
+        source::{ContactSource, HttpSource},
+    },
+};
+
+mod access;
+mod refresh;
+mod respond;
+#[cfg(test)]
+mod tests;
+
+/// Who is at the other end of the connection: the server puts it into each request's extensions.
+#[derive(Clone, Copy, Debug)]
+pub struct Peer(pub SocketAddr);
+
+/// The configured domains and their rosters, shared; can be replaced while requests are served.
+pub struct Hosts<S = HttpSource>(Arc<ArcSwap<Table<S>>>);
+
+struct Table<S>(HashMap<DomainPart, Option<Arc<Rosters<S>>>>);
+
+impl<S> Hosts<S> {
+    /// All configured domains; `None` for those without a roster URL.
+    pub fn new(hosts: impl IntoIterator<Item = (DomainPart, Option<Arc<Rosters<S>>>)>) -> Self {
+        let table = Table(hosts.into_iter().collect());
+        Self(Arc::new(ArcSwap::from_pointee(table)))
+    }
+
+    /// Serves these from now on. Requests under way keep what they began with.
+    pub fn replace(&self, hosts: impl IntoIterator<Item = (DomainPart, Option<Arc<Rosters<S>>>)>) {
+        self.0.store(Arc::new(Table(hosts.into_iter().collect())));
+    }
+
+    /// The rosters of a domain, if it is configured and has any.
+    pub fn get(&self, domain: &DomainPart) -> Option<Arc<Rosters<S>>> {
+        self.0.load().0.get(domain).cloned().flatten()
+    }
+}
+
+impl<S> Clone for Hosts<S> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<S> fmt::Debug for Hosts<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.0.load().0.keys()).finish()
+    }
+}
+
+impl<S> Table<S> {
+    fn rosters(&self, domain: &DomainPart) -> Result<&Arc<Rosters<S>>, Failure> {
+        match self.0.get(domain) {
+            Some(Some(rosters)) => Ok(rosters),
+            Some(None) => Err(Failure::NoRosters),
+            None => Err(Failure::UnknownDomain),
+        }
+    }
+
+    /// The domain of users that are named without one, by the host that the request is for.
+    fn default_domain(&self, host: Option<DomainPart>) -> Result<DomainPart, Failure> {
+        if let Some(domain) = host
+            && self.0.contains_key(&domain)
+        {
+            return Ok(domain);
+        }
+        let mut with_rosters = self.0.iter().filter(|(_, rosters)| rosters.is_some());
+        match (with_rosters.next(), with_rosters.next()) {
+            (Some((domain, _)), None) => Ok(domain.clone()),
+            _ => Err(Failure::WhichDomain),
+        }
+    }
+}
+
+/// The host that a request is for (RFC 9112 §3.3), prepared, without the port.
+fn host<B>(request: &Request<B>) -> Option<DomainPart> {
+    let header = request.headers().get(header::HOST);
+    let authority = match header.and_then(|host| host.to_str().ok()) {
+        Some(host) => host.parse().ok()?,
+        None => request.uri().authority()?.clone(),
+    };
+    domain(authority.host())
+}
+
+fn domain(name: &str) -> Option<DomainPart> {
+    DomainPart::new(name).ok().map(Cow::into_owned)
+}
+
+/// The admin API as a service.
+#[derive(Debug)]
+pub struct Admin<S = HttpSource> {
+    config: Arc<config::Admin>,
+    hosts: Hosts<S>,
+}
+
+impl<S> Admin<S> {
+    /// Serves `config.path` and what is below it.
+    pub fn new(config: &config::Admin, hosts: Hosts<S>) -> Self {
+        Self {
+            config: Arc::new(config.clone()),
+            hosts,
+        }
+    }
+}
+
+impl<S> Clone for Admin<S> {
+    fn clone(&self) -> Self {
+        Self {
+            config: Arc::clone(&self.config),
+            hosts: self.hosts.clone(),
+        }
+    }
+}
+
+impl<S, B> Service<Request<B>> for Admin<S>
+where
+    S: ContactSource + 'static,
+    B: Body + Send + 'static,
+    B::Data: Send,
+{
+    type Response = Response<Full<Bytes>>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let peer = request.extensions().get().copied();
+        let token = self.config.token.as_ref();
+        if let Err(failure) = access::check(token, peer, request.headers()) {
+            return Box::pin(ready(Ok(respond::failure(&failure))));
+        }
+        let admin = self.clone();
+        Box::pin(async move {
+            let reply = admin.answer(request).await;
+            Ok(reply.unwrap_or_else(|failure| respond::failure(&failure)))
+        })
+    }
+}
+
+/// What a path names.
+struct Target {
+    domain: Option<String>,
+    /// Absent: the users are in the body.
+    user: Option<String>,
+}
+
+impl Target {
+    /// Reads what follows `config.path`.
+    fn parse(path: &str) -> Option<Self> {
+        let path = path.strip_prefix('/')?;
+        let decoded = |segment| percent_decode_str(segment).decode_utf8().ok();
+        let segments: Option<Vec<_>> = path.split('/').map(decoded).collect();
+        let segments = segments?;
+        let segments: Vec<&str> = segments.iter().map(|segment| &**segment).collect();
+        let (domain, user) = match segments[..] {
+            ["refresh"] => (None, None),
+            ["refresh", user] if !user.is_empty() => (None, Some(user)),
+            [domain, "refresh"] => (Some(domain), None),
+            [domain, "refresh", user] if !user.is_empty() => (Some(domain), Some(user)),
+            _ => return None,
+        };
+        Some(Self {
+            domain: domain.map(String::from),
+            user: user.map(String::from),
+        })
+    }
+}
+
+impl<S: ContactSource + 'static> Admin<S> {
+    async fn answer<B>(self, request: Request<B>) -> Result<Response<Full<Bytes>>, Failure>
+    where
+        B: Body + Send + 'static,
+        B::Data: Send,
+    {
+        let path = request.uri().path().strip_prefix(&*self.config.path);
+        let target = path.and_then(Target::parse).ok_or(Failure::NotFound)?;
+        let table = self.hosts.0.load_full();
+        let path_domain = match &target.domain {
+            Some(name) => {
+                let domain = domain(name).ok_or(Failure::UnknownDomain)?;
+                table.rosters(&domain)?;
+                Some(domain)
+            }
+            None => None,
+        };
+        let allowed = match target.user {
+            Some(_) => Method::GET,
+            None => Method::POST,
+        };
+        if request.method() != allowed {
+            return Err(Failure::Method { allowed });
+        }
+        let call = Call {
+            table,
+            path_domain,
+            host: host(&request),
+            after: self.config.deadline,
+            deadline: Instant::now() + self.config.deadline,
+        };
+        match target.user {
+            Some(user) => call.one(&user).await,
+            None => call.many(request.into_body(), self.config.max_body).await,
+        }
+    }
+}

@@ -1,0 +1,234 @@
+//! The refreshes of one request, all within its deadline.
+
+use std::{collections::HashMap, pin::pin, sync::Arc, time::Duration};
+
+use bytes::{Buf, Bytes, BytesMut};
+use http::{Response, StatusCode};
+use http_body::Body;
+use http_body_util::{BodyExt, Full};
+use jid::{BareJid, DomainPart};
+use tokio::{
+    task::JoinSet,
+    time::{Instant, timeout_at},
+};
+use tracing::info;
+
+use super::{
+    Table,
+    respond::{self, Failed, Failure, Outcome, Summary},
+};
+use crate::roster::{Username, refresh::Rosters, source::ContactSource};
+
+/// Most entries of `failed`.
+const MOST_FAILED: usize = 1000;
+
+/// What is known of a request but its users.
+pub(super) struct Call<S> {
+    pub(super) table: Arc<Table<S>>,
+    /// The domain that the path names; configured, and with rosters.
+    pub(super) path_domain: Option<DomainPart>,
+    pub(super) host: Option<DomainPart>,
+    /// How long the request may take, and when that ends.
+    pub(super) after: Duration,
+    pub(super) deadline: Instant,
+}
+
+/// One user to be refreshed, and who asked for it.
+struct Job<S> {
+    rosters: Arc<Rosters<S>>,
+    user: Username,
+    /// Indexes into the array of the request.
+    entries: Vec<usize>,
+}
+
+impl<S: ContactSource + 'static> Call<S> {
+    /// Refreshes one user.
+    pub(super) async fn one(self, name: &str) -> Result<Response<Full<Bytes>>, Failure> {
+        let default = self.default_domain([name])?;
+        let (domain, user) = self.user(name, default.as_ref())?;
+        let rosters = self.table.rosters(&domain)?;
+        let after = self.after;
+        let refreshed = timeout_at(self.deadline, rosters.refresh(&user)).await;
+        refreshed.map_err(|_| Failure::Deadline { after })??;
+        Ok(respond::json(StatusCode::OK, &Outcome::ok()))
+    }
+
+    /// Refreshes the users that the body names.
+    pub(super) async fn many<B>(
+        self,
+        body: B,
+        limit: usize,
+    ) -> Result<Response<Full<Bytes>>, Failure>
+    where
+        B: Body + Send,
+        B::Data: Send,
+    {
+        let body = timeout_at(self.deadline, read(body, limit)).await;
+        let body = body.map_err(|_| Failure::SlowBody)??;
+        let names: Vec<String> = serde_json::from_slice(&body).map_err(|error| {
+            let problem = error.to_string();
+            Failure::Body { problem }
+        })?;
+        let default = self.default_domain(names.iter().map(String::as_str))?;
+        // What nobody gets to stays like this.
+        let mut failures = vec![Some(Failure::Deadline { after: self.after }); names.len()];
+        let jobs = self.jobs(&names, default.as_ref(), &mut failures);
+        self.run(jobs, &mut failures).await;
+        Ok(summary(names, failures))
+    }
+
+    /// The domain of those of the names that bear none.
+    fn default_domain<'a>(
+        &self,
+        names: impl IntoIterator<Item = &'a str>,
+    ) -> Result<Option<DomainPart>, Failure> {
+        if names.into_iter().all(|name| name.contains('@')) {
+            return Ok(None);
+        }
+        if let Some(domain) = &self.path_domain {
+            return Ok(Some(domain.clone()));
+        }
+        let domain = self.table.default_domain(self.host.clone())?;
+        self.table.rosters(&domain)?;
+        Ok(Some(domain))
+    }
+
+    fn user(
+        &self,
+        name: &str,
+        default: Option<&DomainPart>,
+    ) -> Result<(DomainPart, Username), Failure> {
+        if !name.contains('@') {
+            let user = Username::prepare(name).ok_or(Failure::Username)?;
+            let domain = default.ok_or(Failure::WhichDomain)?;
+            return Ok((domain.clone(), user));
+        }
+        let jid = BareJid::new(name).map_err(|_| Failure::Username)?;
+        let user = Username::from(jid.node().ok_or(Failure::Username)?);
+        let domain = jid.domain().to_owned();
+        match &self.path_domain {
+            Some(other) if *other != domain => Err(Failure::OtherDomain),
+            _ => Ok((domain, user)),
+        }
+    }
+
+    /// Each user once, in the order of the names.
+    fn jobs(
+        &self,
+        names: &[String],
+        default: Option<&DomainPart>,
+        failures: &mut [Option<Failure>],
+    ) -> Vec<Job<S>> {
+        let mut jobs: Vec<Job<S>> = Vec::new();
+        let mut known = HashMap::new();
+        for (entry, name) in names.iter().enumerate() {
+            let user = self.user(name, default);
+            let found = user.and_then(|(domain, user)| {
+                let rosters = Arc::clone(self.table.rosters(&domain)?);
+                Ok((domain, user, rosters))
+            });
+            let (domain, user, rosters) = match found {
+                Ok(found) => found,
+                Err(failure) => {
+                    failures[entry] = Some(failure);
+                    continue;
+                }
+            };
+            let job = *known.entry((domain, user.clone())).or_insert_with(|| {
+                let entries = Vec::new();
+                jobs.push(Job {
+                    rosters,
+                    user,
+                    entries,
+                });
+                jobs.len() - 1
+            });
+            jobs[job].entries.push(entry);
+        }
+        jobs
+    }
+
+    /// Runs as many at once as the backends are asked at once, so that none waits for others
+    /// while its own time runs out.
+    async fn run(&self, jobs: Vec<Job<S>>, failures: &mut [Option<Failure>]) {
+        let limits = jobs.iter().map(|job| job.rosters.options().concurrency);
+        let at_once = limits.min().unwrap_or(1).max(1);
+        let mut jobs = jobs.into_iter();
+        // Dropped with the tasks that only wait; what they wait for goes on.
+        let mut running = JoinSet::new();
+        loop {
+            while running.len() < at_once
+                && let Some(job) = jobs.next()
+            {
+                running.spawn(async move {
+                    let refreshed = job.rosters.refresh(&job.user).await;
+                    (job.entries, refreshed)
+                });
+            }
+            match timeout_at(self.deadline, running.join_next()).await {
+                Ok(Some(Ok((entries, refreshed)))) => {
+                    let failure = refreshed.err().map(Failure::from);
+                    for entry in entries {
+                        failures[entry].clone_from(&failure);
+                    }
+                }
+                Ok(Some(Err(_))) => {}
+                Ok(None) | Err(_) => return,
+            }
+        }
+    }
+}
+
+/// The whole body; reads no further than the limit.
+async fn read<B: Body>(body: B, limit: usize) -> Result<Bytes, Failure> {
+    let mut body = pin!(body);
+    let mut bytes = BytesMut::new();
+    if body.size_hint().lower() > u64::try_from(limit).unwrap_or(u64::MAX) {
+        return Err(Failure::TooLarge { limit });
+    }
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|_| {
+            let problem = "it ended early".into();
+            Failure::Body { problem }
+        })?;
+        let Ok(mut data) = frame.into_data() else {
+            continue;
+        };
+        if data.remaining() > limit - bytes.len() {
+            return Err(Failure::TooLarge { limit });
+        }
+        bytes.extend_from_slice(&data.copy_to_bytes(data.remaining()));
+    }
+    Ok(bytes.freeze())
+}
+
+fn summary(names: Vec<String>, failures: Vec<Option<Failure>>) -> Response<Full<Bytes>> {
+    let total = names.len();
+    let mut errors = 0;
+    let mut failed = Vec::new();
+    for (username, failure) in names.into_iter().zip(failures) {
+        let Some(failure) = failure else { continue };
+        errors += 1;
+        if failed.len() < MOST_FAILED {
+            let reason = failure.to_string();
+            failed.push(Failed { username, reason });
+        }
+    }
+    let updated = total - errors;
+    info!(updated, errors, "rosters refreshed");
+    let (status, outcome) = if errors > 0 && updated == 0 {
+        let outcome = Outcome::error("roster update failed");
+        (StatusCode::INTERNAL_SERVER_ERROR, outcome)
+    } else {
+        (StatusCode::OK, Outcome::ok())
+    };
+    let failed_omitted = errors - failed.len();
+    let summary = Summary {
+        outcome,
+        updated,
+        errors,
+        failed,
+        failed_omitted,
+    };
+    respond::json(status, &summary)
+}

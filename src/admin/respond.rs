@@ -1,0 +1,138 @@
+//! Answers: JSON, never to be cached, and nothing that lets other origins read them.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{
+    HeaderValue, Method, Response, StatusCode,
+    header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, WWW_AUTHENTICATE},
+};
+use http_body_util::Full;
+use serde::Serialize;
+
+use crate::roster::source::FetchError;
+
+/// Why a request, or one entry of it, was not served. The texts are for the caller.
+#[derive(Clone, Debug, thiserror::Error)]
+pub(super) enum Failure {
+    #[error("body is not a JSON array of usernames: {problem}")]
+    Body { problem: String },
+    #[error("not finished within {}", humantime::format_duration(*after))]
+    Deadline { after: Duration },
+    #[error(transparent)]
+    Fetch(#[from] FetchError),
+    #[error("only {allowed} is allowed here")]
+    Method { allowed: Method },
+    #[error("domain has no http_roster_url")]
+    NoRosters,
+    #[error("no such path")]
+    NotFound,
+    #[error("without a token, only direct requests from this machine are allowed")]
+    NotLocal,
+    #[error("not a user of the domain in the path")]
+    OtherDomain,
+    #[error("body did not arrive in time")]
+    SlowBody,
+    #[error("bearer token is missing or wrong")]
+    Token,
+    #[error("body is larger than {limit} bytes")]
+    TooLarge { limit: usize },
+    #[error("not a configured domain")]
+    UnknownDomain,
+    #[error("not a valid username")]
+    Username,
+    #[error("domain unknown: use bare JIDs, or put the domain into the path")]
+    WhichDomain,
+}
+
+impl Failure {
+    /// The status of a request that fails as a whole.
+    fn status(&self) -> StatusCode {
+        match self {
+            Self::Body { .. } | Self::OtherDomain | Self::Username | Self::WhichDomain => {
+                StatusCode::BAD_REQUEST
+            }
+            Self::Token => StatusCode::UNAUTHORIZED,
+            Self::NotLocal => StatusCode::FORBIDDEN,
+            Self::NoRosters | Self::NotFound | Self::UnknownDomain => StatusCode::NOT_FOUND,
+            Self::Method { .. } => StatusCode::METHOD_NOT_ALLOWED,
+            Self::SlowBody => StatusCode::REQUEST_TIMEOUT,
+            Self::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::Deadline { .. } | Self::Fetch(_) => StatusCode::BAD_GATEWAY,
+        }
+    }
+}
+
+/// The body of every answer, and all of most.
+#[derive(Serialize)]
+pub(super) struct Outcome {
+    pub(super) status: &'static str,
+    pub(super) message: String,
+}
+
+/// The answer to an array.
+#[derive(Serialize)]
+pub(super) struct Summary {
+    #[serde(flatten)]
+    pub(super) outcome: Outcome,
+    pub(super) updated: usize,
+    pub(super) errors: usize,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) failed: Vec<Failed>,
+    #[serde(skip_serializing_if = "is_zero")]
+    pub(super) failed_omitted: usize,
+}
+
+/// One user who could not be refreshed.
+#[derive(Serialize)]
+pub(super) struct Failed {
+    /// As the caller wrote it.
+    pub(super) username: String,
+    pub(super) reason: String,
+}
+
+fn is_zero(count: &usize) -> bool {
+    *count == 0
+}
+
+impl Outcome {
+    pub(super) fn ok() -> Self {
+        Self {
+            status: "ok",
+            message: "roster update complete".into(),
+        }
+    }
+
+    pub(super) fn error(message: impl Into<String>) -> Self {
+        Self {
+            status: "error",
+            message: message.into(),
+        }
+    }
+}
+
+pub(super) fn failure(failure: &Failure) -> Response<Full<Bytes>> {
+    let mut response = json(failure.status(), &Outcome::error(failure.to_string()));
+    let headers = response.headers_mut();
+    match failure {
+        Failure::Method { allowed } => {
+            let allowed = HeaderValue::from_str(allowed.as_str());
+            headers.extend(allowed.ok().map(|allowed| (ALLOW, allowed)));
+        }
+        Failure::Token => {
+            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        _ => {}
+    }
+    response
+}
+
+pub(super) fn json(status: StatusCode, body: &impl Serialize) -> Response<Full<Bytes>> {
+    let body = serde_json::to_vec(body).expect("strings and numbers are JSON");
+    let mut response = Response::new(Full::from(body));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
