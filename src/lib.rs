@@ -7,8 +7,8 @@
 //!
 //! | layer | modules | what they are |
 //! |---|---|---|
-//! | 3 | `server` | composition: builds everything from a [`config::Config`], owns shutdown |
-//! | 2 | `front`, [`admin`], [`upstream`], `session`, [`net`], `roster::{source, refresh}` | sockets, tasks, timers |
+//! | 3 | [`server`] | composition: builds everything from a [`config::Config`], owns shutdown |
+//! | 2 | [`front`], [`admin`], [`upstream`], [`session`], [`net`], `roster::{source, refresh}` | sockets, tasks, timers |
 //! | 1 | [`pipe`], [`roster`] | application logic without I/O |
 //! | 0 | [`proto`] | protocols without I/O, clock or randomness |
 //!
@@ -17,8 +17,11 @@
 
 pub mod admin;
 pub mod config;
+pub mod front;
 pub mod net;
 pub mod pipe;
 pub mod proto;
 pub mod roster;
+pub mod server;
+pub mod session;
 pub mod upstream;

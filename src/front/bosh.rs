@@ -1,0 +1,418 @@
+//! `/http-bind`: HTTP on one side, sessions on the other.
+//!
+//! | what goes wrong | what the client gets |
+//! |---|---|
+//! | not a `<body/>`, or not well-formed | 200, `bad-request`; no session is touched |
+//! | no body at all | 400, `bad-request` |
+//! | body over the limit | 200, `policy-violation`; no session is touched |
+//! | unknown sid | 200, `item-not-found` |
+//! | `to` missing or no domain / not served | 200, `improper-addressing` / `host-unknown` |
+//! | server unreachable | 503 with `Retry-After`; from the third try on 200, `remote-connection-failed` |
+//! | draining | 503 |
+//! | another method | 405 |
+//!
+//! All of them carry the CORS headers: without them, a browser would tell the page nothing.
+
+use std::{
+    collections::HashMap,
+    hash::{BuildHasher as _, RandomState},
+    net::{IpAddr, SocketAddr},
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use bytes::{Bytes, BytesMut};
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use http_body::Body;
+use http_body_util::BodyExt as _;
+use ipnet::IpNet;
+use parking_lot::Mutex;
+use tokio::{
+    runtime::Handle,
+    sync::{mpsc::error::TrySendError, oneshot},
+    time::timeout,
+};
+use tracing::{debug, info, warn};
+
+use super::{address, body::Chunks, cors::Cors};
+use crate::{
+    proto::{
+        bosh::{
+            Rid,
+            body::{self, Creation, Document, Message},
+            condition::Condition,
+            terms::Policy,
+        },
+        xml,
+    },
+    session::{self, Command, Host, Registry, Reply, Sid},
+};
+
+const XML: HeaderValue = HeaderValue::from_static("text/xml; charset=utf-8");
+const HTML: HeaderValue = HeaderValue::from_static("text/html; charset=utf-8");
+const ALLOW: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, OPTIONS");
+const PAGE: &str = "<!DOCTYPE html><title>BOSH</title><p>This is a BOSH connection manager: \
+                    point your XMPP web client here.</p>\n";
+
+/// Longest time for a request body to come in.
+const BODY_DEADLINE: Duration = Duration::from_secs(30);
+/// Bytes over the limit that are read and forgotten, so that the client can hear why.
+const OVERREAD: usize = 1 << 20;
+/// How long they are waited for.
+const OVERREAD_FOR: Duration = Duration::from_secs(2);
+/// Seconds after which a client may try again.
+const RETRY_AFTER: HeaderValue = HeaderValue::from_static("5");
+/// A client that has been told this often to try again is told that the server is gone.
+const PATIENCE: u8 = 2;
+/// Clients whose tries are counted.
+const MAX_FAILURES: usize = 4096;
+
+/// What the front needs to know of the configuration.
+pub struct Settings {
+    /// What sessions are granted.
+    pub policy: Policy,
+    /// Longest request body, bytes.
+    pub max_body: usize,
+    /// Bounds on documents.
+    pub xml: xml::Limits,
+    /// Which pages may read answers.
+    pub cors: Cors,
+    /// Proxies whose word on the client's address counts.
+    pub trusted_proxies: Vec<IpNet>,
+    /// The served domains.
+    pub hosts: HashMap<String, Arc<Host>>,
+}
+
+/// The connection manager's endpoint.
+pub struct Front {
+    registry: Arc<Registry>,
+    failures: Failures,
+}
+
+/// What has become of a request.
+#[expect(clippy::large_enum_variant, reason = "taken apart at once")]
+enum Admission {
+    /// It needs no session, or has none.
+    Answered(Response<Chunks>),
+    /// A session has been created; the number is that of the trial.
+    Created(oneshot::Receiver<Reply>, u64),
+    /// A session has it.
+    Passed(oneshot::Receiver<Reply>),
+}
+
+impl Front {
+    /// An endpoint to the sessions of `registry`.
+    pub fn new(registry: Arc<Registry>) -> Self {
+        Self {
+            registry,
+            failures: Failures::default(),
+        }
+    }
+
+    /// Answers one HTTP request; a poll may be held for as long as the session wants.
+    pub async fn handle<B>(
+        self: &Arc<Self>,
+        peer: SocketAddr,
+        request: Request<B>,
+        settings: &Arc<Settings>,
+        draining: bool,
+    ) -> Response<Chunks>
+    where
+        B: Body<Data = Bytes, Error: Send> + Send + Unpin + 'static,
+    {
+        let origin = request.headers().get(header::ORIGIN).cloned();
+        let mut response = match *request.method() {
+            Method::POST => {
+                let front = Arc::clone(self);
+                let settings = Arc::clone(settings);
+                self.post(Completed::new(async move {
+                    front.admit(peer, request, &settings, draining).await
+                }))
+                .await
+            }
+            // hyper leaves the body of an answer to HEAD out.
+            Method::GET | Method::HEAD => {
+                let page = Bytes::from_static(PAGE.as_bytes());
+                respond(StatusCode::OK, HTML, page.into())
+            }
+            Method::OPTIONS => {
+                let mut response = Response::new(Chunks::default());
+                Cors::preflight(response.headers_mut());
+                response
+            }
+            _ => {
+                let mut response = respond(StatusCode::METHOD_NOT_ALLOWED, HTML, Chunks::default());
+                response.headers_mut().insert(header::ALLOW, ALLOW);
+                response
+            }
+        };
+        let headers = response.headers_mut();
+        settings.cors.apply(origin.as_ref(), headers);
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        response
+    }
+
+    /// Waits for the answer. Dropping this is how a session learns that its client has hung up.
+    async fn post(&self, admission: impl Future<Output = Admission>) -> Response<Chunks> {
+        match admission.await {
+            Admission::Answered(response) => response,
+            Admission::Passed(answer) => answered(answer.await.ok()),
+            Admission::Created(answer, trial) => match answer.await {
+                Ok(Reply::Unreachable) if self.failures.count(trial) > PATIENCE => {
+                    terminated(Condition::RemoteConnectionFailed)
+                }
+                answer => answered(answer.ok()),
+            },
+        }
+    }
+
+    /// Reads a request and gives it to its session.
+    async fn admit<B>(
+        &self,
+        peer: SocketAddr,
+        request: Request<B>,
+        settings: &Settings,
+        draining: bool,
+    ) -> Admission
+    where
+        B: Body<Data = Bytes> + Unpin,
+    {
+        let (head, body) = request.into_parts();
+        let document = match timeout(BODY_DEADLINE, read(body, settings.max_body)).await {
+            Ok(Ok(document)) if document.is_empty() => {
+                let mut response = terminated(Condition::BadRequest);
+                *response.status_mut() = StatusCode::BAD_REQUEST;
+                return Admission::Answered(response);
+            }
+            Ok(Ok(document)) => document,
+            Ok(Err(Unread::TooLarge)) => {
+                return Admission::Answered(closing(terminated(Condition::PolicyViolation)));
+            }
+            Ok(Err(Unread::Broken)) | Err(_) => {
+                return Admission::Answered(closing(terminated(Condition::BadRequest)));
+            }
+        };
+        match Message::parse(document, &settings.xml) {
+            Ok(Message::Request(request)) => match self.pass(request) {
+                Ok(answer) => Admission::Passed(answer),
+                Err(condition) => Admission::Answered(terminated(condition)),
+            },
+            Ok(Message::Creation(_)) if draining => Admission::Answered(unavailable()),
+            Ok(Message::Creation(creation)) => {
+                let client = address::client(peer, &head.headers, &settings.trusted_proxies);
+                match self.create(client, creation, settings) {
+                    Ok((answer, trial)) => Admission::Created(answer, trial),
+                    Err(condition) => Admission::Answered(terminated(condition)),
+                }
+            }
+            Err(refusal) => {
+                debug!(why = refusal.why, "request refused");
+                Admission::Answered(terminated(refusal.condition))
+            }
+        }
+    }
+
+    fn pass(&self, request: body::Request) -> Result<oneshot::Receiver<Reply>, Condition> {
+        let sid = std::str::from_utf8(&request.sid);
+        let mailbox = sid.ok().and_then(|sid| self.registry.find(sid));
+        let mailbox = mailbox.ok_or(Condition::ItemNotFound)?;
+        let (reply, answer) = oneshot::channel();
+        match mailbox.try_send(Box::new(Command::Request { request, reply })) {
+            Ok(()) => Ok(answer),
+            Err(TrySendError::Full(_)) => Err(Condition::PolicyViolation),
+            Err(TrySendError::Closed(_)) => Err(Condition::ItemNotFound),
+        }
+    }
+
+    fn create(
+        &self,
+        client: IpAddr,
+        creation: Creation,
+        settings: &Settings,
+    ) -> Result<(oneshot::Receiver<Reply>, u64), Condition> {
+        let to = creation.to.as_deref().unwrap_or_default();
+        let domain = jid::DomainPart::new(to).map_err(|_| Condition::ImproperAddressing)?;
+        let host = settings
+            .hosts
+            .get(domain.as_str())
+            .ok_or(Condition::HostUnknown)?;
+        let sid = Sid::random().map_err(|error| {
+            warn!(%error, "no randomness for a session id");
+            Condition::InternalServerError
+        })?;
+        info!(?sid, %client, domain = host.domain, "session created");
+        let trial = self.failures.trial(creation.rid, domain.as_str());
+        let (reply, answer) = oneshot::channel();
+        let host = Arc::clone(host);
+        session::spawn(&self.registry, host, &settings.policy, sid, creation, reply);
+        Ok((answer, trial))
+    }
+}
+
+/// A future that runs to its end even if nobody waits for it any longer: a request that has been sent
+/// whole is taken, though its client, a page that is being left, has hung up at once.
+struct Completed<F: Future<Output: Send> + Send + 'static>(Option<Pin<Box<F>>>);
+
+impl<F: Future<Output: Send> + Send + 'static> Completed<F> {
+    fn new(future: F) -> Self {
+        Self(Some(Box::pin(future)))
+    }
+}
+
+impl<F: Future<Output: Send> + Send + 'static> Future for Completed<F> {
+    type Output = F::Output;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        let Some(future) = &mut self.0 else {
+            return Poll::Pending;
+        };
+        let output = ready!(future.as_mut().poll(cx));
+        self.0 = None;
+        Poll::Ready(output)
+    }
+}
+
+impl<F: Future<Output: Send> + Send + 'static> Drop for Completed<F> {
+    fn drop(&mut self) {
+        // Without a runtime, everything is coming to its end.
+        if let (Some(future), Ok(runtime)) = (self.0.take(), Handle::try_current()) {
+            runtime.spawn(future);
+        }
+    }
+}
+
+/// The answer that a session gave; `None` if it ended while the request was on its way.
+fn answered(reply: Option<Reply>) -> Response<Chunks> {
+    match reply {
+        Some(Reply::Document {
+            document,
+            content_type,
+        }) => {
+            let content_type = HeaderValue::from_maybe_shared(content_type).unwrap_or(XML);
+            respond(
+                StatusCode::OK,
+                content_type,
+                Chunks::new(document.into_chunks()),
+            )
+        }
+        Some(Reply::Unreachable) => unavailable(),
+        None => terminated(Condition::ItemNotFound),
+    }
+}
+
+/// An answer that belongs to no session, or ends it.
+fn terminated(condition: Condition) -> Response<Chunks> {
+    let document = Document::terminate(Some(condition));
+    respond(StatusCode::OK, XML, Chunks::new(document.into_chunks()))
+}
+
+/// The last answer on its connection: what else the client sends there is not read.
+fn closing(mut response: Response<Chunks>) -> Response<Chunks> {
+    response
+        .headers_mut()
+        .insert(header::CONNECTION, HeaderValue::from_static("close"));
+    response
+}
+
+/// Come again: strophe and stanza.js repeat the request after a 503, and give up on anything in 4xx.
+fn unavailable() -> Response<Chunks> {
+    let document = Document::terminate(Some(Condition::SystemShutdown));
+    let mut response = respond(
+        StatusCode::SERVICE_UNAVAILABLE,
+        XML,
+        Chunks::new(document.into_chunks()),
+    );
+    response
+        .headers_mut()
+        .insert(header::RETRY_AFTER, RETRY_AFTER);
+    response
+}
+
+fn respond(status: StatusCode, content_type: HeaderValue, body: Chunks) -> Response<Chunks> {
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    response
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, content_type);
+    response
+}
+
+/// Why there is no request body.
+enum Unread {
+    Broken,
+    TooLarge,
+}
+
+/// Reads a body of at most `limit` bytes; most come in one piece and are not copied.
+async fn read<B>(mut body: B, limit: usize) -> Result<Bytes, Unread>
+where
+    B: Body<Data = Bytes> + Unpin,
+{
+    let mut first = Bytes::new();
+    let mut whole = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame.map_err(|_| Unread::Broken)?.into_data() else {
+            continue;
+        };
+        let size = first.len().max(whole.len()).saturating_add(data.len());
+        if size > limit {
+            // A browser hears an answer only once it has sent everything.
+            let _ = timeout(OVERREAD_FOR, discard(body)).await;
+            return Err(Unread::TooLarge);
+        }
+        if first.is_empty() {
+            first = data;
+        } else {
+            if whole.is_empty() {
+                whole.extend_from_slice(&first);
+            }
+            whole.extend_from_slice(&data);
+        }
+    }
+    Ok(if whole.is_empty() {
+        first
+    } else {
+        whole.freeze()
+    })
+}
+
+/// Reads on for a bounded while.
+async fn discard<B>(mut body: B)
+where
+    B: Body<Data = Bytes> + Unpin,
+{
+    let mut discarded = 0_usize;
+    while let Some(Ok(frame)) = body.frame().await {
+        discarded = discarded.saturating_add(frame.data_ref().map_or(0, Bytes::len));
+        if discarded > OVERREAD {
+            return;
+        }
+    }
+}
+
+/// How often clients have been told to come again. A client is known by its first rid, which it keeps
+/// while it tries.
+#[derive(Default)]
+struct Failures {
+    tries: Mutex<HashMap<u64, u8>>,
+    hasher: RandomState,
+}
+
+impl Failures {
+    fn trial(&self, rid: Rid, domain: &str) -> u64 {
+        self.hasher.hash_one((rid, domain))
+    }
+
+    /// Counts one more failure.
+    fn count(&self, trial: u64) -> u8 {
+        let mut tries = self.tries.lock();
+        if tries.len() >= MAX_FAILURES {
+            tries.clear();
+        }
+        let count = tries.entry(trial).or_default();
+        *count = count.saturating_add(1);
+        *count
+    }
+}

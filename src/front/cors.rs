@@ -1,0 +1,64 @@
+//! Cross-origin rules (Fetch standard), for pages that are served from elsewhere.
+
+use std::collections::HashSet;
+
+use http::{HeaderMap, HeaderValue, header};
+
+/// Methods a page may use. The order is that of the connection managers clients were tested with.
+const METHODS: HeaderValue = HeaderValue::from_static("POST, OPTIONS, GET");
+const HEADERS: HeaderValue = HeaderValue::from_static("content-type");
+/// Seconds a browser may remember the answer to a preflight.
+const MAX_AGE: HeaderValue = HeaderValue::from_static("1728000");
+
+/// Which pages may read answers.
+#[derive(Clone, Debug)]
+pub enum Cors {
+    /// All, without credentials.
+    Any,
+    /// These, with credentials.
+    Only(HashSet<HeaderValue>),
+}
+
+impl Cors {
+    /// Reads `cors_origins`.
+    pub fn new(origins: &[String]) -> Self {
+        if origins.iter().any(|origin| origin == "*") {
+            return Self::Any;
+        }
+        Self::Only(
+            origins
+                .iter()
+                .filter_map(|origin| HeaderValue::from_str(origin).ok())
+                .collect(),
+        )
+    }
+
+    /// Adds what every answer needs, whatever its status.
+    pub fn apply(&self, origin: Option<&HeaderValue>, headers: &mut HeaderMap) {
+        match self {
+            Self::Any => {
+                headers.insert(
+                    header::ACCESS_CONTROL_ALLOW_ORIGIN,
+                    HeaderValue::from_static("*"),
+                );
+            }
+            Self::Only(allowed) => {
+                headers.insert(header::VARY, HeaderValue::from_static("Origin"));
+                if let Some(origin) = origin.filter(|origin| allowed.contains(*origin)) {
+                    headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
+                    headers.insert(
+                        header::ACCESS_CONTROL_ALLOW_CREDENTIALS,
+                        HeaderValue::from_static("true"),
+                    );
+                }
+            }
+        }
+    }
+
+    /// Adds what the answer to a preflight needs besides.
+    pub fn preflight(headers: &mut HeaderMap) {
+        headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, METHODS);
+        headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, HEADERS);
+        headers.insert(header::ACCESS_CONTROL_MAX_AGE, MAX_AGE);
+    }
+}

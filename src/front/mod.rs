@@ -1,0 +1,6 @@
+//! What faces web clients: HTTP requests in, answers out.
+
+pub mod address;
+pub mod body;
+pub mod bosh;
+pub mod cors;

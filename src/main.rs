@@ -1,0 +1,126 @@
+//! The command line: `serve`, `check`, `example-config`.
+//!
+//! The environment is read here and nowhere else.
+#![forbid(unsafe_code)]
+
+use std::{
+    env,
+    io::{self, IsTerminal, Write},
+    path::PathBuf,
+    process::ExitCode,
+};
+
+use anyhow::Context;
+use clap::{Args, Parser, Subcommand};
+use rostergate::{config::Config, net::tls::CertificateStore, server};
+use tracing_subscriber::EnvFilter;
+
+/// `EX_USAGE` of sysexits(3), for a configuration that cannot be used.
+const EXIT_CONFIG: u8 = 64;
+
+/// A BOSH gateway that lets a web site own the contact lists of its XMPP chat.
+#[derive(Parser)]
+#[command(version, after_help = ENVIRONMENT)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const ENVIRONMENT: &str = "Environment:
+  ROSTERGATE_CONFIG      configuration file, where --config is not given
+  ROSTERGATE_LOG         what to log, such as info or warn,rostergate=debug [default: info]
+  ROSTERGATE_LOG_FORMAT  json for one object per line
+
+Exit status: 0 done, 1 cannot run, 64 configuration error, 2 bad arguments";
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the gateway: SIGTERM drains, SIGHUP reloads
+    Serve(ConfigFile),
+    /// Check a configuration file without using it
+    Check(ConfigFile),
+    /// Print a configuration with every key, its meaning and its default
+    ExampleConfig,
+}
+
+#[derive(Args)]
+struct ConfigFile {
+    /// Configuration file
+    #[arg(short, long, env = "ROSTERGATE_CONFIG", value_name = "FILE")]
+    config: PathBuf,
+}
+
+fn main() -> ExitCode {
+    let outcome = match Arguments::parse().command {
+        Command::Serve(file) => match load(&file) {
+            Ok(config) => serve(config, file),
+            Err(refused) => return refused,
+        },
+        Command::Check(file) => match load(&file) {
+            Ok(_) => print(&format!("{}: no errors\n", file.config.display())),
+            Err(refused) => return refused,
+        },
+        Command::ExampleConfig => print(Config::example()),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("rostergate: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Reads the configuration and tries the certificate it names, or says what is wrong.
+fn load(file: &ConfigFile) -> Result<Config, ExitCode> {
+    let refuse = |errors: &str| {
+        eprintln!("{errors}");
+        ExitCode::from(EXIT_CONFIG)
+    };
+    let config = Config::load(&file.config).map_err(|errors| refuse(&errors.to_string()))?;
+    if let (Some(certificate), Some(key)) = (&config.server.certificate, &config.server.private_key)
+    {
+        CertificateStore::load(certificate, key).map_err(|error| {
+            let name = file.config.display();
+            refuse(&format!(
+                "{name}: server.certificate: {:#}",
+                anyhow::Error::from(error)
+            ))
+        })?;
+    }
+    Ok(config)
+}
+
+fn serve(config: Config, file: ConfigFile) -> anyhow::Result<()> {
+    log()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build();
+    runtime
+        .context("no runtime")?
+        .block_on(server::run(config, &file.config))?;
+    Ok(())
+}
+
+fn log() -> anyhow::Result<()> {
+    let directives = env::var("ROSTERGATE_LOG").unwrap_or_else(|_| "info".to_owned());
+    let filter = EnvFilter::builder()
+        .parse(&directives)
+        .context("ROSTERGATE_LOG")?;
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal());
+    match env::var("ROSTERGATE_LOG_FORMAT").as_deref() {
+        Ok("json") => log.json().init(),
+        Ok("text") | Err(_) => log.init(),
+        Ok(other) => anyhow::bail!("ROSTERGATE_LOG_FORMAT: neither json nor text (got {other:?})"),
+    }
+    Ok(())
+}
+
+fn print(text: &str) -> anyhow::Result<()> {
+    io::stdout()
+        .write_all(text.as_bytes())
+        .context("cannot write")
+}

@@ -1,0 +1,338 @@
+//! Composition: builds everything from a [`Config`], serves until told to stop, reloads, drains.
+
+use std::{
+    collections::HashMap,
+    convert::Infallible,
+    net::SocketAddr,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use http::{HeaderValue, Request, Response, StatusCode, header};
+use http_body_util::{Either, Full};
+use hyper::{body::Incoming, service::service_fn};
+use tokio::signal::unix::{SignalKind, signal};
+use tower::ServiceExt as _;
+use tracing::{error, info, warn};
+
+use crate::{
+    admin::{Admin, Hosts, Peer},
+    config::{self, Config},
+    front::{body::Chunks, bosh, bosh::Front, cors::Cors},
+    net::{
+        drain,
+        listener::{self, BindError, Listener},
+        tls::{CertificateStore, TlsError},
+    },
+    pipe::Rules,
+    proto::{bosh::terms::Policy, xml},
+    roster::{
+        refresh::{Options, Rosters},
+        source::{HttpSource, Replaceable},
+    },
+    session::{Command, Host, Registry},
+    upstream::{Connector, TlsSetupError},
+};
+
+/// Undelivered bytes of a session beyond which its server is not read from.
+const MAX_PENDING: usize = 1 << 20;
+/// How long a connection may take to finish what it is saying once the sessions are gone.
+const LAST_ANSWERS: Duration = Duration::from_secs(2);
+
+/// Why the gateway cannot run.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// An address cannot be listened on.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// Certificate or key of `listen_tls`.
+    #[error(transparent)]
+    Certificate(#[from] TlsError),
+    /// TLS towards a server cannot be set up.
+    #[error("host {domain}: {source}")]
+    Upstream {
+        /// The host concerned.
+        domain: String,
+        /// What is wrong.
+        source: Box<TlsSetupError>,
+    },
+    /// The system refuses signals or sockets.
+    #[error("{0}")]
+    System(#[from] std::io::Error),
+}
+
+/// The addresses that are listened on.
+#[derive(Clone, Debug, Default)]
+pub struct Bound {
+    /// HTTP.
+    pub http: Vec<SocketAddr>,
+    /// HTTPS.
+    pub https: Vec<SocketAddr>,
+    /// The admin API, if it has a listener of its own.
+    pub admin: Option<SocketAddr>,
+}
+
+impl Bound {
+    fn announce(&self) {
+        for address in &self.http {
+            println!("listening on http://{address}");
+        }
+        for address in &self.https {
+            println!("listening on https://{address}");
+        }
+        if let Some(address) = &self.admin {
+            println!("admin listening on http://{address}");
+        }
+    }
+}
+
+/// Everything that a reload replaces.
+struct Current {
+    bosh_path: String,
+    admin_path: String,
+    bosh: Arc<bosh::Settings>,
+    admin: Admin<Replaceable>,
+}
+
+/// The running gateway, shared by all connections.
+struct Gateway {
+    current: ArcSwap<Current>,
+    registry: Arc<Registry>,
+    front: Arc<Front>,
+    draining: AtomicBool,
+}
+
+/// Which of the two interfaces a listener offers.
+#[derive(Clone, Copy)]
+enum Interface {
+    Both,
+    BoshOnly,
+    AdminOnly,
+}
+
+/// Runs the gateway until SIGTERM or SIGINT. SIGHUP reads `file` again.
+pub async fn run(config: Config, file: &Path) -> Result<(), RunError> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut hangup = signal(SignalKind::hangup())?;
+
+    let certificates = match (&config.server.certificate, &config.server.private_key) {
+        (Some(certificate), Some(key)) if !config.server.listen_tls.is_empty() => {
+            Some(Arc::new(CertificateStore::load(certificate, key)?))
+        }
+        _ => None,
+    };
+    let registry = Arc::new(Registry::default());
+    let gateway = Arc::new(Gateway {
+        current: ArcSwap::from_pointee(Current::build(&config, None)?),
+        front: Arc::new(Front::new(Arc::clone(&registry))),
+        registry,
+        draining: AtomicBool::new(false),
+    });
+
+    let (stop, drain) = drain::channel();
+    let mut bound = Bound::default();
+    let serve = |listener: Listener, interface| {
+        let gateway = Arc::clone(&gateway);
+        let make = move |peer: listener::Peer| {
+            let gateway = Arc::clone(&gateway);
+            service_fn(move |request| {
+                let gateway = Arc::clone(&gateway);
+                async move {
+                    let response = gateway.handle(peer.address, request, interface).await;
+                    Ok::<_, Infallible>(response)
+                }
+            })
+        };
+        tokio::spawn(listener.serve(make, stop.watch()));
+    };
+    drop(drain);
+    let main = if config.admin.listen.is_some() {
+        Interface::BoshOnly
+    } else {
+        Interface::Both
+    };
+    for address in &config.server.listen {
+        let listener = Listener::bind(*address, None)?;
+        bound.http.push(listener.local_addr());
+        serve(listener, main);
+    }
+    for address in &config.server.listen_tls {
+        let listener = Listener::bind(*address, certificates.clone())?;
+        bound.https.push(listener.local_addr());
+        serve(listener, main);
+    }
+    if let Some(address) = config.admin.listen {
+        let listener = Listener::bind(address, None)?;
+        bound.admin = Some(listener.local_addr());
+        serve(listener, Interface::AdminOnly);
+    }
+    bound.announce();
+    info!(?bound, "ready");
+
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+            _ = hangup.recv() => gateway.reload(file, certificates.as_deref()),
+        }
+    }
+    tokio::select! {
+        () = gateway.drain(config.server.drain_timeout) => {}
+        _ = terminate.recv() => warn!("second signal, stopping at once"),
+        _ = interrupt.recv() => warn!("second signal, stopping at once"),
+    }
+    if stop.drain_within(LAST_ANSWERS).await != drain::Drained::Whole {
+        info!("open connections cut");
+    }
+    info!("stopped");
+    Ok(())
+}
+
+impl Gateway {
+    async fn handle(
+        &self,
+        peer: SocketAddr,
+        mut request: Request<Incoming>,
+        interface: Interface,
+    ) -> Response<Either<Chunks, Full<Bytes>>> {
+        let current = self.current.load_full();
+        let path = request.uri().path();
+        let trimmed = path.strip_suffix('/').unwrap_or(path);
+        let bosh = trimmed == current.bosh_path && !matches!(interface, Interface::AdminOnly);
+        let admin = path
+            .strip_prefix(&*current.admin_path)
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+            && !matches!(interface, Interface::BoshOnly);
+        if bosh {
+            let draining = self.draining.load(Ordering::Relaxed);
+            self.front
+                .handle(peer, request, &current.bosh, draining)
+                .await
+                .map(Either::Left)
+        } else if admin {
+            request.extensions_mut().insert(Peer(peer));
+            let Ok(response) = current.admin.clone().oneshot(request).await;
+            response.map(Either::Right)
+        } else {
+            let mut response = Response::new(Either::Right(Full::from("not found\n")));
+            *response.status_mut() = StatusCode::NOT_FOUND;
+            let plain = HeaderValue::from_static("text/plain; charset=utf-8");
+            response.headers_mut().insert(header::CONTENT_TYPE, plain);
+            response
+        }
+    }
+
+    /// Takes over what the configuration file says now; whatever is wrong with it leaves all as it was.
+    fn reload(&self, file: &Path, certificates: Option<&CertificateStore>) {
+        let config = match Config::load(file) {
+            Ok(config) => config,
+            Err(errors) => {
+                for error in errors.iter() {
+                    error!(%error, "configuration not reloaded");
+                }
+                return;
+            }
+        };
+        match Current::build(&config, Some(&self.current.load())) {
+            Ok(current) => self.current.store(Arc::new(current)),
+            Err(error) => return error!(%error, "configuration not reloaded"),
+        }
+        if let Some(certificates) = certificates
+            && let Err(error) = certificates.reload()
+        {
+            error!(%error, "certificate not reloaded, the old one stays");
+        }
+        info!("configuration reloaded");
+    }
+
+    /// Ends all sessions, giving them `patience` to tell clients and servers.
+    async fn drain(&self, patience: Duration) {
+        self.draining.store(true, Ordering::Relaxed);
+        info!(sessions = self.registry.len(), "draining");
+        for mailbox in self.registry.mailboxes() {
+            // A session whose mailbox is closed has ended by itself.
+            let _ = mailbox.send(Box::new(Command::Shutdown)).await;
+        }
+        if tokio::time::timeout(patience, self.registry.emptied())
+            .await
+            .is_err()
+        {
+            warn!(sessions = self.registry.len(), "sessions left behind");
+        }
+    }
+}
+
+impl Current {
+    /// Builds what `config` says; rosters in memory are taken over from `previous`, so that sessions
+    /// and refreshes go on meeting each other.
+    fn build(config: &Config, previous: Option<&Self>) -> Result<Self, RunError> {
+        let mut hosts = HashMap::new();
+        let mut rosters_by_domain = HashMap::new();
+        for host in &config.hosts {
+            let domain = host.domain.to_string();
+            let previous = previous.and_then(|previous| previous.bosh.hosts.get(&domain));
+            let built = build_host(host, previous.and_then(|host| host.rosters.as_ref())).map_err(
+                |source| RunError::Upstream {
+                    domain: domain.clone(),
+                    source: Box::new(source),
+                },
+            )?;
+            rosters_by_domain.insert(host.domain.clone(), built.rosters.clone());
+            hosts.insert(domain, Arc::new(built));
+        }
+        Ok(Self {
+            bosh_path: config.bosh.path.clone(),
+            admin_path: config.admin.path.clone(),
+            bosh: Arc::new(bosh::Settings {
+                policy: Policy {
+                    wait: config.bosh.wait,
+                    inactivity: config.bosh.inactivity,
+                    max_pause: config.bosh.max_pause,
+                    max_pending: MAX_PENDING,
+                },
+                max_body: config.bosh.max_body,
+                xml: xml::Limits::default(),
+                trusted_proxies: config.server.trusted_proxies.clone(),
+                cors: Cors::new(&config.bosh.cors_origins),
+                hosts,
+            }),
+            admin: Admin::new(&config.admin, Hosts::new(rosters_by_domain)),
+        })
+    }
+}
+
+fn build_host(
+    host: &config::Host,
+    previous: Option<&Arc<Rosters<Replaceable>>>,
+) -> Result<Host, TlsSetupError> {
+    let options = Options {
+        concurrency: host.backend.concurrency,
+        ..Options::default()
+    };
+    let rosters = host.http_roster_url.as_ref().map(|url| {
+        let source = HttpSource::new(url.clone(), host.backend.clone(), host.domain.clone());
+        match previous {
+            Some(rosters) => {
+                rosters.source().replace(source);
+                Arc::clone(rosters)
+            }
+            None => Rosters::new(Replaceable::new(source), options),
+        }
+    });
+    Ok(Host {
+        domain: host.domain.to_string(),
+        connector: Connector::new(host)?,
+        rules: Rules {
+            rosters: rosters.is_some(),
+            directed: host.presence == config::Presence::Directed,
+        },
+        rosters,
+    })
+}

@@ -1,0 +1,490 @@
+//! The task of one session: polls the mailbox, the upstream, the roster and the clock, and lets
+//! [`Session`] and [`Pipe`] decide.
+//!
+//! ```text
+//!  requests --> Session --stanzas--> Pipe --stanzas--> Upstream
+//!  answers  <-- Session <--stanzas-- Pipe <--stanzas-- Upstream
+//! ```
+//!
+//! Everything happens in one `poll`: all inputs that are ready are taken in, then answers are settled
+//! and the timer is armed. So a burst from the server travels in one answer, and nothing is ever
+//! waited for while another input is ready.
+
+use std::{
+    future::{Future, poll_fn},
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::{Duration, Instant},
+};
+
+use smallvec::SmallVec;
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::Sleep,
+};
+use tracing::{debug, info, warn};
+
+use super::{Command, MAILBOX, Registration, Registry, Reply, Sid};
+use crate::{
+    pipe::{Effect, Pipe, Rules, bounce::bounce},
+    proto::{
+        bosh::{
+            body::Creation,
+            condition::Condition,
+            session::{End, Event, Session, Slot},
+            terms::Policy,
+        },
+        stanza::Stanza,
+    },
+    roster::{
+        Poke, Roster,
+        refresh::{Lease, Rosters},
+        source::{FetchError, Replaceable},
+    },
+    upstream::{ConnectError, Connector, Hello, Upstream, UpstreamEvent},
+};
+
+/// Time from creation to a bound resource.
+const NEGOTIATION: Duration = Duration::from_secs(60);
+/// How long the server gets to close its side of the stream.
+const CLOSING: Duration = Duration::from_secs(2);
+/// Silence towards the server after which a space keeps the connection alive (RFC 6120 §4.6.1).
+const KEEPALIVE: Duration = Duration::from_secs(100);
+/// Bytes that may wait for a server that does not read, before its client is no longer heard.
+const MAX_QUEUED: usize = 4 << 20;
+/// Inputs taken in before other sessions get their turn.
+const BUDGET: usize = 128;
+
+/// What the sessions of one domain have in common.
+pub struct Host {
+    /// The served domain, prepared.
+    pub domain: String,
+    /// The way to its server.
+    pub connector: Connector,
+    /// Its contact lists, if the backend owns them.
+    pub rosters: Option<Arc<Rosters<Replaceable>>>,
+    /// What is done to stanzas.
+    pub rules: Rules,
+}
+
+type Connecting = Pin<Box<dyn Future<Output = Result<(Upstream, Hello), ConnectError>> + Send>>;
+type Needing = Pin<Box<dyn Future<Output = Result<Arc<Roster>, FetchError>> + Send>>;
+
+/// The connection to the server.
+enum Link {
+    Connecting(Connecting),
+    Up(Upstream),
+    /// The stream has been closed by us; the server may still read and answer.
+    Closing(Upstream, Instant),
+    Down,
+}
+
+struct Actor {
+    registration: Registration,
+    host: Arc<Host>,
+    mailbox: mpsc::Receiver<Box<Command>>,
+    session: Session,
+    pipe: Pipe,
+    link: Link,
+    /// HTTP exchanges that wait for an answer.
+    slots: SmallVec<[(Slot, oneshot::Sender<Reply>); 3]>,
+    next_slot: u32,
+    roster: Option<RosterNeed>,
+    poke: Arc<Poke>,
+    /// Until the resource is bound.
+    negotiation: Option<Instant>,
+    last_written: Instant,
+    /// The gateway is going down: nobody needs to be told twice.
+    leaving: bool,
+    timer: Pin<Box<Sleep>>,
+}
+
+struct RosterNeed {
+    lease: Lease<Replaceable>,
+    needing: Option<Needing>,
+}
+
+/// Something that has happened.
+enum Input {
+    Command(Command),
+    Connected(Result<(Upstream, Hello), ConnectError>),
+    Disconnected(Slot),
+    Roster(Result<Arc<Roster>, FetchError>),
+    RosterChanged,
+    Upstream(UpstreamEvent),
+    UpstreamLost(String),
+}
+
+/// Starts a session; its creation request is answered through `reply`.
+pub fn spawn(
+    registry: &Arc<Registry>,
+    host: Arc<Host>,
+    policy: &Policy,
+    sid: Sid,
+    creation: Creation,
+    reply: oneshot::Sender<Reply>,
+) {
+    let (sender, mailbox) = mpsc::channel(MAILBOX);
+    let registration = registry.register(sid, sender);
+    let now = now();
+    let connecting = {
+        let host = Arc::clone(&host);
+        let lang = creation.lang.clone();
+        Box::pin(async move {
+            host.connector
+                .connect(lang.as_deref().unwrap_or("en"), None)
+                .await
+        })
+    };
+    let actor = Actor {
+        registration,
+        mailbox,
+        session: Session::open(&creation, policy, Slot(0), now),
+        pipe: Pipe::new(host.rules),
+        host,
+        link: Link::Connecting(connecting),
+        slots: SmallVec::from_iter([(Slot(0), reply)]),
+        next_slot: 1,
+        roster: None,
+        poke: Arc::default(),
+        negotiation: Some(now + NEGOTIATION),
+        last_written: now,
+        leaving: false,
+        timer: Box::pin(tokio::time::sleep(NEGOTIATION)),
+    };
+    tokio::spawn(actor.run());
+}
+
+#[expect(clippy::disallowed_methods, reason = "the clock enters here")]
+fn now() -> Instant {
+    Instant::now()
+}
+
+impl Actor {
+    async fn run(mut self) {
+        poll_fn(|cx| self.poll(cx)).await;
+        debug!(sid = ?self.registration.sid(), "session forgotten");
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let now = now();
+        for _ in 0..BUDGET {
+            let Poll::Ready(input) = self.poll_input(cx) else {
+                self.answer(now);
+                match self.poll_timer(cx, now) {
+                    Poll::Pending if self.is_done() => return Poll::Ready(()),
+                    Poll::Pending => return Poll::Pending,
+                    Poll::Ready(()) => continue,
+                }
+            };
+            self.handle(input, now);
+        }
+        self.answer(now);
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    /// The next thing that has happened; registers for all of them if nothing has.
+    fn poll_input(&mut self, cx: &mut Context<'_>) -> Poll<Input> {
+        for (slot, reply) in &mut self.slots {
+            if reply.poll_closed(cx).is_ready() {
+                return Poll::Ready(Input::Disconnected(*slot));
+            }
+        }
+        // A server that does not read must not make the gateway remember what its client says.
+        let queued = if let Link::Up(upstream) = &self.link {
+            upstream.queued()
+        } else {
+            0
+        };
+        if queued < MAX_QUEUED
+            && let Poll::Ready(Some(command)) = self.mailbox.poll_recv(cx)
+        {
+            return Poll::Ready(Input::Command(*command));
+        }
+        if self.poke.poll(cx).is_ready() {
+            return Poll::Ready(Input::RosterChanged);
+        }
+        if let Some(needing) = self
+            .roster
+            .as_mut()
+            .and_then(|roster| roster.needing.as_mut())
+            && let Poll::Ready(result) = needing.as_mut().poll(cx)
+        {
+            return Poll::Ready(Input::Roster(result));
+        }
+        match &mut self.link {
+            Link::Connecting(connecting) => connecting.as_mut().poll(cx).map(Input::Connected),
+            Link::Up(upstream) => upstream
+                .poll(cx, self.session.wants_upstream())
+                .map(|event| match event {
+                    Ok(event) => Input::Upstream(event),
+                    Err(error) => Input::UpstreamLost(error.to_string()),
+                }),
+            Link::Closing(upstream, _) => {
+                // Whatever still comes has no reader; only the end is of interest.
+                while let Poll::Ready(event) = upstream.poll(cx, true) {
+                    if matches!(event, Ok(UpstreamEvent::Closed) | Err(_)) {
+                        self.link = Link::Down;
+                        break;
+                    }
+                }
+                Poll::Pending
+            }
+            Link::Down => Poll::Pending,
+        }
+    }
+
+    fn poll_timer(&mut self, cx: &mut Context<'_>, now: Instant) -> Poll<()> {
+        let Some(deadline) = self.deadline() else {
+            return Poll::Pending;
+        };
+        if deadline <= now {
+            self.handle_timeout(now);
+            return Poll::Ready(());
+        }
+        let deadline = deadline.into();
+        if self.timer.deadline() != deadline {
+            self.timer.as_mut().reset(deadline);
+        }
+        if self.timer.as_mut().poll(cx).is_ready() {
+            // It has fired since we looked at the clock: come round again.
+            cx.waker().wake_by_ref();
+        }
+        Poll::Pending
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        let link = match &self.link {
+            Link::Up(_) => Some(self.last_written + KEEPALIVE),
+            Link::Closing(_, deadline) => Some(*deadline),
+            Link::Connecting(_) | Link::Down => None,
+        };
+        [self.session.poll_timeout(), self.negotiation, link]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    fn handle_timeout(&mut self, now: Instant) {
+        if self.negotiation.is_some_and(|deadline| deadline <= now) {
+            self.negotiation = None;
+            self.session.end(Some(Condition::PolicyViolation), now);
+        }
+        match &mut self.link {
+            Link::Up(upstream) if self.last_written + KEEPALIVE <= now => {
+                upstream.keepalive();
+                self.last_written = now;
+            }
+            Link::Closing(_, deadline) if *deadline <= now => self.link = Link::Down,
+            _ => {}
+        }
+        self.session.handle_timeout(now);
+        self.drain_events(now);
+    }
+
+    fn is_done(&self) -> bool {
+        let is_over = if self.leaving {
+            self.session.is_told()
+        } else {
+            self.session.is_gone()
+        };
+        is_over && matches!(self.link, Link::Down)
+    }
+
+    fn handle(&mut self, input: Input, now: Instant) {
+        match input {
+            Input::Command(Command::Request { request, reply }) => {
+                let slot = Slot(self.next_slot);
+                self.next_slot = self.next_slot.wrapping_add(1);
+                self.slots.push((slot, reply));
+                self.session.handle_request(request, slot, now);
+            }
+            Input::Command(Command::Shutdown) => {
+                self.leaving = true;
+                self.session.end(Some(Condition::SystemShutdown), now);
+            }
+            Input::Connected(Ok((upstream, hello))) => {
+                self.link = Link::Up(upstream);
+                let sid = self.registration.sid().expose();
+                self.session
+                    .introduce(sid, &self.host.domain, hello.stream_id.as_deref());
+                self.pipe.server_stanza(hello.features);
+            }
+            Input::Connected(Err(error)) => self.refuse(&error, now),
+            Input::Disconnected(slot) => {
+                self.slots.retain(|(open, _)| *open != slot);
+                self.session.handle_disconnect(slot, now);
+            }
+            Input::Roster(result) => {
+                if let Some(roster) = &mut self.roster {
+                    roster.needing = None;
+                }
+                match result {
+                    Ok(roster) => self.pipe.roster_ready(&roster),
+                    Err(_) => self.pipe.roster_failed(),
+                }
+            }
+            Input::RosterChanged => {
+                if let Some(roster) = self.roster.as_ref().and_then(|need| need.lease.current()) {
+                    self.pipe.roster_ready(&roster);
+                }
+            }
+            Input::Upstream(event) => self.handle_upstream(event, now),
+            Input::UpstreamLost(reason) => {
+                warn!(sid = ?self.registration.sid(), domain = self.host.domain, reason, "server lost");
+                self.link = Link::Down;
+                // Not remote-connection-failed, after which Converse never comes back.
+                self.session.send(server_lost());
+                self.session.end(Some(Condition::RemoteStreamError), now);
+            }
+        }
+        self.drain_events(now);
+    }
+
+    fn handle_upstream(&mut self, event: UpstreamEvent, now: Instant) {
+        match event {
+            UpstreamEvent::Features(stanza) | UpstreamEvent::Stanza(stanza) => {
+                self.pipe.server_stanza(stanza);
+            }
+            UpstreamEvent::StreamError(error) => {
+                debug!(sid = ?self.registration.sid(), "server ended the stream with an error");
+                self.session.send(error);
+                self.session.end(Some(Condition::RemoteStreamError), now);
+            }
+            UpstreamEvent::Closed => self.session.end(None, now),
+        }
+    }
+
+    /// Lets the machines act on what has been taken in, until both have nothing more to say.
+    fn drain_events(&mut self, now: Instant) {
+        loop {
+            if let Some(effect) = self.pipe.poll_effect() {
+                self.apply(effect, now);
+            } else if let Some(event) = self.session.poll_event() {
+                match event {
+                    Event::Stanza(stanza) => self.pipe.client_stanza(stanza),
+                    Event::Restart => self.restart(now),
+                    Event::Ended(end) => self.close(end, now),
+                }
+            } else {
+                return;
+            }
+        }
+    }
+
+    fn apply(&mut self, effect: Effect, now: Instant) {
+        match effect {
+            Effect::Bound => {
+                self.negotiation = None;
+                if let Some(identity) = self.pipe.identity() {
+                    info!(sid = ?self.registration.sid(), jid = identity.full(), "session bound");
+                }
+            }
+            Effect::NeedRoster => self.need_roster(),
+            Effect::ToClient(stanza) => self.session.send(stanza),
+            Effect::ToServer(stanza) => {
+                if let Link::Up(upstream) = &mut self.link {
+                    upstream.queue(&stanza);
+                    self.last_written = now;
+                }
+            }
+            Effect::ToServerMany(stanzas) => {
+                if let Link::Up(upstream) = &mut self.link {
+                    upstream.queue_bytes(stanzas);
+                    self.last_written = now;
+                }
+            }
+        }
+    }
+
+    fn need_roster(&mut self) {
+        let Some(identity) = self.pipe.identity() else {
+            return;
+        };
+        let Some(rosters) = &self.host.rosters else {
+            return;
+        };
+        let need = self.roster.get_or_insert_with(|| RosterNeed {
+            lease: rosters.join(identity.username().clone(), Arc::clone(&self.poke)),
+            needing: None,
+        });
+        if let Some(roster) = need.lease.current() {
+            self.pipe.roster_ready(&roster);
+        } else if need.needing.is_none() {
+            need.needing = Some(Box::pin(need.lease.need()));
+        }
+    }
+
+    /// A new stream on the same connection, as long as no resource is bound to the old one.
+    fn restart(&mut self, now: Instant) {
+        match &mut self.link {
+            Link::Up(upstream) if self.pipe.identity().is_none() => {
+                upstream.restart(None);
+                self.last_written = now;
+            }
+            _ => debug!(sid = ?self.registration.sid(), "restart of a bound stream ignored"),
+        }
+    }
+
+    /// The session is over for the client: leave the server in good order.
+    fn close(&mut self, end: End, now: Instant) {
+        info!(sid = ?self.registration.sid(), ?end, "session ended");
+        self.negotiation = None;
+        self.roster = None;
+        let undelivered = self.session.take_pending();
+        self.link = match std::mem::replace(&mut self.link, Link::Down) {
+            Link::Up(mut upstream) => {
+                for error in undelivered.iter().filter_map(bounce) {
+                    upstream.queue(&error);
+                }
+                upstream.close();
+                Link::Closing(upstream, now + CLOSING)
+            }
+            link @ Link::Closing(..) => link,
+            Link::Connecting(_) | Link::Down => Link::Down,
+        };
+    }
+
+    /// The server could not be reached: whoever asked for the session hears it at once.
+    fn refuse(&mut self, error: &ConnectError, now: Instant) {
+        warn!(
+            sid = ?self.registration.sid(),
+            domain = self.host.domain,
+            %error,
+            "server unreachable",
+        );
+        self.link = Link::Down;
+        for (slot, reply) in self.slots.drain(..) {
+            // A client that has gone meanwhile needs no answer.
+            let _ = reply.send(Reply::Unreachable);
+            self.session.handle_disconnect(slot, now);
+        }
+    }
+
+    /// Sends the answers that are due.
+    fn answer(&mut self, now: Instant) {
+        while let Some((slot, document)) = self.session.poll_response(now) {
+            let Some(index) = self.slots.iter().position(|(open, _)| *open == slot) else {
+                continue;
+            };
+            let (_, reply) = self.slots.swap_remove(index);
+            let content_type = self.session.content_type().clone();
+            // If the client has gone, it will ask again: the session keeps the answer.
+            let _ = reply.send(Reply::Document {
+                document,
+                content_type,
+            });
+        }
+    }
+}
+
+/// The stream error that stands for a connection that broke.
+fn server_lost() -> Stanza {
+    const TEXT: &str = "<stream:error xmlns:stream='http://etherx.jabber.org/streams'>\
+        <system-shutdown xmlns='urn:ietf:params:xml:ns:xmpp-streams'/>\
+        <text xmlns='urn:ietf:params:xml:ns:xmpp-streams'>connection to the server lost</text>\
+        </stream:error>";
+    Stanza::from_trusted(TEXT.into(), 0, bytes::Bytes::new())
+}

@@ -1,0 +1,81 @@
+//! One task per session: the shell round the state machines.
+//!
+//! A task, because a session owns a TCP connection that has to be read whether or not a request is
+//! there; one owner per session also makes order and exclusion free. `ARCHITECTURE.md` has the figures.
+
+mod actor;
+mod registry;
+
+use std::{fmt, sync::Arc};
+
+use bytes::Bytes;
+use tokio::sync::{mpsc, oneshot};
+
+pub use self::{
+    actor::{Host, spawn},
+    registry::{Registration, Registry},
+};
+use crate::proto::bosh::body::{Document, Request};
+
+/// Messages that may wait for a session: what it may have open, the one that a pause or a termination
+/// may come on top with, and resends. A client cannot fill this while it keeps to the rules.
+const MAILBOX: usize = 8;
+
+/// A session id: 128 random bits (XEP-0124 "Session Creation Response").
+#[derive(Clone, Eq, Hash, PartialEq)]
+pub struct Sid(Arc<str>);
+
+impl Sid {
+    /// A new one.
+    pub fn random() -> Result<Self, getrandom::Error> {
+        let mut bytes = [0; 16];
+        getrandom::fill(&mut bytes)?;
+        Ok(Self(format!("{:032x}", u128::from_be_bytes(bytes)).into()))
+    }
+
+    /// The id itself: a secret.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Sid {
+    /// As much as identifies it in a log.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0.get(..8).unwrap_or_default())
+    }
+}
+
+/// What a session is told by the front and by the server. Travels boxed: tokio allocates channel slots
+/// by the block.
+#[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "always boxed")]
+pub enum Command {
+    /// An HTTP request of the client, and where its answer goes. The client is gone when the other end
+    /// of `reply` is.
+    Request {
+        /// The request.
+        request: Request,
+        /// Its answer.
+        reply: oneshot::Sender<Reply>,
+    },
+    /// The gateway is going down.
+    Shutdown,
+}
+
+/// The answer to an HTTP request.
+#[derive(Debug)]
+pub enum Reply {
+    /// A `<body/>`, with HTTP status 200.
+    Document {
+        /// The body.
+        document: Document,
+        /// The Content-Type header.
+        content_type: Bytes,
+    },
+    /// The XMPP server could not be reached: the session never began.
+    Unreachable,
+}
+
+/// The way to a session's task.
+pub type Mailbox = mpsc::Sender<Box<Command>>;

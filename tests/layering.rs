@@ -1,0 +1,62 @@
+//! The lower layers stay free of I/O, clocks and randomness (see `ARCHITECTURE.md`, "Layers").
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+/// What has no place in them.
+const FORBIDDEN: [&str; 10] = [
+    "Instant::now",
+    "SystemTime",
+    "getrandom",
+    "hyper",
+    "rustls",
+    "std::env",
+    "std::fs",
+    "std::net",
+    "tokio",
+    "tracing",
+];
+
+/// The pure folders and files.
+const PURE: [&str; 5] = [
+    "src/proto",
+    "src/pipe",
+    "src/roster/diff.rs",
+    "src/roster/render.rs",
+    "src/roster/snapshot.rs",
+];
+
+fn files(path: &Path, found: &mut Vec<PathBuf>) {
+    if path.is_dir() {
+        for entry in fs::read_dir(path).expect("a folder") {
+            files(&entry.expect("an entry").path(), found);
+        }
+    } else if path.extension().is_some_and(|extension| extension == "rs") {
+        found.push(path.to_owned());
+    }
+}
+
+#[test]
+fn pure_layers_know_nothing_of_the_outside() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut found = Vec::new();
+    for path in PURE {
+        files(&root.join(path), &mut found);
+    }
+    assert!(found.len() > 20, "the layers have moved: {found:?}");
+    let mut breaches = Vec::new();
+    for file in found.iter().filter(|file| !file.ends_with("tests.rs")) {
+        let text = fs::read_to_string(file).expect("a source file");
+        // Unit tests at the end of a file may do as they like.
+        let code = text.split("#[cfg(test)]").next().unwrap_or_default();
+        for (number, line) in code.lines().enumerate() {
+            let line = line.split("//").next().unwrap_or_default();
+            if let Some(word) = FORBIDDEN.iter().find(|word| line.contains(**word)) {
+                breaches.push(format!("{}:{}: {word}", file.display(), number + 1));
+            }
+        }
+    }
+    assert!(breaches.is_empty(), "{}", breaches.join("\n"));
+}
