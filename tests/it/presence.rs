@@ -1,0 +1,269 @@
+//! Presence between contacts that the server knows nothing of, with and without its own rosters.
+
+use crate::{
+    site::Site,
+    support::{
+        client::Client,
+        prosody::Prosody,
+        xml::{CLIENT, ROSTER},
+    },
+};
+
+macro_rules! on_both {
+    ($($name:ident),* $(,)?) => {
+        mod with_rosters_of_the_server {
+            use super::*;
+            $(#[tokio::test] async fn $name() { super::$name(Site::on(Prosody::shared())).await; })*
+        }
+        mod without_rosters_of_the_server {
+            use super::*;
+            $(#[tokio::test] async fn $name() {
+                super::$name(Site::on(Prosody::shared_without_roster())).await;
+            })*
+        }
+    };
+}
+
+on_both! {
+    added_contacts_see_each_other,
+    both_orders_of_login_work,
+    changes_are_seen,
+    every_end_is_seen,
+    presence_may_come_before_or_with_the_roster_get,
+    removed_contacts_lose_each_other,
+    two_resources_are_told_apart,
+    who_is_listed_by_one_side_only_is_seen_by_the_other,
+}
+
+const GET: &str =
+    "<iq xmlns='jabber:client' type='get' id='r'><query xmlns='jabber:iq:roster'/></iq>";
+
+async fn sees(client: &mut Client, other: &Client, kind: &str) {
+    client.expect_presence(&other.jid.clone(), kind).await;
+}
+
+async fn both_orders_of_login_work(site: Site) {
+    let (john, marie) = (site.member("john"), site.member("marie"));
+    site.befriend(&john, &marie);
+    let mut one = site.online(&john, "web").await;
+    let mut other = site.online(&marie, "web").await;
+    sees(&mut one, &other, "").await;
+    sees(&mut other, &one, "").await;
+    one.logout().await;
+    let mut one = site.online(&john, "again").await;
+    sees(&mut one, &other, "").await;
+    sees(&mut other, &one, "").await;
+}
+
+async fn presence_may_come_before_or_with_the_roster_get(site: Site) {
+    let (john, marie) = (site.member("john"), site.member("marie"));
+    site.befriend(&john, &marie);
+    let mut marie = site.online(&marie, "web").await;
+    let presence = format!("<presence xmlns='{CLIENT}'/>");
+    for (resource, stanzas) in [
+        ("before", format!("{presence}{GET}")),
+        ("after", format!("{GET}{presence}")),
+        ("alone", presence.clone()),
+    ] {
+        let mut client = site.gateway.login(&john, resource).await;
+        client.send(&stanzas);
+        sees(&mut client, &marie, "").await;
+        sees(&mut marie, &client, "").await;
+    }
+}
+
+async fn two_resources_are_told_apart(site: Site) {
+    let (john, marie) = (site.member("john"), site.member("marie"));
+    site.befriend(&john, &marie);
+    let mut marie = site.online(&marie, "web").await;
+    let one = site.online(&john, "one").await;
+    let two = site.online(&john, "two").await;
+    sees(&mut marie, &one, "").await;
+    sees(&mut marie, &two, "").await;
+    let jid = one.jid.clone();
+    one.logout().await;
+    marie.expect_presence(&jid, "unavailable").await;
+    let gone = |stanza: &crate::support::xml::Element| stanza.is_presence(&two.jid, "unavailable");
+    marie.expect_none("the end of the other", gone).await;
+}
+
+async fn changes_are_seen(site: Site) {
+    let (john, marie) = (site.member("john"), site.member("marie"));
+    site.befriend(&john, &marie);
+    let one = site.online(&john, "web").await;
+    let mut other = site.online(&marie, "web").await;
+    sees(&mut other, &one, "").await;
+    one.send_presence("<show>dnd</show><status>writing</status>");
+    let changed = other
+        .expect("the change", |stanza| {
+            stanza.is_presence(&one.jid, "") && stanza.child(CLIENT, "show").is_some()
+        })
+        .await;
+    let status = changed.child(CLIENT, "status").expect("a status").text();
+    assert_eq!(status, "writing");
+}
+
+async fn every_end_is_seen(site: Site) {
+    let (john, marie) = (site.member("john"), site.member("marie"));
+    site.befriend(&john, &marie);
+    let mut marie = site.online(&marie, "web").await;
+
+    let client = site.online(&john, "unavailable").await;
+    sees(&mut marie, &client, "").await;
+    client.send(&format!("<presence xmlns='{CLIENT}' type='unavailable'/>"));
+    sees(&mut marie, &client, "unavailable").await;
+    client.send_presence("");
+    sees(&mut marie, &client, "").await;
+    let jid = client.jid.clone();
+    client.logout().await;
+    marie.expect_presence(&jid, "unavailable").await;
+
+    let short = Site::with(site.prosody, |gateway| gateway.bosh("inactivity = \"1s\""));
+    short.list(&john, &[]);
+    let to = marie.jid.split_once('/').expect("full").0.to_owned();
+    let client = short.online(&john, "vanishing").await;
+    client.send(&format!("<presence xmlns='{CLIENT}' to='{to}'/>"));
+    sees(&mut marie, &client, "").await;
+    let jid = client.jid.clone();
+    client.vanish();
+    marie.expect_presence(&jid, "unavailable").await;
+
+    let client = short.online(&john, "orphaned").await;
+    client.send(&format!("<presence xmlns='{CLIENT}' to='{to}'/>"));
+    sees(&mut marie, &client, "").await;
+    short.gateway.signal("KILL");
+    sees(&mut marie, &client, "unavailable").await;
+}
+
+async fn added_contacts_see_each_other(site: Site) {
+    let (john, marie) = (site.member("john"), site.member("marie"));
+    let mut one = site.online(&john, "web").await;
+    let mut other = site.online(&marie, "web").await;
+    let mut silent = site.gateway.login(&john, "silent").await;
+    silent.roster().await;
+    site.befriend(&john, &marie);
+    site.refresh(&[&john, &marie]).await;
+    assert_eq!(one.expect_push().await.jid, marie.jid());
+    sees(&mut one, &other, "").await;
+    assert_eq!(other.expect_push().await.jid, john.jid());
+    sees(&mut other, &one, "").await;
+    assert_eq!(silent.expect_push().await.jid, marie.jid());
+    let silent_jid = silent.jid.clone();
+    other
+        .expect_none("who never became available", |stanza| {
+            stanza.is_presence(&silent_jid, "")
+        })
+        .await;
+}
+
+async fn removed_contacts_lose_each_other(site: Site) {
+    let (john, marie) = (site.member("john"), site.member("marie"));
+    site.befriend(&john, &marie);
+    let mut one = site.online(&john, "web").await;
+    let mut other = site.online(&marie, "web").await;
+    sees(&mut one, &other, "").await;
+    sees(&mut other, &one, "").await;
+    one.fence().await;
+    // John alone is refreshed: both sides lose sight of each other all the same.
+    site.list(&john, &[]);
+    site.refresh(&[&john]).await;
+    let seen = one.until("the push", crate::support::client::is_push).await;
+    assert!(
+        seen.iter()
+            .any(|stanza| stanza.is_presence(&other.jid, "unavailable")),
+        "unavailable comes before the push: {seen:?}"
+    );
+    sees(&mut other, &one, "unavailable").await;
+    other.send_presence("<show>away</show>");
+    other.fence().await;
+    one.expect_none("presence of a former contact", |stanza| {
+        stanza.is_presence(&other.jid, "")
+    })
+    .await;
+}
+
+async fn who_is_listed_by_one_side_only_is_seen_by_the_other(site: Site) {
+    let (john, marie) = (site.member("john"), site.member("marie"));
+    site.list(&john, &[&marie]);
+    let mut other = site.online(&marie, "web").await;
+    let mut one = site.online(&john, "web").await;
+    sees(&mut other, &one, "").await;
+    other.send_presence("<show>away</show>");
+    other.fence().await;
+    one.expect_none("presence of who does not list him", |stanza| {
+        stanza.is_presence(&other.jid, "")
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn presence_sent_to_somebody_passes_untouched() {
+    let site = Site::new();
+    let john = site.member("john");
+    let client = site.online(&john, "web").await;
+    let mut marie = site.prosody.contact("marie").await;
+    client.send(&format!(
+        "<presence xmlns='{CLIENT}' to='{}'><x xmlns='urn:example:x'/></presence>",
+        marie.jid
+    ));
+    let presence = marie.expect_presence(&client.jid.clone(), "").await;
+    assert!(presence.child("urn:example:x", "x").is_some(), "{presence}");
+}
+
+#[tokio::test]
+async fn presence_can_be_left_to_the_server() {
+    let prosody = Prosody::shared();
+    let site = Site::with(prosody, |gateway| gateway.host("presence = \"server\""));
+    let (john, marie) = (site.member("john"), site.member("marie"));
+    site.befriend(&john, &marie);
+    // A subscription in the server, made past the gateway.
+    let mut one = prosody.login(&john, "direct").await;
+    let mut other = prosody.login(&marie, "direct").await;
+    for client in [&mut one, &mut other] {
+        client.roster().await;
+        client.send_presence("");
+        client.expect_presence(&client.jid.clone(), "").await;
+    }
+    one.send(&format!(
+        "<presence xmlns='{CLIENT}' type='subscribe' to='{}'/>",
+        marie.jid()
+    ));
+    other.expect_presence(&john.jid(), "subscribe").await;
+    other.send(&format!(
+        "<presence xmlns='{CLIENT}' type='subscribed' to='{}'/>",
+        john.jid()
+    ));
+    one.expect_presence(&marie.jid(), "subscribed").await;
+    let mut web = site.online(&john, "web").await;
+    sees(&mut web, &other, "").await;
+    let none = |stanza: &crate::support::xml::Element| stanza.is_presence(&web.jid, "");
+    other
+        .expect_none("presence that nobody subscribed to", none)
+        .await;
+    assert!(
+        web.iq("get", "", &format!("<query xmlns='{ROSTER}'/>"))
+            .await
+            .error()
+            .is_none()
+    );
+}
+
+#[tokio::test]
+async fn group_chats_are_joined_as_ever() {
+    let muc = "Component \"rooms.example.org\" \"muc\"";
+    let prosody: &'static Prosody = Box::leak(Box::new(
+        Prosody::builder().modules(["vcard"]).component(muc).start(),
+    ));
+    let site = Site::on(prosody);
+    let john = site.member("john");
+    let mut client = site.online(&john, "web").await;
+    let room = "room@rooms.example.org/john";
+    client.send(&format!(
+        "<presence xmlns='{CLIENT}' to='{room}'><x xmlns='http://jabber.org/protocol/muc'/></presence>"
+    ));
+    client.expect_presence(room, "").await;
+    client.send(&format!(
+        "<presence xmlns='{CLIENT}' type='unavailable' to='{room}'/>"
+    ));
+    client.expect_presence(room, "unavailable").await;
+}

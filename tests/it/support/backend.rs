@@ -1,0 +1,386 @@
+//! The web application: `/contacts/{user}`, with what a test wants to go wrong.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    convert::Infallible,
+    hash::{DefaultHasher, Hash as _, Hasher as _},
+    net::{Ipv4Addr, SocketAddr},
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    thread,
+};
+
+use bytes::Bytes;
+use http_body::{Body, Frame};
+use http_body_util::{BodyExt as _, Full, combinators::BoxBody};
+use hyper::{Request, Response, body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::TokioIo;
+use parking_lot::Mutex;
+use serde_json::Value;
+use tokio::{
+    net::TcpListener,
+    sync::{oneshot, watch},
+};
+
+use super::within;
+
+/// A backend; its rosters can be changed while it runs.
+pub(crate) struct Backend {
+    address: SocketAddr,
+    state: Arc<State>,
+    _stop: oneshot::Sender<()>,
+}
+
+/// What goes wrong with a request.
+#[derive(Clone, Debug)]
+pub(crate) enum Fault {
+    /// This status, with an HTML page.
+    Status(u16),
+    /// 200 with this body, of this content type.
+    Answer {
+        content_type: &'static str,
+        body: String,
+    },
+    /// A redirect to here.
+    Redirect(String),
+    /// No answer, ever.
+    Hang,
+    /// The headers, half of the body, and no more.
+    HangMidway,
+    /// The connection ends instead.
+    Drop,
+}
+
+/// A request as it came.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Recorded {
+    pub(crate) method: String,
+    /// Path and query, still encoded.
+    pub(crate) target: String,
+    /// In order, names in lower case.
+    pub(crate) headers: Vec<(String, String)>,
+}
+
+impl Recorded {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        let header = self.headers.iter().find(|header| header.0 == name);
+        header.map(|header| header.1.as_str())
+    }
+}
+
+/// Requests stop here until the test opens it; dropping opens it too.
+pub(crate) struct Gate {
+    open: watch::Sender<bool>,
+    waiting: watch::Receiver<usize>,
+}
+
+impl Gate {
+    /// Waits until that many requests stand here.
+    pub(crate) async fn reached_by(&mut self, requests: usize) {
+        let waiting = self.waiting.wait_for(|waiting| *waiting >= requests);
+        within("requests at the gate", waiting)
+            .await
+            .expect("the backend runs");
+    }
+
+    /// Lets them through, and all later ones. Each is answered with the roster of the time when it
+    /// came.
+    pub(crate) fn open(self) {}
+}
+
+impl Drop for Gate {
+    fn drop(&mut self) {
+        self.open.send_replace(true);
+    }
+}
+
+#[derive(Clone)]
+struct GateSide {
+    open: watch::Receiver<bool>,
+    waiting: Arc<watch::Sender<usize>>,
+}
+
+struct State {
+    users: Mutex<HashMap<String, User>>,
+    requests: watch::Sender<Vec<Recorded>>,
+    /// Now, and the most there ever were.
+    in_flight: Mutex<(usize, usize)>,
+    etags: Mutex<bool>,
+}
+
+#[derive(Default)]
+struct User {
+    roster: Option<Value>,
+    faults: VecDeque<Fault>,
+    lasting_fault: Option<Fault>,
+    gate: Option<GateSide>,
+}
+
+type Answer = Response<BoxBody<Bytes, Infallible>>;
+
+impl Backend {
+    /// Starts in a thread of its own, so that nothing in a test can block it.
+    pub(crate) fn start() -> Self {
+        let state = Arc::new(State {
+            users: Mutex::default(),
+            requests: watch::Sender::default(),
+            in_flight: Mutex::default(),
+            etags: Mutex::new(false),
+        });
+        let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+        listener.set_nonblocking(true).expect("a socket option");
+        let address = listener.local_addr().expect("it is bound");
+        let (stop, stopped) = oneshot::channel();
+        let serving = Arc::clone(&state);
+        thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build();
+            runtime.expect("a runtime").block_on(async move {
+                tokio::select! {
+                    () = serve(listener, serving) => {}
+                    _ = stopped => {}
+                }
+            });
+        });
+        Self {
+            address,
+            state,
+            _stop: stop,
+        }
+    }
+
+    /// What `http_roster_url` says.
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}/contacts/%s", self.address)
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The roster of a user from now on. Users without one are answered 404.
+    pub(crate) fn set(&self, user: &str, roster: Value) {
+        self.user(user, |user| user.roster = Some(roster));
+    }
+
+    /// Faults for the next requests about a user, one each.
+    pub(crate) fn fail_next(&self, user: &str, faults: impl IntoIterator<Item = Fault>) {
+        self.user(user, |user| user.faults.extend(faults));
+    }
+
+    /// One fault for all requests about a user, until [`Self::heal`].
+    pub(crate) fn fail(&self, user: &str, fault: Fault) {
+        self.user(user, |user| user.lasting_fault = Some(fault));
+    }
+
+    pub(crate) fn heal(&self, user: &str) {
+        self.user(user, |user| {
+            user.lasting_fault = None;
+            user.faults.clear();
+        });
+    }
+
+    /// Makes the requests about a user wait for the test.
+    pub(crate) fn gate(&self, user: &str) -> Gate {
+        let (open, opened) = watch::channel(false);
+        let (waiting, waiting_seen) = watch::channel(0);
+        let side = GateSide {
+            open: opened,
+            waiting: Arc::new(waiting),
+        };
+        self.user(user, |user| user.gate = Some(side));
+        Gate {
+            open,
+            waiting: waiting_seen,
+        }
+    }
+
+    /// Answers bear an `ETag`, and requests that know it are answered 304.
+    pub(crate) fn send_etags(&self) {
+        *self.state.etags.lock() = true;
+    }
+
+    /// All requests so far, in the order they came.
+    pub(crate) fn requests(&self) -> Vec<Recorded> {
+        self.state.requests.borrow().clone()
+    }
+
+    /// How many of them were about this user.
+    pub(crate) fn fetches(&self, user: &str) -> usize {
+        count(&self.requests(), user)
+    }
+
+    /// The most requests there ever were at a time.
+    pub(crate) fn most_in_flight(&self) -> usize {
+        self.state.in_flight.lock().1
+    }
+
+    fn user(&self, name: &str, change: impl FnOnce(&mut User)) {
+        change(self.state.users.lock().entry(name.to_owned()).or_default());
+    }
+}
+
+fn count(requests: &[Recorded], user: &str) -> usize {
+    requests
+        .iter()
+        .filter(|request| user_of(&request.target).as_deref() == Some(user))
+        .count()
+}
+
+fn user_of(target: &str) -> Option<String> {
+    let path = target.split('?').next().expect("a first part");
+    let user = path.strip_prefix("/contacts/")?;
+    Some(
+        percent_encoding::percent_decode_str(user)
+            .decode_utf8()
+            .ok()?
+            .into_owned(),
+    )
+}
+
+async fn serve(listener: std::net::TcpListener, state: Arc<State>) {
+    let listener = TcpListener::from_std(listener).expect("a listener");
+    loop {
+        let Ok((stream, _)) = listener.accept().await else {
+            continue;
+        };
+        let state = Arc::clone(&state);
+        tokio::spawn(async move {
+            let service = service_fn(|request| answer(Arc::clone(&state), request));
+            let connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
+            // An error is a fault that was asked for, or a client that went away.
+            let _ = connection.await;
+        });
+    }
+}
+
+/// Counts a request until it is answered or given up.
+struct InFlight(Arc<State>);
+
+impl InFlight {
+    fn new(state: &Arc<State>) -> Self {
+        let mut in_flight = state.in_flight.lock();
+        in_flight.0 += 1;
+        in_flight.1 = in_flight.1.max(in_flight.0);
+        Self(Arc::clone(state))
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.in_flight.lock().0 -= 1;
+    }
+}
+
+async fn answer(state: Arc<State>, request: Request<Incoming>) -> Result<Answer, std::io::Error> {
+    let _in_flight = InFlight::new(&state);
+    let headers = request.headers().iter().map(|(name, value)| {
+        let value = String::from_utf8_lossy(value.as_bytes()).into_owned();
+        (name.as_str().to_owned(), value)
+    });
+    let recorded = Recorded {
+        method: request.method().to_string(),
+        target: request
+            .uri()
+            .path_and_query()
+            .map(ToString::to_string)
+            .unwrap_or_default(),
+        headers: headers.collect(),
+    };
+    let name = user_of(&recorded.target);
+    let known_etag = recorded.header("if-none-match").map(str::to_owned);
+    // Taken with the request recorded, so that a test that saw it knows what it will answer.
+    let (roster, fault, gate) = {
+        let mut users = state.users.lock();
+        state
+            .requests
+            .send_modify(|requests| requests.push(recorded));
+        match name.and_then(|name| users.get_mut(&name)) {
+            Some(user) => {
+                let fault = user
+                    .faults
+                    .pop_front()
+                    .or_else(|| user.lasting_fault.clone());
+                (user.roster.clone(), fault, user.gate.clone())
+            }
+            None => (None, None, None),
+        }
+    };
+    if let Some(mut gate) = gate {
+        gate.waiting.send_modify(|waiting| *waiting += 1);
+        // An error is a gate that was dropped: open.
+        let _ = gate.open.wait_for(|open| *open).await;
+    }
+    match (fault, roster) {
+        (Some(fault), _) => fail(fault).await,
+        (None, Some(roster)) => {
+            let json = roster.to_string();
+            if !*state.etags.lock() {
+                return Ok(page(200, "application/json", json));
+            }
+            let mut hasher = DefaultHasher::new();
+            json.hash(&mut hasher);
+            let etag = format!("\"{:x}\"", hasher.finish());
+            let mut answer = match known_etag {
+                Some(known) if known == etag => page(304, "application/json", String::new()),
+                _ => page(200, "application/json", json),
+            };
+            answer
+                .headers_mut()
+                .insert("etag", etag.parse().expect("a header value"));
+            Ok(answer)
+        }
+        (None, None) => Ok(page(404, "text/html", "<h1>Nobody</h1>".to_owned())),
+    }
+}
+
+async fn fail(fault: Fault) -> Result<Answer, std::io::Error> {
+    match fault {
+        Fault::Status(status) => Ok(page(status, "text/html", "<h1>Sorry</h1>".to_owned())),
+        Fault::Answer { content_type, body } => Ok(page(200, content_type, body)),
+        Fault::Redirect(location) => {
+            let mut answer = page(302, "text/html", String::new());
+            answer
+                .headers_mut()
+                .insert("location", location.parse().expect("a header value"));
+            Ok(answer)
+        }
+        Fault::Hang => std::future::pending().await,
+        Fault::HangMidway => {
+            let half = Half(Some(Bytes::from_static(b"{\"marie@example.org\": {\"na")));
+            let response = Response::builder().header("content-type", "application/json");
+            Ok(response.body(half.boxed()).expect("a response"))
+        }
+        Fault::Drop => Err(std::io::Error::other("dropped, as the test asked")),
+    }
+}
+
+/// Begins a roster and never ends it.
+struct Half(Option<Bytes>);
+
+impl Body for Half {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        match self.0.take() {
+            Some(half) => Poll::Ready(Some(Ok(Frame::data(half)))),
+            // Without a waker: nothing will ever come.
+            None => Poll::Pending,
+        }
+    }
+}
+
+fn page(status: u16, content_type: &str, body: String) -> Answer {
+    let response = Response::builder()
+        .status(status)
+        .header("content-type", content_type);
+    response
+        .body(Full::new(Bytes::from(body)).boxed())
+        .expect("a response")
+}

@@ -1,0 +1,383 @@
+//! BOSH by hand: the test chooses every rid, attribute and connection.
+
+use std::collections::BTreeMap;
+
+use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
+use tokio::{
+    sync::mpsc::{UnboundedReceiver, UnboundedSender},
+    task::JoinSet,
+};
+
+use super::{
+    client::{Account, Command, End, Event},
+    http::{Connection, Endpoint, Response},
+    within,
+    xml::{BIND, CLIENT, Element, HTTPBIND, SASL, STREAMS, XBOSH, escape},
+};
+
+/// One session; whoever holds it decides what goes out, in which order, over which connection.
+#[derive(Clone, Debug)]
+pub(crate) struct Bosh {
+    pub(crate) endpoint: Endpoint,
+    pub(crate) domain: String,
+    pub(crate) sid: String,
+    /// Of the last request sent in order.
+    pub(crate) rid: u64,
+    /// The answer to the creation request.
+    pub(crate) creation: Element,
+}
+
+impl Bosh {
+    /// A session as Strophe opens it.
+    pub(crate) async fn open(endpoint: &Endpoint, domain: &str) -> Self {
+        Self::open_with(endpoint, domain, &[]).await
+    }
+
+    /// The same with other attributes; an empty value leaves one out.
+    pub(crate) async fn open_with(
+        endpoint: &Endpoint,
+        domain: &str,
+        changes: &[(&str, &str)],
+    ) -> Self {
+        let response = endpoint.post(&creation(domain, changes)).await;
+        let creation = response.xml();
+        let sid = creation
+            .attr("sid")
+            .unwrap_or_else(|| panic!("no sid in {creation}"));
+        let (sid, rid) = (sid.to_owned(), FIRST_RID);
+        Self {
+            endpoint: endpoint.clone(),
+            domain: domain.to_owned(),
+            sid,
+            rid,
+            creation,
+        }
+    }
+
+    /// Opens a session and logs in by PLAIN, one request at a time; none is open afterward.
+    pub(crate) async fn log_in(endpoint: &Endpoint, account: &Account, resource: &str) -> Self {
+        Self::log_in_with(endpoint, account, resource, &[]).await
+    }
+
+    pub(crate) async fn log_in_with(
+        endpoint: &Endpoint,
+        account: &Account,
+        resource: &str,
+        changes: &[(&str, &str)],
+    ) -> Self {
+        let mut bosh = Self::open_with(endpoint, &account.domain, changes).await;
+        bosh.authenticate(account).await;
+        bosh.bind(resource).await;
+        bosh
+    }
+
+    /// SASL PLAIN and the restart; gives the features that follow.
+    pub(crate) async fn authenticate(&mut self, account: &Account) -> Element {
+        let plain = BASE64.encode(format!("\0{}\0{}", account.local, account.password));
+        let auth = format!("<auth xmlns='{SASL}' mechanism='PLAIN'>{plain}</auth>");
+        self.exchange_until(&auth, |child| child.is(SASL, "success"))
+            .await;
+        let answer = self.send(&self.restart_attributes(), "").await.body().await;
+        if let Some(features) = answer.child(STREAMS, "features") {
+            return features.clone();
+        }
+        self.exchange_until("", |child| child.is(STREAMS, "features"))
+            .await
+    }
+
+    pub(crate) fn restart_attributes(&self) -> String {
+        format!(
+            "to='{}' xmlns:xmpp='{XBOSH}' xmpp:restart='true'",
+            self.domain
+        )
+    }
+
+    /// Binds a resource and gives the full JID.
+    pub(crate) async fn bind(&mut self, resource: &str) -> String {
+        let request = bind_request(resource);
+        let reply = self
+            .exchange_until(&request, |child| child.is_reply_to("bind"))
+            .await;
+        let bind = reply
+            .child(BIND, "bind")
+            .unwrap_or_else(|| panic!("not bound: {reply}"));
+        bind.child(BIND, "jid")
+            .expect("a bind result has a jid")
+            .text()
+    }
+
+    /// The text of a request.
+    pub(crate) fn request(&self, rid: u64, attributes: &str, payload: &str) -> String {
+        let sid = &self.sid;
+        let space = if attributes.is_empty() { "" } else { " " };
+        format!(
+            "<body xmlns='{HTTPBIND}' rid='{rid}' sid='{sid}'{space}{attributes}>{payload}</body>"
+        )
+    }
+
+    /// Sends the next request, on a connection of its own.
+    pub(crate) async fn send(&mut self, attributes: &str, payload: &str) -> Pending {
+        self.rid += 1;
+        self.send_as(self.rid, attributes, payload).await
+    }
+
+    /// Sends a request with any rid, without remembering it.
+    pub(crate) async fn send_as(&self, rid: u64, attributes: &str, payload: &str) -> Pending {
+        Pending::send(&self.endpoint, rid, self.request(rid, attributes, payload)).await
+    }
+
+    /// Sends the next request and gives its answer.
+    pub(crate) async fn exchange(&mut self, payload: &str) -> Element {
+        self.send("", payload).await.body().await
+    }
+
+    /// Asks for a pause.
+    pub(crate) async fn exchange_pause(&mut self, seconds: u32) -> Element {
+        self.send(&format!("pause='{seconds}'"), "")
+            .await
+            .body()
+            .await
+    }
+
+    /// Sends the next request and then empty ones, until an answer brings such a child.
+    pub(crate) async fn exchange_until(
+        &mut self,
+        payload: &str,
+        wanted: impl Fn(&Element) -> bool,
+    ) -> Element {
+        let mut answer = self.exchange(payload).await;
+        loop {
+            if let Some(child) = answer.children().find(|child| wanted(child)) {
+                return child.clone();
+            }
+            assert_eq!(answer.attr("type"), None, "the session goes on: {answer}");
+            answer = self.exchange("").await;
+        }
+    }
+}
+
+/// The rid of every creation request.
+pub(crate) const FIRST_RID: u64 = 1_573_741_820;
+
+/// A creation request, with attributes changed, added, or (empty value) left out.
+pub(crate) fn creation(domain: &str, changes: &[(&str, &str)]) -> String {
+    let rid = FIRST_RID.to_string();
+    let mut attributes = vec![
+        ("content", "text/xml; charset=utf-8"),
+        ("hold", "1"),
+        ("rid", &rid),
+        ("to", domain),
+        ("ver", "1.6"),
+        ("wait", "60"),
+        ("xml:lang", "en"),
+        ("xmlns", HTTPBIND),
+        ("xmlns:xmpp", XBOSH),
+        ("xmpp:version", "1.0"),
+    ];
+    for change in changes {
+        match attributes
+            .iter_mut()
+            .find(|attribute| attribute.0 == change.0)
+        {
+            Some(attribute) => *attribute = *change,
+            None => attributes.push(*change),
+        }
+    }
+    let written = attributes
+        .iter()
+        .filter(|attribute| !attribute.1.is_empty());
+    let written = written.map(|(name, value)| format!(" {name}='{}'", escape(value)));
+    format!("<body{}/>", written.collect::<String>())
+}
+
+pub(crate) fn bind_request(resource: &str) -> String {
+    let resource = match resource {
+        "" => String::new(),
+        resource => format!("<resource>{}</resource>", escape(resource)),
+    };
+    format!("<iq xmlns='{CLIENT}' type='set' id='bind'><bind xmlns='{BIND}'>{resource}</bind></iq>")
+}
+
+/// A request on its way, alone on its connection.
+#[derive(Debug)]
+pub(crate) struct Pending {
+    pub(crate) rid: u64,
+    connection: Connection,
+}
+
+impl Pending {
+    pub(crate) async fn send(endpoint: &Endpoint, rid: u64, request: String) -> Self {
+        let mut connection = Connection::open(endpoint).await;
+        connection
+            .send(
+                "POST",
+                &endpoint.path,
+                &[("Content-Type", "text/xml")],
+                &request,
+            )
+            .await;
+        Self { rid, connection }
+    }
+
+    pub(crate) async fn response(mut self) -> Response {
+        self.connection.response().await
+    }
+
+    /// The `<body/>` of the answer.
+    pub(crate) async fn body(self) -> Element {
+        let response = self.response().await;
+        assert_eq!(response.status(), 200, "{response:?}");
+        let body = response.xml();
+        assert!(body.is(HTTPBIND, "body"), "{body}");
+        body
+    }
+
+    /// Closes the connection, as a browser does when its page is left.
+    pub(crate) fn abort(self) {}
+}
+
+/// Keeps a session going for a [`Client`](super::client::Client): always one poll out, payloads at
+/// once, at most two requests, answers taken in order.
+pub(crate) struct Driver {
+    session: Bosh,
+    idle: Vec<Connection>,
+    open: JoinSet<(u64, Option<(Connection, Response)>)>,
+    /// Answers that came before those of earlier requests.
+    early: BTreeMap<u64, Response>,
+    next_answer: u64,
+    queue: Vec<Command>,
+    /// No polls: after `<success/>` the restart has to be the next request.
+    quiet: bool,
+}
+
+impl Driver {
+    pub(crate) fn new(session: Bosh) -> Self {
+        Self {
+            next_answer: session.rid + 1,
+            session,
+            idle: Vec::new(),
+            open: JoinSet::new(),
+            early: BTreeMap::new(),
+            queue: Vec::new(),
+            quiet: false,
+        }
+    }
+
+    pub(crate) async fn run(
+        mut self,
+        mut commands: UnboundedReceiver<Command>,
+        events: UnboundedSender<Event>,
+    ) {
+        let _ = events.send(Event::Opened(self.session.creation.clone()));
+        self.take_children(self.session.creation.clone(), &events);
+        loop {
+            self.send_what_may_go().await;
+            tokio::select! {
+                command = commands.recv() => match command {
+                    Some(Command::Vanish) | None => return,
+                    Some(command) => self.queue.push(command),
+                },
+                answer = self.open.join_next(), if !self.open.is_empty() => {
+                    let answer = answer.expect("one is open").expect("requests do not panic");
+                    let (rid, Some((connection, response))) = answer else {
+                        let _ = events.send(Event::End(End::lost()));
+                        return;
+                    };
+                    self.idle.push(connection);
+                    self.early.insert(rid, response);
+                    while let Some(response) = self.early.remove(&self.next_answer) {
+                        self.next_answer += 1;
+                        if response.status() != 200 {
+                            let _ = events.send(Event::End(End::status(response.status())));
+                            return;
+                        }
+                        let body = response.xml();
+                        let end = (body.attr("type") == Some("terminate")).then(|| End::of(&body));
+                        self.take_children(body, &events);
+                        if let Some(end) = end {
+                            let _ = events.send(Event::End(end));
+                            return;
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    fn take_children(&mut self, body: Element, events: &UnboundedSender<Event>) {
+        for child in body.children() {
+            self.quiet |= child.is(SASL, "success");
+            let _ = events.send(Event::Element(child.clone()));
+        }
+    }
+
+    async fn send_what_may_go(&mut self) {
+        while self.open.len() < 2 && !self.queue.is_empty() {
+            let mut payload = String::new();
+            let mut attributes = String::new();
+            let mut rest = std::mem::take(&mut self.queue).into_iter();
+            for command in rest.by_ref() {
+                match command {
+                    Command::Send(xml) => payload.push_str(&xml),
+                    Command::Restart => attributes = self.session.restart_attributes(),
+                    Command::Close => {
+                        attributes = "type='terminate'".to_owned();
+                        payload.push_str("<presence xmlns='jabber:client' type='unavailable'/>");
+                    }
+                    Command::Vanish => unreachable!("never queued"),
+                }
+                if !attributes.is_empty() {
+                    break;
+                }
+            }
+            self.queue = rest.collect();
+            self.quiet = false;
+            self.post(&attributes, &payload).await;
+        }
+        if self.open.is_empty() && !self.quiet {
+            self.post("", "").await;
+        }
+    }
+
+    async fn post(&mut self, attributes: &str, payload: &str) {
+        self.session.rid += 1;
+        let rid = self.session.rid;
+        let request = self.session.request(rid, attributes, payload);
+        let endpoint = self.session.endpoint.clone();
+        let idle = self.idle.pop();
+        self.open.spawn(async move {
+            if let Some(connection) = idle
+                && let Some(answered) = post(connection, &endpoint, &request).await
+            {
+                return (rid, Some(answered));
+            }
+            // The connection was closed while idle: as browsers do, the same again on a new one.
+            let Some(connection) = Connection::try_open(&endpoint).await else {
+                return (rid, None);
+            };
+            (rid, post(connection, &endpoint, &request).await)
+        });
+    }
+}
+
+async fn post(
+    mut connection: Connection,
+    endpoint: &Endpoint,
+    request: &str,
+) -> Option<(Connection, Response)> {
+    let headers = [("Content-Type", "text/xml; charset=utf-8")];
+    connection
+        .send("POST", &endpoint.path, &headers, request)
+        .await;
+    let response = connection.try_response().await?;
+    Some((connection, response))
+}
+
+/// Waits for several answers, in the order given.
+pub(crate) async fn bodies<const N: usize>(pending: [Pending; N]) -> [Element; N] {
+    let mut bodies = Vec::new();
+    for pending in pending {
+        bodies.push(within("an answer", pending.body()).await);
+    }
+    bodies.try_into().expect("as many answers as requests")
+}

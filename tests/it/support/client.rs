@@ -1,0 +1,491 @@
+//! A well-behaved client, over BOSH or TCP, with an inbox to look into.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    net::SocketAddr,
+    time::Duration,
+};
+
+use tokio::{
+    sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
+    time::{Instant, timeout_at},
+};
+
+use super::{
+    DEADLINE,
+    bosh::{self, Bosh, bind_request},
+    c2s,
+    http::Endpoint,
+    sasl::{Mechanism, Sasl},
+    unique,
+    xml::{
+        BIND, CLIENT, Element, PING, ROSTER, SASL, SESSION, STREAM_ERRORS, STREAMS, escape, message,
+    },
+};
+
+/// Somebody whom the server knows.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Account {
+    pub(crate) local: String,
+    pub(crate) domain: String,
+    pub(crate) password: String,
+}
+
+impl Account {
+    /// The bare JID.
+    pub(crate) fn jid(&self) -> String {
+        format!("{}@{}", self.local, self.domain)
+    }
+}
+
+/// How a client reaches the server.
+#[derive(Clone, Debug)]
+pub(crate) enum Transport {
+    Bosh(Endpoint),
+    Tcp(SocketAddr),
+}
+
+/// What a client wants its driver to do.
+#[derive(Debug)]
+pub(crate) enum Command {
+    Send(String),
+    Restart,
+    /// In good order.
+    Close,
+    /// Cut every connection.
+    Vanish,
+}
+
+/// What a driver tells its client.
+#[derive(Debug)]
+pub(crate) enum Event {
+    Opened(Element),
+    Element(Element),
+    End(End),
+}
+
+/// How a session ended.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub(crate) struct End {
+    /// The terminal binding condition.
+    pub(crate) condition: Option<String>,
+    /// The `<stream:error/>`.
+    pub(crate) error: Option<Element>,
+    /// An HTTP status other than 200.
+    pub(crate) status: Option<u16>,
+    /// The connection was gone without a word.
+    pub(crate) lost: bool,
+}
+
+impl End {
+    pub(crate) fn lost() -> Self {
+        Self {
+            lost: true,
+            ..Self::default()
+        }
+    }
+
+    pub(crate) fn status(status: u16) -> Self {
+        Self {
+            status: Some(status),
+            ..Self::default()
+        }
+    }
+
+    /// What a terminating `<body/>` says.
+    pub(crate) fn of(body: &Element) -> Self {
+        Self {
+            condition: body.attr("condition").map(str::to_owned),
+            error: body.child(STREAMS, "error").cloned(),
+            ..Self::default()
+        }
+    }
+
+    /// The stream error's defined condition, such as `conflict`.
+    pub(crate) fn stream_error(&self) -> Option<&str> {
+        let mut children = self.error.as_ref()?.children();
+        let condition = children.find(|child| child.ns == STREAM_ERRORS && child.name != "text");
+        condition.map(|condition| condition.name.as_str())
+    }
+}
+
+/// A session and all that came from it, in order.
+#[derive(Debug)]
+pub(crate) struct Client {
+    /// The full JID, once bound.
+    pub(crate) jid: String,
+    /// What was offered last.
+    pub(crate) features: Element,
+    /// The server's stream header, or the answer to the creation request.
+    pub(crate) opening: Element,
+    commands: UnboundedSender<Command>,
+    events: UnboundedReceiver<Event>,
+    inbox: VecDeque<Element>,
+    end: Option<End>,
+}
+
+impl Client {
+    /// Logs in by PLAIN. An empty resource lets the server choose.
+    pub(crate) async fn login(to: &Transport, account: &Account, resource: &str) -> Self {
+        Self::login_by(Mechanism::Plain, to, account, resource).await
+    }
+
+    pub(crate) async fn login_by(
+        mechanism: Mechanism,
+        to: &Transport,
+        account: &Account,
+        resource: &str,
+    ) -> Self {
+        let mut client = Self::connect(to, &account.domain).await;
+        client.authenticate(mechanism, account).await;
+        client.bind(resource).await;
+        client
+    }
+
+    /// Opens a session and reads the first features.
+    pub(crate) async fn connect(to: &Transport, domain: &str) -> Self {
+        let (commands, driver_commands) = unbounded_channel();
+        let (driver_events, events) = unbounded_channel();
+        match to {
+            Transport::Bosh(endpoint) => {
+                let driver = bosh::Driver::new(Bosh::open(endpoint, domain).await);
+                tokio::spawn(driver.run(driver_commands, driver_events));
+            }
+            Transport::Tcp(address) => {
+                let driver = c2s::Driver::connect(*address, domain).await;
+                tokio::spawn(driver.run(driver_commands, driver_events));
+            }
+        }
+        let mut client = Self {
+            jid: String::new(),
+            features: Element::default(),
+            opening: Element::default(),
+            commands,
+            events,
+            inbox: VecDeque::new(),
+            end: None,
+        };
+        client.await_features().await;
+        client
+    }
+
+    async fn await_features(&mut self) {
+        let features = self
+            .expect("features", |element| element.is(STREAMS, "features"))
+            .await;
+        self.features = features;
+    }
+
+    /// SASL, then the restart.
+    pub(crate) async fn authenticate(&mut self, mechanism: Mechanism, account: &Account) {
+        let success = self.try_authenticate(mechanism, account).await;
+        success.unwrap_or_else(|failure| panic!("{} may not log in: {failure}", account.jid()));
+        self.restart();
+        self.await_features().await;
+    }
+
+    /// SASL alone; gives the `<failure/>` where it fails.
+    pub(crate) async fn try_authenticate(
+        &mut self,
+        mechanism: Mechanism,
+        account: &Account,
+    ) -> Result<(), Element> {
+        let mut sasl = Sasl::new(mechanism, &account.local, &account.password);
+        let (name, initial) = (mechanism.name(), sasl.initial());
+        self.send(&format!(
+            "<auth xmlns='{SASL}' mechanism='{name}'>{initial}</auth>"
+        ));
+        loop {
+            let answer = self
+                .expect("an answer of SASL", |element| element.ns == SASL)
+                .await;
+            match answer.name.as_str() {
+                "challenge" => {
+                    let response = sasl.respond(&answer.text());
+                    self.send(&format!("<response xmlns='{SASL}'>{response}</response>"));
+                }
+                "success" => {
+                    sasl.check(&answer.text());
+                    return Ok(());
+                }
+                _ => return Err(answer),
+            }
+        }
+    }
+
+    pub(crate) fn restart(&mut self) {
+        self.command(Command::Restart);
+    }
+
+    /// Binds a resource, and opens a session as RFC 3921 has it where that is offered.
+    pub(crate) async fn bind(&mut self, resource: &str) {
+        self.send(&bind_request(resource));
+        let reply = self
+            .expect("the bind result", |element| element.is_reply_to("bind"))
+            .await;
+        let bind = reply
+            .child(BIND, "bind")
+            .unwrap_or_else(|| panic!("not bound: {reply}"));
+        self.jid = bind
+            .child(BIND, "jid")
+            .expect("a bind result has a jid")
+            .text();
+        if self.features.child(SESSION, "session").is_some() {
+            let reply = self
+                .iq("set", "", &format!("<session xmlns='{SESSION}'/>"))
+                .await;
+            assert_eq!(reply.attr("type"), Some("result"), "{reply}");
+        }
+    }
+
+    fn command(&self, command: Command) {
+        // A driver that has ended says so through the events.
+        let _ = self.commands.send(command);
+    }
+
+    /// Sends anything, any number of elements, as it is written.
+    pub(crate) fn send(&self, xml: &str) {
+        self.command(Command::Send(xml.to_owned()));
+    }
+
+    pub(crate) fn send_message(&self, to: &str, body: &str) {
+        self.send(&message(to, body));
+    }
+
+    /// Available, with these children (`<show>away</show>`).
+    pub(crate) fn send_presence(&self, children: &str) {
+        self.send(&format!("<presence xmlns='{CLIENT}'>{children}</presence>"));
+    }
+
+    /// An iq of a new id and its reply. An empty `to` is left out.
+    pub(crate) async fn iq(&mut self, kind: &str, to: &str, payload: &str) -> Element {
+        let id = self.send_iq(kind, to, payload);
+        self.expect(&format!("the reply to {payload}"), |stanza| {
+            stanza.is_reply_to(&id)
+        })
+        .await
+    }
+
+    /// An iq without waiting; gives its id.
+    pub(crate) fn send_iq(&self, kind: &str, to: &str, payload: &str) -> String {
+        let id = format!("it-{}", unique());
+        let to = if to.is_empty() {
+            String::new()
+        } else {
+            format!(" to='{}'", escape(to))
+        };
+        self.send(&format!(
+            "<iq xmlns='{CLIENT}' type='{kind}' id='{id}'{to}>{payload}</iq>"
+        ));
+        id
+    }
+
+    /// Takes the first element that fits out of the inbox, waiting for it; the others stay.
+    pub(crate) async fn expect(&mut self, what: &str, fits: impl Fn(&Element) -> bool) -> Element {
+        let deadline = Instant::now() + DEADLINE;
+        let mut looked_at = 0;
+        loop {
+            if let Some(index) = self.inbox.iter().skip(looked_at).position(&fits) {
+                return self.inbox.remove(looked_at + index).expect("it is there");
+            }
+            looked_at = self.inbox.len();
+            if !self.more(deadline).await {
+                self.fail(what);
+            }
+        }
+    }
+
+    pub(crate) async fn expect_message(&mut self, body: &str) -> Element {
+        self.expect(&format!("message {body:?}"), |stanza| {
+            stanza.is_message(body)
+        })
+        .await
+    }
+
+    /// A presence from exactly this JID; `kind` is its type, empty for available.
+    pub(crate) async fn expect_presence(&mut self, from: &str, kind: &str) -> Element {
+        let what = format!("presence {kind:?} of {from}");
+        self.expect(&what, |stanza| stanza.is_presence(from, kind))
+            .await
+    }
+
+    /// The next element, whatever it is.
+    pub(crate) async fn next(&mut self) -> Element {
+        self.expect("anything", |_| true).await
+    }
+
+    /// Takes out everything up to the marker, which is left out, waiting for it: what the test
+    /// then does not find in there did not come before it.
+    pub(crate) async fn until(
+        &mut self,
+        what: &str,
+        marks: impl Fn(&Element) -> bool,
+    ) -> Vec<Element> {
+        let deadline = Instant::now() + DEADLINE;
+        let mut seen = Vec::new();
+        loop {
+            while let Some(element) = self.inbox.pop_front() {
+                if marks(&element) {
+                    return seen;
+                }
+                seen.push(element);
+            }
+            if !self.more(deadline).await {
+                self.inbox.extend(seen);
+                self.fail(what);
+            }
+        }
+    }
+
+    /// Takes out everything that was on its way here: all that comes before a ping's reply.
+    pub(crate) async fn fence(&mut self) -> Vec<Element> {
+        let domain = self
+            .jid
+            .split(['@', '/'])
+            .nth(1)
+            .expect("a bound JID")
+            .to_owned();
+        let id = self.send_iq("get", &domain, &format!("<ping xmlns='{PING}'/>"));
+        self.until("the reply to a ping", |stanza| stanza.is_reply_to(&id))
+            .await
+    }
+
+    /// Asserts that nothing of the kind came up to a [`fence`](Self::fence); the rest stays.
+    pub(crate) async fn expect_none(&mut self, what: &str, fits: impl Fn(&Element) -> bool) {
+        let seen = self.fence().await;
+        let unwanted = seen.iter().find(|element| fits(element));
+        assert_eq!(unwanted.map(Element::to_string), None, "no {what} comes");
+        self.inbox.extend(seen);
+    }
+
+    /// How the session ends, waiting for it.
+    pub(crate) async fn expect_end(&mut self) -> End {
+        self.expect_end_within(DEADLINE).await
+    }
+
+    pub(crate) async fn expect_end_within(&mut self, limit: Duration) -> End {
+        let deadline = Instant::now() + limit;
+        while self.more(deadline).await {}
+        match self.end.clone() {
+            Some(end) => end,
+            None => self.fail("the end of the session"),
+        }
+    }
+
+    /// Waits for one more event; false where there can be none or the deadline passes.
+    async fn more(&mut self, deadline: Instant) -> bool {
+        match timeout_at(deadline, self.events.recv()).await {
+            Ok(Some(Event::Element(element))) => {
+                self.answer_push(&element);
+                self.inbox.push_back(element);
+                true
+            }
+            Ok(Some(Event::Opened(opening))) => {
+                self.opening = opening;
+                true
+            }
+            Ok(Some(Event::End(end))) => {
+                self.end = Some(end);
+                false
+            }
+            Ok(None) | Err(_) => false,
+        }
+    }
+
+    fn fail(&self, what: &str) -> ! {
+        let inbox: Vec<_> = self.inbox.iter().map(Element::to_string).collect();
+        let (jid, end, inbox) = (&self.jid, &self.end, inbox.join("\n  "));
+        panic!("{jid} waited in vain for {what}\nend: {end:?}\ninbox:\n  {inbox}")
+    }
+
+    // Rosters
+
+    /// Gets the roster.
+    pub(crate) async fn roster(&mut self) -> BTreeMap<String, Item> {
+        let reply = self
+            .iq("get", "", &format!("<query xmlns='{ROSTER}'/>"))
+            .await;
+        let query = reply
+            .child(ROSTER, "query")
+            .unwrap_or_else(|| panic!("no roster: {reply}"));
+        let items = query.children().map(Item::of);
+        let roster: BTreeMap<_, _> = items.map(|item| (item.jid.clone(), item)).collect();
+        assert_eq!(
+            roster.len(),
+            query.children().count(),
+            "every contact once: {reply}"
+        );
+        roster
+    }
+
+    /// The next roster push.
+    pub(crate) async fn expect_push(&mut self) -> Item {
+        let push = self.expect("a roster push", is_push).await;
+        let query = push.child(ROSTER, "query").expect("a push has a query");
+        assert_eq!(query.children().count(), 1, "one item in a push: {push}");
+        assert_eq!(
+            push.attr("from"),
+            None,
+            "the server's own push bears no from: {push}"
+        );
+        Item::of(query.children().next().expect("one item"))
+    }
+
+    /// Clients confirm pushes.
+    fn answer_push(&self, element: &Element) {
+        if is_push(element) {
+            let id = element
+                .attr("id")
+                .unwrap_or_else(|| panic!("a push has an id: {element}"));
+            self.send(&format!(
+                "<iq xmlns='{CLIENT}' type='result' id='{}'/>",
+                escape(id)
+            ));
+        }
+    }
+
+    // Ends
+
+    /// Logs out in good order.
+    pub(crate) async fn logout(mut self) -> End {
+        self.command(Command::Close);
+        self.expect_end().await
+    }
+
+    /// Cuts every connection, as a browser that crashes.
+    pub(crate) fn vanish(self) {
+        self.command(Command::Vanish);
+    }
+}
+
+pub(crate) fn is_push(element: &Element) -> bool {
+    element.is(CLIENT, "iq")
+        && element.attr("type") == Some("set")
+        && element.child(ROSTER, "query").is_some()
+}
+
+/// A contact as a roster shows it.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub(crate) struct Item {
+    pub(crate) jid: String,
+    pub(crate) name: Option<String>,
+    pub(crate) subscription: Option<String>,
+    pub(crate) ask: Option<String>,
+    pub(crate) groups: Vec<String>,
+}
+
+impl Item {
+    fn of(item: &Element) -> Self {
+        assert!(item.is(ROSTER, "item"), "{item}");
+        let attr = |name| item.attr(name).map(str::to_owned);
+        let mut groups: Vec<_> = item.children().map(Element::text).collect();
+        groups.sort();
+        Self {
+            jid: attr("jid").expect("an item has a jid"),
+            name: attr("name"),
+            subscription: attr("subscription"),
+            ask: attr("ask"),
+            groups,
+        }
+    }
+}

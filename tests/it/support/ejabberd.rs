@@ -1,0 +1,267 @@
+//! ejabberd as installed, with a configuration and a data directory of its own.
+
+use std::{
+    fmt::Write as _,
+    fs,
+    net::{Ipv4Addr, SocketAddr},
+    path::{Path, PathBuf},
+    sync::OnceLock,
+    time::Duration,
+};
+
+use serde_json::json;
+use tempfile::TempDir;
+
+use super::{
+    client::{Account, Client, Transport},
+    free_ports,
+    gateway::{Place, Server},
+    http::Endpoint,
+    process::{Process, tail},
+    prosody::DOMAIN,
+    unique,
+};
+
+/// Slow machines with many tests at once need it.
+const START: Duration = Duration::from_secs(60);
+
+/// An ejabberd that runs, or did.
+pub(crate) struct Ejabberd {
+    // Before the directory, so that the process ends first.
+    process: Option<Process>,
+    /// None for the shared one: its keeper removes it.
+    _scratch: Option<TempDir>,
+    directory: PathBuf,
+    shared: bool,
+    c2s: u16,
+    http: u16,
+}
+
+/// What is special about one.
+#[derive(Clone, Debug)]
+pub(crate) struct Builder {
+    modules: Vec<String>,
+    options: String,
+}
+
+impl Ejabberd {
+    pub(crate) fn builder() -> Builder {
+        let modules = [
+            "mod_bosh: {}",
+            "mod_disco: {}",
+            "mod_offline: {}",
+            "mod_ping: {}",
+            "mod_roster: {}",
+            // By default it keeps nothing of what was not acknowledged.
+            "mod_stream_mgmt: {resend_on_timeout: true}",
+        ];
+        Builder {
+            modules: modules.map(str::to_owned).to_vec(),
+            options: String::new(),
+        }
+    }
+
+    /// One for all tests that need nothing special; accounts keep them apart.
+    pub(crate) fn shared() -> &'static Self {
+        static SHARED: OnceLock<Ejabberd> = OnceLock::new();
+        SHARED.get_or_init(|| Self::builder().launch(true))
+    }
+
+    pub(crate) fn c2s(&self) -> SocketAddr {
+        (Ipv4Addr::LOCALHOST, self.c2s).into()
+    }
+
+    /// Its own BOSH.
+    pub(crate) fn bosh(&self) -> Endpoint {
+        Endpoint::new((Ipv4Addr::LOCALHOST, self.http).into(), "/http-bind")
+    }
+
+    /// A new user whose name starts so and is nobody else's.
+    pub(crate) async fn account(&self, name: &str) -> Account {
+        self.account_named(&format!("{name}-{}", unique())).await
+    }
+
+    /// A user of exactly this (prepared) name.
+    pub(crate) async fn account_named(&self, local: &str) -> Account {
+        let password = format!("secret of {local}");
+        let user = json!({ "user": local, "host": DOMAIN, "password": password });
+        let api = self.bosh().at("/api/register");
+        let headers = [("Content-Type", "application/json")];
+        let response = api.request("POST", &headers, &user.to_string()).await;
+        assert_eq!(response.status(), 200, "{response:?}");
+        Account {
+            local: local.to_owned(),
+            domain: DOMAIN.to_owned(),
+            password,
+        }
+    }
+
+    /// Logs in over TCP, past any gateway.
+    pub(crate) async fn login(&self, account: &Account, resource: &str) -> Client {
+        Client::login(&Transport::Tcp(self.c2s()), account, resource).await
+    }
+
+    /// A new user, logged in over TCP and available.
+    pub(crate) async fn contact(&self, name: &str) -> Client {
+        let mut client = self.login(&self.account(name).await, "desk").await;
+        client.send_presence("");
+        client.expect_presence(&client.jid.clone(), "").await;
+        client
+    }
+
+    /// Ends it as its administrator would; sessions are told.
+    pub(crate) async fn stop(&mut self) {
+        let mut process = self.process.take().expect("it runs");
+        process.signal("TERM");
+        // The clients of the test have to go on meanwhile.
+        let end = tokio::task::spawn_blocking(move || process.wait(START));
+        end.await.expect("it ends");
+    }
+
+    /// Ends it as a power cut would.
+    pub(crate) fn kill(&mut self) {
+        self.process.take().expect("it runs").kill();
+    }
+
+    /// Starts it again, on the same ports with the same data.
+    pub(crate) fn start_again(&mut self) {
+        assert!(self.process.is_none(), "it ended before");
+        assert!(self.run(), "its ports are still free\n{}", self.log_tail());
+    }
+
+    pub(crate) fn log_tail(&self) -> String {
+        tail(&self.directory.join("ejabberd.log"))
+    }
+
+    /// Starts the process; false where a port is taken.
+    fn run(&mut self) -> bool {
+        let path = |name: &str| {
+            let path = self.directory.join(name);
+            path.to_str().expect("a directory of ours").to_owned()
+        };
+        // Without a node name: no epmd, and nobody else's node is in the way.
+        let spool = format!("\"{}\"", path("spool"));
+        let args = ["-noinput", "-mnesia", "dir", &spool, "-s", "ejabberd"];
+        let environment = [
+            ("EJABBERD_CONFIG_PATH", path("ejabberd.yml")),
+            ("EJABBERD_LOG_PATH", path("ejabberd.log")),
+            ("EJABBERD_PID_PATH", path("pid")),
+            ("ERL_CRASH_DUMP", path("erl_crash.dump")),
+            ("ERL_LIBS", "/usr/lib/x86_64-linux-gnu".to_owned()),
+            (
+                "SCRATCH",
+                if self.shared { path("") } else { String::new() },
+            ),
+        ];
+        let environment = environment
+            .each_ref()
+            .map(|(name, value)| (*name, value.as_str()));
+        let log = self.directory.join("stderr.log");
+        let mut process = Process::start(Path::new("erl"), args, &environment, log);
+        let mut ports = vec![self.c2s, self.http];
+        while !ports.is_empty() {
+            let Some(line) = process.line(START) else {
+                let (out, log) = (process.log_tail(), self.log_tail());
+                panic!("ejabberd does not start (is it installed?)\n{out}\n{log}")
+            };
+            if line.contains("eaddrinuse") {
+                return false;
+            }
+            if let Some((_, at)) = line.split_once("Start accepting TCP connections at 127.0.0.1:")
+            {
+                ports.retain(|port| !at.starts_with(&format!("{port} ")));
+            }
+        }
+        self.process = Some(process);
+        true
+    }
+}
+
+impl Server for Ejabberd {
+    fn place(&self) -> Place {
+        Place {
+            domain: DOMAIN.to_owned(),
+            c2s: self.c2s(),
+            bosh: self.bosh(),
+        }
+    }
+}
+
+impl Drop for Ejabberd {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("--- log of ejabberd ---\n{}", self.log_tail());
+        }
+    }
+}
+
+impl Builder {
+    pub(crate) fn without(mut self, module: &str) -> Self {
+        self.modules
+            .retain(|line| line.split(':').next() != Some(module));
+        self
+    }
+
+    pub(crate) fn start(self) -> Ejabberd {
+        self.launch(false)
+    }
+
+    fn launch(self, shared: bool) -> Ejabberd {
+        let scratch = tempfile::Builder::new()
+            .prefix("rostergate-it-ejabberd-")
+            .tempdir();
+        let scratch = scratch.expect("a temporary directory can be made");
+        let directory = scratch.path().to_owned();
+        fs::create_dir_all(directory.join("spool")).expect("a directory can be made");
+        let scratch = if shared {
+            let _: PathBuf = scratch.keep();
+            None
+        } else {
+            Some(scratch)
+        };
+        let mut ejabberd = Ejabberd {
+            process: None,
+            _scratch: scratch,
+            directory,
+            shared,
+            c2s: 0,
+            http: 0,
+        };
+        // Somebody else may take a port between our asking and ejabberd's binding it.
+        for _ in 0..10 {
+            [ejabberd.c2s, ejabberd.http] = free_ports();
+            let config = self.config(&ejabberd);
+            let path = ejabberd.directory.join("ejabberd.yml");
+            fs::write(path, config).expect("the configuration can be written");
+            if ejabberd.run() {
+                return ejabberd;
+            }
+        }
+        panic!("no free ports for ejabberd\n{}", ejabberd.log_tail())
+    }
+
+    fn config(&self, ejabberd: &Ejabberd) -> String {
+        let Ejabberd { c2s, http, .. } = ejabberd;
+        let mut config = format!(
+            "hosts: [\"{DOMAIN}\"]\n\
+             loglevel: info\n\
+             log_rotate_count: 0\n\
+             auth_method: internal\n\
+             listen:\n\
+             \x20 - {{port: {c2s}, ip: 127.0.0.1, module: ejabberd_c2s, max_stanza_size: 262144}}\n\
+             \x20 - port: {http}\n\
+             \x20   ip: 127.0.0.1\n\
+             \x20   module: ejabberd_http\n\
+             \x20   request_handlers: {{/http-bind: mod_bosh, /api: mod_http_api}}\n\
+             api_permissions:\n\
+             \x20 tests: {{from: [mod_http_api], who: {{ip: 127.0.0.0/8}}, what: [register]}}\n\
+             {options}\
+             modules:\n",
+            options = self.options,
+        );
+        for line in &self.modules {
+            writeln!(config, "  {line}").expect("a string takes it");
+        }
+        config
+    }
+}

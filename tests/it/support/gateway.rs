@@ -1,0 +1,259 @@
+//! The gateway: the real program, with a configuration of its own.
+
+use std::{
+    fmt::Write as _,
+    fs,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::ExitStatus,
+    time::Duration,
+};
+
+use tempfile::TempDir;
+
+use super::{
+    DEADLINE,
+    backend::Backend,
+    client::{Account, Client, Transport},
+    http::Endpoint,
+    process::Process,
+};
+
+/// Slow machines with many tests at once need it.
+const START: Duration = Duration::from_secs(30);
+
+/// An XMPP server that a gateway can stand before.
+pub(crate) trait Server {
+    fn place(&self) -> Place;
+}
+
+/// Where a server is.
+#[derive(Clone, Debug)]
+pub(crate) struct Place {
+    pub(crate) domain: String,
+    pub(crate) c2s: SocketAddr,
+    /// Its own BOSH.
+    pub(crate) bosh: Endpoint,
+}
+
+/// A gateway that runs.
+#[must_use = "it ends when dropped"]
+pub(crate) struct Gateway {
+    // Before the directory, so that the process ends first.
+    process: Option<Process>,
+    directory: TempDir,
+    http: SocketAddr,
+    https: Option<SocketAddr>,
+    admin: Option<SocketAddr>,
+}
+
+/// What its configuration says.
+#[derive(Clone, Debug)]
+pub(crate) struct Builder {
+    server: String,
+    bosh: String,
+    admin: String,
+    /// The first one's table; then whole tables.
+    host: String,
+    more_hosts: String,
+    domain: String,
+    upstream: String,
+    /// The server's own BOSH, for the comparison.
+    peer: Endpoint,
+}
+
+impl Gateway {
+    /// In front of this server, without rosters.
+    pub(crate) fn builder(server: &impl Server) -> Builder {
+        let place = server.place();
+        Builder {
+            server: String::new(),
+            bosh: String::new(),
+            admin: String::new(),
+            host: String::new(),
+            more_hosts: String::new(),
+            domain: place.domain,
+            upstream: format!("xmpp://{}", place.c2s),
+            peer: place.bosh,
+        }
+    }
+
+    /// In front of this server, with nothing special. It ends when the value is dropped: keep it.
+    pub(crate) fn start(server: &impl Server) -> Self {
+        Self::builder(server).start()
+    }
+
+    pub(crate) fn bosh(&self) -> Endpoint {
+        Endpoint::new(self.http, "/http-bind")
+    }
+
+    pub(crate) fn https(&self) -> SocketAddr {
+        self.https.expect("configured with listen_tls")
+    }
+
+    /// The admin API, wherever it listens.
+    pub(crate) fn admin(&self) -> Endpoint {
+        Endpoint::new(self.admin.unwrap_or(self.http), "/roster_admin")
+    }
+
+    pub(crate) fn transport(&self) -> Transport {
+        Transport::Bosh(self.bosh())
+    }
+
+    /// Logs in through it.
+    pub(crate) async fn login(&self, account: &Account, resource: &str) -> Client {
+        Client::login(&self.transport(), account, resource).await
+    }
+
+    #[allow(dead_code, reason = "for the benches")]
+    pub(crate) fn pid(&self) -> u32 {
+        self.process.as_ref().expect("it runs").pid()
+    }
+
+    /// Sends a signal, named as `kill` does.
+    pub(crate) fn signal(&self, signal: &str) {
+        self.process.as_ref().expect("it runs").signal(signal);
+    }
+
+    /// Waits for its end.
+    pub(crate) fn wait(&mut self) -> ExitStatus {
+        self.process.as_mut().expect("it runs").wait(DEADLINE)
+    }
+
+    /// All that it has logged.
+    pub(crate) fn log(&self) -> String {
+        self.process.as_ref().map(Process::log).unwrap_or_default()
+    }
+
+    /// The file it reads, for tests that change it and send `HUP`.
+    pub(crate) fn config_path(&self) -> PathBuf {
+        self.directory.path().join("rostergate.toml")
+    }
+}
+
+impl Builder {
+    /// Rosters from this backend, for the host of the server.
+    pub(crate) fn backend(self, backend: &Backend) -> Self {
+        let url = backend.url();
+        self.host(&format!("http_roster_url = \"{url}\""))
+    }
+
+    /// Another upstream than the server's plain c2s port.
+    pub(crate) fn upstream(mut self, url: &str) -> Self {
+        url.clone_into(&mut self.upstream);
+        self
+    }
+
+    /// A line of `[server]`; `listen` is taken.
+    pub(crate) fn server(mut self, line: &str) -> Self {
+        push_line(&mut self.server, line);
+        self
+    }
+
+    /// A line of `[bosh]`.
+    pub(crate) fn bosh(mut self, line: &str) -> Self {
+        push_line(&mut self.bosh, line);
+        self
+    }
+
+    /// A line of `[admin]`.
+    pub(crate) fn admin(mut self, line: &str) -> Self {
+        push_line(&mut self.admin, line);
+        self
+    }
+
+    /// A line of the server's `[[host]]`.
+    pub(crate) fn host(mut self, line: &str) -> Self {
+        push_line(&mut self.host, line);
+        self
+    }
+
+    /// A whole `[[host]]` more, in front of another server.
+    pub(crate) fn another_host(mut self, server: &impl Server, lines: &str) -> Self {
+        let Place { domain, c2s, .. } = server.place();
+        let host =
+            format!("\n[[host]]\ndomain = \"{domain}\"\nupstream = \"xmpp://{c2s}\"\n{lines}");
+        push_line(&mut self.more_hosts, &host);
+        self
+    }
+
+    pub(crate) fn config(&self) -> String {
+        let Self {
+            server,
+            bosh,
+            admin,
+            host,
+            more_hosts,
+            domain,
+            upstream,
+            ..
+        } = self;
+        let mut config = format!("[server]\nlisten = [\"127.0.0.1:0\"]\n{server}");
+        write!(
+            config,
+            "\n[bosh]\n{bosh}\n[admin]\n{admin}\n[[host]]\ndomain = \"{domain}\"\n"
+        )
+        .expect("a string takes it");
+        write!(config, "upstream = \"{upstream}\"\n{host}{more_hosts}").expect("fits");
+        config
+    }
+
+    pub(crate) fn start(self) -> Gateway {
+        let directory = tempfile::Builder::new().prefix("rostergate-it-").tempdir();
+        let directory = directory.expect("a temporary directory can be made");
+        // To compare: what does the server's own BOSH make of the same test?
+        if std::env::var_os("BOSH_UNDER_TEST").is_some_and(|value| value == "server") {
+            let http = self.peer.address;
+            return Gateway {
+                process: None,
+                directory,
+                http,
+                https: None,
+                admin: None,
+            };
+        }
+        let config = directory.path().join("rostergate.toml");
+        fs::write(&config, self.config()).expect("the configuration can be written");
+        let args = ["serve".into(), "--config".into(), config.into_os_string()];
+        let log = directory.path().join("stderr.log");
+        let program = Path::new(env!("CARGO_BIN_EXE_rostergate"));
+        let filter = std::env::var("ROSTERGATE_LOG").unwrap_or_else(|_| "debug".to_owned());
+        let environment = [("ROSTERGATE_LOG", filter.as_str()), ("SCRATCH", "")];
+        let mut process = Process::start(program, args, &environment, log);
+        let (mut http, mut https, mut admin) = (None, None, None);
+        let tls = self.server.contains("listen_tls");
+        let own_admin = self.admin.contains("listen");
+        while http.is_none() || (tls && https.is_none()) || (own_admin && admin.is_none()) {
+            let Some(line) = process.line(START) else {
+                panic!(
+                    "the gateway does not start\n{}\n{}",
+                    self.config(),
+                    process.log_tail()
+                )
+            };
+            let address = |url: &str| Some(url.parse().expect("an address and a port"));
+            if let Some(url) = line.strip_prefix("listening on http://") {
+                http = address(url);
+            } else if let Some(url) = line.strip_prefix("listening on https://") {
+                https = address(url);
+            } else if let Some(url) = line.strip_prefix("admin listening on http://") {
+                admin = address(url);
+            } else {
+                panic!("an unknown line on standard output: {line}");
+            }
+        }
+        let http = http.expect("the loop saw it");
+        Gateway {
+            process: Some(process),
+            directory,
+            http,
+            https,
+            admin,
+        }
+    }
+}
+
+fn push_line(text: &mut String, line: &str) {
+    text.push_str(line);
+    text.push('\n');
+}

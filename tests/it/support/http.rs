@@ -1,0 +1,260 @@
+//! HTTP/1.1 by hand, so that a test owns every byte and every connection.
+
+use std::{
+    fmt::{Debug, Formatter, Write as _},
+    net::SocketAddr,
+};
+
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+};
+
+use super::{within, xml::Element};
+
+/// Where a service is.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Endpoint {
+    pub(crate) address: SocketAddr,
+    /// With the leading slash.
+    pub(crate) path: String,
+}
+
+impl Endpoint {
+    pub(crate) fn new(address: SocketAddr, path: &str) -> Self {
+        Self {
+            address,
+            path: path.to_owned(),
+        }
+    }
+
+    /// The same service, at another path.
+    pub(crate) fn at(&self, path: &str) -> Self {
+        Self::new(self.address, path)
+    }
+
+    /// One request on a connection of its own.
+    pub(crate) async fn request(
+        &self,
+        method: &str,
+        headers: &[(&str, &str)],
+        body: &str,
+    ) -> Response {
+        let mut connection = Connection::open(self).await;
+        connection.send(method, &self.path, headers, body).await;
+        connection.response().await
+    }
+
+    pub(crate) async fn post(&self, body: &str) -> Response {
+        self.request("POST", &[("Content-Type", "text/xml; charset=utf-8")], body)
+            .await
+    }
+}
+
+/// One TCP connection.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    stream: TcpStream,
+    buffer: Vec<u8>,
+    /// Of the request whose answer comes next.
+    head: bool,
+}
+
+impl Connection {
+    pub(crate) async fn open(to: &Endpoint) -> Self {
+        let connection = within("a connection", Self::try_open(to)).await;
+        connection.unwrap_or_else(|| panic!("{} does not take connections", to.address))
+    }
+
+    pub(crate) async fn try_open(to: &Endpoint) -> Option<Self> {
+        let stream = TcpStream::connect(to.address).await.ok()?;
+        stream.set_nodelay(true).ok()?;
+        Some(Self {
+            stream,
+            buffer: Vec::new(),
+            head: false,
+        })
+    }
+
+    /// Sends a request with a `Host` and a `Content-Length`.
+    pub(crate) async fn send(
+        &mut self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &str,
+    ) {
+        self.head = method == "HEAD";
+        let mut head = format!("{method} {path} HTTP/1.1\r\n");
+        if !headers
+            .iter()
+            .any(|(name, _)| name.eq_ignore_ascii_case("host"))
+        {
+            head.push_str("Host: localhost\r\n");
+        }
+        for (name, value) in headers {
+            write!(head, "{name}: {value}\r\n").expect("a string takes it");
+        }
+        if method == "POST" || method == "PUT" || !body.is_empty() {
+            write!(head, "Content-Length: {}\r\n", body.len()).expect("a string takes it");
+        }
+        head.push_str("\r\n");
+        head.push_str(body);
+        self.write(head.as_bytes()).await;
+    }
+
+    /// Sends bytes as they are. That the other side has closed shows when reading.
+    pub(crate) async fn write(&mut self, bytes: &[u8]) {
+        let written = within("room to write", self.stream.write_all(bytes)).await;
+        drop(written);
+    }
+
+    /// The answer to the oldest request not yet answered.
+    pub(crate) async fn response(&mut self) -> Response {
+        let response = within("an HTTP response", self.try_response()).await;
+        response.expect("an HTTP response, not the end of the connection")
+    }
+
+    /// The same without a deadline; `None` if the connection ends instead.
+    pub(crate) async fn try_response(&mut self) -> Option<Response> {
+        let end = loop {
+            if let Some(end) = find(&self.buffer, b"\r\n\r\n") {
+                break end;
+            }
+            self.read().await?;
+        };
+        let head: Vec<u8> = self.buffer.drain(..end + 4).collect();
+        let head = String::from_utf8(head).expect("a response head is text");
+        let mut lines = head.trim_end().split("\r\n");
+        let status_line = lines.next().expect("a status line").to_owned();
+        let headers = lines.map(|line| {
+            let (name, value) = line.split_once(':').expect("a header has a colon");
+            (name.to_ascii_lowercase(), value.trim().to_owned())
+        });
+        let headers = headers.collect();
+        let mut response = Response {
+            status_line,
+            headers,
+            body: Vec::new(),
+        };
+        if self.head || matches!(response.status(), 204 | 304) {
+            return Some(response);
+        }
+        assert_eq!(
+            response.header("transfer-encoding"),
+            None,
+            "gloox reads no chunks"
+        );
+        let Some(length) = response.header("content-length") else {
+            while self.read().await.is_some() {}
+            response.body = std::mem::take(&mut self.buffer);
+            return Some(response);
+        };
+        let length = length.parse().expect("a length is a number");
+        while self.buffer.len() < length {
+            self.read().await?;
+        }
+        response.body = self.buffer.drain(..length).collect();
+        Some(response)
+    }
+
+    /// Waits for the other side to close.
+    pub(crate) async fn closed(&mut self) {
+        within("the end of the connection", async {
+            while self.read().await.is_some() {}
+        })
+        .await;
+        assert_eq!(
+            String::from_utf8_lossy(&self.buffer),
+            "",
+            "nothing more before the end"
+        );
+    }
+
+    async fn read(&mut self) -> Option<()> {
+        match self.stream.read_buf(&mut self.buffer).await {
+            Ok(0) | Err(_) => None,
+            Ok(_) => Some(()),
+        }
+    }
+}
+
+/// An answer.
+#[derive(Clone, Eq, PartialEq)]
+pub(crate) struct Response {
+    pub(crate) status_line: String,
+    /// Names in lower case.
+    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) body: Vec<u8>,
+}
+
+impl Debug for Response {
+    fn fmt(&self, out: &mut Formatter<'_>) -> std::fmt::Result {
+        writeln!(out, "{}", self.status_line)?;
+        for (name, value) in &self.headers {
+            writeln!(out, "{name}: {value}")?;
+        }
+        write!(out, "\n{}", String::from_utf8_lossy(&self.body))
+    }
+}
+
+impl Response {
+    pub(crate) fn status(&self) -> u16 {
+        let status = self
+            .status_line
+            .split(' ')
+            .nth(1)
+            .expect("a status line has a status");
+        status.parse().expect("a status is a number")
+    }
+
+    /// A header that must not be there twice.
+    #[track_caller]
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        let mut values = self.headers.iter().filter(|header| header.0 == name);
+        let value = values.next();
+        assert_eq!(values.next(), None, "{name} only once");
+        value.map(|header| header.1.as_str())
+    }
+
+    pub(crate) fn text(&self) -> &str {
+        std::str::from_utf8(&self.body).expect("a body is UTF-8")
+    }
+
+    /// Asserts what every answer has, whatever its status: that any page may read it, that nobody
+    /// keeps it, that its length is known.
+    #[track_caller]
+    pub(crate) fn assert_usual_headers(&self) {
+        let origin = self.header("access-control-allow-origin");
+        assert!(
+            origin.is_some(),
+            "without CORS a browser sees status 0: {self:?}"
+        );
+        assert_eq!(self.header("cache-control"), Some("no-store"), "{self:?}");
+        if self.status() != 204 {
+            assert!(self.header("content-length").is_some(), "{self:?}");
+        }
+    }
+
+    /// The terminal binding condition of an answer with status 200 that ends a session.
+    #[track_caller]
+    pub(crate) fn condition(&self) -> Option<String> {
+        self.assert_usual_headers();
+        assert_eq!(self.status(), 200, "{self:?}");
+        let body = self.xml();
+        assert_eq!(body.attr("type"), Some("terminate"), "{body}");
+        body.attr("condition").map(str::to_owned)
+    }
+
+    /// The body as XML.
+    #[track_caller]
+    pub(crate) fn xml(&self) -> Element {
+        Element::parse(&self.body)
+    }
+}
+
+fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
+    haystack
+        .windows(needle.len())
+        .position(|window| window == needle)
+}

@@ -1,0 +1,455 @@
+//! Prosody as installed, with a configuration and a data directory of its own.
+
+use std::{
+    fmt::Write as _,
+    fs,
+    io::{Read as _, Write as _},
+    net::{Ipv4Addr, SocketAddr, TcpStream},
+    path::{Path, PathBuf},
+    sync::OnceLock,
+    time::Duration,
+};
+
+use tempfile::TempDir;
+
+use super::{
+    client::{Account, Client, Transport},
+    free_ports,
+    gateway::{Place, Server},
+    http::Endpoint,
+    process::{Process, tail},
+    sasl::Mechanism,
+    unique,
+    xml::STREAMS,
+};
+
+/// Slow machines with many tests at once need it.
+const START: Duration = Duration::from_secs(60);
+
+/// The domain of every server that is not told otherwise.
+pub(crate) const DOMAIN: &str = "example.org";
+
+/// A Prosody that runs, or did.
+pub(crate) struct Prosody {
+    // Before the directory, so that the process ends first.
+    process: Option<Process>,
+    /// None for the shared one: its keeper removes it.
+    _scratch: Option<TempDir>,
+    directory: PathBuf,
+    shared: bool,
+    hashed: bool,
+    domain: String,
+    c2s: u16,
+    http: u16,
+    tls: bool,
+}
+
+/// What is special about one.
+#[derive(Clone, Debug)]
+pub(crate) struct Builder {
+    modules: Vec<String>,
+    options: String,
+    components: String,
+    domain: String,
+    roster: bool,
+    hashed: bool,
+    tls: bool,
+    gc: &'static str,
+    log: &'static str,
+}
+
+impl Prosody {
+    pub(crate) fn builder() -> Builder {
+        let modules = [
+            "bosh", "carbons", "disco", "ping", "posix", "saslauth", "smacks",
+        ];
+        Builder {
+            modules: modules.map(str::to_owned).to_vec(),
+            options: String::new(),
+            components: String::new(),
+            domain: DOMAIN.to_owned(),
+            roster: true,
+            hashed: false,
+            tls: false,
+            gc: "generational",
+            log: "debug",
+        }
+    }
+
+    /// One for all tests that need nothing special; accounts keep them apart.
+    pub(crate) fn shared() -> &'static Self {
+        static SHARED: OnceLock<Prosody> = OnceLock::new();
+        SHARED.get_or_init(|| Self::builder().launch(true))
+    }
+
+    /// The same with passwords kept as SCRAM-SHA-256 has them, which makes it offer that.
+    pub(crate) fn shared_hashed() -> &'static Self {
+        static SHARED: OnceLock<Prosody> = OnceLock::new();
+        SHARED.get_or_init(|| Self::builder().hashed().launch(true))
+    }
+
+    /// The same without rosters of its own, so that it knows of no contacts at all.
+    pub(crate) fn shared_without_roster() -> &'static Self {
+        static SHARED: OnceLock<Prosody> = OnceLock::new();
+        SHARED.get_or_init(|| Self::builder().roster(false).launch(true))
+    }
+
+    pub(crate) fn domain(&self) -> &str {
+        &self.domain
+    }
+
+    pub(crate) fn c2s(&self) -> SocketAddr {
+        (Ipv4Addr::LOCALHOST, self.c2s).into()
+    }
+
+    /// Its own BOSH.
+    pub(crate) fn bosh(&self) -> Endpoint {
+        Endpoint::new((Ipv4Addr::LOCALHOST, self.http).into(), "/http-bind")
+    }
+
+    /// The certificate it shows, self-signed.
+    pub(crate) fn certificate(&self) -> PathBuf {
+        assert!(self.tls, "started without TLS");
+        self.directory.join("tls.crt")
+    }
+
+    /// A new user whose name starts so and is nobody else's.
+    pub(crate) fn account(&self, name: &str) -> Account {
+        self.account_named(&format!("{name}-{}", unique()))
+    }
+
+    /// A user of exactly this (prepared) name.
+    pub(crate) fn account_named(&self, local: &str) -> Account {
+        let password = format!("secret of {local}");
+        let accounts = self
+            .directory
+            .join("data")
+            .join(encode(&self.domain))
+            .join("accounts");
+        fs::create_dir_all(&accounts).expect("the directory can be made");
+        let record = if self.hashed {
+            let (salt, iterations) = ("salt", 4096);
+            let mechanism = Mechanism::ScramSha256;
+            let keys = mechanism.server_keys(&password, salt.as_bytes(), iterations);
+            let (stored, server) = (hex(&keys.0), hex(&keys.1));
+            format!(
+                "[\"stored_key\"] = \"{stored}\"; [\"server_key\"] = \"{server}\";\n\
+                 [\"salt\"] = \"{salt}\"; [\"iteration_count\"] = {iterations};"
+            )
+        } else {
+            format!("[\"password\"] = {};", lua(&password))
+        };
+        let path = accounts.join(format!("{}.dat", encode(local)));
+        fs::write(path, format!("return {{ {record} }};\n")).expect("the account can be written");
+        Account {
+            local: local.to_owned(),
+            domain: self.domain.clone(),
+            password,
+        }
+    }
+
+    /// Logs in over TCP, past any gateway.
+    pub(crate) async fn login(&self, account: &Account, resource: &str) -> Client {
+        Client::login(&Transport::Tcp(self.c2s()), account, resource).await
+    }
+
+    /// A new user, logged in over TCP and available.
+    pub(crate) async fn contact(&self, name: &str) -> Client {
+        let mut client = self.login(&self.account(name), "desk").await;
+        client.send_presence("");
+        client.expect_presence(&client.jid.clone(), "").await;
+        client
+    }
+
+    #[allow(dead_code, reason = "for the benches")]
+    pub(crate) fn pid(&self) -> u32 {
+        self.process.as_ref().expect("it runs").pid()
+    }
+
+    /// Ends it as its administrator would; sessions are told.
+    pub(crate) async fn stop(&mut self) {
+        let mut process = self.process.take().expect("it runs");
+        process.signal("TERM");
+        // The clients of the test have to go on meanwhile.
+        let end = tokio::task::spawn_blocking(move || process.wait(START));
+        end.await.expect("it ends");
+    }
+
+    /// Ends it as a power cut would.
+    pub(crate) fn kill(&mut self) {
+        self.process.take().expect("it runs").kill();
+    }
+
+    /// Stops answering without ending (`STOP`), and goes on (`CONT`).
+    pub(crate) fn signal(&self, signal: &str) {
+        self.process.as_ref().expect("it runs").signal(signal);
+    }
+
+    /// Starts it again, on the same ports with the same data.
+    pub(crate) fn start_again(&mut self) {
+        assert!(self.process.is_none(), "it ended before");
+        assert!(self.run(), "its ports are still free\n{}", self.log_tail());
+    }
+
+    pub(crate) fn log_tail(&self) -> String {
+        tail(&self.directory.join("prosody.log"))
+    }
+
+    /// Starts the process; false where a port is taken.
+    fn run(&mut self) -> bool {
+        let config = self.directory.join("prosody.cfg.lua");
+        let args = ["-F".into(), "--config".into(), config.into_os_string()];
+        let scratch = if self.shared {
+            self.directory.as_path()
+        } else {
+            Path::new("")
+        };
+        let scratch = scratch.to_str().expect("a directory of ours");
+        let log = self.directory.join("stderr.log");
+        let environment = [("SCRATCH", scratch)];
+        let mut process = Process::start(Path::new("prosody"), args, &environment, log);
+        let mut services = [("'c2s'", self.c2s), ("'http'", self.http)].to_vec();
+        while !services.is_empty() {
+            let Some(line) = process.line(START) else {
+                let (out, log) = (process.log_tail(), self.log_tail());
+                panic!("Prosody does not start (is it installed?)\n{out}\n{log}")
+            };
+            if let Some((_, activated)) = line.split_once("Activated service ") {
+                let (name, ports) = activated.split_once(" on ").expect("where it listens");
+                let position = services.iter().position(|service| service.0 == name);
+                let Some(position) = position else { continue };
+                let (_, port) = services.remove(position);
+                if !ports.contains(&format!(":{port}")) {
+                    return false;
+                }
+            }
+        }
+        greet(self.c2s(), &self.domain);
+        self.process = Some(process);
+        true
+    }
+}
+
+impl Server for Prosody {
+    fn place(&self) -> Place {
+        Place {
+            domain: self.domain.clone(),
+            c2s: self.c2s(),
+            bosh: self.bosh(),
+        }
+    }
+}
+
+impl Drop for Prosody {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("--- log of prosody ---\n{}", self.log_tail());
+        }
+    }
+}
+
+impl Builder {
+    /// Modules beyond the usual ones.
+    pub(crate) fn modules<'a>(mut self, names: impl IntoIterator<Item = &'a str>) -> Self {
+        self.modules.extend(names.into_iter().map(str::to_owned));
+        self
+    }
+
+    /// Whether it has rosters of its own (it does).
+    pub(crate) fn roster(mut self, roster: bool) -> Self {
+        self.roster = roster;
+        self
+    }
+
+    /// A line of the host's configuration.
+    pub(crate) fn option(mut self, line: &str) -> Self {
+        self.options.push_str(line);
+        self.options.push('\n');
+        self
+    }
+
+    /// `Component "conference.example.org" "muc"`
+    pub(crate) fn component(mut self, text: &str) -> Self {
+        self.components.push_str(text);
+        self.components.push('\n');
+        self
+    }
+
+    pub(crate) fn domain(mut self, domain: &str) -> Self {
+        domain.clone_into(&mut self.domain);
+        self
+    }
+
+    /// Keeps passwords as SCRAM-SHA-256 has them.
+    pub(crate) fn hashed(mut self) -> Self {
+        self.hashed = true;
+        self
+    }
+
+    /// Offers STARTTLS, with a self-signed certificate.
+    pub(crate) fn tls(mut self) -> Self {
+        self.tls = true;
+        self
+    }
+
+    /// Collects garbage as Prosody does unless it is told otherwise, which costs it more.
+    #[allow(dead_code, reason = "for the benches")]
+    pub(crate) fn incremental_gc(mut self) -> Self {
+        self.gc = "incremental";
+        self
+    }
+
+    /// Logs as little as in production.
+    #[allow(dead_code, reason = "for the benches")]
+    pub(crate) fn quiet(mut self) -> Self {
+        self.log = "warn";
+        self
+    }
+
+    pub(crate) fn start(self) -> Prosody {
+        self.launch(false)
+    }
+
+    fn launch(self, shared: bool) -> Prosody {
+        let scratch = tempfile::Builder::new()
+            .prefix("rostergate-it-prosody-")
+            .tempdir();
+        let scratch = scratch.expect("a temporary directory can be made");
+        let directory = scratch.path().to_owned();
+        if self.tls {
+            let names = vec![self.domain.clone()];
+            let certified = rcgen::generate_simple_self_signed(names).expect("a certificate");
+            let key = certified.signing_key.serialize_pem();
+            fs::write(directory.join("tls.crt"), certified.cert.pem()).expect("can be written");
+            fs::write(directory.join("tls.key"), key).expect("can be written");
+        }
+        let mut prosody = Prosody {
+            process: None,
+            directory,
+            shared,
+            hashed: self.hashed,
+            domain: self.domain.clone(),
+            c2s: 0,
+            http: 0,
+            tls: self.tls,
+            _scratch: if shared {
+                let _: PathBuf = scratch.keep();
+                None
+            } else {
+                Some(scratch)
+            },
+        };
+        fs::create_dir_all(prosody.directory.join("data")).expect("a directory can be made");
+        // Somebody else may take a port between our asking and Prosody's binding it.
+        for _ in 0..10 {
+            [prosody.c2s, prosody.http] = free_ports();
+            let config = self.config(&prosody);
+            let path = prosody.directory.join("prosody.cfg.lua");
+            fs::write(path, config).expect("the configuration can be written");
+            if prosody.run() {
+                return prosody;
+            }
+        }
+        panic!("no free ports for Prosody\n{}", prosody.log_tail())
+    }
+
+    fn config(&self, prosody: &Prosody) -> String {
+        let path = |name: &str| lua(prosody.directory.join(name).to_str().expect("ours"));
+        let mut modules = self.modules.clone();
+        modules.extend(self.roster.then(|| "roster".to_owned()));
+        modules.extend(self.tls.then(|| "tls".to_owned()));
+        let modules: Vec<_> = modules.iter().map(|name| lua(name)).collect();
+        let authentication = if self.hashed {
+            "internal_hashed"
+        } else {
+            "internal_plain"
+        };
+        let mut config = format!(
+            "run_as_root = true\n\
+             daemonize = false\n\
+             pidfile = {pidfile}\n\
+             data_path = {data}\n\
+             log = {{ {{ levels = {{ min = \"{level}\" }}, to = \"file\", filename = {log} }},\n\
+             \x20        {{ levels = {{ min = \"info\" }}, to = \"console\" }} }}\n\
+             gc = {{ mode = \"{gc}\" }}\n\
+             interfaces = {{ \"127.0.0.1\" }}\n\
+             c2s_ports = {{ {c2s} }}\n\
+             c2s_direct_tls_ports = {{}}\n\
+             http_ports = {{ {http} }}\n\
+             https_ports = {{}}\n\
+             http_default_host = {domain}\n\
+             modules_disabled = {{ \"s2s\" }}\n\
+             modules_enabled = {{ {modules} }}\n\
+             authentication = \"{authentication}\"\n\
+             password_hash = \"SHA-256\"\n\
+             c2s_require_encryption = false\n\
+             allow_unencrypted_plain_auth = true\n\
+             smacks_max_queue_size = 5000\n",
+            gc = self.gc,
+            level = self.log,
+            pidfile = path("prosody.pid"),
+            data = path("data"),
+            log = path("prosody.log"),
+            c2s = prosody.c2s,
+            http = prosody.http,
+            domain = lua(&self.domain),
+            modules = modules.join("; "),
+        );
+        if self.tls {
+            let (crt, key) = (path("tls.crt"), path("tls.key"));
+            writeln!(config, "ssl = {{ certificate = {crt}, key = {key} }}").expect("fits");
+        }
+        let (domain, options, components) = (lua(&self.domain), &self.options, &self.components);
+        writeln!(config, "VirtualHost {domain}\n{options}{components}").expect("fits");
+        config
+    }
+}
+
+/// A server is ready when it answers a stream header.
+fn greet(to: SocketAddr, domain: &str) {
+    let mut socket = TcpStream::connect(to).expect("the server listens");
+    socket.set_read_timeout(Some(START)).expect("a timeout");
+    let header = format!(
+        "<stream:stream to='{domain}' version='1.0' xmlns='jabber:client' xmlns:stream='{STREAMS}'>"
+    );
+    socket
+        .write_all(header.as_bytes())
+        .expect("the server reads");
+    let mut answer = String::new();
+    let mut bytes = [0; 4096];
+    while !answer.contains("features") {
+        let length = socket.read(&mut bytes).expect("the server answers");
+        assert!(length > 0, "the server goes on: {answer}");
+        answer.push_str(&String::from_utf8_lossy(&bytes[..length]));
+    }
+}
+
+/// Names as Prosody's file storage writes them.
+fn encode(name: &str) -> String {
+    let mut out = String::new();
+    for byte in name.bytes() {
+        if byte.is_ascii_alphanumeric() {
+            out.push(char::from(byte));
+        } else {
+            write!(out, "%{byte:02x}").expect("a string takes it");
+        }
+    }
+    out
+}
+
+/// A Lua string.
+fn lua(text: &str) -> String {
+    let mut out = String::from("\"");
+    for byte in text.bytes() {
+        match byte {
+            b' '..=b'~' if byte != b'"' && byte != b'\\' => out.push(char::from(byte)),
+            byte => write!(out, "\\{byte:03}").expect("a string takes it"),
+        }
+    }
+    out.push('"');
+    out
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
