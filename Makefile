@@ -1,0 +1,47 @@
+# The two that matter: `make demo` and `make test`. They install what they need, and say so.
+
+CARGO ?= cargo
+NAME ?=
+export RUSTDOCFLAGS ?= -D warnings
+
+# `make test` does its steps in order, whatever -j says.
+.NOTPARALLEL:
+.PHONY: help demo test check unit browser deps bench deny certs run
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: ## a live site: real Prosody, rostergate, two people's chats, a friend list
+	@demo/run
+
+test: deps check unit browser ## everything: lints, unit, integration and browser tests
+
+check: ## formatting, lints, documentation
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --locked --all-targets -- -D warnings
+	$(CARGO) doc --locked --no-deps --document-private-items
+
+unit: ## unit and integration tests
+	$(CARGO) test --locked
+
+browser: ## the demo page, driven in headless Chromium
+	$(CARGO) build --locked
+	node --test tests/browser/*.test.mjs
+
+deps: ## install what the tests need
+	@scripts/deps.sh test
+
+bench: ## figures: scanner, rosters, instructions, end to end (NAME=roster for one)
+	@scripts/deps.sh test
+	@command -v gungraun-runner >/dev/null || $(CARGO) install --locked gungraun-runner --version 0.20.0
+	$(CARGO) bench --locked $(if $(NAME),--bench $(NAME),--benches)
+
+deny: ## licences, advisories, duplicates (installs cargo-deny)
+	@command -v cargo-deny >/dev/null || $(CARGO) install --locked cargo-deny --version 0.20.2
+	cargo deny check
+
+certs: ## make the test certificates anew
+	certs/make.sh
+
+run: ## run with rostergate.toml
+	$(CARGO) run --release -- serve --config rostergate.toml

@@ -1,0 +1,78 @@
+#!/bin/sh
+# Installs what is missing for the demo or the tests, and says what and why.
+#
+#   scripts/deps.sh demo     a Rust toolchain (checked only), prosody, node, npm; Converse.js
+#   scripts/deps.sh test     all of that, and chromium, nginx, ejabberd, valgrind, openssl
+#
+# Debian packages come from apt-get, with sudo only when something is missing and we are not root.
+# Converse.js comes from npm, in the versions of demo/package-lock.json. A second run does nothing.
+set -eu
+what=${1:-demo}
+root=$(cd "$(dirname "$0")/.." && pwd)
+PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
+
+missing=
+# need COMMAND PACKAGES WHY...: PACKAGES are missing when COMMAND is not on the path.
+need() {
+    command -v "$1" >/dev/null 2>&1 && return
+    package=$2
+    shift 2
+    missing="$missing $package"
+    echo "missing: $package ($*)"
+}
+
+need prosody prosody "the XMPP server"
+need node nodejs "runs the sample site"
+need npm npm "fetches Converse.js, the chat client"
+need cc "gcc libc6-dev" "the linker for Rust programs, and for ring's C"
+case $what in
+demo) ;;
+test)
+    need chromium chromium "drives the demo page in a test"
+    need nginx nginx "a test of the gateway behind a reverse proxy"
+    need ejabberdctl ejabberd "tests against a second XMPP server"
+    need valgrind valgrind "benchmarks that count instructions"
+    need openssl openssl "makes the test certificates"
+    ;;
+*)
+    echo "usage: $0 demo|test" >&2
+    exit 64
+    ;;
+esac
+
+if [ -n "$missing" ]; then
+    if ! command -v apt-get >/dev/null 2>&1; then
+        echo "This is no Debian. Please install, by your system's own means:$missing" >&2
+        exit 1
+    fi
+    sudo=
+    if [ "$(id -u)" != 0 ]; then
+        sudo=sudo
+        command -v sudo >/dev/null 2>&1 || {
+            echo "There is no sudo here. As root, run: apt-get install$missing" >&2
+            exit 1
+        }
+    fi
+    echo "installing:$missing${sudo:+ (with sudo)}"
+    $sudo apt-get update -q
+    # shellcheck disable=SC2086 # a list of packages
+    $sudo env DEBIAN_FRONTEND=noninteractive \
+        apt-get install -q -y --no-install-recommends $missing
+fi
+
+command -v cargo >/dev/null 2>&1 || {
+    echo "There is no Rust toolchain (cargo). See https://rustup.rs" >&2
+    exit 1
+}
+node -e 'process.exit(parseInt(process.versions.node) >= 18 ? 0 : 1)' || {
+    echo "Node $(node --version) is too old: 18 or newer is needed" >&2
+    exit 1
+}
+
+# The stamp is a copy of the lock file that the installed modules belong to.
+cd "$root/demo"
+if ! cmp -s package-lock.json node_modules/.installed-lock; then
+    echo "installing: Converse.js and its companions (npm ci, in demo/node_modules)"
+    npm ci --ignore-scripts --no-audit --no-fund
+    cp package-lock.json node_modules/.installed-lock
+fi
