@@ -1,14 +1,7 @@
 //! Composition: builds everything from a [`Config`], serves until told to stop, reloads, drains.
 
 use std::{
-    collections::HashMap,
-    convert::Infallible,
-    net::SocketAddr,
-    path::Path,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    collections::HashMap, convert::Infallible, net::SocketAddr, path::Path, sync::Arc,
     time::Duration,
 };
 
@@ -36,7 +29,7 @@ use crate::{
         refresh::{Options, Rosters},
         source::{HttpSource, Replaceable},
     },
-    session::{Command, Host, Registry},
+    session::{Host, Registry},
     upstream::{Connector, TlsSetupError},
 };
 
@@ -105,7 +98,6 @@ struct Gateway {
     current: ArcSwap<Current>,
     registry: Arc<Registry>,
     front: Arc<Front>,
-    draining: AtomicBool,
 }
 
 /// Which of the two interfaces a listener offers.
@@ -133,7 +125,6 @@ pub async fn run(config: Config, file: &Path) -> Result<(), RunError> {
         current: ArcSwap::from_pointee(Current::build(&config, None)?),
         front: Arc::new(Front::new(Arc::clone(&registry))),
         registry,
-        draining: AtomicBool::new(false),
     });
 
     let (stop, drain) = drain::channel();
@@ -211,9 +202,8 @@ impl Gateway {
             .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
             && !matches!(interface, Interface::BoshOnly);
         if bosh {
-            let draining = self.draining.load(Ordering::Relaxed);
             self.front
-                .handle(peer, request, &current.bosh, draining)
+                .handle(peer, request, &current.bosh)
                 .await
                 .map(Either::Left)
         } else if admin {
@@ -254,16 +244,8 @@ impl Gateway {
 
     /// Ends all sessions, giving them `patience` to tell clients and servers.
     async fn drain(&self, patience: Duration) {
-        self.draining.store(true, Ordering::Relaxed);
-        info!(sessions = self.registry.len(), "draining");
-        for mailbox in self.registry.mailboxes() {
-            // A session whose mailbox is closed has ended by itself.
-            let _ = mailbox.send(Box::new(Command::Shutdown)).await;
-        }
-        if tokio::time::timeout(patience, self.registry.emptied())
-            .await
-            .is_err()
-        {
+        let shut_down = self.registry.shut_down();
+        if tokio::time::timeout(patience, shut_down).await.is_err() {
             warn!(sessions = self.registry.len(), "sessions left behind");
         }
     }

@@ -47,7 +47,7 @@ use crate::{
         },
         xml,
     },
-    session::{self, Command, Host, Registry, Reply, Sid},
+    session::{self, Closed, Command, Host, Registry, Reply, Sid},
 };
 
 const XML: HeaderValue = HeaderValue::from_static("text/xml; charset=utf-8");
@@ -117,7 +117,6 @@ impl Front {
         peer: SocketAddr,
         request: Request<B>,
         settings: &Arc<Settings>,
-        draining: bool,
     ) -> Response<Chunks>
     where
         B: Body<Data = Bytes, Error: Send> + Send + Unpin + 'static,
@@ -128,7 +127,7 @@ impl Front {
                 let front = Arc::clone(self);
                 let settings = Arc::clone(settings);
                 self.post(Completed::new(async move {
-                    front.admit(peer, request, &settings, draining).await
+                    front.admit(peer, request, &settings).await
                 }))
                 .await
             }
@@ -174,7 +173,6 @@ impl Front {
         peer: SocketAddr,
         request: Request<B>,
         settings: &Settings,
-        draining: bool,
     ) -> Admission
     where
         B: Body<Data = Bytes> + Unpin,
@@ -199,11 +197,11 @@ impl Front {
                 Ok(answer) => Admission::Passed(answer),
                 Err(condition) => Admission::Answered(terminated(condition)),
             },
-            Ok(Message::Creation(_)) if draining => Admission::Answered(unavailable()),
             Ok(Message::Creation(creation)) => {
                 let client = address::client(peer, &head.headers, &settings.trusted_proxies);
                 match self.create(client, creation, settings) {
                     Ok((answer, trial)) => Admission::Created(answer, trial),
+                    Err(Condition::SystemShutdown) => Admission::Answered(unavailable()),
                     Err(condition) => Admission::Answered(terminated(condition)),
                 }
             }
@@ -242,11 +240,18 @@ impl Front {
             warn!(%error, "no randomness for a session id");
             Condition::InternalServerError
         })?;
-        info!(?sid, %client, domain = host.domain, "session created");
         let trial = self.failures.trial(creation.rid, domain.as_str());
         let (reply, answer) = oneshot::channel();
-        let host = Arc::clone(host);
-        session::spawn(&self.registry, host, &settings.policy, sid, creation, reply);
+        session::spawn(
+            &self.registry,
+            Arc::clone(host),
+            &settings.policy,
+            sid.clone(),
+            creation,
+            reply,
+        )
+        .map_err(|Closed| Condition::SystemShutdown)?;
+        info!(?sid, %client, domain = host.domain, "session created");
         Ok((answer, trial))
     }
 }

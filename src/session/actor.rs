@@ -25,7 +25,7 @@ use tokio::{
 };
 use tracing::{debug, info, warn};
 
-use super::{Command, MAILBOX, Registration, Registry, Reply, Sid};
+use super::{Closed, Command, MAILBOX, Registration, Registry, Reply, Sid};
 use crate::{
     pipe::{Effect, Pipe, Rules, bounce::bounce},
     proto::{
@@ -124,9 +124,9 @@ pub fn spawn(
     sid: Sid,
     creation: Creation,
     reply: oneshot::Sender<Reply>,
-) {
+) -> Result<(), Closed> {
     let (sender, mailbox) = mpsc::channel(MAILBOX);
-    let registration = registry.register(sid, sender);
+    let registration = registry.register(sid, sender)?;
     let now = now();
     let connecting = {
         let host = Arc::clone(&host);
@@ -154,6 +154,7 @@ pub fn spawn(
         timer: Box::pin(tokio::time::sleep(NEGOTIATION)),
     };
     tokio::spawn(actor.run());
+    Ok(())
 }
 
 #[expect(clippy::disallowed_methods, reason = "the clock enters here")]

@@ -13,7 +13,7 @@ use tokio::sync::{mpsc, oneshot};
 
 pub use self::{
     actor::{Host, spawn},
-    registry::{Registration, Registry},
+    registry::{Closed, Registration, Registry},
 };
 use crate::proto::bosh::body::{Document, Request};
 

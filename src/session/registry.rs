@@ -6,14 +6,15 @@ use std::{
     hash::{BuildHasher as _, RandomState},
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
 };
 
 use parking_lot::Mutex;
-use tokio::sync::Notify;
+use tokio::{sync::Notify, task::JoinSet};
+use tracing::info;
 
-use super::{Mailbox, Sid};
+use super::{Command, Mailbox, Sid};
 
 /// Independent locks, so that sessions rarely meet.
 const SHARDS: usize = 64;
@@ -25,7 +26,13 @@ pub struct Registry {
     hasher: RandomState,
     sessions: AtomicUsize,
     emptied: Notify,
+    is_closed: AtomicBool,
 }
+
+/// The gateway is going down: there will be no more sessions.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("no more sessions are admitted")]
+pub struct Closed;
 
 impl Borrow<str> for Sid {
     fn borrow(&self) -> &str {
@@ -40,19 +47,25 @@ impl Default for Registry {
             hasher: RandomState::new(),
             sessions: AtomicUsize::new(0),
             emptied: Notify::new(),
+            is_closed: AtomicBool::new(false),
         }
     }
 }
 
 impl Registry {
     /// Adds a session, for as long as the result lives.
-    pub fn register(self: &Arc<Self>, sid: Sid, mailbox: Mailbox) -> Registration {
-        self.shard(sid.expose()).lock().insert(sid.clone(), mailbox);
+    pub fn register(self: &Arc<Self>, sid: Sid, mailbox: Mailbox) -> Result<Registration, Closed> {
+        let mut shard = self.shard(sid.expose()).lock();
+        if self.is_closed.load(Ordering::Relaxed) {
+            return Err(Closed);
+        }
+        shard.insert(sid.clone(), mailbox);
         self.sessions.fetch_add(1, Ordering::Relaxed);
-        Registration {
+        drop(shard);
+        Ok(Registration {
             registry: Arc::clone(self),
             sid,
-        }
+        })
     }
 
     /// The way to a session.
@@ -70,16 +83,19 @@ impl Registry {
         self.len() == 0
     }
 
-    /// The ways to all sessions.
-    pub fn mailboxes(&self) -> Vec<Mailbox> {
-        self.shards
-            .iter()
-            .flat_map(|shard| shard.lock().values().cloned().collect::<Vec<_>>())
-            .collect()
-    }
-
-    /// Returns when there is no session.
-    pub async fn emptied(&self) {
+    /// Admits no more sessions, tells all there are that the gateway is going down, and returns when
+    /// the last is gone.
+    pub async fn shut_down(&self) {
+        let mailboxes = self.close();
+        info!(sessions = mailboxes.len(), "draining");
+        // At once: a session that does not read its mailbox keeps no other from hearing it.
+        let _telling: JoinSet<()> = mailboxes
+            .into_iter()
+            .map(|mailbox| async move {
+                // A session whose mailbox is closed has ended by itself.
+                let _ = mailbox.send(Box::new(Command::Shutdown)).await;
+            })
+            .collect();
         loop {
             let emptied = self.emptied.notified();
             if self.is_empty() {
@@ -87,6 +103,16 @@ impl Registry {
             }
             emptied.await;
         }
+    }
+
+    /// Admits no more sessions; gives the ways to all there are.
+    fn close(&self) -> Vec<Mailbox> {
+        // The locks put this in order: whoever registers is found below, or finds this.
+        self.is_closed.store(true, Ordering::Relaxed);
+        self.shards
+            .iter()
+            .flat_map(|shard| shard.lock().values().cloned().collect::<Vec<_>>())
+            .collect()
     }
 
     fn shard(&self, sid: &str) -> &Mutex<HashMap<Sid, Mailbox>> {
@@ -118,5 +144,56 @@ impl Drop for Registration {
         if self.registry.sessions.fetch_sub(1, Ordering::Relaxed) == 1 {
             self.registry.emptied.notify_waiters();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::mpsc;
+
+    use super::*;
+
+    fn register(registry: &Arc<Registry>) -> (Registration, mpsc::Receiver<Box<Command>>) {
+        let (sender, mailbox) = mpsc::channel(1);
+        let registration = registry.register(Sid::random().unwrap(), sender).unwrap();
+        (registration, mailbox)
+    }
+
+    #[tokio::test]
+    async fn a_shutdown_reaches_all_that_can_hear_it_and_waits_for_the_rest() {
+        let registry = Arc::new(Registry::default());
+        let mut sessions: Vec<_> = (0..20).map(|_| register(&registry)).collect();
+        let (stuck, full) = register(&registry);
+        let to_stuck = registry.find(stuck.sid().expose()).unwrap();
+        to_stuck.send(Box::new(Command::Shutdown)).await.unwrap();
+
+        let mut shutdown = {
+            let registry = Arc::clone(&registry);
+            tokio::spawn(async move { registry.shut_down().await })
+        };
+        for (registration, mailbox) in &mut sessions {
+            let told = mailbox.recv().await;
+            assert!(matches!(told.as_deref(), Some(Command::Shutdown)));
+            assert!(registry.find(registration.sid().expose()).is_some());
+        }
+        drop(sessions);
+        tokio::select! {
+            biased;
+            _ = &mut shutdown => panic!("one is left"),
+            () = tokio::task::yield_now() => {}
+        }
+        drop((stuck, full));
+        shutdown.await.unwrap();
+        assert!(registry.is_empty());
+    }
+
+    #[tokio::test]
+    async fn nobody_is_admitted_after_a_shutdown() {
+        let registry = Arc::new(Registry::default());
+        registry.shut_down().await;
+        let (sender, _mailbox) = mpsc::channel(1);
+        let refused = registry.register(Sid::random().unwrap(), sender);
+        assert_eq!(refused.err(), Some(Closed));
+        assert!(registry.is_empty());
     }
 }

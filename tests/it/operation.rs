@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use rostergate::{config::UpstreamTls, net::tls::upstream_client_config};
 use serde_json::json;
 use tokio::{
@@ -13,10 +14,11 @@ use tokio_rustls::TlsConnector;
 use crate::{
     site::Site,
     support::{
-        bosh::creation,
+        bosh::{Bosh, creation},
         gateway::Gateway,
-        http::Endpoint,
+        http::{Connection, Endpoint},
         prosody::{DOMAIN, Prosody},
+        xml::{ROSTER, message},
     },
 };
 
@@ -40,21 +42,70 @@ async fn a_stop_ends_sessions_in_good_order() {
     assert!(gateway.wait().success());
 }
 
+/// A session without an open request, on a gateway that has got SIGTERM: nobody has told the client
+/// yet, which is what the gateway waits for.
+async fn draining(drain_timeout: &str) -> (Gateway, Bosh) {
+    let prosody = Prosody::shared();
+    let gateway = Gateway::builder(prosody)
+        .server(&format!("drain_timeout = \"{drain_timeout}\""))
+        .start();
+    let bosh = Bosh::log_in(&gateway.bosh(), &prosody.account("john"), "web").await;
+    gateway.signal("TERM");
+    logged(&gateway, "draining").await;
+    (gateway, bosh)
+}
+
 #[tokio::test]
-async fn a_second_signal_does_not_wait() {
-    let mut prosody = Prosody::builder().start();
-    let mut gateway = Gateway::builder(&prosody)
+async fn a_stop_tells_whoever_asks_and_takes_nobody_new() {
+    let (mut gateway, mut bosh) = draining("10m").await;
+    let refused = gateway.bosh().post(&creation(DOMAIN, &[])).await;
+    refused.assert_usual_headers();
+    assert_eq!(refused.status(), 503, "clients come again: {refused:?}");
+    assert!(refused.header("retry-after").is_some(), "{refused:?}");
+    let told = bosh.send("", "").await.response().await;
+    assert_eq!(told.condition().as_deref(), Some("system-shutdown"));
+    assert!(gateway.wait().success(), "nobody is left");
+}
+
+#[tokio::test]
+async fn a_stop_refuses_sessions_whose_request_began_before() {
+    let prosody = Prosody::shared();
+    let mut gateway = Gateway::builder(prosody)
         .server("drain_timeout = \"10m\"")
         .start();
-    let client = gateway.login(&prosody.account("john"), "web").await;
-    // A server that does not answer any more keeps the session from ending.
-    prosody.signal("STOP");
-    client.send("<message xmlns='jabber:client' to='example.org'/>");
+    let mut bosh = Bosh::log_in(&gateway.bosh(), &prosody.account("john"), "web").await;
+    let body = creation(DOMAIN, &[]);
+    let (length, (one, two)) = (body.len(), body.split_at(30));
+    let mut slow = Connection::open(&gateway.bosh()).await;
+    let head = format!(
+        "POST /http-bind HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\
+         Expect: 100-continue\r\n\r\n"
+    );
+    slow.write(head.as_bytes()).await;
+    // The gateway says so once it waits for the body.
+    assert_eq!(slow.interim().await, 100);
+    slow.write(one.as_bytes()).await;
     gateway.signal("TERM");
+    logged(&gateway, "draining").await;
+    slow.write(two.as_bytes()).await;
+    assert_eq!(slow.response().await.status(), 503);
+    bosh.send("", "").await.response().await;
+    assert!(gateway.wait().success());
+}
+
+#[tokio::test]
+async fn a_stop_waits_no_longer_than_configured() {
+    let (mut gateway, _bosh) = draining("1s").await;
+    assert!(gateway.wait().success());
+    assert!(gateway.log().contains("sessions left behind"));
+}
+
+#[tokio::test]
+async fn a_second_signal_does_not_wait() {
+    let (mut gateway, _bosh) = draining("10m").await;
     gateway.signal("TERM");
     assert!(gateway.wait().success());
-    prosody.signal("CONT");
-    prosody.kill();
+    assert!(gateway.log().contains("second signal"));
 }
 
 #[tokio::test]
@@ -66,17 +117,19 @@ async fn a_reload_takes_over_hosts_and_origins_and_keeps_sessions() {
     let old = fs::read_to_string(&path).expect("a file");
 
     let bosh = site.gateway.bosh();
-    let served = |domain: &'static str| {
-        let bosh = bosh.clone();
-        async move {
-            bosh.post(&creation(domain, &[]))
-                .await
-                .xml()
-                .attr("condition")
-                .is_none()
-        }
+    // The server does not know the new domain, which it says itself.
+    let is_known = async || {
+        let answer = bosh.post(&creation("chat.example.net", &[])).await;
+        answer.status() != 200 || answer.condition().as_deref() != Some("host-unknown")
     };
-    assert!(!served("chat.example.net").await);
+    let may_read = async |origin: &str| {
+        let answer = bosh.request("OPTIONS", &[("Origin", origin)], "").await;
+        let allowed = answer.header("access-control-allow-origin");
+        allowed.is_some_and(|allowed| allowed == "*" || allowed == origin)
+    };
+    let (mine, foreign) = ("https://a.example", "https://b.example");
+    assert!(!is_known().await);
+    assert!(may_read(mine).await && may_read(foreign).await);
     let more = format!(
         "\n[[host]]\ndomain = \"chat.example.net\"\nupstream = \"xmpp://{}\"\n",
         site.prosody.c2s()
@@ -85,29 +138,19 @@ async fn a_reload_takes_over_hosts_and_origins_and_keeps_sessions() {
     fs::write(&path, new).expect("written");
     site.gateway.signal("HUP");
     logged(&site.gateway, "configuration reloaded").await;
-    // The server does not know the domain, which it says itself.
-    let answer = bosh.post(&creation("chat.example.net", &[])).await;
-    assert_ne!(answer.xml().attr("condition"), Some("host-unknown"));
-    let options = bosh
-        .request("OPTIONS", &[("Origin", "https://a.example")], "")
-        .await;
-    assert_eq!(
-        options.header("access-control-allow-origin"),
-        Some("https://a.example")
-    );
-    let options = bosh
-        .request("OPTIONS", &[("Origin", "https://b.example")], "")
-        .await;
-    assert_eq!(options.header("access-control-allow-origin"), None);
+    assert!(is_known().await);
+    assert!(may_read(mine).await && !may_read(foreign).await);
 
+    let lines = old.lines().count();
     fs::write(&path, format!("{old}\nnonsense = 1\n")).expect("written");
     site.gateway.signal("HUP");
     logged(&site.gateway, "configuration not reloaded").await;
-    assert!(
-        site.gateway.log().contains("rostergate.toml:"),
-        "{}",
-        site.gateway.log()
-    );
+    let log = site.gateway.log();
+    let place = format!("rostergate.toml:{}", lines + 2);
+    assert!(log.contains(&place), "{place} in {log}");
+    assert!(is_known().await, "what was before stays");
+    assert!(may_read(mine).await && !may_read(foreign).await);
+
     client.fence().await;
     site.list(&john, &[&marie]);
     site.refresh(&[&john]).await;
@@ -134,22 +177,47 @@ async fn the_log_tells_the_story_and_no_secrets() {
     let site = Site::new();
     let (john, marie) = (site.member("john"), site.member("marie"));
     site.befriend(&john, &marie);
-    let client = site.online(&john, "web").await;
+    let mut web = Bosh::log_in(&site.gateway.bosh(), &john, "web").await;
     let mut other = site.online(&marie, "web").await;
-    client.send_message(&other.jid, "between us");
+    web.exchange_until(
+        &format!("<iq type='get' id='1'><query xmlns='{ROSTER}'/></iq>"),
+        |child| child.is_reply_to("1"),
+    )
+    .await;
+    let held = web.send("", &message(&other.jid, "between us")).await;
     other.expect_message("between us").await;
+    other.send_message(&format!("{}/web", john.jid()), "yes, us");
+    held.response().await;
     site.refresh(&[&john]).await;
-    client.logout().await;
+    let nonsense = format!("{}<oops>", message(&other.jid, "half said"));
+    web.send_as(web.rid + 1, "", &nonsense)
+        .await
+        .response()
+        .await;
+    web.send("type='terminate'", "").await.response().await;
+    logged(&site.gateway, "session ended").await;
     let log = site.gateway.log();
+    let sid = web.sid.get(..8).expect("a sid is long");
     for part in [
         "session created",
         "session bound",
-        "session ended",
+        "DEBUG",
+        sid,
         &john.jid(),
     ] {
         assert!(log.contains(part), "{part} in {log}");
     }
-    for secret in [&*john.password, "between us", "c2VjcmV0", "<auth", "sid='"] {
+    let login = STANDARD.encode(format!("\0{}\0{}", john.local, john.password));
+    let secrets = [
+        &*john.password,
+        &marie.password,
+        &login,
+        &web.sid,
+        "between us",
+        "yes, us",
+        "half said",
+    ];
+    for secret in secrets {
         assert!(!log.contains(secret), "{secret} in {log}");
     }
 }

@@ -158,6 +158,14 @@ impl Connection {
         Some(response)
     }
 
+    /// The status of an answer that announces another one, such as 100.
+    pub(crate) async fn interim(&mut self) -> u16 {
+        self.head = true;
+        let status = self.response().await.status();
+        self.head = false;
+        status
+    }
+
     /// Waits for the other side to close.
     pub(crate) async fn closed(&mut self) {
         within("the end of the connection", async {

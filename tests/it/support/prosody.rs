@@ -180,11 +180,6 @@ impl Prosody {
         self.process.take().expect("it runs").kill();
     }
 
-    /// Stops answering without ending (`STOP`), and goes on (`CONT`).
-    pub(crate) fn signal(&self, signal: &str) {
-        self.process.as_ref().expect("it runs").signal(signal);
-    }
-
     /// Starts it again, on the same ports with the same data.
     pub(crate) fn start_again(&mut self) {
         assert!(self.process.is_none(), "it ended before");

@@ -580,6 +580,35 @@ fn a_polling_session_must_not_ask_for_nothing_too_often() {
 }
 
 #[test]
+fn only_empty_requests_of_polling_sessions_can_come_too_often() {
+    let mut holding = Harness::open("");
+    for rid in 101..110 {
+        holding.poll(rid);
+        assert!(
+            holding.session.is_open(),
+            "a session whose requests are held"
+        );
+    }
+    for attributes in ["xmpp:restart='true'", "pause='60'", "type='terminate'"] {
+        let mut harness = Harness::open("wait='0'");
+        harness.poll(101);
+        harness.answers();
+        harness.poll(101);
+        assert_eq!(harness.answers()[0].1, EMPTY, "a resend is no second one");
+        harness.request(102, attributes, "");
+        let events = harness.events().join("");
+        assert!(!events.contains("Violation"), "{attributes}: {events}");
+    }
+    let mut harness = Harness::open("wait='0'");
+    harness.poll(101);
+    harness.answers();
+    harness.say(102, 1);
+    harness.answers();
+    harness.poll(103);
+    assert!(harness.session.is_open(), "not two in a row");
+}
+
+#[test]
 fn a_client_that_acknowledges_hears_what_has_arrived() {
     let mut harness = Harness::open("ack='1'");
     let first = harness.poll(101);
