@@ -149,7 +149,9 @@ impl Drop for Registration {
 
 #[cfg(test)]
 mod tests {
-    use tokio::sync::mpsc;
+    use std::time::Duration;
+
+    use tokio::{sync::mpsc, time::timeout};
 
     use super::*;
 
@@ -159,7 +161,7 @@ mod tests {
         (registration, mailbox)
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn a_shutdown_reaches_all_that_can_hear_it_and_waits_for_the_rest() {
         let registry = Arc::new(Registry::default());
         let mut sessions: Vec<_> = (0..20).map(|_| register(&registry)).collect();
@@ -172,7 +174,8 @@ mod tests {
             tokio::spawn(async move { registry.shut_down().await })
         };
         for (registration, mailbox) in &mut sessions {
-            let told = mailbox.recv().await;
+            let told = timeout(Duration::from_secs(1), mailbox.recv()).await;
+            let told = told.expect("a stuck session keeps nobody waiting");
             assert!(matches!(told.as_deref(), Some(Command::Shutdown)));
             assert!(registry.find(registration.sid().expose()).is_some());
         }
