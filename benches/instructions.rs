@@ -1,5 +1,6 @@
-//! Instructions that the pure parts of a request cost, counted by callgrind: the scan of the document,
-//! the session state machine, the pipe, and the answer. Repeatable to the instruction.
+//! Instructions that the pure parts cost, counted by callgrind: of a request (the scan of the document,
+//! the session state machine, the pipe, and the answer), and of publishing a roster among many.
+//! Repeatable, but for the seeds of hash maps.
 
 #![allow(
     missing_docs,
@@ -22,7 +23,10 @@ use rostergate::{
         stanza::Stanza,
         xml,
     },
-    roster::{Contact, Roster, Subscription},
+    roster::{
+        Contact, Roster, Subscription, Username,
+        snapshot::{Entry, Snapshot, Validators},
+    },
 };
 
 const POLL: &str = "<body xmlns='http://jabber.org/protocol/httpbind' sid='s' rid='101'/>";
@@ -130,5 +134,35 @@ fn roster_get(path: Path) -> (Path, Option<(Slot, Document)>) {
     carry(path)
 }
 
+fn user(number: usize) -> Username {
+    Username::prepare(&format!("user{number}")).expect("a localpart")
+}
+
+fn entry() -> Entry {
+    Entry {
+        roster: Arc::default(),
+        validators: Validators::default(),
+        fresh: true,
+    }
+}
+
+fn crowd(users: usize) -> (Snapshot, Username, Entry) {
+    let snapshot = Snapshot::new(0);
+    for number in 0..users {
+        snapshot.publish(user(number), entry());
+    }
+    (snapshot, user(users / 2), entry())
+}
+
+// A roster has changed: must not grow with the number of users.
+#[library_benchmark]
+#[bench::thousand(crowd(1000))]
+#[bench::hundred_thousand(crowd(100_000))]
+fn publish((snapshot, user, entry): (Snapshot, Username, Entry)) -> Snapshot {
+    snapshot.publish(user, entry);
+    black_box(snapshot)
+}
+
 library_benchmark_group!(name = request, benchmarks = [poll, roster_get]);
-gungraun::main!(library_benchmark_groups = request);
+library_benchmark_group!(name = rosters, benchmarks = publish);
+gungraun::main!(library_benchmark_groups = [request, rosters]);

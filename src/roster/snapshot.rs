@@ -1,7 +1,9 @@
-//! All rosters now in memory, as one immutable value that readers see without a lock.
+//! All rosters now in memory, seen by readers without a lock.
 //!
-//! The map is persistent: a change copies the few nodes on the way to one user, and shares all
-//! others with the version before.
+//! Who is in memory is one immutable map, and each user in it has a cell of their own. A change of a
+//! roster swaps the content of one cell, so it costs the same however many users there are. The map
+//! changes only when a user comes in or is forgotten; it is persistent, so that this copies the few
+//! nodes on the way to that user, and shares all others with the map before.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -43,10 +45,13 @@ pub struct Entry {
 /// The rosters of one host. Any number of readers, and writers that take turns.
 #[derive(Debug)]
 pub struct Snapshot {
-    entries: ArcSwap<HashMap<Username, Arc<Entry>>>,
+    cells: ArcSwap<HashMap<Username, Cell>>,
     fallbacks: Mutex<Fallbacks>,
     most_fallbacks: usize,
 }
+
+/// Where a user's latest entry is, shared by all versions of the map.
+type Cell = Arc<ArcSwap<Entry>>;
 
 /// Entries that are not fresh, in the order in which they became so. Its lock is the writers' lock.
 #[derive(Debug, Default)]
@@ -60,7 +65,7 @@ impl Snapshot {
     /// Empty; keeps at most `most_fallbacks` entries that are not fresh.
     pub fn new(most_fallbacks: usize) -> Self {
         Self {
-            entries: ArcSwap::default(),
+            cells: ArcSwap::default(),
             fallbacks: Mutex::default(),
             most_fallbacks,
         }
@@ -68,12 +73,12 @@ impl Snapshot {
 
     /// A user's entry. Never waits.
     pub fn get(&self, user: &Username) -> Option<Arc<Entry>> {
-        self.entries.load().get(user).cloned()
+        Some(self.cells.load().get(user)?.load_full())
     }
 
     /// How many entries there are.
     pub fn len(&self) -> usize {
-        self.entries.load().len()
+        self.cells.load().len()
     }
 
     /// Whether there are none.
@@ -85,18 +90,28 @@ impl Snapshot {
     /// the oldest of its kind.
     pub fn publish(&self, user: Username, entry: Entry) {
         let mut fallbacks = self.fallbacks.lock();
-        let mut entries = HashMap::clone(&self.entries.load());
         fallbacks.forget(&user);
         if !entry.fresh {
             fallbacks.remember(user.clone());
         }
-        entries.insert(user, Arc::new(entry));
+        let entry = Arc::new(entry);
+        let cells = self.cells.load();
+        if let Some(cell) = cells.get(&user) {
+            cell.store(entry);
+        } else {
+            let cells = cells.update(user, Arc::new(ArcSwap::new(entry)));
+            self.cells.store(Arc::new(cells));
+        }
+        self.forget_old(&mut fallbacks);
+    }
+
+    fn forget_old(&self, fallbacks: &mut Fallbacks) {
         while fallbacks.by_age.len() > self.most_fallbacks
             && let Some(oldest) = fallbacks.forget_oldest()
         {
-            entries.remove(&oldest);
+            self.cells
+                .store(Arc::new(self.cells.load().without(&oldest)));
         }
-        self.entries.store(Arc::new(entries));
     }
 
     /// Turns the user's entry, if there is one, into a fallback.
