@@ -260,12 +260,15 @@ impl Current {
         for host in &config.hosts {
             let domain = host.domain.to_string();
             let previous = previous.and_then(|previous| previous.bosh.hosts.get(&domain));
-            let built = build_host(host, previous.and_then(|host| host.rosters.as_ref())).map_err(
-                |source| RunError::Upstream {
-                    domain: domain.clone(),
-                    source: Box::new(source),
-                },
-            )?;
+            let built = build_host(
+                config,
+                host,
+                previous.and_then(|host| host.rosters.as_ref()),
+            )
+            .map_err(|source| RunError::Upstream {
+                domain: domain.clone(),
+                source: Box::new(source),
+            })?;
             rosters_by_domain.insert(host.domain.clone(), built.rosters.clone());
             hosts.insert(domain, Arc::new(built));
         }
@@ -291,6 +294,7 @@ impl Current {
 }
 
 fn build_host(
+    config: &Config,
     host: &config::Host,
     previous: Option<&Arc<Rosters<Replaceable>>>,
 ) -> Result<Host, TlsSetupError> {
@@ -316,5 +320,6 @@ fn build_host(
             directed: host.presence == config::Presence::Directed,
         },
         rosters,
+        max_unconfirmed: config.bosh.max_unconfirmed,
     })
 }

@@ -1,4 +1,4 @@
-//! What becomes of stanzas that a client never got (XEP-0206 "Undelivered Stanzas"): senders hear.
+//! What becomes of stanzas that did not arrive: whoever sent them hears.
 
 use std::borrow::Cow;
 
@@ -9,29 +9,50 @@ use crate::proto::{
     xml::write,
 };
 
-/// The error that goes back to the sender of `stanza`; `None` where silence is right: presence, and
-/// whatever is an answer itself.
-pub fn bounce(stanza: &Stanza) -> Option<Stanza> {
+/// The error that goes back to the sender of a `stanza` that the client never got (XEP-0206 "Undelivered
+/// Stanzas"); `None` where silence is right: presence, and whatever is an answer itself.
+pub fn undelivered(stanza: &Stanza) -> Option<Stanza> {
     let (name, condition) = match stanza.kind() {
         Kind::Iq(IqType::Get | IqType::Set) => ("iq", "service-unavailable"),
         Kind::Message(MessageType::Other) => ("message", "recipient-unavailable"),
         _ => return None,
     };
-    let mut text = format!("<{name} xmlns='jabber:client' type='error").into_bytes();
-    let attributes: [(&str, Option<Cow<'_, str>>); 2] =
-        [("' id='", stanza.id()), ("' to='", stanza.from())];
-    for (name, value) in attributes {
+    Some(error(name, stanza, ("to", stanza.from()), condition))
+}
+
+/// The error that tells the client of a `stanza` of its own that the server may never have got.
+pub fn unsent(stanza: &Stanza) -> Option<Stanza> {
+    let name = match stanza.kind() {
+        Kind::Iq(IqType::Get | IqType::Set) => "iq",
+        Kind::Message(MessageType::Other) => "message",
+        _ => return None,
+    };
+    Some(error(
+        name,
+        stanza,
+        ("from", stanza.to()),
+        "remote-server-timeout",
+    ))
+}
+
+fn error(
+    name: &str,
+    stanza: &Stanza,
+    (side, peer): (&str, Option<Cow<'_, str>>),
+    condition: &str,
+) -> Stanza {
+    let mut text = format!("<{name} xmlns='jabber:client' type='error'").into_bytes();
+    for (name, value) in [("id", stanza.id()), (side, peer)] {
         if let Some(value) = value {
-            text.extend_from_slice(name.as_bytes());
-            write::attribute_into(&mut text, &value);
+            write::attribute(&mut text, name, &value);
         }
     }
     text.extend_from_slice(
         format!(
-            "'><error type='wait'><{condition} xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error>\
+            "><error type='wait'><{condition} xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error>\
              </{name}>"
         )
         .as_bytes(),
     );
-    Some(Stanza::from_trusted(text.into(), 0, Bytes::new()))
+    Stanza::from_trusted(text.into(), 0, Bytes::new())
 }

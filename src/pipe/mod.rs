@@ -45,8 +45,13 @@ pub enum Effect {
     ToClient(Stanza),
     /// Give this to the server.
     ToServer(Stanza),
-    /// Give the server these stanzas, written one after the other.
-    ToServerMany(Bytes),
+    /// Give the server these stanzas of presence, written one after the other.
+    ToServerMany {
+        /// The stanzas.
+        bytes: Bytes,
+        /// How many there are.
+        count: u32,
+    },
 }
 
 /// The stanza path of one session.

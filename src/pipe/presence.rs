@@ -197,6 +197,7 @@ impl Carrier {
             return;
         };
         let mut many = BytesMut::new();
+        let mut count = 0;
         for contact in roster
             .contacts()
             .iter()
@@ -205,9 +206,13 @@ impl Carrier {
             for chunk in available.addressed(contact.jid.as_str()).chunks() {
                 many.extend_from_slice(&chunk);
             }
+            count += 1;
         }
         if !many.is_empty() {
-            effects.push_back(Effect::ToServerMany(many.freeze()));
+            effects.push_back(Effect::ToServerMany {
+                bytes: many.freeze(),
+                count,
+            });
         }
     }
 

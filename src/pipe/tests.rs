@@ -90,7 +90,9 @@ impl Harness {
                 Effect::NeedRoster => "need".into(),
                 Effect::ToClient(stanza) => format!("C {}", text(&stanza)),
                 Effect::ToServer(stanza) => format!("S {}", text(&stanza)),
-                Effect::ToServerMany(bytes) => format!("S {}", String::from_utf8_lossy(&bytes)),
+                Effect::ToServerMany { bytes, .. } => {
+                    format!("S {}", String::from_utf8_lossy(&bytes))
+                }
             })
             .map(|text| text.replace(" xmlns='jabber:client'", ""))
             .collect()
@@ -598,7 +600,7 @@ fn a_client_cannot_negotiate_what_it_is_not_offered() {
 
 #[test]
 fn undelivered_stanzas_come_back_to_their_senders_once() {
-    let bounced = |text: &str| bounce::bounce(&stanza(text)).map(|error| self::text(&error));
+    let bounced = |text: &str| bounce::undelivered(&stanza(text)).map(|error| self::text(&error));
     let error =
         bounced("<message from='a@b/c' id='1' type='chat'><body>hi</body></message>").unwrap();
     assert!(

@@ -13,5 +13,6 @@
 
 pub mod bosh;
 pub mod c2s;
+pub mod sm;
 pub mod stanza;
 pub mod xml;

@@ -10,7 +10,7 @@ use std::fmt;
 use bytes::Bytes;
 
 pub use self::child::Child;
-use self::child::children_of;
+use self::child::{children_of, find_attribute};
 use super::xml::{
     Attr, Element, Lexer, Limits, Ns, ScanError, Scope, Token, attribute_value, scan_stanza, write,
 };
@@ -274,6 +274,14 @@ impl Stanza {
         self.head.kind
     }
 
+    /// Whether it is a stanza (RFC 6120 §8), not another element of the stream.
+    pub fn is_stanza(&self) -> bool {
+        matches!(
+            self.head.kind,
+            Kind::Iq(_) | Kind::Message(_) | Kind::Presence(_)
+        )
+    }
+
     /// Namespace of the element itself.
     pub fn ns(&self) -> Ns {
         self.head.ns
@@ -297,6 +305,12 @@ impl Stanza {
     /// `id`, references resolved.
     pub fn id(&self) -> Option<Cow<'_, str>> {
         self.head.id.map(|span| attribute_value(self.slice(span)))
+    }
+
+    /// The value of another attribute without a prefix, references resolved. Reads the start tag again:
+    /// for rare needs.
+    pub fn attribute(&self, name: &str) -> Option<Cow<'_, str>> {
+        find_attribute(&self.bytes, &Scope::default(), name)
     }
 
     /// Namespace and local name of the first child element.

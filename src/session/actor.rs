@@ -27,7 +27,7 @@ use tracing::{debug, info, warn};
 
 use super::{Closed, Command, MAILBOX, Registration, Registry, Reply, Sid};
 use crate::{
-    pipe::{Effect, Pipe, Rules, bounce::bounce},
+    pipe::{Effect, Pipe, Rules, bounce},
     proto::{
         bosh::{
             body::Creation,
@@ -35,6 +35,7 @@ use crate::{
             session::{End, Event, Session, Slot},
             terms::Policy,
         },
+        sm::StreamManagement,
         stanza::Stanza,
     },
     roster::{
@@ -66,6 +67,8 @@ pub struct Host {
     pub rosters: Option<Arc<Rosters<Replaceable>>>,
     /// What is done to stanzas.
     pub rules: Rules,
+    /// Stanzas that the server may have to keep for a client that does not listen.
+    pub max_unconfirmed: u32,
 }
 
 type Connecting = Pin<Box<dyn Future<Output = Result<(Upstream, Hello), ConnectError>> + Send>>;
@@ -87,6 +90,9 @@ struct Actor {
     session: Session,
     pipe: Pipe,
     link: Link,
+    sm: StreamManagement,
+    /// The server's latest features have stream management among them.
+    sm_offered: bool,
     /// HTTP exchanges that wait for an answer.
     slots: SmallVec<[(Slot, oneshot::Sender<Reply>); 3]>,
     next_slot: u32,
@@ -144,6 +150,8 @@ pub fn spawn(
         pipe: Pipe::new(host.rules),
         host,
         link: Link::Connecting(connecting),
+        sm: StreamManagement::default(),
+        sm_offered: false,
         slots: SmallVec::from_iter([(Slot(0), reply)]),
         next_slot: 1,
         roster: None,
@@ -193,13 +201,14 @@ impl Actor {
                 return Poll::Ready(Input::Disconnected(*slot));
             }
         }
-        // A server that does not read must not make the gateway remember what its client says.
+        // A server that does not take it must not make the gateway remember what its client says.
         let queued = if let Link::Up(upstream) = &self.link {
             upstream.queued()
         } else {
             0
         };
         if queued < MAX_QUEUED
+            && !self.sm.is_full()
             && let Poll::Ready(Some(command)) = self.mailbox.poll_recv(cx)
         {
             return Poll::Ready(Input::Command(*command));
@@ -215,14 +224,13 @@ impl Actor {
         {
             return Poll::Ready(Input::Roster(result));
         }
+        let wants_upstream = !self.is_behind();
         match &mut self.link {
             Link::Connecting(connecting) => connecting.as_mut().poll(cx).map(Input::Connected),
-            Link::Up(upstream) => upstream
-                .poll(cx, self.session.wants_upstream())
-                .map(|event| match event {
-                    Ok(event) => Input::Upstream(event),
-                    Err(error) => Input::UpstreamLost(error.to_string()),
-                }),
+            Link::Up(upstream) => upstream.poll(cx, wants_upstream).map(|event| match event {
+                Ok(event) => Input::Upstream(event),
+                Err(error) => Input::UpstreamLost(error.to_string()),
+            }),
             Link::Closing(upstream, _) => {
                 // Whatever still comes has no reader; only the end is of interest.
                 while let Poll::Ready(event) = upstream.poll(cx, true) {
@@ -262,10 +270,21 @@ impl Actor {
             Link::Closing(_, deadline) => Some(*deadline),
             Link::Connecting(_) | Link::Down => None,
         };
-        [self.session.poll_timeout(), self.negotiation, link]
-            .into_iter()
-            .flatten()
-            .min()
+        let deaf = if self.sm.is_on() && self.is_behind() {
+            self.session.deaf_at()
+        } else {
+            None
+        };
+        [
+            self.session.poll_timeout(),
+            self.negotiation,
+            self.sm.poll_timeout(),
+            deaf,
+            link,
+        ]
+        .into_iter()
+        .flatten()
+        .min()
     }
 
     fn handle_timeout(&mut self, now: Instant) {
@@ -281,8 +300,74 @@ impl Actor {
             Link::Closing(_, deadline) if *deadline <= now => self.link = Link::Down,
             _ => {}
         }
+        if self.sm.is_unanswered(now) {
+            if self.is_behind() {
+                self.sm.excuse_server(now);
+            } else {
+                self.server_lost("stream management is not answered", now);
+            }
+        }
         self.session.handle_timeout(now);
         self.drain_events(now);
+        self.keep_account(now);
+    }
+
+    /// Whether the server has to be kept waiting until the client has taken, or confirmed, more.
+    fn is_behind(&self) -> bool {
+        !self.session.wants_upstream() || self.sm.unconfirmed() >= self.host.max_unconfirmed
+    }
+
+    /// Tells the server what is confirmed; sees to it that the client confirms before the server has to
+    /// keep too much, or else leaves it all to the server.
+    fn keep_account(&mut self, now: Instant) {
+        self.sm.handle_confirmation(self.session.confirmed());
+        if self.sm.is_on() && self.is_behind() && self.session.is_open() {
+            if self.session.deaf_at().is_some_and(|at| at <= now) {
+                debug!(sid = ?self.registration.sid(), "client does not listen");
+                // The server has it all, and keeps it for the next session.
+                self.session.take_pending();
+                self.session
+                    .send(stream_error("resource-constraint", "too much is waiting"));
+                self.session.end(Some(Condition::RemoteStreamError), now);
+                self.drain_events(now);
+            } else {
+                self.session.ask_for_confirmation();
+            }
+        }
+        self.transmit(now);
+    }
+
+    /// Sends what stream management has to say.
+    fn transmit(&mut self, now: Instant) {
+        if let Link::Up(upstream) = &mut self.link
+            && let Some(bytes) = self.sm.poll_transmit(now)
+        {
+            upstream.queue_bytes(bytes);
+            self.last_written = now;
+        }
+    }
+
+    /// The connection broke: the client hears what may not have arrived, and that it is over.
+    fn server_lost(&mut self, reason: &str, now: Instant) {
+        warn!(sid = ?self.registration.sid(), domain = self.host.domain, reason, "server lost");
+        self.link = Link::Down;
+        self.return_unsent();
+        // Not remote-connection-failed, after which Converse never comes back.
+        self.session.send(stream_error(
+            "system-shutdown",
+            "connection to the server lost",
+        ));
+        self.session.end(Some(Condition::RemoteStreamError), now);
+    }
+
+    fn return_unsent(&mut self) {
+        for error in self
+            .sm
+            .take_outstanding()
+            .filter_map(|it| bounce::unsent(&it))
+        {
+            self.session.send(error);
+        }
     }
 
     fn is_done(&self) -> bool {
@@ -304,10 +389,15 @@ impl Actor {
             }
             Input::Command(Command::Shutdown) => {
                 self.leaving = true;
+                if self.session.deaf_at().is_some() {
+                    // Nobody may come for it before we are gone.
+                    self.bounce_pending();
+                }
                 self.session.end(Some(Condition::SystemShutdown), now);
             }
             Input::Connected(Ok((upstream, hello))) => {
                 self.link = Link::Up(upstream);
+                self.sm_offered = StreamManagement::is_offered(&hello.features);
                 let sid = self.registration.sid().expose();
                 self.session
                     .introduce(sid, &self.host.domain, hello.stream_id.as_deref());
@@ -334,27 +424,40 @@ impl Actor {
             }
             Input::Upstream(event) => self.handle_upstream(event, now),
             Input::UpstreamLost(reason) => {
-                warn!(sid = ?self.registration.sid(), domain = self.host.domain, reason, "server lost");
-                self.link = Link::Down;
-                // Not remote-connection-failed, after which Converse never comes back.
-                self.session.send(server_lost());
-                self.session.end(Some(Condition::RemoteStreamError), now);
+                self.server_lost(&reason, now);
             }
         }
         self.drain_events(now);
+        self.keep_account(now);
     }
 
     fn handle_upstream(&mut self, event: UpstreamEvent, now: Instant) {
         match event {
-            UpstreamEvent::Features(stanza) | UpstreamEvent::Stanza(stanza) => {
-                self.pipe.server_stanza(stanza);
+            UpstreamEvent::Features(features) => {
+                self.sm_offered = StreamManagement::is_offered(&features);
+                self.pipe.server_stanza(features);
+            }
+            UpstreamEvent::Stanza(element) => {
+                if self.sm.handle_nonza(&element, now) {
+                    return;
+                }
+                let counts = element.is_stanza();
+                self.pipe.server_stanza(element);
+                if counts {
+                    self.drain_events(now);
+                    self.sm.handle_stanza(self.session.given());
+                }
             }
             UpstreamEvent::StreamError(error) => {
                 debug!(sid = ?self.registration.sid(), "server ended the stream with an error");
+                self.return_unsent();
                 self.session.send(error);
                 self.session.end(Some(Condition::RemoteStreamError), now);
             }
-            UpstreamEvent::Closed => self.session.end(None, now),
+            UpstreamEvent::Closed => {
+                self.return_unsent();
+                self.session.end(None, now);
+            }
         }
     }
 
@@ -379,6 +482,11 @@ impl Actor {
         match effect {
             Effect::Bound => {
                 self.negotiation = None;
+                if self.sm_offered
+                    && let Link::Up(upstream) = &mut self.link
+                {
+                    upstream.queue_bytes(self.sm.enable());
+                }
                 if let Some(identity) = self.pipe.identity() {
                     info!(sid = ?self.registration.sid(), jid = identity.full(), "session bound");
                 }
@@ -388,12 +496,14 @@ impl Actor {
             Effect::ToServer(stanza) => {
                 if let Link::Up(upstream) = &mut self.link {
                     upstream.queue(&stanza);
+                    self.sm.sent(&stanza);
                     self.last_written = now;
                 }
             }
-            Effect::ToServerMany(stanzas) => {
+            Effect::ToServerMany { bytes, count } => {
                 if let Link::Up(upstream) = &mut self.link {
-                    upstream.queue_bytes(stanzas);
+                    upstream.queue_bytes(bytes);
+                    self.sm.sent_others(count);
                     self.last_written = now;
                 }
             }
@@ -434,18 +544,29 @@ impl Actor {
         info!(sid = ?self.registration.sid(), ?end, "session ended");
         self.negotiation = None;
         self.roster = None;
-        let undelivered = self.session.take_pending();
+        self.bounce_pending();
+        self.sm.handle_confirmation(self.session.confirmed());
+        self.transmit(now);
         self.link = match std::mem::replace(&mut self.link, Link::Down) {
             Link::Up(mut upstream) => {
-                for error in undelivered.iter().filter_map(bounce) {
-                    upstream.queue(&error);
-                }
                 upstream.close();
                 Link::Closing(upstream, now + CLOSING)
             }
             link @ Link::Closing(..) => link,
             Link::Connecting(_) | Link::Down => Link::Down,
         };
+    }
+
+    /// What the client will never get: the server owns it and sends it elsewhere, or its senders hear.
+    fn bounce_pending(&mut self) {
+        let undelivered = self.session.take_pending();
+        if let Link::Up(upstream) = &mut self.link
+            && !self.sm.is_on()
+        {
+            for error in undelivered.iter().filter_map(bounce::undelivered) {
+                upstream.queue(&error);
+            }
+        }
     }
 
     /// The server could not be reached: whoever asked for the session hears it at once.
@@ -481,11 +602,13 @@ impl Actor {
     }
 }
 
-/// The stream error that stands for a connection that broke.
-fn server_lost() -> Stanza {
-    const TEXT: &str = "<stream:error xmlns:stream='http://etherx.jabber.org/streams'>\
-        <system-shutdown xmlns='urn:ietf:params:xml:ns:xmpp-streams'/>\
-        <text xmlns='urn:ietf:params:xml:ns:xmpp-streams'>connection to the server lost</text>\
-        </stream:error>";
-    Stanza::from_trusted(TEXT.into(), 0, bytes::Bytes::new())
+/// A stream error of the gateway's own.
+fn stream_error(condition: &str, text: &str) -> Stanza {
+    let error = format!(
+        "<stream:error xmlns:stream='http://etherx.jabber.org/streams'>\
+         <{condition} xmlns='urn:ietf:params:xml:ns:xmpp-streams'/>\
+         <text xmlns='urn:ietf:params:xml:ns:xmpp-streams'>{text}</text>\
+         </stream:error>"
+    );
+    Stanza::from_trusted(error.into(), 0, bytes::Bytes::new())
 }

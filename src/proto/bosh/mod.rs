@@ -17,6 +17,7 @@ pub mod condition;
 pub mod session;
 pub mod terms;
 
+mod delivery;
 mod pending;
 
 use std::fmt;
@@ -37,6 +38,11 @@ impl Rid {
         }
         let value = text.parse().unwrap_or(u64::MAX);
         (value > 0).then_some(Self(value))
+    }
+
+    /// The rid `distance` before this one, or one that no request has.
+    fn minus(self, distance: u64) -> Self {
+        Self(self.0.saturating_sub(distance))
     }
 
     /// The rid `distance` further on.

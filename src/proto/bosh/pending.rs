@@ -13,16 +13,23 @@ pub(super) struct Pending {
     stanzas: VecDeque<Stanza>,
     /// Sum of their sizes, bytes.
     size: usize,
+    /// How many there have been.
+    given: u64,
 }
 
 impl Pending {
     pub(super) fn push(&mut self, stanza: Stanza) {
         self.size = self.size.saturating_add(stanza.size());
+        self.given = self.given.saturating_add(1);
         self.stanzas.push_back(stanza);
     }
 
     pub(super) fn is_empty(&self) -> bool {
         self.stanzas.is_empty()
+    }
+
+    pub(super) fn given(&self) -> u64 {
+        self.given
     }
 
     pub(super) fn size(&self) -> usize {

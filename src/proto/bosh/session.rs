@@ -31,6 +31,7 @@ use super::{
     Rid,
     body::{Creation, Document, ERROR_ATTRIBUTES, Request, terminate_attributes},
     condition::Condition,
+    delivery::Deliveries,
     pending::Pending,
     terms::{POLLING, Policy, Terms},
 };
@@ -44,6 +45,10 @@ const FEATURES: Duration = Duration::from_secs(15);
 const GAP: Duration = Duration::from_secs(12);
 /// How long the end of a session is remembered once a client has been told.
 const TOMBSTONE: Duration = Duration::from_secs(60);
+/// How long a client may take for its next request before it counts as not listening, and how much
+/// longer for each stanza that it has been given to work on.
+const BREATH: Duration = Duration::from_secs(1);
+const WORK: Duration = Duration::from_millis(10);
 /// Most resends of one rid within [`DUPLICATES_IN`].
 const DUPLICATES: u32 = 10;
 const DUPLICATES_IN: Duration = Duration::from_secs(10);
@@ -90,12 +95,17 @@ pub struct Session {
     /// The latest answers, for clients that lost theirs.
     answered: VecDeque<Answered>,
     pending: Pending,
+    deliveries: Deliveries,
+    /// How many stanzas the last answer carried.
+    last_given: u32,
     /// Attributes of the creation answer, until it has been given.
     opening: Option<String>,
     pause: Option<Duration>,
     /// When a polling session last asked for nothing, while nothing has been delivered since.
     vain_poll: Option<Instant>,
     idle_since: Option<Instant>,
+    /// The client hung up on the last request that was open.
+    hung_up: bool,
     gap_since: Option<Instant>,
     duplicates: Duplicates,
     responses: VecDeque<(Slot, Document)>,
@@ -180,10 +190,13 @@ impl Session {
             buffered: SmallVec::new(),
             answered: VecDeque::new(),
             pending: Pending::default(),
+            deliveries: Deliveries::default(),
+            last_given: 0,
             opening: Some(String::new()),
             pause: None,
             vain_poll: None,
             idle_since: None,
+            hung_up: false,
             gap_since: None,
             duplicates: Duplicates {
                 rid: None,
@@ -236,6 +249,7 @@ impl Session {
         let buffered = self.buffered.iter_mut().map(|buffered| &mut buffered.slot);
         if let Some(gone) = held.chain(buffered).find(|open| **open == Some(slot)) {
             *gone = None;
+            self.hung_up = true;
         }
         if self.opening.is_some() {
             // Nobody has learned the sid, and nobody will.
@@ -275,6 +289,17 @@ impl Session {
         }
     }
 
+    /// Answers the oldest request that is held, if with nothing: the client's next one confirms what it
+    /// has been given.
+    pub fn ask_for_confirmation(&mut self) {
+        if let Some(oldest) = self.held.front_mut()
+            && self.opening.is_none()
+            && oldest.release == Release::Later
+        {
+            oldest.release = Release::Now;
+        }
+    }
+
     // === What to do next ===
 
     /// The next thing for the shell to act on.
@@ -307,6 +332,27 @@ impl Session {
     /// False while so much is pending that the server should not be read from.
     pub fn wants_upstream(&self) -> bool {
         self.pending.size() < self.terms.max_pending
+    }
+
+    /// How many stanzas it has been given by [`Self::send`].
+    pub fn given(&self) -> u64 {
+        self.pending.given()
+    }
+
+    /// How many of them the client has, by what it says or by its rids: it may not be two answers behind.
+    pub fn confirmed(&self) -> u64 {
+        self.deliveries.confirmed()
+    }
+
+    /// From when on the client counts as not listening, unless a request comes: at once if it hung up,
+    /// else when it has had time for what it was given. `None` while a request is open.
+    pub fn deaf_at(&self) -> Option<Instant> {
+        let allowed = if self.hung_up {
+            Duration::ZERO
+        } else {
+            BREATH.saturating_add(WORK.saturating_mul(self.last_given))
+        };
+        self.idle_since.map(|since| after(since, allowed))
     }
 
     /// True when nothing is left to be said to anyone.
@@ -345,7 +391,8 @@ impl Session {
         self.last = request.rid;
         self.pause = None;
         self.idle_since = None;
-        self.acknowledge(request.ack);
+        self.hung_up = false;
+        self.acknowledge(request.rid, request.ack);
         let empty = request.payload.is_empty();
         self.held.push_back(Held {
             rid: request.rid,
@@ -431,6 +478,7 @@ impl Session {
 
     /// A rid that has been received before (XEP-0124 "Broken Connections").
     fn handle_resent(&mut self, request: Request, slot: Slot, now: Instant) {
+        self.hung_up = false;
         if self.is_flooding(request.rid, now) {
             self.violation(Condition::PolicyViolation, request.rid, slot, now);
             return;
@@ -507,14 +555,15 @@ impl Session {
         }
     }
 
-    /// Frees the answers that the client says it has (XEP-0124 "Acknowledgements").
-    fn acknowledge(&mut self, ack: Option<Rid>) {
-        if !self.terms.acks {
-            return;
-        }
-        match ack {
-            Some(ack) => self.answered.retain(|answered| answered.rid > ack),
-            None => self.answered.clear(),
+    /// Takes note of what the client has (XEP-0124 "Acknowledgements"): by its own account, or as it could
+    /// not have made this request without.
+    fn acknowledge(&mut self, rid: Rid, ack: Option<Rid>) {
+        if self.terms.acks {
+            let has = ack.unwrap_or_else(|| rid.minus(1));
+            self.answered.retain(|answered| answered.rid > has);
+            self.deliveries.confirm(has);
+        } else {
+            self.deliveries.confirm(rid.minus(self.terms.requests));
         }
     }
 
@@ -606,6 +655,9 @@ impl Session {
         if !stanzas.is_empty() {
             self.vain_poll = None;
         }
+        self.deliveries.answered(rid, stanzas.len());
+        self.hung_up = false;
+        self.last_given = u32::try_from(stanzas.len()).unwrap_or(u32::MAX);
         if attributes.is_empty() && stanzas.is_empty() {
             Document::empty()
         } else {

@@ -1,0 +1,460 @@
+//! Stream management towards the server (XEP-0198), without resumption: who owns which stanza.
+//!
+//! The gateway is the client of this stream, and honest about it: a stanza of the server counts as
+//! handled when the web client has confirmed that it has it, or when the gateway has dealt with it
+//! alone. Whatever the session takes to its grave the server still owns, and stores or sends elsewhere.
+//! In the other direction, what the server has not acknowledged is remembered, so that its sender can
+//! be told when the stream breaks.
+//!
+//! ```text
+//!            Bound               <enabled/>
+//!   (off) ----------> requested ------------> on
+//!     ^-------------------+ <failed/>
+//! ```
+//!
+//! The stanzas given to the web client are counted by its session, the gateway's own among them. So an
+//! acknowledgement that is due is a pair: when the client has confirmed `after` stanzas, `h` is true.
+
+use std::{
+    collections::VecDeque,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+
+use super::{
+    stanza::{IqType, Kind, MessageType, Stanza},
+    xml::Ns,
+};
+
+/// How long a server that asks has to wait while there is nothing new to tell it. ejabberd asks again as
+/// soon as it is answered, and gives up on a client that is silent for a minute.
+const NOTHING_NEW: Duration = Duration::from_secs(15);
+/// How long the server may take to answer.
+const ANSWER: Duration = Duration::from_secs(60);
+/// Stanzas of the client, and their bytes, that may wait for the server's acknowledgement.
+const MAX_OUTSTANDING: usize = 512;
+const MAX_OUTSTANDING_SIZE: usize = 4 << 20;
+/// A smaller stanza is copied rather than let it keep the document alive that it came in.
+const WORTH_SHARING: usize = 1024;
+
+const ENABLE: Bytes = Bytes::from_static(b"<enable xmlns='urn:xmpp:sm:3'/>");
+const REQUEST: &[u8] = b"<r xmlns='urn:xmpp:sm:3'/>";
+
+/// Both counters of one stream.
+#[derive(Debug, Default)]
+pub struct StreamManagement {
+    state: State,
+    /// Stanzas received, modulo 2^32.
+    received: u32,
+    /// What the server was told last.
+    acknowledged: u32,
+    /// What may be told it by now.
+    confirmed: u32,
+    /// What it may be told later, in order.
+    due: VecDeque<Due>,
+    /// Since when the server has been waiting for an answer.
+    asked: Option<Instant>,
+    /// Stanzas sent, and how many of them the server has acknowledged, modulo 2^32.
+    sent: u32,
+    settled: u32,
+    /// Those that it has not acknowledged, in order.
+    outstanding: VecDeque<Outstanding>,
+    /// How many in `outstanding` are kept, and their size.
+    kept: usize,
+    kept_size: usize,
+    /// Since when we have been waiting for an answer.
+    asking: Option<Instant>,
+}
+
+#[derive(Debug, Default, Eq, PartialEq)]
+enum State {
+    #[default]
+    Off,
+    Requested,
+    On,
+}
+
+/// `h` may be acknowledged when the client has confirmed `after` stanzas.
+#[derive(Debug)]
+struct Due {
+    after: u64,
+    h: u32,
+}
+
+/// Something sent.
+#[derive(Debug)]
+enum Outstanding {
+    /// A stanza whose sender has to hear if it is lost.
+    Kept(Stanza),
+    /// That many stanzas that nobody will miss.
+    Others(u32),
+}
+
+impl StreamManagement {
+    /// Whether the server offers it.
+    pub fn is_offered(features: &Stanza) -> bool {
+        features.children().any(|child| child.is(Ns::Sm3, "sm"))
+    }
+
+    /// The resource is bound: what to send before anything else.
+    pub fn enable(&mut self) -> Bytes {
+        self.state = State::Requested;
+        ENABLE
+    }
+
+    /// Whether the server owns what the client has not confirmed.
+    pub fn is_on(&self) -> bool {
+        self.state == State::On
+    }
+
+    // === From the server ===
+
+    /// Deals with an element of stream management; false if `element` is none.
+    pub fn handle_nonza(&mut self, element: &Stanza, now: Instant) -> bool {
+        if element.kind() != Kind::Nonza || element.ns() != Ns::Sm3 {
+            return false;
+        }
+        match element.local() {
+            "enabled" if self.state == State::Requested => self.state = State::On,
+            "failed" if self.state == State::Requested => *self = Self::default(),
+            "r" if self.is_on() => self.asked = self.asked.or(Some(now)),
+            "a" if self.is_on() => {
+                self.asking = None;
+                if let Some(h) = element.attribute("h").and_then(|h| h.parse().ok()) {
+                    self.settle(h);
+                }
+            }
+            _ => {}
+        }
+        true
+    }
+
+    /// A stanza of the server has been dealt with; `given` is how many stanzas the web client has been
+    /// given since its session began, those among them that came of this one.
+    pub fn handle_stanza(&mut self, given: u64) {
+        if !self.is_on() {
+            return;
+        }
+        self.received = self.received.wrapping_add(1);
+        let h = self.received;
+        match self.due.back_mut() {
+            Some(due) if due.after == given => due.h = h,
+            _ => self.due.push_back(Due { after: given, h }),
+        }
+    }
+
+    /// The web client has confirmed the first `given` stanzas.
+    pub fn handle_confirmation(&mut self, given: u64) {
+        while let Some(due) = self.due.front()
+            && due.after <= given
+        {
+            self.confirmed = due.h;
+            self.due.pop_front();
+        }
+    }
+
+    /// How many stanzas the server still owns.
+    pub fn unconfirmed(&self) -> u32 {
+        self.received.wrapping_sub(self.confirmed)
+    }
+
+    // === To the server ===
+
+    /// A stanza is being sent.
+    pub fn sent(&mut self, stanza: &Stanza) {
+        if self.state == State::Off {
+            return;
+        }
+        match stanza.kind() {
+            Kind::Message(MessageType::Other) | Kind::Iq(IqType::Get | IqType::Set) => {
+                self.sent = self.sent.wrapping_add(1);
+                self.kept = self.kept.saturating_add(1);
+                self.kept_size = self.kept_size.saturating_add(stanza.size());
+                let kept = if stanza.size() < WORTH_SHARING {
+                    stanza.detached()
+                } else {
+                    stanza.clone()
+                };
+                self.outstanding.push_back(Outstanding::Kept(kept));
+            }
+            Kind::Message(_) | Kind::Iq(_) | Kind::Presence(_) => self.sent_others(1),
+            Kind::Features | Kind::StreamError | Kind::Nonza => {}
+        }
+    }
+
+    /// `count` stanzas are being sent that nobody would miss.
+    pub fn sent_others(&mut self, count: u32) {
+        if self.state == State::Off {
+            return;
+        }
+        self.sent = self.sent.wrapping_add(count);
+        if let Some(Outstanding::Others(others)) = self.outstanding.back_mut() {
+            *others = others.saturating_add(count);
+        } else {
+            self.outstanding.push_back(Outstanding::Others(count));
+        }
+    }
+
+    /// True while so much is unacknowledged that the client should not be heard.
+    pub fn is_full(&self) -> bool {
+        self.kept >= MAX_OUTSTANDING || self.kept_size >= MAX_OUTSTANDING_SIZE
+    }
+
+    /// Takes the stanzas that the server has not acknowledged and somebody will miss.
+    pub fn take_outstanding(&mut self) -> impl Iterator<Item = Stanza> + use<> {
+        let outstanding = std::mem::take(self).outstanding;
+        outstanding.into_iter().filter_map(|sent| match sent {
+            Outstanding::Kept(stanza) => Some(stanza),
+            Outstanding::Others(_) => None,
+        })
+    }
+
+    /// The server has handled `h` stanzas in all. What cannot be true is not believed.
+    fn settle(&mut self, h: u32) {
+        let mut count = h.wrapping_sub(self.settled);
+        if count > self.sent.wrapping_sub(self.settled) {
+            return;
+        }
+        self.settled = h;
+        while count > 0 {
+            match self.outstanding.front_mut() {
+                Some(Outstanding::Others(others)) if *others > count => {
+                    *others = others.saturating_sub(count);
+                    return;
+                }
+                Some(Outstanding::Others(others)) => count = count.saturating_sub(*others),
+                Some(Outstanding::Kept(stanza)) => {
+                    count = count.saturating_sub(1);
+                    self.kept = self.kept.saturating_sub(1);
+                    self.kept_size = self.kept_size.saturating_sub(stanza.size());
+                }
+                None => return,
+            }
+            self.outstanding.pop_front();
+        }
+    }
+
+    // === What to do next ===
+
+    /// What to send now.
+    pub fn poll_transmit(&mut self, now: Instant) -> Option<Bytes> {
+        if !self.is_on() {
+            return None;
+        }
+        let mut out = Vec::new();
+        let overdue = self.answer_at().is_some_and(|at| at <= now);
+        if self.confirmed != self.acknowledged || overdue {
+            self.acknowledged = self.confirmed;
+            self.asked = None;
+            let h = self.confirmed;
+            out.extend_from_slice(format!("<a xmlns='urn:xmpp:sm:3' h='{h}'/>").as_bytes());
+        }
+        if self.kept > 0 && self.asking.is_none() {
+            self.asking = Some(now);
+            out.extend_from_slice(REQUEST);
+        }
+        (!out.is_empty()).then(|| out.into())
+    }
+
+    /// When to call [`Self::poll_transmit`] and [`Self::is_unanswered`], if nothing else happens first.
+    /// The latter only makes sense while the server is being read.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.answer_at().into_iter().chain(self.give_up_at()).min()
+    }
+
+    /// True when the server has not answered for so long that it will not.
+    pub fn is_unanswered(&self, now: Instant) -> bool {
+        self.give_up_at().is_some_and(|at| at <= now)
+    }
+
+    /// The server was not read for a while: its time to answer begins anew.
+    pub fn excuse_server(&mut self, now: Instant) {
+        self.asking = self.asking.map(|_| now);
+    }
+
+    fn answer_at(&self) -> Option<Instant> {
+        self.asked?.checked_add(NOTHING_NEW)
+    }
+
+    fn give_up_at(&self) -> Option<Instant> {
+        self.asking?.checked_add(ANSWER)
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, clippy::disallowed_methods, reason = "tests")]
+mod tests {
+    use super::*;
+
+    fn stanza(text: &'static str) -> Stanza {
+        Stanza::parse(text).unwrap()
+    }
+
+    fn message(id: u32) -> Stanza {
+        Stanza::parse(format!("<message id='{id}' to='a@b'/>")).unwrap()
+    }
+
+    fn on(now: Instant) -> StreamManagement {
+        let mut sm = StreamManagement::default();
+        assert_eq!(sm.enable(), ENABLE);
+        assert!(sm.handle_nonza(&stanza("<enabled xmlns='urn:xmpp:sm:3'/>"), now));
+        sm
+    }
+
+    fn told(sm: &mut StreamManagement, now: Instant) -> String {
+        let bytes = sm.poll_transmit(now).unwrap_or_default();
+        String::from_utf8(bytes.to_vec()).unwrap()
+    }
+
+    fn asks(sm: &mut StreamManagement, now: Instant) {
+        assert!(sm.handle_nonza(&stanza("<r xmlns='urn:xmpp:sm:3'/>"), now));
+    }
+
+    fn acknowledges(sm: &mut StreamManagement, h: u32, now: Instant) {
+        let a = Stanza::parse(format!("<a xmlns='urn:xmpp:sm:3' h='{h}'/>")).unwrap();
+        assert!(sm.handle_nonza(&a, now));
+    }
+
+    fn outstanding(sm: &mut StreamManagement) -> Vec<String> {
+        let ids = sm
+            .take_outstanding()
+            .map(|stanza| stanza.id().unwrap().into_owned());
+        ids.collect()
+    }
+
+    #[test]
+    fn the_server_is_told_what_the_client_has_confirmed() {
+        let now = Instant::now();
+        let mut sm = on(now);
+        // Seven were given before the server counted. Then one passes, one is consumed, two pass.
+        for given in [8, 8, 9, 10] {
+            sm.handle_stanza(given);
+        }
+        assert_eq!(sm.unconfirmed(), 4);
+        assert_eq!(told(&mut sm, now), "");
+        sm.handle_confirmation(8);
+        assert_eq!(told(&mut sm, now), "<a xmlns='urn:xmpp:sm:3' h='2'/>");
+        assert_eq!(told(&mut sm, now), "", "once is enough");
+        sm.handle_confirmation(10);
+        assert_eq!(told(&mut sm, now), "<a xmlns='urn:xmpp:sm:3' h='4'/>");
+        assert_eq!(sm.unconfirmed(), 0);
+    }
+
+    #[test]
+    fn what_the_gateway_consumed_waits_for_what_came_before_it() {
+        let now = Instant::now();
+        let mut sm = on(now);
+        sm.handle_stanza(1);
+        sm.handle_stanza(1);
+        sm.handle_confirmation(0);
+        assert_eq!(told(&mut sm, now), "");
+        sm.handle_confirmation(1);
+        assert_eq!(told(&mut sm, now), "<a xmlns='urn:xmpp:sm:3' h='2'/>");
+        sm.handle_stanza(1);
+        sm.handle_confirmation(1);
+        assert_eq!(told(&mut sm, now), "<a xmlns='urn:xmpp:sm:3' h='3'/>");
+    }
+
+    #[test]
+    fn a_server_that_asks_in_vain_is_answered_in_time_and_not_at_once() {
+        let now = Instant::now();
+        let mut sm = on(now);
+        sm.handle_stanza(1);
+        asks(&mut sm, now);
+        assert_eq!(told(&mut sm, now), "");
+        assert_eq!(sm.poll_timeout(), Some(now + NOTHING_NEW));
+        let later = now + NOTHING_NEW;
+        assert_eq!(told(&mut sm, later), "<a xmlns='urn:xmpp:sm:3' h='0'/>");
+        asks(&mut sm, later);
+        assert_eq!(told(&mut sm, later), "");
+        sm.handle_confirmation(1);
+        assert_eq!(told(&mut sm, later), "<a xmlns='urn:xmpp:sm:3' h='1'/>");
+        assert_eq!(sm.poll_timeout(), None);
+    }
+
+    #[test]
+    fn what_the_server_has_not_acknowledged_comes_back() {
+        let now = Instant::now();
+        let mut sm = StreamManagement::default();
+        sm.sent(&message(0));
+        sm.enable();
+        sm.sent(&message(1));
+        sm.handle_nonza(&stanza("<enabled xmlns='urn:xmpp:sm:3'/>"), now);
+        sm.sent(&stanza("<presence/>"));
+        sm.sent_others(3);
+        sm.sent(&message(2));
+        sm.sent(&message(3));
+        assert_eq!(told(&mut sm, now), "<r xmlns='urn:xmpp:sm:3'/>");
+        assert_eq!(told(&mut sm, now), "", "one question at a time");
+        acknowledges(&mut sm, 6, now);
+        assert_eq!(told(&mut sm, now), "<r xmlns='urn:xmpp:sm:3'/>");
+        assert_eq!(outstanding(&mut sm), ["3"]);
+    }
+
+    #[test]
+    fn part_of_a_burst_may_be_acknowledged_and_nonsense_may_not() {
+        let now = Instant::now();
+        let mut sm = on(now);
+        sm.sent_others(5);
+        sm.sent(&message(1));
+        acknowledges(&mut sm, 7, now);
+        acknowledges(&mut sm, 3, now);
+        acknowledges(&mut sm, 2, now);
+        acknowledges(&mut sm, 5, now);
+        assert_eq!(outstanding(&mut sm), ["1"]);
+    }
+
+    #[test]
+    fn counters_wrap() {
+        let now = Instant::now();
+        let mut sm = on(now);
+        (sm.sent, sm.settled) = (u32::MAX, u32::MAX);
+        sm.sent(&message(1));
+        sm.sent(&message(2));
+        acknowledges(&mut sm, 0, now);
+        assert_eq!(outstanding(&mut sm), ["2"]);
+    }
+
+    #[test]
+    fn a_server_that_will_not_have_it_is_not_counted_for() {
+        let now = Instant::now();
+        let mut sm = StreamManagement::default();
+        sm.enable();
+        sm.sent(&message(1));
+        assert!(sm.handle_nonza(&stanza("<failed xmlns='urn:xmpp:sm:3'/>"), now));
+        sm.sent(&message(2));
+        sm.handle_stanza(1);
+        assert_eq!((sm.is_on(), sm.unconfirmed()), (false, 0));
+        assert_eq!(told(&mut sm, now), "");
+        assert!(outstanding(&mut sm).is_empty());
+    }
+
+    #[test]
+    fn a_server_that_does_not_answer_is_given_up() {
+        let now = Instant::now();
+        let mut sm = on(now);
+        sm.sent(&message(1));
+        told(&mut sm, now);
+        assert!(!sm.is_unanswered(now));
+        assert!(sm.is_unanswered(now + ANSWER));
+        sm.excuse_server(now + ANSWER);
+        assert!(!sm.is_unanswered(now + ANSWER));
+        acknowledges(&mut sm, 1, now);
+        assert!(!sm.is_unanswered(now + 3 * ANSWER));
+    }
+
+    #[test]
+    fn too_much_unacknowledged_is_noticed() {
+        let now = Instant::now();
+        let mut sm = on(now);
+        for id in 0..511 {
+            sm.sent(&message(id));
+        }
+        assert!(!sm.is_full());
+        sm.sent(&message(511));
+        assert!(sm.is_full());
+        acknowledges(&mut sm, 1, now);
+        assert!(!sm.is_full());
+    }
+}
