@@ -4,7 +4,12 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     site::{Site, item},
-    support::{client::is_push, prosody::Prosody},
+    support::{
+        bosh::Bosh,
+        client::is_push,
+        prosody::Prosody,
+        xml::{CLIENT, ROSTER},
+    },
 };
 
 #[tokio::test]
@@ -100,6 +105,36 @@ async fn ten_thousand_contacts_are_no_trouble() {
         item(&marie.jid(), Some("Maria"), &[], "both")
     );
     client.expect_none("another push", is_push).await;
+}
+
+/// Strophe confirms all that an answer brings in the next request.
+#[tokio::test]
+async fn ten_thousand_pushes_can_be_confirmed() {
+    let site = Site::on(Prosody::shared_without_roster());
+    let john = site.member("john");
+    let contacts = (0..10_000).map(|number| (format!("c{number}@example.org"), json!({})));
+    site.backend
+        .set(&john.local, contacts.collect::<Map<_, _>>().into());
+    let mut bosh = Bosh::log_in(&site.gateway.bosh(), &john, "web").await;
+    let get = format!("<iq xmlns='{CLIENT}' type='get' id='r'><query xmlns='{ROSTER}'/></iq>");
+    bosh.exchange_until(&get, |stanza| stanza.is_reply_to("r"))
+        .await;
+    site.list(&john, &[]);
+    site.refresh(&[&john]).await;
+    let (mut pushes, mut confirmations) = (0, String::new());
+    while pushes < 10_000 {
+        let answer = bosh.exchange(&confirmations).await;
+        assert_eq!(answer.attr("type"), None, "after {pushes}: {answer}");
+        confirmations.clear();
+        for push in answer.children().filter(|stanza| is_push(stanza)) {
+            let (id, from) = (push.attr("id").expect("an id"), john.jid());
+            let iq = format!("<iq xmlns='{CLIENT}' type='result' id='{id}' from='{from}/web'/>");
+            confirmations.push_str(&iq);
+            pushes += 1;
+        }
+    }
+    bosh.exchange_until(&(confirmations + &get), |stanza| stanza.is_reply_to("r"))
+        .await;
 }
 
 #[tokio::test]

@@ -7,6 +7,10 @@ use crate::proto::{
     xml::Ns,
 };
 
+/// Most stanzas of one answer. Each may be a roster push, and a client may confirm all of them in its
+/// next request, which has to stay below the limits on requests.
+const MAX_STANZAS: usize = 1000;
+
 /// Stanzas for the client, in order.
 #[derive(Debug, Default)]
 pub(super) struct Pending {
@@ -52,10 +56,11 @@ impl Pending {
             let presence = self.stanzas.iter().skip(roster).position(is_presence)?;
             Some(roster.saturating_add(presence))
         });
-        let Some(presence) = presence else {
+        let end = presence.unwrap_or(usize::MAX).min(MAX_STANZAS);
+        if end >= self.stanzas.len() {
             return self.take_all();
-        };
-        let rest = self.stanzas.split_off(presence);
+        }
+        let rest = self.stanzas.split_off(end);
         self.size = rest.iter().map(Stanza::size).sum();
         std::mem::replace(&mut self.stanzas, rest)
     }

@@ -682,3 +682,17 @@ fn presence_waits_for_the_answer_after_the_one_with_the_roster() {
         "sent as soon as it may be"
     );
 }
+
+#[test]
+fn an_answer_has_no_more_than_one_request_can_confirm() {
+    let mut harness = Harness::open("");
+    for number in 0..2500 {
+        harness.session.send(message(number));
+    }
+    let mut counts = Vec::new();
+    for rid in 101..104 {
+        harness.poll(rid);
+        counts.push(harness.answers()[0].1.matches("<message").count());
+    }
+    assert_eq!(counts, [1000, 1000, 500]);
+}
