@@ -399,6 +399,7 @@ async fn other_methods_learn_which_one_is_right() {
         ("GET", "/roster_admin/refresh", "POST"),
         ("HEAD", "/roster_admin/refresh", "POST"),
         ("PUT", "/roster_admin/refresh", "POST"),
+        ("DELETE", "/roster_admin/refresh", "POST"),
         ("OPTIONS", "/roster_admin/refresh", "POST"),
         ("DELETE", "/roster_admin/example.org/refresh", "POST"),
         ("POST", "/roster_admin/refresh/john", "GET"),

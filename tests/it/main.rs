@@ -5,9 +5,11 @@
 
 #![expect(clippy::disallowed_methods, reason = "tests may look at the clock")]
 
+mod admin;
 mod creation;
 mod ejabberd;
 mod ends;
+mod failures;
 mod harness;
 mod http;
 mod login;

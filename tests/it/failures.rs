@@ -1,0 +1,113 @@
+//! A backend that fails, in every way there is: whoever told of a change hears so, lists stay as they
+//! were, and whoever logs in meanwhile is told to ask again.
+
+use serde_json::json;
+use tokio::net::TcpStream;
+
+use crate::{
+    site::Site,
+    support::{
+        backend::Fault,
+        client::{Account, Client, is_push},
+        gateway::Gateway,
+        prosody::Prosody,
+        within,
+        xml::{CLIENT, ROSTER},
+    },
+};
+
+fn answer(body: &str) -> Fault {
+    Fault::Answer {
+        content_type: "application/json",
+        body: body.to_owned(),
+    }
+}
+
+fn site() -> Site {
+    Site::with(Prosody::shared(), |gateway| {
+        gateway.host("backend_timeout = \"500ms\"")
+    })
+}
+
+/// Both ways to tell of a change are answered with the failure.
+async fn is_told(gateway: &Gateway, user: &Account, case: &str) {
+    let admin = gateway.admin();
+    let array = json!([user.local]).to_string();
+    let post = admin.at("/roster_admin/refresh");
+    let post = post.request("POST", &[], &array).await;
+    assert_eq!(post.status(), 500, "{case}");
+    let get = admin.at(&format!("/roster_admin/refresh/{}", user.local));
+    let get = get.request("GET", &[], "").await;
+    assert_eq!(get.status(), 502, "{case}");
+}
+
+/// A session without a list to fall back to is told to ask again, and goes on.
+async fn is_told_to_ask_again(client: &mut Client, case: &str) {
+    let query = format!("<query xmlns='{ROSTER}'/>");
+    let answer = client.iq("get", "", &query).await;
+    assert_eq!(answer.error(), Some("internal-server-error"), "{case}");
+    let error = answer.child(CLIENT, "error").expect("an error");
+    assert_eq!(error.attr("type"), Some("wait"), "{case}");
+    client.fence().await;
+}
+
+#[tokio::test]
+async fn every_failure_is_told_changes_nothing_and_passes() {
+    let site = site();
+    let (john, marie) = (site.member("john"), site.member("marie"));
+    site.befriend(&john, &marie);
+    let mut online = site.online(&john, "web").await;
+    let elsewhere = format!("http://{}/contacts/{}", site.backend.address(), marie.local);
+    let array = json!([marie.jid()]).to_string();
+    let deep = format!("{{\"a@x.org\":{}{}}}", "[".repeat(1001), "]".repeat(1001));
+    for fault in [
+        Fault::Status(404),
+        Fault::Status(500),
+        Fault::Status(204),
+        Fault::Redirect(elsewhere),
+        Fault::Drop,
+        Fault::Hang,
+        Fault::HangMidway,
+        answer("<html></html>"),
+        answer("{\"a@x.org\": oops"),
+        answer(""),
+        answer("null"),
+        answer("42"),
+        answer("\"x\""),
+        answer(&array),
+        answer(&deep),
+    ] {
+        let case = format!("{fault:.60?}");
+        site.backend.fail(&john.local, fault.clone());
+        is_told(&site.gateway, &john, &case).await;
+        assert!(online.roster().await.contains_key(&marie.jid()), "{case}");
+        online.expect_none("push", is_push).await;
+
+        let late = site.member("late");
+        site.backend.fail(&late.local, fault);
+        let mut client = site.gateway.login(&late, "web").await;
+        is_told_to_ask_again(&mut client, &case).await;
+        site.backend.heal(&late.local);
+        assert!(client.roster().await.is_empty(), "{case}");
+    }
+}
+
+#[tokio::test]
+async fn a_backend_that_is_gone_fails_nothing_else() {
+    let site = site();
+    let (john, marie) = (site.member("john"), site.member("marie"));
+    site.befriend(&john, &marie);
+    let mut online = site.online(&john, "web").await;
+    let mut late = site.gateway.login(&marie, "web").await;
+    let Site {
+        backend, gateway, ..
+    } = site;
+    let address = backend.address();
+    drop(backend);
+    let gone = async { while TcpStream::connect(address).await.is_ok() {} };
+    within("the end of the backend", gone).await;
+    is_told(&gateway, &john, "gone").await;
+    assert!(online.roster().await.contains_key(&marie.jid()));
+    online.expect_none("push", is_push).await;
+    is_told_to_ask_again(&mut late, "gone").await;
+}
