@@ -209,16 +209,17 @@ async fn bug_12_presence_before_the_roster_reaches_contacts() {
 async fn bug_13_a_resource_without_presence_disturbs_nobody() {
     let site = Site::new();
     let (john, marie) = (site.member("john"), site.member("marie"));
+    let zoe = site.member("zoe");
     let mut bound = site.gateway.login(&john, "bound").await;
     bound.roster().await;
     let mut marie_client = site.online(&marie, "web").await;
-    for (friends, kind) in [(vec![&marie], "both"), (vec![], "remove")] {
+    for (friends, kind) in [(vec![&marie, &zoe], "both"), (vec![], "remove")] {
         site.list(&john, &friends);
         site.refresh(&[&john]).await;
-        assert_eq!(
-            bound.expect_push().await,
-            item(&marie.jid(), None, &[], kind)
-        );
+        for friend in [&marie, &zoe] {
+            let pushed = item(&friend.jid(), None, &[], kind);
+            assert_eq!(bound.expect_push().await, pushed);
+        }
     }
     let from_bound =
         |stanza: &crate::support::xml::Element| stanza.attr("from") == Some(&bound.jid);

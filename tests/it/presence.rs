@@ -29,9 +29,11 @@ on_both! {
     both_orders_of_login_work,
     changes_are_seen,
     every_end_is_seen,
+    every_resource_takes_part_in_a_refresh,
     presence_may_come_before_or_with_the_roster_get,
     removed_contacts_lose_each_other,
     two_resources_are_told_apart,
+    who_has_no_roster_takes_part_in_a_refresh,
     who_is_listed_by_one_side_only_is_seen_by_the_other,
 }
 
@@ -106,7 +108,8 @@ async fn changes_are_seen(site: Site) {
 async fn every_end_is_seen(site: Site) {
     let (john, marie) = (site.member("john"), site.member("marie"));
     site.befriend(&john, &marie);
-    let mut marie = site.online(&marie, "web").await;
+    let friend = marie;
+    let mut marie = site.online(&friend, "web").await;
 
     let client = site.online(&john, "unavailable").await;
     sees(&mut marie, &client, "").await;
@@ -119,17 +122,14 @@ async fn every_end_is_seen(site: Site) {
     marie.expect_presence(&jid, "unavailable").await;
 
     let short = Site::with(site.prosody, |gateway| gateway.bosh("inactivity = \"1s\""));
-    short.list(&john, &[]);
-    let to = marie.jid.split_once('/').expect("full").0.to_owned();
+    short.list(&john, &[&friend]);
     let client = short.online(&john, "vanishing").await;
-    client.send(&format!("<presence xmlns='{CLIENT}' to='{to}'/>"));
     sees(&mut marie, &client, "").await;
     let jid = client.jid.clone();
     client.vanish();
     marie.expect_presence(&jid, "unavailable").await;
 
     let client = short.online(&john, "orphaned").await;
-    client.send(&format!("<presence xmlns='{CLIENT}' to='{to}'/>"));
     sees(&mut marie, &client, "").await;
     short.gateway.signal("KILL");
     sees(&mut marie, &client, "unavailable").await;
@@ -153,6 +153,46 @@ async fn added_contacts_see_each_other(site: Site) {
         .expect_none("who never became available", |stanza| {
             stanza.is_presence(&silent_jid, "")
         })
+        .await;
+}
+
+async fn every_resource_takes_part_in_a_refresh(site: Site) {
+    let (john, marie) = (site.member("john"), site.member("marie"));
+    let mut other = site.online(&marie, "web").await;
+    let one = site.online(&john, "one").await;
+    let two = site.online(&john, "two").await;
+    let mut both = [one, two];
+    site.befriend(&john, &marie);
+    site.refresh(&[&john, &marie]).await;
+    for client in &mut both {
+        assert_eq!(client.expect_push().await.jid, marie.jid());
+        sees(client, &other, "").await;
+        sees(&mut other, client, "").await;
+    }
+    site.list(&john, &[]);
+    site.refresh(&[&john]).await;
+    for client in &mut both {
+        let push = client.expect_push().await;
+        assert_eq!(push.subscription.as_deref(), Some("remove"));
+        sees(client, &other, "unavailable").await;
+        sees(&mut other, client, "unavailable").await;
+    }
+}
+
+/// A client that is available but has never asked for its roster.
+async fn who_has_no_roster_takes_part_in_a_refresh(site: Site) {
+    let (john, marie) = (site.member("john"), site.member("marie"));
+    let mut other = site.online(&marie, "web").await;
+    let mut one = site.gateway.login(&john, "web").await;
+    one.send_presence("");
+    one.expect_presence(&one.jid.clone(), "").await;
+    site.refresh(&[&john]).await;
+    one.fence().await;
+    site.befriend(&john, &marie);
+    site.refresh(&[&john, &marie]).await;
+    sees(&mut other, &one, "").await;
+    sees(&mut one, &other, "").await;
+    one.expect_none("push", crate::support::client::is_push)
         .await;
 }
 
@@ -208,6 +248,12 @@ async fn presence_sent_to_somebody_passes_untouched() {
     ));
     let presence = marie.expect_presence(&client.jid.clone(), "").await;
     assert!(presence.child("urn:example:x", "x").is_some(), "{presence}");
+    // The server remembers whom to tell of the end.
+    let jid = client.jid.clone();
+    client.logout().await;
+    marie.expect_presence(&jid, "unavailable").await;
+    let again = |stanza: &crate::support::xml::Element| stanza.is_presence(&jid, "unavailable");
+    marie.expect_none("second end", again).await;
 }
 
 #[tokio::test]

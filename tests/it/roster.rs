@@ -209,6 +209,59 @@ async fn a_backend_that_fails_at_login_fails_nothing_else() {
 }
 
 #[tokio::test]
+async fn a_refresh_before_anything_was_asked_says_nothing() {
+    let site = Site::new();
+    let (john, marie) = (site.member("john"), site.member("marie"));
+    let mut bound = site.gateway.login(&john, "bound").await;
+    site.list(&john, &[&marie]);
+    site.refresh(&[&john]).await;
+    let said = bound.fence().await;
+    assert!(said.is_empty(), "{said:?}");
+    assert_eq!(site.backend.fetches(&john.local), 0, "nobody needs it yet");
+    assert!(bound.roster().await.contains_key(&marie.jid()));
+}
+
+#[tokio::test]
+async fn who_leaves_before_the_roster_comes_is_forgotten() {
+    let site = Site::new();
+    let (john, marie) = (site.member("john"), site.member("marie"));
+    let mut gate = site.backend.gate(&john.local);
+    let client = site.gateway.login(&john, "web").await;
+    client.send_iq("get", "", &format!("<query xmlns='{ROSTER}'/>"));
+    gate.reached_by(1).await;
+    client.logout().await;
+    site.list(&john, &[&marie]);
+    gate.open();
+    // As nobody was there to hear of changes, the next login asks again.
+    let mut again = site.gateway.login(&john, "web").await;
+    assert!(again.roster().await.contains_key(&marie.jid()));
+}
+
+#[tokio::test]
+async fn two_first_gets_share_one_fetch() {
+    let site = Site::new();
+    let (john, marie) = (site.member("john"), site.member("marie"));
+    site.list(&john, &[&marie]);
+    let mut gate = site.backend.gate(&john.local);
+    let mut clients = Vec::new();
+    for resource in ["one", "two"] {
+        let mut client = site.gateway.login(&john, resource).await;
+        let get = client.send_iq("get", "", &format!("<query xmlns='{ROSTER}'/>"));
+        client.fence().await;
+        clients.push((client, get));
+    }
+    gate.reached_by(1).await;
+    gate.open();
+    for (client, get) in &mut clients {
+        let answer = client
+            .expect("the roster", |stanza| stanza.is_reply_to(get))
+            .await;
+        assert!(answer.to_string().contains(&marie.jid()), "{answer}");
+    }
+    assert_eq!(site.backend.fetches(&john.local), 1);
+}
+
+#[tokio::test]
 async fn notifications_at_any_time_end_in_the_last_state() {
     let site = Site::new();
     let john = site.member("john");
