@@ -18,6 +18,7 @@ mod operation;
 mod original_bugs;
 mod payload;
 mod presence;
+mod reliability;
 mod roster;
 mod session;
 mod site;

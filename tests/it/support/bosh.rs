@@ -232,6 +232,11 @@ impl Pending {
         body
     }
 
+    /// Waits until the answer begins to arrive, and leaves it unread.
+    pub(crate) async fn answered(&self) {
+        within("an answer", self.connection.readable()).await;
+    }
+
     /// Closes the connection, as a browser does when its page is left.
     pub(crate) fn abort(self) {}
 }

@@ -19,7 +19,7 @@ use super::{
     http::Endpoint,
     process::{Process, tail},
     prosody::DOMAIN,
-    unique,
+    unique, within,
 };
 
 /// Slow machines with many tests at once need it.
@@ -47,6 +47,7 @@ pub(crate) struct Builder {
 impl Ejabberd {
     pub(crate) fn builder() -> Builder {
         let modules = [
+            "mod_admin_extra: {}",
             "mod_bosh: {}",
             "mod_disco: {}",
             "mod_offline: {}",
@@ -85,15 +86,38 @@ impl Ejabberd {
     pub(crate) async fn account_named(&self, local: &str) -> Account {
         let password = format!("secret of {local}");
         let user = json!({ "user": local, "host": DOMAIN, "password": password });
-        let api = self.bosh().at("/api/register");
-        let headers = [("Content-Type", "application/json")];
-        let response = api.request("POST", &headers, &user.to_string()).await;
-        assert_eq!(response.status(), 200, "{response:?}");
+        self.call("register", &user).await;
         Account {
             local: local.to_owned(),
             domain: DOMAIN.to_owned(),
             password,
         }
+    }
+
+    /// Waits until so many messages are stored for this user.
+    pub(crate) async fn stored(&self, account: &Account, count: u32) {
+        let user = json!({ "user": account.local, "server": DOMAIN });
+        let stored = within("messages to be stored", async {
+            let mut last = 0;
+            loop {
+                let now = self.call("get_offline_count", &user).await;
+                let now = now["value"].as_u64().or(now.as_u64()).expect("a number");
+                if now >= u64::from(count) {
+                    return now;
+                }
+                assert!(now >= last, "{now} after {last}");
+                last = now;
+            }
+        });
+        assert_eq!(stored.await, u64::from(count));
+    }
+
+    async fn call(&self, command: &str, arguments: &serde_json::Value) -> serde_json::Value {
+        let api = self.bosh().at(&format!("/api/{command}"));
+        let headers = [("Content-Type", "application/json")];
+        let response = api.request("POST", &headers, &arguments.to_string()).await;
+        assert_eq!(response.status(), 200, "{response:?}");
+        serde_json::from_slice(&response.body).expect("JSON")
     }
 
     /// Logs in over TCP, past any gateway.
@@ -254,7 +278,7 @@ impl Builder {
              \x20   module: ejabberd_http\n\
              \x20   request_handlers: {{/http-bind: mod_bosh, /api: mod_http_api}}\n\
              api_permissions:\n\
-             \x20 tests: {{from: [mod_http_api], who: {{ip: 127.0.0.0/8}}, what: [register]}}\n\
+             \x20 tests: {{from: [mod_http_api], who: {{ip: 127.0.0.0/8}}, what: [register, get_offline_count]}}\n\
              {options}\
              modules:\n",
             options = self.options,

@@ -166,6 +166,12 @@ impl Connection {
         status
     }
 
+    /// Waits until there is something to read.
+    pub(crate) async fn readable(&self) {
+        let peeked = self.stream.peek(&mut [0]).await;
+        assert_eq!(peeked.ok(), Some(1), "the connection is open");
+    }
+
     /// Waits for the other side to close.
     pub(crate) async fn closed(&mut self) {
         within("the end of the connection", async {

@@ -175,6 +175,11 @@ impl Prosody {
         end.await.expect("it ends");
     }
 
+    /// Sends a signal, named as `kill` does.
+    pub(crate) fn signal(&self, signal: &str) {
+        self.process.as_ref().expect("it runs").signal(signal);
+    }
+
     /// Ends it as a power cut would.
     pub(crate) fn kill(&mut self) {
         self.process.take().expect("it runs").kill();

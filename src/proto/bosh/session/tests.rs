@@ -696,3 +696,71 @@ fn an_answer_has_no_more_than_one_request_can_confirm() {
     }
     assert_eq!(counts, [1000, 1000, 500]);
 }
+
+#[test]
+fn a_client_has_what_was_answered_two_requests_ago() {
+    let mut harness = Harness::open("");
+    harness.session.send(message(1));
+    harness.poll(101);
+    harness.answers();
+    harness.poll(102);
+    let given = harness.session.given();
+    assert_eq!(
+        harness.session.confirmed(),
+        given - 1,
+        "it may be on its way"
+    );
+    harness.poll(103);
+    assert_eq!(harness.session.confirmed(), harness.session.given());
+}
+
+#[test]
+fn a_client_that_acknowledges_has_what_it_says() {
+    let mut harness = Harness::open(" ack='1'");
+    for rid in 101..103 {
+        harness.session.send(message(1));
+        harness.request(rid, &format!("ack='{}'", rid - 1), "");
+        harness.answers();
+    }
+    let given = harness.session.given();
+    harness.request(103, "ack='101'", "");
+    assert_eq!(harness.session.confirmed(), given - 1);
+    harness.poll(104);
+    assert_eq!(
+        harness.session.confirmed(),
+        given,
+        "all, if it does not say"
+    );
+}
+
+#[test]
+fn who_hangs_up_is_deaf_at_once_and_who_was_answered_after_a_moment() {
+    let mut harness = Harness::open("");
+    harness.poll(101);
+    assert_eq!(harness.session.deaf_at(), None);
+    for _ in 0..50 {
+        harness.session.send(message(1));
+    }
+    harness.answers();
+    let moment = BREATH + 50 * WORK;
+    assert_eq!(harness.session.deaf_at(), Some(harness.now + moment));
+    let slot = harness.poll(102);
+    harness.session.handle_disconnect(slot, harness.now);
+    assert_eq!(harness.session.deaf_at(), Some(harness.now));
+    harness.poll(103);
+    assert_eq!(harness.session.deaf_at(), None);
+}
+
+#[test]
+fn a_client_can_be_made_to_confirm() {
+    let mut harness = Harness::open("");
+    harness.session.send(message(1));
+    harness.poll(101);
+    harness.answers();
+    harness.poll(102);
+    assert!(harness.answers().is_empty(), "held");
+    harness.session.ask_for_confirmation();
+    assert_eq!(harness.answers().len(), 1, "to come again");
+    harness.poll(103);
+    assert_eq!(harness.session.confirmed(), harness.session.given());
+}
