@@ -62,6 +62,7 @@ fn path(document: &'static str, contacts: usize) -> Path {
         inactivity: minute,
         max_pause: minute,
         max_pending: 1 << 20,
+        report_grace: minute,
     };
     let now = Instant::now();
     let mut session = Session::open(&creation, &policy, Slot(0), now);

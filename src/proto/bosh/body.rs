@@ -56,6 +56,8 @@ pub struct Creation {
     pub acks: bool,
     /// `xml:lang` for the stream.
     pub lang: Option<String>,
+    /// The hash of the next request's key, if requests are to have keys.
+    pub newkey: Option<Box<str>>,
 }
 
 /// A request of a session that exists.
@@ -67,6 +69,10 @@ pub struct Request {
     pub rid: Rid,
     /// Highest rid whose answer, and all before it, the client has received.
     pub ack: Option<Rid>,
+    /// Proof that it comes from the same client as the request before it.
+    pub key: Option<Box<str>>,
+    /// The beginning of another chain of keys.
+    pub newkey: Option<Box<str>>,
     /// Session pause asked for, seconds.
     pub pause: Option<u64>,
     /// The stream is to be restarted (XEP-0206 "Authentication and Resource Binding").
@@ -143,7 +149,8 @@ impl Message {
                 (Ns::None, "ack") => fields.ack = Rid::parse(&attribute.value()),
                 (Ns::None, "ver") => fields.ver = version(&attribute.value()),
                 (Ns::None, "content") => fields.content = content_type(&attribute.value()),
-                (Ns::None, "key") => fields.key = true,
+                (Ns::None, "key") => fields.key = Some(attribute.value().into()),
+                (Ns::None, "newkey") => fields.newkey = Some(attribute.value().into()),
                 // gloox says "terminal".
                 (Ns::None, "type") => {
                     fields.terminate = matches!(&*attribute.value(), "terminate" | "terminal");
@@ -168,7 +175,8 @@ struct Fields {
     lang: Option<String>,
     ack: Option<Rid>,
     pause: Option<u64>,
-    key: bool,
+    key: Option<Box<str>>,
+    newkey: Option<Box<str>>,
     restart: bool,
     terminate: bool,
 }
@@ -181,6 +189,8 @@ impl Fields {
                 sid,
                 rid,
                 ack: self.ack,
+                key: self.key,
+                newkey: self.newkey,
                 pause: self.pause,
                 restart: self.restart,
                 terminate: self.terminate,
@@ -188,7 +198,7 @@ impl Fields {
                 digest,
             }));
         }
-        if self.key || self.pause.is_some() || self.restart || self.terminate {
+        if self.key.is_some() || self.pause.is_some() || self.restart || self.terminate {
             return Err(Refusal::bad_request(
                 "attribute that only a session can have",
             ));
@@ -210,6 +220,7 @@ impl Fields {
             content: self.content,
             acks: self.ack == Rid::parse("1"),
             lang: self.lang,
+            newkey: self.newkey,
         }))
     }
 }

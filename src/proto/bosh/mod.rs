@@ -6,6 +6,7 @@
 //! | `<body/>` Wrapper Element | [`crate::proto::xml::scan_body`], [`body`] |
 //! | Request IDs, In-Order Message Forwarding | [`session::Session::handle_request`] |
 //! | Broken Connections | [`session::Session::handle_disconnect`], the answers kept in the session |
+//! | Protecting Insecure Sessions | `keys` |
 //! | Inactivity, Overactivity, Polling Sessions, Session Pause | [`session`] |
 //! | Error and Status Codes | [`condition::Condition`] |
 //!
@@ -17,7 +18,9 @@ pub mod condition;
 pub mod session;
 pub mod terms;
 
+mod answered;
 mod delivery;
+mod keys;
 mod pending;
 
 use std::fmt;

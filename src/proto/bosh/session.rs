@@ -29,9 +29,11 @@ use smallvec::SmallVec;
 
 use super::{
     Rid,
+    answered::{AnswerCache, Answered, Report},
     body::{Creation, Document, ERROR_ATTRIBUTES, Request, terminate_attributes},
     condition::Condition,
     delivery::Deliveries,
+    keys::Keys,
     pending::Pending,
     terms::{POLLING, Policy, Terms},
 };
@@ -49,6 +51,10 @@ const TOMBSTONE: Duration = Duration::from_secs(60);
 /// longer for each stanza that it has been given to work on.
 const BREATH: Duration = Duration::from_secs(1);
 const WORK: Duration = Duration::from_millis(10);
+/// A request that has been held for so long may belong to a page that is gone.
+const STALE: Duration = Duration::from_secs(1);
+/// Least time between two empty answers to a client that replaces one empty request by another.
+const REPLACEMENT: Duration = Duration::from_secs(1);
 /// Most resends of one rid within [`DUPLICATES_IN`].
 const DUPLICATES: u32 = 10;
 const DUPLICATES_IN: Duration = Duration::from_secs(10);
@@ -93,9 +99,14 @@ pub struct Session {
     /// Received ahead of a missing rid, lowest first.
     buffered: SmallVec<[Buffered; 1]>,
     /// The latest answers, for clients that lost theirs.
-    answered: VecDeque<Answered>,
+    answered: AnswerCache,
+    /// An answer that the client seems to lack, to be told with the next one.
+    report: Option<Report>,
+    /// When an empty request was last answered with nothing because another empty one came.
+    replaced_at: Option<Instant>,
     pending: Pending,
     deliveries: Deliveries,
+    keys: Keys,
     /// How many stanzas the last answer carried.
     last_given: u32,
     /// Attributes of the creation answer, until it has been given.
@@ -128,6 +139,7 @@ struct Held {
     rid: Rid,
     /// `None`: the client gave up on this exchange.
     slot: Option<Slot>,
+    received: Instant,
     deadline: Instant,
     digest: u64,
     empty: bool,
@@ -153,12 +165,6 @@ struct Buffered {
 }
 
 #[derive(Debug)]
-struct Answered {
-    rid: Rid,
-    document: Document,
-}
-
-#[derive(Debug)]
 struct Duplicates {
     rid: Option<Rid>,
     count: u32,
@@ -177,6 +183,7 @@ impl Session {
         let held = Held {
             rid: creation.rid,
             slot: Some(slot),
+            received: now,
             deadline: after(now, patience),
             digest: 0,
             empty: true,
@@ -188,9 +195,12 @@ impl Session {
             last: creation.rid,
             held: VecDeque::from([held]),
             buffered: SmallVec::new(),
-            answered: VecDeque::new(),
+            answered: AnswerCache::default(),
+            report: None,
+            replaced_at: None,
             pending: Pending::default(),
             deliveries: Deliveries::default(),
+            keys: Keys::new(creation.newkey.as_deref()),
             last_given: 0,
             opening: Some(String::new()),
             pause: None,
@@ -322,6 +332,10 @@ impl Session {
                 let held = self.held.iter().filter(|held| held.slot.is_some());
                 let gap = self.gap_since.map(|since| after(since, GAP));
                 let held = held.map(|held| held.deadline);
+                let crowd = self
+                    .patient_until()
+                    .filter(|_| self.open_requests() > self.terms.hold);
+                let held = held.chain(crowd);
                 held.chain(self.idle_deadline()).chain(gap).min()
             }
             State::Ended { forget_at, .. } => Some(*forget_at),
@@ -392,21 +406,33 @@ impl Session {
         self.pause = None;
         self.idle_since = None;
         self.hung_up = false;
-        self.acknowledge(request.rid, request.ack);
+        let is_genuine = self
+            .keys
+            .advance(request.key.as_deref(), request.newkey.as_deref());
+        if is_genuine {
+            self.acknowledge(request.rid, request.ack, now);
+        }
         let empty = request.payload.is_empty();
+        let asks = empty && !request.restart && !request.terminate && request.pause.is_none();
         self.held.push_back(Held {
             rid: request.rid,
             slot,
+            received,
             deadline: after(received, self.terms.wait),
             digest: request.digest,
-            empty,
+            empty: asks,
             release: Release::Later,
         });
-        let asks = empty && !request.restart && !request.terminate && request.pause.is_none();
         let last_poll = std::mem::replace(&mut self.vain_poll, asks.then_some(received));
         let is_hasty = last_poll.is_some_and(|last| after(last, POLLING) > after(received, SLACK));
-        if self.terms.polling() && asks && is_hasty {
-            let condition = Condition::PolicyViolation;
+        let violation = if !is_genuine {
+            Some(Condition::ItemNotFound)
+        } else if self.terms.polling() && asks && is_hasty {
+            Some(Condition::PolicyViolation)
+        } else {
+            None
+        };
+        if let Some(condition) = violation {
             let end = End::Violation(condition);
             return self.close(Some(condition), Some(request.rid), end, now);
         }
@@ -483,15 +509,18 @@ impl Session {
             self.violation(Condition::PolicyViolation, request.rid, slot, now);
             return;
         }
-        if let Some(answered) = self
-            .answered
-            .iter()
-            .find(|answered| answered.rid == request.rid)
-        {
+        let original = self.answered.get(request.rid).map(|it| it.digest);
+        let held = self.held.iter().find(|held| held.rid == request.rid);
+        let original = original.or_else(|| held.map(|held| held.digest));
+        if self.keys.is_used() && original.is_some_and(|digest| digest != request.digest) {
+            // A resend has the key of the original (XEP-0124 "Protecting Insecure Sessions").
+            self.violation(Condition::ItemNotFound, request.rid, slot, now);
+        } else if let Some(answered) = self.answered.get(request.rid) {
             self.idle_since = None;
             self.responses.push_back((slot, answered.document.clone()));
         } else if let Some(held) = self.held.iter_mut().find(|held| held.rid == request.rid) {
             self.idle_since = None;
+            held.received = now;
             held.deadline = after(now, self.terms.wait);
             if let Some(older) = held.slot.replace(slot) {
                 self.responses.push_back((older, recoverable_error()));
@@ -513,7 +542,7 @@ impl Session {
 
     /// Requests to a session that is over.
     fn handle_late_request(&mut self, rid: Rid, slot: Slot, now: Instant) {
-        let repeated = self.answered.iter().find(|answered| answered.rid == rid);
+        let repeated = self.answered.get(rid);
         let document = match &mut self.state {
             State::Ended {
                 last_words, told, ..
@@ -557,11 +586,12 @@ impl Session {
 
     /// Takes note of what the client has (XEP-0124 "Acknowledgements"): by its own account, or as it could
     /// not have made this request without.
-    fn acknowledge(&mut self, rid: Rid, ack: Option<Rid>) {
+    fn acknowledge(&mut self, rid: Rid, ack: Option<Rid>, now: Instant) {
         if self.terms.acks {
             let has = ack.unwrap_or_else(|| rid.minus(1));
-            self.answered.retain(|answered| answered.rid > has);
+            self.answered.acknowledge(has);
             self.deliveries.confirm(has);
+            self.report = self.answered.report(has, self.terms.report_grace, now);
         } else {
             self.deliveries.confirm(rid.minus(self.terms.requests));
         }
@@ -597,7 +627,7 @@ impl Session {
         let next = next.request.rid;
         while self.last.plus(1) < next {
             self.last = self.last.plus(1);
-            self.remember(self.last, Document::empty());
+            self.remember(self.last, 0, Document::empty(), now);
         }
         self.accept_buffered(now);
     }
@@ -610,41 +640,64 @@ impl Session {
             return;
         }
         while let Some(oldest) = self.held.front() {
-            let rid = oldest.rid;
+            let (rid, digest) = (oldest.rid, oldest.digest);
             let Some(slot) = oldest.slot else {
                 if self.held.len() == 1 {
                     break;
                 }
                 // Superseded: the client went on to its next request.
                 self.held.pop_front();
-                self.remember(rid, Document::empty());
+                self.remember(rid, digest, Document::empty(), now);
                 continue;
             };
-            let overdue = oldest.deadline <= now;
-            let due = if self.opening.is_some() {
-                overdue
-            } else {
-                overdue
-                    || oldest.release != Release::Later
-                    || self.terms.polling()
-                    || self.open_requests() > self.terms.hold
-            };
-            let mute = oldest.release == Release::NowEmpty;
+            let is_crowded = self.open_requests() > self.terms.hold
+                && self.patient_until().is_none_or(|until| until <= now);
+            let due = oldest.deadline <= now
+                || self.opening.is_none()
+                    && (oldest.release != Release::Later
+                        || self.report.is_some()
+                        || self.terms.polling()
+                        || is_crowded);
             if !due && self.pending.is_empty() {
                 break;
             }
+            let next = self.held.get(1);
+            // Whoever has just come is there to read it; whoever was held may be a page that is gone.
+            let is_stale = next.is_some_and(|next| next.slot.is_some())
+                && after(oldest.received, STALE) <= now
+                && !self.terms.polling();
+            let is_replaced = oldest.empty && next.is_some_and(|next| next.empty);
+            let mute = oldest.release == Release::NowEmpty || is_stale;
+            if is_replaced && (mute || self.pending.is_empty()) {
+                self.replaced_at = Some(now);
+            }
             self.held.pop_front();
-            let document = self.compose(rid, mute);
-            self.remember(rid, document.clone());
+            let document = self.compose(rid, mute, now);
+            self.remember(rid, digest, document.clone(), now);
             self.responses.push_back((slot, document));
         }
         self.watch_for_idleness(now);
     }
 
+    /// Until when a crowd of empty requests is left alone: a client that answers every empty answer with
+    /// another empty request, while one is held, would go round and round.
+    fn patient_until(&self) -> Option<Instant> {
+        let mut open = self.held.iter().filter(|held| held.slot.is_some());
+        let is_idle = self.buffered.is_empty() && open.all(|held| held.empty);
+        self.replaced_at
+            .filter(|_| is_idle)
+            .map(|at| after(at, REPLACEMENT))
+    }
+
     /// Writes the answer to `rid`, with what is pending unless `mute`.
-    fn compose(&mut self, rid: Rid, mute: bool) -> Document {
+    fn compose(&mut self, rid: Rid, mute: bool, now: Instant) -> Document {
+        let is_opening = self.opening.is_some();
         let mut attributes = self.opening.take().unwrap_or_default();
-        if self.terms.acks && attributes.is_empty() && self.last != rid {
+        if let Some(Report { rid, answered_at }) = self.report.take() {
+            let time = now.saturating_duration_since(answered_at).as_millis();
+            let _ = write!(attributes, " report='{rid}' time='{time}'");
+        }
+        if self.terms.acks && !is_opening && self.last != rid {
             let _ = write!(attributes, " ack='{}'", self.last);
         }
         let stanzas = if mute {
@@ -666,11 +719,17 @@ impl Session {
     }
 
     /// Keeps an answer for a client that might ask again.
-    fn remember(&mut self, rid: Rid, document: Document) {
-        self.answered.push_back(Answered { rid, document });
-        while self.answered.len() as u64 > self.terms.requests {
-            self.answered.pop_front();
-        }
+    fn remember(&mut self, rid: Rid, digest: u64, document: Document, now: Instant) {
+        self.answered.push(
+            Answered {
+                rid,
+                digest,
+                document,
+                at: now,
+            },
+            self.terms.requests,
+            self.terms.acks,
+        );
     }
 
     /// Exchanges that wait for an answer.

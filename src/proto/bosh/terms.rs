@@ -23,6 +23,8 @@ pub struct Policy {
     pub max_pause: Duration,
     /// Undelivered bytes beyond which the server is not read from.
     pub max_pending: usize,
+    /// How long a client that acknowledges may be behind before it is told of the answer it lacks.
+    pub report_grace: Duration,
 }
 
 /// What was agreed at creation (XEP-0124 "Session Creation Response").
@@ -40,6 +42,8 @@ pub struct Terms {
     pub(super) max_pause: Duration,
     /// Undelivered bytes beyond which the server is not read from.
     pub(super) max_pending: usize,
+    /// How long an acknowledgement may be behind.
+    pub(super) report_grace: Duration,
     version: Option<(u32, u32)>,
     /// The client acknowledges answers, and wants its requests acknowledged.
     pub(super) acks: bool,
@@ -59,6 +63,7 @@ impl Terms {
             inactivity: policy.inactivity,
             max_pause: policy.max_pause,
             max_pending: policy.max_pending,
+            report_grace: policy.report_grace,
             version: creation.ver.map(|version| version.min(VERSION)),
             acks: creation.acks,
             content_type: match &creation.content {

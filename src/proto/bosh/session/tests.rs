@@ -25,6 +25,7 @@ fn policy() -> Policy {
         inactivity: 120 * SECOND,
         max_pause: 120 * SECOND,
         max_pending: 1000,
+        report_grace: 2 * SECOND,
     }
 }
 
@@ -763,4 +764,137 @@ fn a_client_can_be_made_to_confirm() {
     assert_eq!(harness.answers().len(), 1, "to come again");
     harness.poll(103);
     assert_eq!(harness.session.confirmed(), harness.session.given());
+}
+
+/// A key and what it is the hash of.
+fn keys() -> [String; 4] {
+    use sha1::{Digest as _, Sha1};
+    let hash = |key: &str| {
+        let digest: [u8; 20] = Sha1::digest(key).into();
+        digest
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect::<String>()
+    };
+    let third = hash("seed");
+    let second = hash(&third);
+    [hash(&second), second, third, "seed".to_owned()]
+}
+
+#[test]
+fn requests_prove_by_keys_whom_they_come_from() {
+    let [first, second, third, seed] = keys();
+    let mut harness = Harness::open(&format!("newkey='{first}'"));
+    harness.request(101, &format!("key='{second}'"), "<message id='1'/>");
+    assert_eq!(harness.events(), ["1"]);
+    harness.request(102, &format!("key='{third}' newkey='{first}'"), "");
+    harness.request(103, &format!("key='{second}'"), "<message id='2'/>");
+    assert_eq!(harness.events(), ["2"]);
+    harness.answers();
+    let stranger = harness.request(104, &format!("key='{seed}'"), "<message id='3'/>");
+    let end = "Ended(Violation(ItemNotFound))";
+    assert_eq!(harness.events(), [end], "its message does not pass");
+    let answers = harness.answers();
+    let told = answers.iter().find(|(slot, _)| *slot == stranger).unwrap();
+    assert!(told.1.contains("condition='item-not-found'"), "{told:?}");
+}
+
+#[test]
+fn keys_count_in_the_order_of_the_rids() {
+    let [first, second, third, _] = keys();
+    let mut harness = Harness::open(&format!("newkey='{first}'"));
+    harness.request(102, &format!("key='{third}'"), "<message id='2'/>");
+    assert!(harness.events().is_empty());
+    harness.request(101, &format!("key='{second}'"), "<message id='1'/>");
+    assert_eq!(harness.events(), ["1", "2"]);
+}
+
+#[test]
+fn a_resend_has_the_key_of_the_original() {
+    let [first, second, third, _] = keys();
+    let mut harness = Harness::open(&format!("newkey='{first}'"));
+    let attributes = format!("key='{second}'");
+    harness.request(101, &attributes, "");
+    harness.session.send(message(7));
+    harness.answers();
+    harness.request(101, &attributes, "");
+    assert!(harness.answers()[0].1.contains("id='7'"), "from the cache");
+    harness.request(101, &format!("key='{third}'"), "");
+    assert_eq!(harness.events(), ["Ended(Violation(ItemNotFound))"]);
+}
+
+#[test]
+fn a_client_that_acknowledges_is_told_of_the_answer_it_lacks() {
+    let mut harness = Harness::open("ack='1'");
+    harness.session.send(message(1));
+    harness.request(101, "ack='100'", "");
+    harness.answers();
+    harness.wait(SECOND);
+    harness.request(102, "ack='100'", "");
+    assert!(harness.answers().is_empty(), "it may be on its way");
+    harness.wait(SECOND);
+    harness.request(103, "ack='100'", "");
+    let answers = harness.answers();
+    assert!(
+        answers[0].1.contains(" report='101' time='2000'"),
+        "{answers:?}"
+    );
+    harness.wait(SECOND);
+    harness.request(104, "ack='100'", "");
+    let answers = harness.answers();
+    assert!(!answers[0].1.contains("report"), "once: {answers:?}");
+    harness.request(101, "ack='100'", "");
+    assert!(
+        harness.answers()[0].1.contains("id='1'"),
+        "it is still there"
+    );
+}
+
+#[test]
+fn answers_are_kept_until_they_are_acknowledged() {
+    let mut harness = Harness::open("ack='1'");
+    for rid in 101..106 {
+        harness.session.send(message(1));
+        harness.request(rid, "ack='100'", "");
+        harness.answers();
+    }
+    harness.request(101, "ack='100'", "");
+    assert!(harness.answers()[0].1.contains("<message"));
+    harness.request(106, "ack='104'", "");
+    harness.request(104, "ack='104'", "");
+    let answers = harness.answers();
+    assert!(
+        answers[0].1.contains("item-not-found"),
+        "it said that it has it: {answers:?}"
+    );
+}
+
+#[test]
+fn what_comes_with_a_newer_request_goes_to_that_and_not_to_a_page_that_may_be_gone() {
+    let mut harness = Harness::open("");
+    let zombie = harness.poll(101);
+    harness.wait(2 * SECOND);
+    let alive = harness.poll(102);
+    harness.session.send(message(1));
+    let answers = harness.answers();
+    assert_eq!(answers[0], (zombie, EMPTY.to_owned()));
+    assert_eq!(answers[1].0, alive);
+    assert!(answers[1].1.contains("<message"), "{answers:?}");
+}
+
+#[test]
+fn empty_requests_do_not_drive_each_other_round() {
+    let mut harness = Harness::open("");
+    harness.poll(101);
+    harness.poll(102);
+    assert_eq!(harness.answers().len(), 1, "the first time, at once");
+    harness.wait(SECOND / 4);
+    harness.poll(103);
+    assert!(harness.answers().is_empty(), "not four times a second");
+    harness.session.send(message(1));
+    assert_eq!(harness.answers().len(), 1, "what there is to say is said");
+    harness.poll(104);
+    assert!(harness.answers().is_empty());
+    harness.wait(SECOND);
+    assert_eq!(harness.answers().len(), 1, "a second later");
 }

@@ -1,0 +1,84 @@
+//! The latest answers, for clients that lost theirs (XEP-0124 "Broken Connections", "Acknowledgements").
+
+use std::{
+    collections::VecDeque,
+    time::{Duration, Instant},
+};
+
+use super::{Rid, body::Document};
+
+/// Answers, and their bytes, that are kept for a client that acknowledges until it has done so.
+const MAX_ANSWERS: u64 = 16;
+const MAX_SIZE: usize = 256 << 10;
+
+/// An answer that was given.
+#[derive(Debug)]
+pub(super) struct Answered {
+    pub(super) rid: Rid,
+    /// Of the request.
+    pub(super) digest: u64,
+    pub(super) document: Document,
+    pub(super) at: Instant,
+}
+
+/// An answer that the client should have had (XEP-0124 "Response Acknowledgements").
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Report {
+    pub(super) rid: Rid,
+    pub(super) answered_at: Instant,
+}
+
+/// Answers in the order of their rids.
+#[derive(Debug, Default)]
+pub(super) struct AnswerCache {
+    answers: VecDeque<Answered>,
+    /// Sum of their sizes, bytes.
+    size: usize,
+    /// What has been reported, which is done once.
+    reported: Option<Rid>,
+}
+
+impl AnswerCache {
+    pub(super) fn get(&self, rid: Rid) -> Option<&Answered> {
+        self.answers.iter().find(|answered| answered.rid == rid)
+    }
+
+    /// Keeps the last `window` answers at least, and more of them for a client that acknowledges.
+    pub(super) fn push(&mut self, answer: Answered, window: u64, acks: bool) {
+        self.size = self.size.saturating_add(answer.document.size());
+        self.answers.push_back(answer);
+        while self.answers.len() as u64 > window
+            && (!acks || self.answers.len() as u64 > MAX_ANSWERS || self.size > MAX_SIZE)
+        {
+            self.pop();
+        }
+    }
+
+    /// The client has the answers up to `rid`.
+    pub(super) fn acknowledge(&mut self, rid: Rid) {
+        while self.answers.front().is_some_and(|first| first.rid <= rid) {
+            self.pop();
+        }
+    }
+
+    /// The answer after the one to `ack`, if it was given more than `grace` ago and is still here.
+    pub(super) fn report(&mut self, ack: Rid, grace: Duration, now: Instant) -> Option<Report> {
+        let missing = self.get(ack.plus(1))?;
+        let report = Report {
+            rid: missing.rid,
+            answered_at: missing.at,
+        };
+        let waited = now.saturating_duration_since(missing.at);
+        if waited < grace || self.reported >= Some(report.rid) {
+            return None;
+        }
+        self.reported = Some(report.rid);
+        Some(report)
+    }
+
+    fn pop(&mut self) {
+        if let Some(answered) = self.answers.pop_front() {
+            self.size = self.size.saturating_sub(answered.document.size());
+        }
+    }
+}
