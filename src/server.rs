@@ -17,7 +17,7 @@ use tracing::{error, info, warn};
 use crate::{
     admin::{Admin, Hosts, Peer},
     config::{self, Config},
-    front::{body::Chunks, bosh, bosh::Front, cors::Cors},
+    front::{body::Chunks, bosh, bosh::Front, cors::Cors, creations::Creations},
     net::{
         drain,
         listener::{self, BindError, Listener},
@@ -288,6 +288,10 @@ impl Current {
                 max_body: config.bosh.max_body,
                 xml: xml::Limits::default(),
                 trusted_proxies: config.server.trusted_proxies.clone(),
+                creations: Creations::new(
+                    config.bosh.max_sessions,
+                    config.bosh.creations_per_address,
+                ),
                 cors: Cors::new(&config.bosh.cors_origins),
                 hosts,
             }),

@@ -49,6 +49,8 @@ struct BoshTable {
     max_pause: Option<Spanned<String>>,
     max_body: Option<Spanned<String>>,
     max_unconfirmed: Option<Spanned<i64>>,
+    max_sessions: Option<Spanned<i64>>,
+    creations_per_address: Option<Spanned<i64>>,
     cors_origins: Option<Spanned<Vec<Spanned<String>>>>,
 }
 
@@ -191,6 +193,18 @@ impl Reader<'_> {
             "bosh.max_unconfirmed",
             table.max_unconfirmed,
             10..=100_000,
+        );
+        self.number(
+            &mut bosh.max_sessions,
+            "bosh.max_sessions",
+            table.max_sessions,
+            1..=10_000_000,
+        );
+        self.number(
+            &mut bosh.creations_per_address,
+            "bosh.creations_per_address",
+            table.creations_per_address,
+            1..=1_000_000,
         );
         self.list(
             &mut bosh.cors_origins,

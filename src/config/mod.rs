@@ -119,6 +119,10 @@ pub struct Bosh {
     pub max_body: usize,
     /// Stanzas the server still owns while no client listens.
     pub max_unconfirmed: u32,
+    /// Most sessions at once.
+    pub max_sessions: usize,
+    /// Most sessions that one address may create in a minute.
+    pub creations_per_address: u32,
     /// Origins that may read answers; `*` alone means any.
     pub cors_origins: Vec<String>,
 }
@@ -132,6 +136,8 @@ impl Default for Bosh {
             max_pause: Duration::from_secs(120),
             max_body: 256 << 10,
             max_unconfirmed: 400,
+            max_sessions: 50_000,
+            creations_per_address: 120,
             cors_origins: vec!["*".to_owned()],
         }
     }

@@ -7,18 +7,22 @@ use ipnet::IpNet;
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
+/// Whether `address` is that of a proxy that is trusted: who the client behind it is, is unknown.
+pub fn is_trusted(address: &IpAddr, trusted: &[IpNet]) -> bool {
+    trusted.iter().any(|network| network.contains(address))
+}
+
 /// The address of the client: that of the peer, or, if the peer is a proxy that is trusted, the last
 /// entry of `X-Forwarded-For` that is not one itself. Entries further to the left are whatever the
 /// client made up.
 pub fn client(peer: SocketAddr, headers: &HeaderMap, trusted: &[IpNet]) -> IpAddr {
-    let is_trusted = |address: &IpAddr| trusted.iter().any(|network| network.contains(address));
     let mut address = peer.ip().to_canonical();
     let values = headers.get_all(X_FORWARDED_FOR).into_iter();
     let mut entries: Vec<&str> = values
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(','))
         .collect();
-    while is_trusted(&address) {
+    while is_trusted(&address, trusted) {
         let entry = entries.pop().and_then(|entry| entry.trim().parse().ok());
         let Some(entry) = entry else { break };
         address = IpAddr::to_canonical(&entry);

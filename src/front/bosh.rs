@@ -4,11 +4,13 @@
 //! |---|---|
 //! | not a `<body/>`, or not well-formed | 200, `bad-request`; no session is touched |
 //! | no body at all | 400, `bad-request` |
-//! | body over the limit | 200, `policy-violation`; no session is touched |
+//! | body over the limit | 200, `policy-violation`; the session that it names ends |
+//! | body compressed | 415, `bad-request`; no session is touched |
 //! | unknown sid | 200, `item-not-found` |
 //! | `to` missing or no domain / not served | 200, `improper-addressing` / `host-unknown` |
 //! | server unreachable | 503 with `Retry-After`; from the third try on 200, `remote-connection-failed` |
-//! | draining | 503 |
+//! | draining, too many sessions | 503 with `Retry-After` |
+//! | a page that may not read the answer creates a session | 403, `policy-violation` |
 //! | another method | 405 |
 //!
 //! All of them carry the CORS headers: without them, a browser would tell the page nothing.
@@ -24,7 +26,7 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use http_body::Body;
 use http_body_util::BodyExt as _;
 use ipnet::IpNet;
@@ -36,7 +38,7 @@ use tokio::{
 };
 use tracing::{debug, info, warn};
 
-use super::{address, body::Chunks, cors::Cors};
+use super::{address, body::Chunks, cors::Cors, creations::Creations};
 use crate::{
     proto::{
         bosh::{
@@ -81,6 +83,8 @@ pub struct Settings {
     pub cors: Cors,
     /// Proxies whose word on the client's address counts.
     pub trusted_proxies: Vec<IpNet>,
+    /// How many sessions may be created.
+    pub creations: Creations,
     /// The served domains.
     pub hosts: HashMap<String, Arc<Host>>,
 }
@@ -126,10 +130,17 @@ impl Front {
             Method::POST => {
                 let front = Arc::clone(self);
                 let settings = Arc::clone(settings);
-                self.post(Completed::new(async move {
-                    front.admit(peer, request, &settings).await
-                }))
-                .await
+                let pipelines = pipelines(&request);
+                let response = self
+                    .post(Completed::new(async move {
+                        front.admit(peer, request, &settings).await
+                    }))
+                    .await;
+                if pipelines {
+                    closing(response)
+                } else {
+                    response
+                }
             }
             // hyper leaves the body of an answer to HEAD out.
             Method::GET | Method::HEAD => {
@@ -178,14 +189,18 @@ impl Front {
         B: Body<Data = Bytes> + Unpin,
     {
         let (head, body) = request.into_parts();
+        if is_encoded(&head.headers) {
+            let response = refused(StatusCode::UNSUPPORTED_MEDIA_TYPE, Condition::BadRequest);
+            return Admission::Answered(closing(response));
+        }
         let document = match timeout(BODY_DEADLINE, read(body, settings.max_body)).await {
             Ok(Ok(document)) if document.is_empty() => {
-                let mut response = terminated(Condition::BadRequest);
-                *response.status_mut() = StatusCode::BAD_REQUEST;
+                let response = refused(StatusCode::BAD_REQUEST, Condition::BadRequest);
                 return Admission::Answered(response);
             }
             Ok(Ok(document)) => document,
-            Ok(Err(Unread::TooLarge)) => {
+            Ok(Err(Unread::TooLarge(beginning))) => {
+                self.end_session_of(&beginning).await;
                 return Admission::Answered(closing(terminated(Condition::PolicyViolation)));
             }
             Ok(Err(Unread::Broken)) | Err(_) => {
@@ -198,6 +213,11 @@ impl Front {
                 Err(condition) => Admission::Answered(terminated(condition)),
             },
             Ok(Message::Creation(creation)) => {
+                let origin = head.headers.get(header::ORIGIN);
+                if origin.is_some_and(|origin| !settings.cors.allows(origin)) {
+                    let response = refused(StatusCode::FORBIDDEN, Condition::PolicyViolation);
+                    return Admission::Answered(response);
+                }
                 let client = address::client(peer, &head.headers, &settings.trusted_proxies);
                 match self.create(client, creation, settings) {
                     Ok((answer, trial)) => Admission::Created(answer, trial),
@@ -209,6 +229,15 @@ impl Front {
                 debug!(why = refusal.why, "request refused");
                 Admission::Answered(terminated(refusal.condition))
             }
+        }
+    }
+
+    /// A request was too large to be read: its session ends, as nothing that follows can be in order.
+    async fn end_session_of(&self, beginning: &[u8]) {
+        let sid = body::sid_at_the_beginning(beginning);
+        if let Some(mailbox) = sid.and_then(|sid| self.registry.find(&sid)) {
+            // A session that has ended meanwhile has ended.
+            let _ = mailbox.send(Box::new(Command::Oversized)).await;
         }
     }
 
@@ -236,6 +265,13 @@ impl Front {
             .hosts
             .get(domain.as_str())
             .ok_or(Condition::HostUnknown)?;
+        // Behind a proxy that does not say for whom it asks, all would be one.
+        let known =
+            Some(client).filter(|address| !address::is_trusted(address, &settings.trusted_proxies));
+        if !settings.creations.admit(known, self.registry.len()) {
+            warn!(%client, sessions = self.registry.len(), "too many sessions");
+            return Err(Condition::SystemShutdown);
+        }
         let sid = Sid::random().map_err(|error| {
             warn!(%error, "no randomness for a session id");
             Condition::InternalServerError
@@ -307,6 +343,20 @@ fn answered(reply: Option<Reply>) -> Response<Chunks> {
     }
 }
 
+/// The same with another status than 200.
+fn refused(status: StatusCode, condition: Condition) -> Response<Chunks> {
+    let mut response = terminated(condition);
+    *response.status_mut() = status;
+    response
+}
+
+/// Whether the request body is compressed, which is never offered.
+fn is_encoded(headers: &HeaderMap) -> bool {
+    headers
+        .get(header::CONTENT_ENCODING)
+        .is_some_and(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity"))
+}
+
 /// An answer that belongs to no session, or ends it.
 fn terminated(condition: Condition) -> Response<Chunks> {
     let document = Document::terminate(Some(condition));
@@ -319,6 +369,13 @@ fn closing(mut response: Response<Chunks>) -> Response<Chunks> {
         .headers_mut()
         .insert(header::CONNECTION, HeaderValue::from_static("close"));
     response
+}
+
+/// gloox sends its next request on a connection whose last one is still held, until it sees one closed.
+fn pipelines<B>(request: &Request<B>) -> bool {
+    let agent = request.headers().get(header::USER_AGENT);
+    request.version() < Version::HTTP_2
+        && agent.is_some_and(|agent| agent.as_bytes().starts_with(b"gloox/"))
 }
 
 /// Come again: strophe and stanza.js repeat the request after a 503, and give up on anything in 4xx.
@@ -347,7 +404,8 @@ fn respond(status: StatusCode, content_type: HeaderValue, body: Chunks) -> Respo
 /// Why there is no request body.
 enum Unread {
     Broken,
-    TooLarge,
+    /// This is how it begins.
+    TooLarge(Bytes),
 }
 
 /// Reads a body of at most `limit` bytes; most come in one piece and are not copied.
@@ -365,7 +423,9 @@ where
         if size > limit {
             // A browser hears an answer only once it has sent everything.
             let _ = timeout(OVERREAD_FOR, discard(body)).await;
-            return Err(Unread::TooLarge);
+            let beginning = [first, whole.freeze(), data];
+            let beginning = beginning.into_iter().find(|it| !it.is_empty());
+            return Err(Unread::TooLarge(beginning.unwrap_or_default()));
         }
         if first.is_empty() {
             first = data;

@@ -33,6 +33,14 @@ impl Cors {
         )
     }
 
+    /// Whether pages from `origin` may read answers.
+    pub fn allows(&self, origin: &HeaderValue) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Only(allowed) => allowed.contains(origin),
+        }
+    }
+
     /// Adds what every answer needs, whatever its status.
     pub fn apply(&self, origin: Option<&HeaderValue>, headers: &mut HeaderMap) {
         match self {
@@ -42,9 +50,9 @@ impl Cors {
                     HeaderValue::from_static("*"),
                 );
             }
-            Self::Only(allowed) => {
+            Self::Only(_) => {
                 headers.insert(header::VARY, HeaderValue::from_static("Origin"));
-                if let Some(origin) = origin.filter(|origin| allowed.contains(*origin)) {
+                if let Some(origin) = origin.filter(|origin| self.allows(origin)) {
                     headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
                     headers.insert(
                         header::ACCESS_CONTROL_ALLOW_CREDENTIALS,

@@ -4,3 +4,4 @@ pub mod address;
 pub mod body;
 pub mod bosh;
 pub mod cors;
+pub mod creations;

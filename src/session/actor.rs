@@ -387,6 +387,9 @@ impl Actor {
                 self.slots.push((slot, reply));
                 self.session.handle_request(request, slot, now);
             }
+            Input::Command(Command::Oversized) => {
+                self.session.end(Some(Condition::PolicyViolation), now);
+            }
             Input::Command(Command::Shutdown) => {
                 self.leaving = true;
                 if self.session.deaf_at().is_some() {

@@ -59,6 +59,8 @@ pub enum Command {
         /// Its answer.
         reply: oneshot::Sender<Reply>,
     },
+    /// The client sent a request that is too large to be read.
+    Oversized,
     /// The gateway is going down.
     Shutdown,
 }

@@ -162,6 +162,20 @@ impl Message {
     }
 }
 
+/// The `sid` in the start tag that a document begins with, if that is complete and a `<body/>`: for documents
+/// that are too large to be read whole.
+pub fn sid_at_the_beginning(beginning: &[u8]) -> Option<String> {
+    // Whatever follows the start tag is not looked at.
+    let end = beginning.iter().position(|byte| *byte == b'>')?;
+    let tag = beginning.get(..end)?.trim_ascii_end();
+    let tag = tag.strip_suffix(b"/").unwrap_or(tag);
+    let document = Bytes::from([tag, b"/>"].concat());
+    let body = xml::scan_body(document, &xml::Limits::default()).ok()?;
+    let mut attributes = body.attributes.iter();
+    let sid = attributes.find(|it| it.ns == Ns::None && it.local() == "sid")?;
+    Some(sid.value().into_owned())
+}
+
 /// The attributes of a request, before it is known which kind it is.
 #[derive(Default)]
 struct Fields {

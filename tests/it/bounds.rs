@@ -1,0 +1,120 @@
+//! What the gateway takes from whom: creations, large requests, foreign pages, odd clients.
+
+use crate::{
+    session::Scene,
+    support::{
+        bosh::{Bosh, creation},
+        gateway::Gateway,
+        http::{Connection, Response},
+        prosody::{DOMAIN, Prosody},
+    },
+};
+
+async fn create(gateway: &Gateway, headers: &[(&str, &str)]) -> Response {
+    let request = creation(DOMAIN, &[]);
+    gateway.bosh().request("POST", headers, &request).await
+}
+
+fn is_created(response: &Response) -> bool {
+    response.status() == 200 && response.xml().attr("sid").is_some()
+}
+
+#[tokio::test]
+async fn an_address_creates_so_many_sessions_in_a_minute() {
+    let gateway = Gateway::builder(Prosody::shared())
+        .bosh("creations_per_address = 3")
+        .start();
+    let from = |address: &'static str| [("X-Forwarded-For", address)];
+    for _ in 0..3 {
+        assert!(is_created(&create(&gateway, &from("192.0.2.1")).await));
+    }
+    let refused = create(&gateway, &from("192.0.2.1")).await;
+    assert_eq!(refused.status(), 503, "{refused:?}");
+    assert!(refused.header("retry-after").is_some());
+    refused.assert_usual_headers();
+    assert!(is_created(&create(&gateway, &from("192.0.2.2")).await));
+    for _ in 0..5 {
+        // The proxy itself, which does not say for whom it asks.
+        assert!(is_created(&create(&gateway, &[]).await));
+    }
+}
+
+#[tokio::test]
+async fn there_is_an_end_of_sessions() {
+    let prosody = Prosody::shared();
+    let gateway = Gateway::builder(prosody).bosh("max_sessions = 1").start();
+    let mut only = gateway.login(&prosody.account("john"), "web").await;
+    let refused = create(&gateway, &[]).await;
+    assert_eq!(refused.status(), 503, "{refused:?}");
+    only.fence().await;
+}
+
+#[tokio::test]
+async fn a_request_too_large_ends_the_session_that_it_names() {
+    let mut scene = Scene::with(&["max_body = \"4KiB\""], &[]).await;
+    scene.greet().await;
+    let large = scene.to_desk(&"x".repeat(5000));
+    let response = scene.web.send("", &large).await.response().await;
+    assert_eq!(response.condition().as_deref(), Some("policy-violation"));
+    scene.expect_gone().await;
+}
+
+#[tokio::test]
+async fn compressed_requests_are_refused_and_the_session_lives() {
+    let mut scene = Scene::new().await;
+    let request = scene.web.request(scene.web.rid + 1, "", "");
+    let gzip = [("Content-Encoding", "gzip")];
+    let endpoint = scene.web.endpoint.clone();
+    let response = endpoint.request("POST", &gzip, &request).await;
+    assert_eq!(response.status(), 415);
+    assert_eq!(response.xml().attr("condition"), Some("bad-request"));
+    response.assert_usual_headers();
+    let hello = scene.to_desk("alive");
+    let _held = scene.web.send("", &hello).await;
+    scene.desk.expect_message("alive").await;
+}
+
+#[tokio::test]
+async fn pages_that_may_not_read_answers_create_no_sessions() {
+    let gateway = Gateway::builder(Prosody::shared())
+        .bosh("cors_origins = [\"https://site.example\"]")
+        .start();
+    let foreign = create(&gateway, &[("Origin", "https://evil.example")]).await;
+    assert_eq!(foreign.status(), 403);
+    assert_eq!(foreign.xml().attr("condition"), Some("policy-violation"));
+    assert!(is_created(
+        &create(&gateway, &[("Origin", "https://site.example")]).await
+    ));
+    // Not a page.
+    assert!(is_created(&create(&gateway, &[]).await));
+}
+
+/// gloox writes requests on a connection whose last one is held, until an answer closes it.
+#[tokio::test]
+async fn gloox_is_told_not_to_pipeline() {
+    let gateway = Gateway::start(Prosody::shared());
+    let mut connection = Connection::open(&gateway.bosh()).await;
+    let gloox = [("User-Agent", "gloox/1.0.24")];
+    let request = creation(DOMAIN, &[]);
+    connection
+        .send("POST", "/http-bind", &gloox, &request)
+        .await;
+    let response = connection.response().await;
+    assert_eq!(response.header("connection"), Some("close"));
+    connection.closed().await;
+    let browser = create(&gateway, &[("User-Agent", "Mozilla/5.0")]).await;
+    assert_ne!(browser.header("connection"), Some("close"));
+}
+
+/// XEP-0124 "Protecting Insecure Sessions".
+#[tokio::test]
+async fn whoever_has_the_sid_alone_cannot_use_a_session_with_keys() {
+    let gateway = Gateway::start(Prosody::shared());
+    let newkey = [("newkey", "64a1a3b4d4f6d0c5a1a3b4d4f6d0c5a1a3b4d4f6")];
+    let web = Bosh::open_with(&gateway.bosh(), DOMAIN, &newkey).await;
+    let stolen = web.send_as(web.rid + 1, "key='guess'", "").await;
+    let body = stolen.body().await;
+    assert_eq!(body.attr("condition"), Some("item-not-found"));
+    let late = web.send_as(web.rid + 1, "", "").await.body().await;
+    assert_eq!(late.attr("type"), Some("terminate"), "it has ended");
+}
