@@ -138,7 +138,7 @@ pub async fn run(config: Config, file: &Path) -> Result<(), RunError> {
             service_fn(move |request| {
                 let gateway = Arc::clone(&gateway);
                 async move {
-                    let response = gateway.handle(peer.address, request, interface).await;
+                    let response = gateway.handle(peer, request, interface).await;
                     Ok::<_, Infallible>(response)
                 }
             })
@@ -191,7 +191,7 @@ pub async fn run(config: Config, file: &Path) -> Result<(), RunError> {
 impl Gateway {
     async fn handle(
         &self,
-        peer: SocketAddr,
+        peer: listener::Peer,
         mut request: Request<Incoming>,
         interface: Interface,
     ) -> Response<Either<Chunks, Full<Bytes>>> {
@@ -209,7 +209,7 @@ impl Gateway {
                 .await
                 .map(Either::Left)
         } else if admin {
-            request.extensions_mut().insert(Peer(peer));
+            request.extensions_mut().insert(Peer(peer.address));
             let Ok(response) = current.admin.clone().oneshot(request).await;
             response.map(Either::Right)
         } else {

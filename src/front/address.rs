@@ -5,7 +5,10 @@ use std::net::{IpAddr, SocketAddr};
 use http::{HeaderMap, HeaderName};
 use ipnet::IpNet;
 
+use crate::net::listener::Peer;
+
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
 /// Whether `address` is that of a proxy that is trusted: who the client behind it is, is unknown.
 pub fn is_trusted(address: &IpAddr, trusted: &[IpNet]) -> bool {
@@ -30,9 +33,32 @@ pub fn client(peer: SocketAddr, headers: &HeaderMap, trusted: &[IpNet]) -> IpAdd
     address
 }
 
+/// Whether the client's own connection is encrypted, by its look or by the word of a trusted proxy.
+pub fn is_secure(peer: Peer, headers: &HeaderMap, trusted: &[IpNet]) -> bool {
+    let proto = headers.get(X_FORWARDED_PROTO);
+    peer.tls
+        || is_trusted(&peer.address.ip().to_canonical(), trusted)
+            && proto.is_some_and(|proto| proto.as_bytes().eq_ignore_ascii_case(b"https"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_trusted_proxy_tells_of_tls_and_nobody_else() {
+        let trusted = ["127.0.0.0/8".parse().unwrap()];
+        let mut headers = HeaderMap::new();
+        let peer = |address: &str, tls| Peer {
+            address: address.parse().unwrap(),
+            tls,
+        };
+        assert!(is_secure(peer("192.0.2.1:1", true), &headers, &trusted));
+        assert!(!is_secure(peer("127.0.0.1:1", false), &headers, &trusted));
+        headers.insert(X_FORWARDED_PROTO, "https".parse().unwrap());
+        assert!(is_secure(peer("127.0.0.1:1", false), &headers, &trusted));
+        assert!(!is_secure(peer("192.0.2.1:1", false), &headers, &trusted));
+    }
 
     fn client_of(peer: &str, forwarded: &[&str]) -> String {
         let trusted = ["127.0.0.0/8", "10.0.0.0/24"].map(|network| network.parse().unwrap());

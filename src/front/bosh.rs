@@ -7,6 +7,7 @@
 //! | body over the limit | 200, `policy-violation`; the session that it names ends |
 //! | body compressed | 415, `bad-request`; no session is touched |
 //! | unknown sid | 200, `item-not-found` |
+//! | unencrypted, to a session that was created over TLS | 200, `policy-violation`; it is not touched |
 //! | `to` missing or no domain / not served | 200, `improper-addressing` / `host-unknown` |
 //! | server unreachable | 503 with `Retry-After`; from the third try on 200, `remote-connection-failed` |
 //! | draining, too many sessions | 503 with `Retry-After` |
@@ -18,7 +19,7 @@
 use std::{
     collections::HashMap,
     hash::{BuildHasher as _, RandomState},
-    net::{IpAddr, SocketAddr},
+    net::IpAddr,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
@@ -40,6 +41,7 @@ use tracing::{debug, info, warn};
 
 use super::{address, body::Chunks, cors::Cors, creations::Creations};
 use crate::{
+    net::listener::Peer,
     proto::{
         bosh::{
             Rid,
@@ -106,6 +108,26 @@ enum Admission {
     Passed(oneshot::Receiver<Reply>),
 }
 
+/// Who sends a request.
+struct Client {
+    address: IpAddr,
+    /// The address, unless it is a trusted proxy's that does not say for whom it asks.
+    known: Option<IpAddr>,
+    /// Its connection is encrypted.
+    secure: bool,
+}
+
+impl Client {
+    fn of(peer: Peer, headers: &HeaderMap, trusted: &[IpNet]) -> Self {
+        let address = address::client(peer.address, headers, trusted);
+        Self {
+            address,
+            known: Some(address).filter(|address| !address::is_trusted(address, trusted)),
+            secure: address::is_secure(peer, headers, trusted),
+        }
+    }
+}
+
 impl Front {
     /// An endpoint to the sessions of `registry`.
     pub fn new(registry: Arc<Registry>) -> Self {
@@ -118,7 +140,7 @@ impl Front {
     /// Answers one HTTP request; a poll may be held for as long as the session wants.
     pub async fn handle<B>(
         self: &Arc<Self>,
-        peer: SocketAddr,
+        peer: Peer,
         request: Request<B>,
         settings: &Arc<Settings>,
     ) -> Response<Chunks>
@@ -179,12 +201,7 @@ impl Front {
     }
 
     /// Reads a request and gives it to its session.
-    async fn admit<B>(
-        &self,
-        peer: SocketAddr,
-        request: Request<B>,
-        settings: &Settings,
-    ) -> Admission
+    async fn admit<B>(&self, peer: Peer, request: Request<B>, settings: &Settings) -> Admission
     where
         B: Body<Data = Bytes> + Unpin,
     {
@@ -207,8 +224,9 @@ impl Front {
                 return Admission::Answered(closing(terminated(Condition::BadRequest)));
             }
         };
+        let client = || Client::of(peer, &head.headers, &settings.trusted_proxies);
         match Message::parse(document, &settings.xml) {
-            Ok(Message::Request(request)) => match self.pass(request) {
+            Ok(Message::Request(request)) => match self.pass(request, client) {
                 Ok(answer) => Admission::Passed(answer),
                 Err(condition) => Admission::Answered(terminated(condition)),
             },
@@ -218,8 +236,7 @@ impl Front {
                     let response = refused(StatusCode::FORBIDDEN, Condition::PolicyViolation);
                     return Admission::Answered(response);
                 }
-                let client = address::client(peer, &head.headers, &settings.trusted_proxies);
-                match self.create(client, creation, settings) {
+                match self.create(&client(), creation, settings) {
                     Ok((answer, trial)) => Admission::Created(answer, trial),
                     Err(Condition::SystemShutdown) => Admission::Answered(unavailable()),
                     Err(condition) => Admission::Answered(terminated(condition)),
@@ -235,18 +252,32 @@ impl Front {
     /// A request was too large to be read: its session ends, as nothing that follows can be in order.
     async fn end_session_of(&self, beginning: &[u8]) {
         let sid = body::sid_at_the_beginning(beginning);
-        if let Some(mailbox) = sid.and_then(|sid| self.registry.find(&sid)) {
+        if let Some(session) = sid.and_then(|sid| self.registry.find(&sid)) {
             // A session that has ended meanwhile has ended.
-            let _ = mailbox.send(Box::new(Command::Oversized)).await;
+            let _ = session.mailbox.send(Box::new(Command::Oversized)).await;
         }
     }
 
-    fn pass(&self, request: body::Request) -> Result<oneshot::Receiver<Reply>, Condition> {
+    fn pass(
+        &self,
+        request: body::Request,
+        client: impl FnOnce() -> Client,
+    ) -> Result<oneshot::Receiver<Reply>, Condition> {
         let sid = std::str::from_utf8(&request.sid);
-        let mailbox = sid.ok().and_then(|sid| self.registry.find(sid));
-        let mailbox = mailbox.ok_or(Condition::ItemNotFound)?;
+        let session = sid.ok().and_then(|sid| self.registry.find(sid));
+        let session = session.ok_or(Condition::ItemNotFound)?;
+        if session.secure {
+            let client = client();
+            if !client.secure && client.known.is_some() {
+                // Its sid may have been overheard (XEP-0124 "Security Considerations").
+                return Err(Condition::PolicyViolation);
+            }
+        }
         let (reply, answer) = oneshot::channel();
-        match mailbox.try_send(Box::new(Command::Request { request, reply })) {
+        match session
+            .mailbox
+            .try_send(Box::new(Command::Request { request, reply }))
+        {
             Ok(()) => Ok(answer),
             Err(TrySendError::Full(_)) => Err(Condition::PolicyViolation),
             Err(TrySendError::Closed(_)) => Err(Condition::ItemNotFound),
@@ -255,7 +286,7 @@ impl Front {
 
     fn create(
         &self,
-        client: IpAddr,
+        client: &Client,
         creation: Creation,
         settings: &Settings,
     ) -> Result<(oneshot::Receiver<Reply>, u64), Condition> {
@@ -265,11 +296,8 @@ impl Front {
             .hosts
             .get(domain.as_str())
             .ok_or(Condition::HostUnknown)?;
-        // Behind a proxy that does not say for whom it asks, all would be one.
-        let known =
-            Some(client).filter(|address| !address::is_trusted(address, &settings.trusted_proxies));
-        if !settings.creations.admit(known, self.registry.len()) {
-            warn!(%client, sessions = self.registry.len(), "too many sessions");
+        if !settings.creations.admit(client.known, self.registry.len()) {
+            warn!(client = %client.address, sessions = self.registry.len(), "too many sessions");
             return Err(Condition::SystemShutdown);
         }
         let sid = Sid::random().map_err(|error| {
@@ -284,10 +312,11 @@ impl Front {
             &settings.policy,
             sid.clone(),
             creation,
+            client.secure,
             reply,
         )
         .map_err(|Closed| Condition::SystemShutdown)?;
-        info!(?sid, %client, domain = host.domain, "session created");
+        info!(?sid, client = %client.address, domain = host.domain, "session created");
         Ok((answer, trial))
     }
 }

@@ -25,7 +25,7 @@ use tokio::{
 };
 use tracing::{debug, info, warn};
 
-use super::{Closed, Command, MAILBOX, Registration, Registry, Reply, Sid};
+use super::{Closed, Command, Entry, MAILBOX, Registration, Registry, Reply, Sid};
 use crate::{
     pipe::{Effect, Pipe, Rules, bounce},
     proto::{
@@ -50,6 +50,9 @@ use crate::{
 const NEGOTIATION: Duration = Duration::from_secs(60);
 /// How long the server gets to close its side of the stream.
 const CLOSING: Duration = Duration::from_secs(2);
+/// How long senders have to wait for a client that does not listen to what it has got too much of, where no
+/// server keeps it.
+const UNDELIVERED: Duration = Duration::from_secs(10);
 /// Silence towards the server after which a space keeps the connection alive (RFC 6120 §4.6.1).
 const KEEPALIVE: Duration = Duration::from_secs(100);
 /// Bytes that may wait for a server that does not read, before its client is no longer heard.
@@ -122,17 +125,23 @@ enum Input {
     UpstreamLost(String),
 }
 
-/// Starts a session; its creation request is answered through `reply`.
+/// Starts a session, whose creation request came over an encrypted connection (`secure`) or did not, and is
+/// answered through `reply`.
 pub fn spawn(
     registry: &Arc<Registry>,
     host: Arc<Host>,
     policy: &Policy,
     sid: Sid,
     creation: Creation,
+    secure: bool,
     reply: oneshot::Sender<Reply>,
 ) -> Result<(), Closed> {
     let (sender, mailbox) = mpsc::channel(MAILBOX);
-    let registration = registry.register(sid, sender)?;
+    let entry = Entry {
+        mailbox: sender,
+        secure,
+    };
+    let registration = registry.register(sid, entry)?;
     let now = now();
     let connecting = {
         let host = Arc::clone(&host);
@@ -270,11 +279,7 @@ impl Actor {
             Link::Closing(_, deadline) => Some(*deadline),
             Link::Connecting(_) | Link::Down => None,
         };
-        let deaf = if self.sm.is_on() && self.is_behind() {
-            self.session.deaf_at()
-        } else {
-            None
-        };
+        let deaf = self.given_up_at();
         [
             self.session.poll_timeout(),
             self.negotiation,
@@ -317,15 +322,26 @@ impl Actor {
         !self.session.wants_upstream() || self.sm.unconfirmed() >= self.host.max_unconfirmed
     }
 
+    /// When a client that is behind and does not listen is given up: at once, if the server keeps what it has
+    /// not got.
+    fn given_up_at(&self) -> Option<Instant> {
+        let patience = if self.sm.is_on() {
+            Duration::ZERO
+        } else {
+            UNDELIVERED
+        };
+        let deaf_at = self.session.deaf_at().filter(|_| self.is_behind())?;
+        Some(deaf_at + patience)
+    }
+
     /// Tells the server what is confirmed; sees to it that the client confirms before the server has to
     /// keep too much, or else leaves it all to the server.
     fn keep_account(&mut self, now: Instant) {
         self.sm.handle_confirmation(self.session.confirmed());
-        if self.sm.is_on() && self.is_behind() && self.session.is_open() {
-            if self.session.deaf_at().is_some_and(|at| at <= now) {
+        if self.session.is_open() && self.is_behind() {
+            if self.given_up_at().is_some_and(|at| at <= now) {
                 debug!(sid = ?self.registration.sid(), "client does not listen");
-                // The server has it all, and keeps it for the next session.
-                self.session.take_pending();
+                self.bounce_pending();
                 self.session
                     .send(stream_error("resource-constraint", "too much is waiting"));
                 self.session.end(Some(Condition::RemoteStreamError), now);

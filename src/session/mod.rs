@@ -13,7 +13,7 @@ use tokio::sync::{mpsc, oneshot};
 
 pub use self::{
     actor::{Host, spawn},
-    registry::{Closed, Registration, Registry},
+    registry::{Closed, Entry, Registration, Registry},
 };
 use crate::proto::bosh::body::{Document, Request};
 

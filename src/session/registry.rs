@@ -19,10 +19,19 @@ use super::{Command, Mailbox, Sid};
 /// Independent locks, so that sessions rarely meet.
 const SHARDS: usize = 64;
 
+/// Where a session is, and how it came about.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// The way to it.
+    pub mailbox: Mailbox,
+    /// It was created over an encrypted connection.
+    pub secure: bool,
+}
+
 /// All live sessions, by sid. Locks are held for a map operation and never across an await.
 #[derive(Debug)]
 pub struct Registry {
-    shards: Vec<Mutex<HashMap<Sid, Mailbox>>>,
+    shards: Vec<Mutex<HashMap<Sid, Entry>>>,
     hasher: RandomState,
     sessions: AtomicUsize,
     emptied: Notify,
@@ -54,12 +63,12 @@ impl Default for Registry {
 
 impl Registry {
     /// Adds a session, for as long as the result lives.
-    pub fn register(self: &Arc<Self>, sid: Sid, mailbox: Mailbox) -> Result<Registration, Closed> {
+    pub fn register(self: &Arc<Self>, sid: Sid, entry: Entry) -> Result<Registration, Closed> {
         let mut shard = self.shard(sid.expose()).lock();
         if self.is_closed.load(Ordering::Relaxed) {
             return Err(Closed);
         }
-        shard.insert(sid.clone(), mailbox);
+        shard.insert(sid.clone(), entry);
         self.sessions.fetch_add(1, Ordering::Relaxed);
         drop(shard);
         Ok(Registration {
@@ -68,8 +77,8 @@ impl Registry {
         })
     }
 
-    /// The way to a session.
-    pub fn find(&self, sid: &str) -> Option<Mailbox> {
+    /// A session.
+    pub fn find(&self, sid: &str) -> Option<Entry> {
         self.shard(sid).lock().get(sid).cloned()
     }
 
@@ -111,11 +120,15 @@ impl Registry {
         self.is_closed.store(true, Ordering::Relaxed);
         self.shards
             .iter()
-            .flat_map(|shard| shard.lock().values().cloned().collect::<Vec<_>>())
+            .flat_map(|shard| {
+                let shard = shard.lock();
+                let mailboxes = shard.values().map(|entry| entry.mailbox.clone());
+                mailboxes.collect::<Vec<_>>()
+            })
             .collect()
     }
 
-    fn shard(&self, sid: &str) -> &Mutex<HashMap<Sid, Mailbox>> {
+    fn shard(&self, sid: &str) -> &Mutex<HashMap<Sid, Entry>> {
         let hash = self.hasher.hash_one(sid);
         &self.shards[usize::try_from(hash % SHARDS as u64).unwrap_or_default()]
     }
@@ -155,9 +168,15 @@ mod tests {
 
     use super::*;
 
+    fn entry() -> (Entry, mpsc::Receiver<Box<Command>>) {
+        let (mailbox, receiver) = mpsc::channel(1);
+        let secure = false;
+        (Entry { mailbox, secure }, receiver)
+    }
+
     fn register(registry: &Arc<Registry>) -> (Registration, mpsc::Receiver<Box<Command>>) {
-        let (sender, mailbox) = mpsc::channel(1);
-        let registration = registry.register(Sid::random().unwrap(), sender).unwrap();
+        let (entry, mailbox) = entry();
+        let registration = registry.register(Sid::random().unwrap(), entry).unwrap();
         (registration, mailbox)
     }
 
@@ -167,7 +186,11 @@ mod tests {
         let mut sessions: Vec<_> = (0..20).map(|_| register(&registry)).collect();
         let (stuck, full) = register(&registry);
         let to_stuck = registry.find(stuck.sid().expose()).unwrap();
-        to_stuck.send(Box::new(Command::Shutdown)).await.unwrap();
+        to_stuck
+            .mailbox
+            .send(Box::new(Command::Shutdown))
+            .await
+            .unwrap();
 
         let mut shutdown = {
             let registry = Arc::clone(&registry);
@@ -194,8 +217,8 @@ mod tests {
     async fn nobody_is_admitted_after_a_shutdown() {
         let registry = Arc::new(Registry::default());
         registry.shut_down().await;
-        let (sender, _mailbox) = mpsc::channel(1);
-        let refused = registry.register(Sid::random().unwrap(), sender);
+        let (entry, _mailbox) = entry();
+        let refused = registry.register(Sid::random().unwrap(), entry);
         assert_eq!(refused.err(), Some(Closed));
         assert!(registry.is_empty());
     }

@@ -3,10 +3,11 @@
 use crate::{
     session::Scene,
     support::{
-        bosh::{Bosh, creation},
+        bosh::{Bosh, FIRST_RID, creation},
         gateway::Gateway,
         http::{Connection, Response},
         prosody::{DOMAIN, Prosody},
+        xml::HTTPBIND,
     },
 };
 
@@ -117,4 +118,25 @@ async fn whoever_has_the_sid_alone_cannot_use_a_session_with_keys() {
     assert_eq!(body.attr("condition"), Some("item-not-found"));
     let late = web.send_as(web.rid + 1, "", "").await.body().await;
     assert_eq!(late.attr("type"), Some("terminate"), "it has ended");
+}
+
+/// What was secret when it was created stays so, or the sid might have been overheard.
+#[tokio::test]
+async fn a_session_created_over_tls_is_used_over_tls() {
+    let gateway = Gateway::start(Prosody::shared());
+    let over = |proto: &'static str| {
+        [
+            ("X-Forwarded-For", "192.0.2.1"),
+            ("X-Forwarded-Proto", proto),
+        ]
+    };
+    let created = create(&gateway, &over("https")).await.xml();
+    let sid = created.attr("sid").expect("a session").to_owned();
+    let rid = FIRST_RID + 1;
+    let overheard = format!("<body xmlns='{HTTPBIND}' sid='{sid}' rid='{rid}' type='terminate'/>");
+    let endpoint = gateway.bosh();
+    let refused = endpoint.request("POST", &over("http"), &overheard).await;
+    assert_eq!(refused.condition().as_deref(), Some("policy-violation"));
+    let end = endpoint.request("POST", &over("https"), &overheard).await;
+    assert_eq!(end.condition(), None, "it was still there to be ended");
 }

@@ -290,6 +290,37 @@ async fn a_client_that_listens_gets_any_number() {
     scene.read_up_to(3 * ALL).await;
 }
 
+/// Where no server keeps it, whoever sent it hears: at the latest when there is too much.
+#[tokio::test]
+async fn without_stream_management_senders_hear() {
+    let ejabberd = Ejabberd::builder().without("mod_stream_mgmt").start();
+    let gateway = Gateway::builder(&ejabberd).bosh("inactivity = \"1h\"");
+    let gateway = gateway.start();
+    let account = ejabberd.account("web").await;
+    let mut web = Bosh::log_in(&gateway.bosh(), &account, "tab").await;
+    let mut desk = ejabberd.contact("desk").await;
+    let hello = format!("<presence xmlns='{CLIENT}' to='{}'/>", desk.jid);
+    let held = web.send("", &hello).await;
+    let jid = format!("{}/tab", account.jid());
+    desk.expect_presence(&jid, "").await;
+    let text = "x".repeat(16 << 10);
+    for number in 0..100 {
+        let message = format!(
+            "<message xmlns='{CLIENT}' to='{jid}' type='chat' id='{number}'><body>{text}</body></message>"
+        );
+        desk.send(&message);
+    }
+    // Its last answer; it never asks again.
+    held.body().await;
+    let limit = std::time::Duration::from_secs(30);
+    let is_pending = |stanza: &Element| stanza.attr("id") == Some("60");
+    let error = desk.expect_within(limit, "an error", is_pending).await;
+    assert_eq!(error.attr("type"), Some("error"), "{error}");
+    desk.expect_presence(&jid, "unavailable").await;
+    let end = web.exchange("").await;
+    assert_eq!(end.attr("condition"), Some("remote-stream-error"), "{end}");
+}
+
 #[tokio::test]
 async fn what_the_server_has_not_taken_comes_back() {
     let mut prosody = Prosody::builder().start();

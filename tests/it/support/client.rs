@@ -282,7 +282,17 @@ impl Client {
 
     /// Takes the first element that fits out of the inbox, waiting for it; the others stay.
     pub(crate) async fn expect(&mut self, what: &str, fits: impl Fn(&Element) -> bool) -> Element {
-        let deadline = Instant::now() + DEADLINE;
+        self.expect_within(DEADLINE, what, fits).await
+    }
+
+    /// The same for what takes longer.
+    pub(crate) async fn expect_within(
+        &mut self,
+        limit: Duration,
+        what: &str,
+        fits: impl Fn(&Element) -> bool,
+    ) -> Element {
+        let deadline = Instant::now() + limit;
         let mut looked_at = 0;
         loop {
             if let Some(index) = self.inbox.iter().skip(looked_at).position(&fits) {
