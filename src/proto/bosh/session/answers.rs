@@ -1,0 +1,134 @@
+//! When requests are answered, and with what.
+
+use std::{collections::VecDeque, fmt::Write as _, time::Instant};
+
+use super::{REPLACEMENT, Release, STALE, Session, after};
+use crate::proto::bosh::{
+    Rid,
+    answered::{Answered, Report},
+    body::Document,
+};
+
+impl Session {
+    /// Answers whatever can and must be answered, strictly in the order of the rids.
+    pub(super) fn settle(&mut self, now: Instant) {
+        if !self.is_open() {
+            return;
+        }
+        while let Some(oldest) = self.held.front() {
+            let (rid, digest) = (oldest.rid, oldest.digest);
+            let Some(slot) = oldest.slot else {
+                if self.held.len() == 1 {
+                    break;
+                }
+                // Superseded: the client went on to its next request.
+                self.held.pop_front();
+                self.remember(rid, digest, Document::empty(), now);
+                continue;
+            };
+            let is_crowded = self.open_requests() > self.terms.hold
+                && self.patient_until().is_none_or(|until| until <= now);
+            let due = oldest.deadline <= now
+                || self.opening.is_none()
+                    && (oldest.release != Release::Later
+                        || self.report.is_some()
+                        || self.terms.polling()
+                        || is_crowded);
+            if !due && self.pending.is_empty() {
+                break;
+            }
+            let next = self.held.get(1);
+            // Whoever has just come is there to read it; whoever was held may be a page that is gone.
+            let is_stale = next.is_some_and(|next| next.slot.is_some())
+                && after(oldest.received, STALE) <= now
+                && !self.terms.polling();
+            let is_replaced = oldest.empty && next.is_some_and(|next| next.empty);
+            let mute = oldest.release == Release::NowEmpty || is_stale;
+            if is_replaced && (mute || self.pending.is_empty()) {
+                self.replaced_at = Some(now);
+            }
+            self.held.pop_front();
+            let document = self.compose(rid, mute, now);
+            self.remember(rid, digest, document.clone(), now);
+            self.responses.push_back((slot, document));
+        }
+        self.watch_for_idleness(now);
+    }
+
+    /// Until when a crowd of empty requests is left alone: a client that answers every empty answer with
+    /// another empty request, while one is held, would go round and round.
+    pub(super) fn patient_until(&self) -> Option<Instant> {
+        let mut open = self.held.iter().filter(|held| held.slot.is_some());
+        let is_idle = self.buffered.is_empty() && open.all(|held| held.empty);
+        self.replaced_at
+            .filter(|_| is_idle)
+            .map(|at| after(at, REPLACEMENT))
+    }
+
+    /// Writes the answer to `rid`, with what is pending unless `mute`.
+    fn compose(&mut self, rid: Rid, mute: bool, now: Instant) -> Document {
+        let is_opening = self.opening.is_some();
+        let mut attributes = self.opening.take().unwrap_or_default();
+        if let Some(Report { rid, answered_at }) = self.report.take() {
+            let time = now.saturating_duration_since(answered_at).as_millis();
+            let _ = write!(attributes, " report='{rid}' time='{time}'");
+        }
+        if self.terms.acks && !is_opening && self.last != rid {
+            let _ = write!(attributes, " ack='{}'", self.last);
+        }
+        let stanzas = if mute {
+            VecDeque::new()
+        } else {
+            self.pending.take_next()
+        };
+        if !stanzas.is_empty() {
+            self.vain_poll = None;
+        }
+        self.deliveries.answered(rid, stanzas.len());
+        self.hung_up = false;
+        self.last_given = u32::try_from(stanzas.len()).unwrap_or(u32::MAX);
+        if attributes.is_empty() && stanzas.is_empty() {
+            Document::empty()
+        } else {
+            Document::with(&attributes, stanzas.iter())
+        }
+    }
+
+    /// Keeps an answer for a client that might ask again.
+    pub(super) fn remember(&mut self, rid: Rid, digest: u64, document: Document, now: Instant) {
+        self.answered.push(
+            Answered {
+                rid,
+                digest,
+                document,
+                at: now,
+            },
+            self.terms.requests,
+            self.terms.acks,
+        );
+    }
+
+    /// Exchanges that wait for an answer.
+    pub(super) fn open_requests(&self) -> usize {
+        let held = self.held.iter().filter(|held| held.slot.is_some()).count();
+        let buffered = self
+            .buffered
+            .iter()
+            .filter(|buffered| buffered.slot.is_some())
+            .count();
+        held.saturating_add(buffered)
+    }
+
+    pub(super) fn watch_for_idleness(&mut self, now: Instant) {
+        if self.open_requests() > 0 {
+            self.idle_since = None;
+        } else {
+            self.idle_since.get_or_insert(now);
+        }
+    }
+
+    pub(super) fn idle_deadline(&self) -> Option<Instant> {
+        let allowed = self.pause.unwrap_or(self.terms.inactivity);
+        self.idle_since.map(|since| after(since, allowed))
+    }
+}

@@ -1,0 +1,233 @@
+//! What a request does: in order, ahead of others, or again.
+
+use std::time::{Duration, Instant};
+
+use super::{
+    Buffered, DUPLICATES, DUPLICATES_IN, Duplicates, End, Event, Held, POLLING, Release, SLACK,
+    Session, Slot, after,
+};
+use crate::proto::bosh::{
+    Rid,
+    body::{Document, ERROR_ATTRIBUTES, Request},
+    condition::Condition,
+};
+
+impl Session {
+    /// Takes the request that is next in order.
+    pub(super) fn accept(
+        &mut self,
+        request: Request,
+        slot: Option<Slot>,
+        received: Instant,
+        now: Instant,
+    ) {
+        self.last = request.rid;
+        self.pause = None;
+        self.idle_since = None;
+        self.hung_up = false;
+        let is_genuine = self
+            .keys
+            .advance(request.key.as_deref(), request.newkey.as_deref());
+        if is_genuine {
+            self.acknowledge(request.rid, request.ack, now);
+        }
+        let empty = request.payload.is_empty();
+        let asks = empty && !request.restart && !request.terminate && request.pause.is_none();
+        self.held.push_back(Held {
+            rid: request.rid,
+            slot,
+            received,
+            deadline: after(received, self.terms.wait),
+            digest: request.digest,
+            empty: asks,
+            release: Release::Later,
+        });
+        let last_poll = std::mem::replace(&mut self.vain_poll, asks.then_some(received));
+        let is_hasty = last_poll.is_some_and(|last| after(last, POLLING) > after(received, SLACK));
+        let violation = if !is_genuine {
+            Some(Condition::ItemNotFound)
+        } else if self.terms.polling() && asks && is_hasty {
+            Some(Condition::PolicyViolation)
+        } else {
+            None
+        };
+        if let Some(condition) = violation {
+            let end = End::Violation(condition);
+            return self.close(Some(condition), Some(request.rid), end, now);
+        }
+        if request.restart {
+            self.events.push_back(Event::Restart);
+        } else {
+            self.events
+                .extend(request.payload.into_iter().map(Event::Stanza));
+        }
+        if let Some(seconds) = request.pause {
+            self.begin_pause(Duration::from_secs(seconds), request.rid, now);
+        }
+        if request.terminate && self.is_open() {
+            self.close(None, None, End::Terminated, now);
+        }
+    }
+
+    pub(super) fn accept_buffered(&mut self, now: Instant) {
+        while self.is_open()
+            && self
+                .buffered
+                .first()
+                .is_some_and(|next| next.request.rid == self.last.plus(1))
+        {
+            let Buffered {
+                request,
+                slot,
+                received,
+            } = self.buffered.remove(0);
+            self.accept(request, slot, received, now);
+        }
+        self.gap_since = if self.buffered.is_empty() {
+            None
+        } else {
+            self.gap_since
+        };
+    }
+
+    pub(super) fn buffer(&mut self, request: Request, slot: Slot, now: Instant) {
+        self.idle_since = None;
+        if let Some(earlier) = self
+            .buffered
+            .iter_mut()
+            .find(|b| b.request.rid == request.rid)
+        {
+            if let Some(older) = earlier.slot.replace(slot) {
+                self.responses.push_back((older, recoverable_error()));
+            } else if earlier.request.payload.is_empty() {
+                earlier.request = request;
+            }
+            return;
+        }
+        let rid = request.rid;
+        let index = self
+            .buffered
+            .iter()
+            .take_while(|b| b.request.rid < rid)
+            .count();
+        self.buffered.insert(
+            index,
+            Buffered {
+                request,
+                slot: Some(slot),
+                received: now,
+            },
+        );
+        self.gap_since.get_or_insert(now);
+    }
+
+    /// A rid that has been received before (XEP-0124 "Broken Connections").
+    pub(super) fn handle_resent(&mut self, request: Request, slot: Slot, now: Instant) {
+        self.hung_up = false;
+        if self.is_flooding(request.rid, now) {
+            self.violation(Condition::PolicyViolation, request.rid, slot, now);
+            return;
+        }
+        let original = self.answered.get(request.rid).map(|it| it.digest);
+        let held = self.held.iter().find(|held| held.rid == request.rid);
+        let original = original.or_else(|| held.map(|held| held.digest));
+        if self.keys.is_used() && original.is_some_and(|digest| digest != request.digest) {
+            // A resend has the key of the original (XEP-0124 "Protecting Insecure Sessions").
+            self.violation(Condition::ItemNotFound, request.rid, slot, now);
+        } else if let Some(answered) = self.answered.get(request.rid) {
+            self.idle_since = None;
+            self.responses.push_back((slot, answered.document.clone()));
+        } else if let Some(held) = self.held.iter_mut().find(|held| held.rid == request.rid) {
+            self.idle_since = None;
+            held.received = now;
+            held.deadline = after(now, self.terms.wait);
+            if let Some(older) = held.slot.replace(slot) {
+                self.responses.push_back((older, recoverable_error()));
+            } else if held.empty && held.digest != request.digest {
+                // A page that was reloaded before it could count its last, empty request.
+                held.empty = request.payload.is_empty();
+                held.digest = request.digest;
+                self.events
+                    .extend(request.payload.into_iter().map(Event::Stanza));
+            }
+        } else if self.open_requests() > 0 {
+            // A stale tab must not end the session of a live one.
+            let document = Document::terminate(Some(Condition::ItemNotFound));
+            self.responses.push_back((slot, document));
+        } else {
+            self.violation(Condition::ItemNotFound, request.rid, slot, now);
+        }
+    }
+
+    fn begin_pause(&mut self, pause: Duration, rid: Rid, now: Instant) {
+        if pause.is_zero() || pause > self.terms.max_pause {
+            self.close(
+                Some(Condition::PolicyViolation),
+                Some(rid),
+                End::Violation(Condition::PolicyViolation),
+                now,
+            );
+            return;
+        }
+        self.pause = Some(pause);
+        for held in &mut self.held {
+            held.release = if held.rid == rid {
+                Release::NowEmpty
+            } else {
+                Release::Now
+            };
+        }
+    }
+
+    /// Takes note of what the client has (XEP-0124 "Acknowledgements"): by its own account, or as it could
+    /// not have made this request without.
+    fn acknowledge(&mut self, rid: Rid, ack: Option<Rid>, now: Instant) {
+        if self.terms.acks {
+            let has = ack.unwrap_or_else(|| rid.minus(1));
+            self.answered.acknowledge(has);
+            self.deliveries.confirm(has);
+            self.report = self.answered.report(has, self.terms.report_grace, now);
+        } else {
+            self.deliveries.confirm(rid.minus(self.terms.requests));
+        }
+    }
+
+    fn is_flooding(&mut self, rid: Rid, now: Instant) -> bool {
+        let duplicates = &mut self.duplicates;
+        let recent = after(duplicates.since, DUPLICATES_IN) > now;
+        if duplicates.rid == Some(rid) && recent {
+            duplicates.count = duplicates.count.saturating_add(1);
+        } else {
+            *duplicates = Duplicates {
+                rid: Some(rid),
+                count: 1,
+                since: now,
+            };
+        }
+        duplicates.count > DUPLICATES
+    }
+
+    /// Strophe counts a request when it builds it, so a page that is reloaded in that instant leaves
+    /// a rid that nobody will ever send.
+    pub(super) fn give_up_on_gap(&mut self, now: Instant) {
+        if self.held.iter().any(|held| held.slot.is_some()) {
+            let condition = Condition::ItemNotFound;
+            self.close(Some(condition), None, End::Violation(condition), now);
+            return;
+        }
+        self.gap_since = None;
+        let Some(next) = self.buffered.first() else {
+            return;
+        };
+        let next = next.request.rid;
+        while self.last.plus(1) < next {
+            self.last = self.last.plus(1);
+            self.remember(self.last, 0, Document::empty(), now);
+        }
+        self.accept_buffered(now);
+    }
+}
+
+fn recoverable_error() -> Document {
+    Document::with(ERROR_ATTRIBUTES, std::iter::empty())
+}
