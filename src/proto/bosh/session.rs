@@ -237,16 +237,9 @@ impl Session {
             self.handle_late_request(request.rid, slot, now);
             return;
         }
-        // A pause or terminate request may come on top of the others (XEP-0124 "Overactivity").
-        let extra = u64::from(request.pause.is_some() || request.terminate);
         if request.rid <= self.last {
             self.handle_resent(request, slot, now);
-        } else if request.rid
-            > self
-                .last
-                .plus(self.terms.requests.saturating_add(extra))
-                .min(Rid::MAX)
-        {
+        } else if request.rid > self.last.plus(self.window(&request)).min(Rid::MAX) {
             self.violation(Condition::ItemNotFound, request.rid, slot, now);
         } else if request.rid == self.last.plus(1) {
             self.accept(request, Some(slot), now, now);

@@ -96,6 +96,8 @@ impl Session {
 
     /// Keeps an answer for a client that might ask again.
     pub(super) fn remember(&mut self, rid: Rid, digest: u64, document: Document, now: Instant) {
+        // With a pause on top of the others, one answer more may be on its way.
+        let on_top = u64::from(self.pause.is_some());
         self.answered.push(
             Answered {
                 rid,
@@ -103,7 +105,7 @@ impl Session {
                 document,
                 at: now,
             },
-            self.terms.requests,
+            self.terms.requests.saturating_add(on_top),
             self.terms.acks,
         );
     }

@@ -13,6 +13,13 @@ use crate::proto::bosh::{
 };
 
 impl Session {
+    /// How many requests may be open, this one included: a pause or terminate request may come on top of
+    /// the others (XEP-0124 "Overactivity").
+    pub(super) fn window(&self, request: &Request) -> u64 {
+        let extra = u64::from(request.pause.is_some() || request.terminate);
+        self.terms.requests.saturating_add(extra)
+    }
+
     /// Takes the request that is next in order.
     pub(super) fn accept(
         &mut self,
@@ -29,7 +36,7 @@ impl Session {
             .keys
             .advance(request.key.as_deref(), request.newkey.as_deref());
         if is_genuine {
-            self.acknowledge(request.rid, request.ack, now);
+            self.acknowledge(&request, now);
         }
         let empty = request.payload.is_empty();
         let asks = empty && !request.restart && !request.terminate && request.pause.is_none();
@@ -181,14 +188,15 @@ impl Session {
 
     /// Takes note of what the client has (XEP-0124 "Acknowledgements"): by its own account, or as it could
     /// not have made this request without.
-    fn acknowledge(&mut self, rid: Rid, ack: Option<Rid>, now: Instant) {
+    fn acknowledge(&mut self, request: &Request, now: Instant) {
+        let rid = request.rid;
         if self.terms.acks {
-            let has = ack.unwrap_or_else(|| rid.minus(1));
+            let has = request.ack.unwrap_or_else(|| rid.minus(1));
             self.answered.acknowledge(has);
             self.deliveries.confirm(has);
             self.report = self.answered.report(has, self.terms.report_grace, now);
         } else {
-            self.deliveries.confirm(rid.minus(self.terms.requests));
+            self.deliveries.confirm(rid.minus(self.window(request)));
         }
     }
 
