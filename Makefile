@@ -2,11 +2,12 @@
 
 CARGO ?= cargo
 NAME ?=
+STEPS ?= 2000000
 export RUSTDOCFLAGS ?= -D warnings
 
 # `make test` does its steps in order, whatever -j says.
 .NOTPARALLEL:
-.PHONY: help demo test check unit browser deps bench deny certs run
+.PHONY: help demo test check unit model browser deps bench deny certs run
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -23,6 +24,9 @@ check: ## formatting, lints, documentation
 
 unit: ## unit and integration tests
 	$(CARGO) test --locked
+
+model: ## a BOSH session on a bad network, for STEPS= steps (SEED= to repeat)
+	STEPS=$(STEPS) $(CARGO) test --locked --lib whatever_the_network_does
 
 browser: ## the demo page, driven in headless Chromium
 	$(CARGO) build --locked

@@ -9,6 +9,8 @@
 use super::*;
 use crate::proto::{bosh::body::Message, xml};
 
+mod model;
+
 const EMPTY: &str = "<body xmlns='http://jabber.org/protocol/httpbind'/>";
 const SECOND: Duration = Duration::from_secs(1);
 
