@@ -6,6 +6,7 @@
 #![expect(clippy::disallowed_methods, reason = "tests may look at the clock")]
 
 mod admin;
+mod backpressure;
 mod bounds;
 mod creation;
 mod ejabberd;

@@ -1,0 +1,167 @@
+//! Whoever does not listen costs the gateway a bounded amount of memory, and nobody else anything.
+
+use std::{fs, net::SocketAddr, time::Duration};
+
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpListener,
+    time::timeout,
+};
+
+use crate::support::{
+    bosh::Bosh,
+    client::Account,
+    gateway::{Gateway, Place, Server},
+    http::Endpoint,
+    prosody::Prosody,
+    xml::{BIND, CLIENT, SASL, STREAMS, message},
+};
+
+/// Messages, fewer than may be unconfirmed, and the size of each: 20 MB.
+const MESSAGES: usize = 200;
+const SIZE: usize = 100_000;
+/// What the gateway may need on top, bytes: what is pending, being read and being written.
+const ALLOWED: usize = 8 << 20;
+
+/// Most memory that a process has had resident so far, bytes.
+fn peak(pid: u32) -> usize {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let kilobytes = line.and_then(|line| line.trim().strip_suffix(" kB"));
+    let kilobytes: usize = kilobytes.expect("VmHWM in kB").parse().expect("a number");
+    kilobytes << 10
+}
+
+#[tokio::test]
+async fn a_client_that_never_polls_costs_little_and_misses_nothing() {
+    let prosody = Prosody::builder().start();
+    let gateway = Gateway::start(&prosody);
+    let account = prosody.account("web");
+    let mut web = Bosh::open(&gateway.bosh(), &account.domain).await;
+    web.authenticate(&account).await;
+    let jid = web.bind("tab").await;
+    let mut desk = prosody.contact("desk").await;
+    let presence = format!("<presence xmlns='{CLIENT}' to='{}'/>", desk.jid);
+    // Nobody polls from here on.
+    let held = web.send("", &presence).await;
+    desk.expect_presence(&jid, "").await;
+    let mut neighbor = gateway.login(&prosody.account("john"), "web").await;
+    let before = peak(gateway.pid());
+
+    for number in 0..MESSAGES {
+        desk.send_message(&jid, &format!("{number} {}", "x".repeat(SIZE)));
+    }
+    // The gateway leaves it all to the server, which keeps it, and has had it when it answers a ping.
+    desk.expect_presence(&jid, "unavailable").await;
+    desk.fence().await;
+    desk.send_message(&neighbor.jid, "hello");
+    neighbor.expect_message("hello").await;
+    let grown = peak(gateway.pid()) - before;
+    let offered = MESSAGES * SIZE;
+    println!("{grown} bytes for {offered}");
+    assert!(grown < ALLOWED, "{grown} bytes more for {offered}");
+
+    drop(held);
+    let mut next = gateway.login(&account, "next").await;
+    next.send_presence("");
+    for number in 0..MESSAGES {
+        let message = next.expect("a message", |it| it.name == "message").await;
+        let body = message.body().expect("a body");
+        let came = body.split(' ').next().expect("a number comes first");
+        assert_eq!(came, number.to_string(), "in order, none lost or doubled");
+    }
+}
+
+/// A server that lets anybody in and then reads no more.
+struct Deaf(SocketAddr);
+
+impl Server for Deaf {
+    fn place(&self) -> Place {
+        Place {
+            domain: "deaf.example".to_owned(),
+            c2s: self.0,
+            bosh: Endpoint::new(self.0, "/"),
+        }
+    }
+}
+
+impl Deaf {
+    /// For one connection.
+    async fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("it is bound");
+        tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.expect("the gateway comes");
+            let header = format!(
+                "<?xml version='1.0'?><stream:stream xmlns='{CLIENT}' xmlns:stream='{STREAMS}' \
+                 id='1' from='deaf.example' version='1.0'>"
+            );
+            let exchanges = [
+                (
+                    "<stream:stream",
+                    format!(
+                        "{header}<stream:features><mechanisms xmlns='{SASL}'>\
+                         <mechanism>PLAIN</mechanism></mechanisms></stream:features>"
+                    ),
+                ),
+                ("</auth>", format!("<success xmlns='{SASL}'/>")),
+                (
+                    "<stream:stream",
+                    format!("{header}<stream:features><bind xmlns='{BIND}'/></stream:features>"),
+                ),
+                (
+                    "</iq>",
+                    format!(
+                        "<iq type='result' id='bind'><bind xmlns='{BIND}'>\
+                         <jid>web@deaf.example/tab</jid></bind></iq>"
+                    ),
+                ),
+            ];
+            for (awaited, reply) in exchanges {
+                let mut heard = Vec::new();
+                while !String::from_utf8_lossy(&heard).contains(awaited) {
+                    let read = stream.read_buf(&mut heard).await;
+                    assert!(read.is_ok_and(|length| length > 0), "the gateway speaks");
+                }
+                let written = stream.write_all(reply.as_bytes()).await;
+                written.expect("the gateway listens");
+            }
+            // Open until the test ends, and unread.
+            std::future::pending::<()>().await;
+        });
+        Self(address)
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_never_reads_costs_little() {
+    let deaf = Deaf::start().await;
+    let gateway = Gateway::start(&deaf);
+    let account = Account {
+        local: "web".to_owned(),
+        domain: "deaf.example".to_owned(),
+        password: "secret".to_owned(),
+    };
+    let mut web = Bosh::log_in(&gateway.bosh(), &account, "tab").await;
+    let before = peak(gateway.pid());
+    let payload = message("john@deaf.example", &"x".repeat(2 * SIZE));
+
+    let mut open = web.send("", &payload).await;
+    let mut heard = 0;
+    loop {
+        // Every request that is heard frees the one before.
+        let next = web.send("", &payload).await;
+        if timeout(Duration::from_secs(3), open.body()).await.is_err() {
+            break;
+        }
+        open = next;
+        heard += payload.len();
+        assert!(heard < 32 << 20, "it is heard on and on");
+    }
+    assert!(heard > 1 << 20, "heard at first: {heard}");
+    let grown = peak(gateway.pid()) - before;
+    println!("{grown} bytes for {heard}");
+    assert!(grown < 2 * ALLOWED, "{grown} bytes more for {heard}");
+    // Others are served.
+    assert_eq!(gateway.bosh().request("GET", &[], "").await.status(), 200);
+}
