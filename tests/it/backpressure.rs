@@ -58,7 +58,6 @@ async fn a_client_that_never_polls_costs_little_and_misses_nothing() {
     neighbor.expect_message("hello").await;
     let grown = peak(gateway.pid()) - before;
     let offered = MESSAGES * SIZE;
-    println!("{grown} bytes for {offered}");
     assert!(grown < ALLOWED, "{grown} bytes more for {offered}");
 
     drop(held);
@@ -160,7 +159,6 @@ async fn a_server_that_never_reads_costs_little() {
     }
     assert!(heard > 1 << 20, "heard at first: {heard}");
     let grown = peak(gateway.pid()) - before;
-    println!("{grown} bytes for {heard}");
     assert!(grown < 2 * ALLOWED, "{grown} bytes more for {heard}");
     // Others are served.
     assert_eq!(gateway.bosh().request("GET", &[], "").await.status(), 200);

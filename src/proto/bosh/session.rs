@@ -42,8 +42,9 @@ use super::{
 };
 use crate::proto::stanza::Stanza;
 
-/// How much sooner than [`POLLING`] says the next poll may come: timers are not exact.
-const SLACK: Duration = Duration::from_secs(1);
+/// How much sooner than [`POLLING`] says the next poll may come: the one before may have been on its way for
+/// long.
+const SLACK: Duration = Duration::from_millis(2500);
 /// How long a creation request waits for the features of the server at most.
 const FEATURES: Duration = Duration::from_secs(15);
 /// How long a missing rid is waited for before it counts as lost in a page reload.

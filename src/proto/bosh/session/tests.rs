@@ -900,3 +900,16 @@ fn empty_requests_do_not_drive_each_other_round() {
     harness.wait(SECOND);
     assert_eq!(harness.answers().len(), 1, "a second later");
 }
+
+#[test]
+fn a_poll_may_be_late_and_the_next_in_time() {
+    let mut harness = Harness::open("hold='0'");
+    harness.poll(101);
+    harness.answers();
+    harness.wait(7 * SECOND / 2);
+    harness.poll(102);
+    assert!(
+        harness.session.is_open(),
+        "sent 5 s apart, the first delayed"
+    );
+}
