@@ -145,11 +145,14 @@ impl Prosody {
             domain: DomainPart::new(domain).unwrap().into_owned(),
             upstream: config::Upstream {
                 scheme,
-                address: "127.0.0.1".to_owned(),
-                port: match scheme {
-                    Scheme::Xmpp => self.port,
-                    Scheme::Xmpps => self.tls_port,
+                place: config::Place {
+                    address: "127.0.0.1".to_owned(),
+                    port: match scheme {
+                        Scheme::Xmpp => self.port,
+                        Scheme::Xmpps => self.tls_port,
+                    },
                 },
+                referrals: Vec::new(),
                 tls,
                 ca,
             },

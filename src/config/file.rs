@@ -72,6 +72,7 @@ struct HostTable {
     upstream: Spanned<String>,
     upstream_tls: Option<Spanned<String>>,
     upstream_ca: Option<Spanned<String>>,
+    upstream_referrals: Option<Spanned<Vec<Spanned<String>>>>,
     http_roster_url: Option<Spanned<String>>,
     presence: Option<Spanned<String>>,
     backend_token: Option<Spanned<String>>,
@@ -260,7 +261,17 @@ impl Reader<'_> {
 
     fn host(&mut self, table: HostTable, taken: &mut Taken) -> Option<Host> {
         let domain = self.read("host.domain", Some(table.domain), |t| taken.domain(t));
-        let upstream = self.upstream(table.upstream, table.upstream_tls, table.upstream_ca);
+        let mut upstream = self.upstream(table.upstream, table.upstream_tls, table.upstream_ca);
+        let mut referrals = Vec::new();
+        self.list(
+            &mut referrals,
+            "host.upstream_referrals",
+            table.upstream_referrals,
+            value::referral,
+        );
+        if let Some(upstream) = &mut upstream {
+            upstream.referrals = referrals;
+        }
         let http_roster_url = self.read(
             "host.http_roster_url",
             table.http_roster_url,
@@ -351,8 +362,8 @@ impl Reader<'_> {
         }
         Some(Upstream {
             scheme: url.scheme,
-            address: url.address,
-            port: url.port,
+            place: url.place,
+            referrals: Vec::new(),
             tls,
             ca,
         })

@@ -223,14 +223,32 @@ impl Default for Backend {
 pub struct Upstream {
     /// `xmpp://` or `xmpps://`.
     pub scheme: Scheme,
-    /// Host name or address literal (no brackets).
-    pub address: String,
-    /// TCP port.
-    pub port: u16,
+    /// Where it is.
+    pub place: Place,
+    /// Where it may send us instead.
+    pub referrals: Vec<Place>,
     /// Whether and how TLS is used.
     pub tls: UpstreamTls,
     /// PEM bundle that replaces the system's roots for `verify`.
     pub ca: Option<PathBuf>,
+}
+
+/// A host and a port.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Place {
+    /// Host name or address literal (no brackets).
+    pub address: String,
+    /// TCP port.
+    pub port: u16,
+}
+
+impl Place {
+    /// Whether a server that says `text`, a host and perhaps a port, means this.
+    pub fn is_meant_by(&self, text: &str) -> bool {
+        value::place(text, 5222).is_ok_and(|place| {
+            place.port == self.port && place.address.eq_ignore_ascii_case(&self.address)
+        })
+    }
 }
 
 /// Scheme of an upstream URL.

@@ -15,7 +15,7 @@ use http::{Uri, uri::Authority};
 use ipnet::IpNet;
 use jid::DomainPart;
 
-use super::{RosterUrl, Scheme, Secret};
+use super::{Place, RosterUrl, Scheme, Secret};
 
 /// Why a value cannot be taken, and what to write in its place.
 pub(super) struct Fault {
@@ -233,8 +233,7 @@ pub(super) fn domain(text: &str) -> Result<DomainPart, Fault> {
 /// Where an XMPP server is.
 pub(super) struct UpstreamUrl {
     pub(super) scheme: Scheme,
-    pub(super) address: String,
-    pub(super) port: u16,
+    pub(super) place: Place,
 }
 
 pub(super) fn upstream(text: &str) -> Result<UpstreamUrl, Fault> {
@@ -255,21 +254,34 @@ pub(super) fn upstream(text: &str) -> Result<UpstreamUrl, Fault> {
     if rest.contains(['/', '?', '#', '@']) {
         return Err(fault("more than a host and a port"));
     }
-    let authority: Authority = rest.parse().map_err(|_| fault("not a host and a port"))?;
+    let place = place(rest, default_port).map_err(fault)?;
+    Ok(UpstreamUrl { scheme, place })
+}
+
+/// Where an XMPP server may send us: a host and perhaps a port.
+pub(super) fn referral(text: &str) -> Result<Place, Fault> {
+    place(text, 5222).map_err(|problem| Fault::new(problem, "write it like c2s.example.org:5222"))
+}
+
+/// A host and perhaps a port; else what is wrong.
+pub(super) fn place(text: &str, default_port: u16) -> Result<Place, &'static str> {
+    let authority: Authority = text.parse().map_err(|_| "not a host and a port")?;
+    if text.contains('@') {
+        return Err("more than a host and a port");
+    }
     let port = match (
         authority.port_u16(),
         authority.as_str().len() > authority.host().len(),
     ) {
         (Some(port), _) if port != 0 => port,
         (None, false) => default_port,
-        _ => return Err(fault("not a port")),
+        _ => return Err("not a port"),
     };
     let address = authority.host().trim_matches(['[', ']']);
     if address.is_empty() {
-        return Err(fault("no host"));
+        return Err("no host");
     }
-    Ok(UpstreamUrl {
-        scheme,
+    Ok(Place {
         address: address.to_owned(),
         port,
     })
@@ -334,7 +346,7 @@ mod tests {
     fn upstream_takes_names_addresses_and_default_ports() {
         let parts = |text| {
             let url = upstream(text).unwrap_or_else(|fault| panic!("{text}: {}", fault.problem));
-            (url.scheme, url.address, url.port)
+            (url.scheme, url.place.address, url.place.port)
         };
         assert_eq!(
             parts("xmpp://a.example"),

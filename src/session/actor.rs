@@ -35,6 +35,7 @@ use crate::{
             session::{End, Event, Session, Slot},
             terms::Policy,
         },
+        c2s::stream::StreamCondition,
         sm::StreamManagement,
         stanza::Stanza,
     },
@@ -469,6 +470,11 @@ impl Actor {
             }
             UpstreamEvent::StreamError(error) => {
                 debug!(sid = ?self.registration.sid(), "server ended the stream with an error");
+                // A web client cannot go to another host by TCP; it can come here again.
+                let error = match StreamCondition::of(&error).name.as_str() {
+                    "see-other-host" => stream_error("reset", "please connect again"),
+                    _ => error,
+                };
                 self.return_unsent();
                 self.session.send(error);
                 self.session.end(Some(Condition::RemoteStreamError), now);

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use jid::{BareJid, DomainPart};
 use tokio::{
     net::{TcpSocket, TcpStream, lookup_host},
+    task::JoinSet,
     time::timeout,
 };
 use tokio_rustls::TlsConnector;
@@ -15,7 +16,7 @@ use super::{
     c2s::{Host, Transport},
 };
 use crate::{
-    config::{self, Scheme, UpstreamTls},
+    config::{Place, Scheme, UpstreamTls},
     proto::{
         c2s::stream::{Event, Header, StartTls, StreamCondition},
         xml::Ns,
@@ -24,7 +25,13 @@ use crate::{
 
 const STARTTLS: Bytes = Bytes::from_static(b"<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>");
 
-/// Opens a connection to the server of `host` and its stream.
+/// How long an address is waited for before the next one is tried as well (RFC 8305 §5).
+const HEAD_START: Duration = Duration::from_millis(250);
+/// How often a server may refer to another one.
+const REFERRALS: usize = 3;
+
+/// Opens a connection to the server of `host` and its stream, wherever it refers to, if that is allowed
+/// (RFC 6120 §4.9.3.19).
 pub(super) async fn dial(
     host: &Arc<Host>,
     deadline: Duration,
@@ -32,7 +39,33 @@ pub(super) async fn dial(
     from: Option<&BareJid>,
     phase: &mut Phase,
 ) -> Result<(Upstream, Hello), ConnectError> {
-    let (tcp, address) = connect(&host.upstream, deadline, phase).await?;
+    let mut place = &host.upstream.place;
+    let mut referrals = 0;
+    loop {
+        *phase = Phase::Resolve;
+        let refusal = match dial_at(place, host, deadline, lang, from, phase).await {
+            Err(ConnectError::SeeOtherHost { host }) => host,
+            result => return result,
+        };
+        let mut allowed = host.upstream.referrals.iter();
+        let other = allowed.find(|allowed| allowed.is_meant_by(&refusal));
+        match other.filter(|_| referrals < REFERRALS) {
+            Some(other) => place = other,
+            None => return Err(ConnectError::SeeOtherHost { host: refusal }),
+        }
+        referrals += 1;
+    }
+}
+
+async fn dial_at(
+    place: &Place,
+    host: &Arc<Host>,
+    deadline: Duration,
+    lang: Option<&str>,
+    from: Option<&BareJid>,
+    phase: &mut Phase,
+) -> Result<(Upstream, Hello), ConnectError> {
+    let (tcp, address) = connect(place, deadline, phase).await?;
     let local = address.ip().to_canonical().is_loopback();
 
     let tcp = match host.upstream.scheme {
@@ -107,7 +140,7 @@ async fn start_tls(mut upstream: Upstream) -> Result<TcpStream, ConnectError> {
 
 /// TCP to the configured host.
 async fn connect(
-    to: &config::Upstream,
+    to: &Place,
     deadline: Duration,
     phase: &mut Phase,
 ) -> Result<(TcpStream, SocketAddr), ConnectError> {
@@ -127,15 +160,56 @@ pub(super) async fn first(
     addresses: impl Iterator<Item = SocketAddr>,
     deadline: Duration,
 ) -> Option<Result<(TcpStream, SocketAddr), ConnectError>> {
+    race(alternate(addresses.collect()), deadline, connect_to).await
+}
+
+/// Connects to addresses one after the other, without waiting long for those before (RFC 8305).
+async fn race<T: Send + 'static, F: Future<Output = io::Result<T>> + Send + 'static>(
+    addresses: Vec<SocketAddr>,
+    deadline: Duration,
+    connect: impl Fn(SocketAddr) -> F,
+) -> Option<Result<(T, SocketAddr), ConnectError>> {
+    let mut addresses = addresses.into_iter();
+    let mut attempts = JoinSet::new();
     let mut last = None;
-    for address in addresses {
-        let attempt = timeout(deadline, connect_to(address)).await;
-        match attempt.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
-            Ok(tcp) => return Some(Ok((tcp, address))),
+    loop {
+        if let Some(address) = addresses.next() {
+            let attempt = timeout(deadline, connect(address));
+            attempts.spawn(async move { (address, attempt.await) });
+        } else if attempts.is_empty() {
+            return last;
+        }
+        let result = if addresses.len() == 0 {
+            attempts.join_next().await
+        } else if let Ok(result) = timeout(HEAD_START, attempts.join_next()).await {
+            result
+        } else {
+            continue;
+        };
+        let Some(Ok((address, result))) = result else {
+            continue;
+        };
+        match result.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
+            Ok(connection) => return Some(Ok((connection, address))),
             Err(source) => last = Some(Err(ConnectError::Connect { address, source })),
         }
     }
-    last
+}
+
+/// The same addresses in the same order, but those of the two families by turns.
+fn alternate(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
+    let starts_with_v6 = addresses.first().is_some_and(SocketAddr::is_ipv6);
+    let mut counts = [0, 0];
+    let mut ranked: Vec<_> = addresses
+        .into_iter()
+        .map(|address| {
+            let family = usize::from(address.is_ipv6() != starts_with_v6);
+            counts[family] += 1;
+            (counts[family], family, address)
+        })
+        .collect();
+    ranked.sort_by_key(|&(rank, family, _)| (rank, family));
+    ranked.into_iter().map(|(_, _, address)| address).collect()
 }
 
 async fn connect_to(address: SocketAddr) -> io::Result<TcpStream> {
@@ -202,6 +276,42 @@ fn same_domain(from: &str, domain: &DomainPart) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn addresses(texts: &[&str]) -> Vec<SocketAddr> {
+        texts.iter().map(|text| text.parse().unwrap()).collect()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_address_that_does_not_answer_costs_a_head_start() {
+        let began = tokio::time::Instant::now();
+        let addresses = addresses(&["192.0.2.1:1", "192.0.2.2:1", "192.0.2.3:1"]);
+        let (dead, refusing) = (addresses[0], addresses[1]);
+        let connect = move |address| async move {
+            if address == dead {
+                std::future::pending::<()>().await;
+            }
+            if address == refusing {
+                return Err(io::ErrorKind::ConnectionRefused.into());
+            }
+            Ok(())
+        };
+        let deadline = Duration::from_secs(5);
+        let ((), reached) = race(addresses, deadline, connect).await.unwrap().unwrap();
+        assert_eq!(reached.to_string(), "192.0.2.3:1");
+        assert_eq!(began.elapsed(), HEAD_START);
+        let nobody = race(vec![dead, refusing], deadline, connect).await.unwrap();
+        let Err(ConnectError::Connect { address, source }) = nobody else {
+            panic!("connected");
+        };
+        assert_eq!((address, source.kind()), (dead, io::ErrorKind::TimedOut));
+    }
+
+    #[test]
+    fn address_families_take_turns() {
+        let mixed = addresses(&["[::1]:1", "[::2]:1", "[::3]:1", "1.1.1.1:1", "2.2.2.2:1"]);
+        let expected = ["[::1]:1", "1.1.1.1:1", "[::2]:1", "2.2.2.2:1", "[::3]:1"];
+        assert_eq!(alternate(mixed), addresses(&expected));
+    }
 
     #[test]
     fn policy_and_offer_settle_tls() {

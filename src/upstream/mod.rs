@@ -6,6 +6,7 @@
 
 mod c2s;
 mod dial;
+mod gate;
 mod tls;
 
 use std::{fmt, io, net::SocketAddr, sync::Arc, time::Duration};
@@ -13,6 +14,8 @@ use std::{fmt, io, net::SocketAddr, sync::Arc, time::Duration};
 use jid::BareJid;
 use rustls::CertificateError;
 use tokio::time::timeout;
+
+use gate::Gate;
 
 pub use c2s::Upstream;
 pub use tls::TlsSetupError;
@@ -29,6 +32,7 @@ use crate::{
 #[derive(Clone, Debug)]
 pub struct Connector {
     host: Arc<c2s::Host>,
+    gate: Arc<Gate>,
     deadlines: Deadlines,
 }
 
@@ -62,6 +66,7 @@ impl Connector {
                 upstream: host.upstream.clone(),
                 tls: tls::Tls::new(host)?,
             }),
+            gate: Arc::default(),
             deadlines: Deadlines::default(),
         })
     }
@@ -72,7 +77,7 @@ impl Connector {
         self
     }
 
-    /// Opens a connection and its stream: TCP, each address of the host in turn; TLS as
+    /// Opens a connection and its stream: TCP, to whichever address of the host answers first; TLS as
     /// `upstream_tls` says; the server's features. `lang` is the language of the client's stream,
     /// empty if unknown; `from` is told to the server only if it is of this domain and nobody can
     /// overhear it (RFC 6120 §4.7.1).
@@ -84,19 +89,28 @@ impl Connector {
         lang: &str,
         from: Option<&BareJid>,
     ) -> Result<(Upstream, Hello), ConnectError> {
-        let mut phase = Phase::Resolve;
-        // Boxed, as a TLS handshake is too big to be part of every session's task for ever.
-        let dial = Box::pin(dial::dial(
-            &self.host,
-            self.deadlines.connect,
-            Some(lang).filter(|lang| !lang.is_empty()),
-            from,
-            &mut phase,
-        ));
-        match timeout(self.deadlines.total, dial).await {
-            Ok(result) => result,
-            Err(_) => Err(ConnectError::Timeout { phase }),
+        if !self.gate.admits() {
+            return Err(ConnectError::LeftAlone);
         }
+        let mut phase = Phase::Queue;
+        // Boxed, as a TLS handshake is too big to be part of every session's task for ever.
+        let dial = Box::pin(async {
+            let _turn = self.gate.turns.acquire().await;
+            dial::dial(
+                &self.host,
+                self.deadlines.connect,
+                Some(lang).filter(|lang| !lang.is_empty()),
+                from,
+                &mut phase,
+            )
+            .await
+        });
+        let result = timeout(self.deadlines.total, dial).await;
+        let result = result.unwrap_or(Err(ConnectError::Timeout { phase }));
+        if phase != Phase::Queue {
+            self.gate.note(result.is_ok());
+        }
+        result
     }
 }
 
@@ -140,6 +154,8 @@ pub enum UpstreamError {
 /// How far a connection attempt had come.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Phase {
+    /// Waiting for others to be done.
+    Queue,
     /// Looking up the address.
     Resolve,
     /// The TCP handshake.
@@ -153,6 +169,7 @@ pub enum Phase {
 impl fmt::Display for Phase {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::Queue => "other connections",
             Self::Resolve => "name resolution",
             Self::Connect => "the TCP connection",
             Self::Tls => "the TLS handshake",
@@ -173,6 +190,9 @@ pub enum ConnectError {
         /// What the resolver said.
         source: io::Error,
     },
+    /// It has failed so often that it is not tried now.
+    #[error("server in trouble, not tried again yet")]
+    LeftAlone,
     /// None of the addresses answered; this was the last.
     #[error("no connection to {address}")]
     Connect {

@@ -42,8 +42,11 @@ pub(super) fn host(port: u16, scheme: Scheme, tls: UpstreamTls) -> Host {
         domain: DomainPart::new("example.org").unwrap().into_owned(),
         upstream: config::Upstream {
             scheme,
-            address: "127.0.0.1".to_owned(),
-            port,
+            place: config::Place {
+                address: "127.0.0.1".to_owned(),
+                port,
+            },
+            referrals: Vec::new(),
             tls,
             ca: None,
         },
@@ -600,4 +603,58 @@ fn is_small() {
     // Part of every session's task.
     let size = size_of_val(&auto(1).connect("en", None));
     assert!(size <= 320, "{size}");
+}
+
+/// A server that refers to another.
+async fn refer(to: &str) -> u16 {
+    say(format!(
+        "{HEADER}<stream:error><see-other-host xmlns='urn:ietf:params:xml:ns:xmpp-streams'>\
+         {to}</see-other-host></stream:error></stream:stream>"
+    ))
+    .await
+}
+
+#[tokio::test]
+async fn follows_referrals_that_are_allowed_and_not_for_ever() {
+    for (hops, is_followed) in [(0, true), (3, true), (4, false)] {
+        let mut port = serve(async |mut server: Server| {
+            server.expect(OPENED).await;
+            server.send(&features(SASL)).await;
+            server.end().await;
+        })
+        .await;
+        let mut referrals = Vec::new();
+        for _ in 0..hops {
+            referrals.push(config::Place {
+                address: "127.0.0.1".to_owned(),
+                port,
+            });
+            port = refer(&format!("127.0.0.1:{port}")).await;
+        }
+        let mut host = host(port, Scheme::Xmpp, UpstreamTls::Auto);
+        host.upstream.referrals = referrals;
+        let result = Connector::new(&host).unwrap().connect("en", None).await;
+        assert_eq!(result.is_ok(), is_followed, "{hops} hops: {result:?}");
+    }
+    let port = refer("127.0.0.1:9").await;
+    let mut host = host(port, Scheme::Xmpp, UpstreamTls::Auto);
+    host.upstream.referrals = vec![config::Place {
+        address: "127.0.0.1".to_owned(),
+        port: 10,
+    }];
+    let error = refused(Connector::new(&host).unwrap()).await;
+    assert!(matches!(error, ConnectError::SeeOtherHost { host } if host == "127.0.0.1:9"));
+}
+
+#[tokio::test]
+async fn leaves_a_server_in_trouble_alone() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let connector = auto(listener.local_addr().unwrap().port());
+    drop(listener);
+    for _ in 0..5 {
+        let error = refused(connector.clone()).await;
+        assert!(matches!(error, ConnectError::Connect { .. }), "{error:?}");
+    }
+    let error = refused(connector).await;
+    assert!(matches!(error, ConnectError::LeftAlone), "{error:?}");
 }

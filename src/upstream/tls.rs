@@ -56,7 +56,11 @@ impl Tls {
         };
         let config = |policy| upstream_client_config(policy, upstream.ca.as_deref(), alpn);
         let (local, remote) = match upstream.tls {
-            UpstreamTls::Auto if is_loopback(&upstream.address) => {
+            UpstreamTls::Auto
+                if std::iter::once(&upstream.place)
+                    .chain(&upstream.referrals)
+                    .all(|place| is_loopback(&place.address)) =>
+            {
                 both(config(UpstreamTls::Insecure)?)
             }
             UpstreamTls::Auto => (config(UpstreamTls::Insecure)?, config(UpstreamTls::Verify)?),
