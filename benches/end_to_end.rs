@@ -177,7 +177,10 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let backend = Backend::start();
     let plain = Prosody::builder().quiet().incremental_gc().start();
     let generational = Prosody::builder().quiet().start();
-    let gateway = Gateway::builder(&plain).backend(&backend).start();
+    let gateway = Gateway::builder(&plain)
+        .backend(&backend)
+        .bosh("max_request_rate = 1000000")
+        .start();
     let users: Vec<String> = (0..SESSIONS).map(|user| format!("user{user}")).collect();
     let contacts: Vec<String> = (0..CONTACTS)
         .map(|number| format!("c{number}@example.org"))

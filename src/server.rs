@@ -1,8 +1,8 @@
 //! Composition: builds everything from a [`Config`], serves until told to stop, reloads, drains.
 
 use std::{
-    collections::HashMap, convert::Infallible, net::SocketAddr, path::Path, sync::Arc,
-    time::Duration,
+    collections::HashMap, convert::Infallible, net::SocketAddr, num::NonZeroU32, path::Path,
+    sync::Arc, time::Duration,
 };
 
 use arc_swap::ArcSwap;
@@ -328,5 +328,6 @@ fn build_host(
         },
         rosters,
         max_unconfirmed: config.bosh.max_unconfirmed,
+        max_request_rate: NonZeroU32::new(config.bosh.max_request_rate).unwrap_or(NonZeroU32::MIN),
     })
 }

@@ -49,6 +49,7 @@ struct BoshTable {
     max_pause: Option<Spanned<String>>,
     max_body: Option<Spanned<String>>,
     max_unconfirmed: Option<Spanned<i64>>,
+    max_request_rate: Option<Spanned<i64>>,
     max_sessions: Option<Spanned<i64>>,
     creations_per_address: Option<Spanned<i64>>,
     cors_origins: Option<Spanned<Vec<Spanned<String>>>>,
@@ -194,6 +195,12 @@ impl Reader<'_> {
             "bosh.max_unconfirmed",
             table.max_unconfirmed,
             10..=100_000,
+        );
+        self.number(
+            &mut bosh.max_request_rate,
+            "bosh.max_request_rate",
+            table.max_request_rate,
+            1..=1_000_000,
         );
         self.number(
             &mut bosh.max_sessions,

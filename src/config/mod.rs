@@ -119,6 +119,8 @@ pub struct Bosh {
     pub max_body: usize,
     /// Stanzas the server still owns while no client listens.
     pub max_unconfirmed: u32,
+    /// Requests of one session in a second, in the long run; more wait.
+    pub max_request_rate: u32,
     /// Most sessions at once.
     pub max_sessions: usize,
     /// Most sessions that one address may create in a minute.
@@ -136,6 +138,7 @@ impl Default for Bosh {
             max_pause: Duration::from_secs(120),
             max_body: 256 << 10,
             max_unconfirmed: 400,
+            max_request_rate: 100,
             max_sessions: 50_000,
             creations_per_address: 120,
             cors_origins: vec!["*".to_owned()],

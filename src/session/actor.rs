@@ -12,12 +12,14 @@
 
 use std::{
     future::{Future, poll_fn},
+    num::NonZeroU32,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
     time::{Duration, Instant},
 };
 
+use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use smallvec::SmallVec;
 use tokio::{
     sync::{mpsc, oneshot},
@@ -58,6 +60,8 @@ const UNDELIVERED: Duration = Duration::from_secs(10);
 const KEEPALIVE: Duration = Duration::from_secs(100);
 /// Bytes that may wait for a server that does not read, before its client is no longer heard.
 const MAX_QUEUED: usize = 4 << 20;
+/// Seconds for which a client that has been quiet may send its requests at once.
+const BURST: NonZeroU32 = NonZeroU32::new(4).unwrap();
 /// Inputs taken in before other sessions get their turn.
 const BUDGET: usize = 128;
 
@@ -73,6 +77,8 @@ pub struct Host {
     pub rules: Rules,
     /// Stanzas that the server may have to keep for a client that does not listen.
     pub max_unconfirmed: u32,
+    /// Requests of a session in a second, in the long run; more wait.
+    pub max_request_rate: NonZeroU32,
 }
 
 type Connecting = Pin<Box<dyn Future<Output = Result<(Upstream, Hello), ConnectError>> + Send>>;
@@ -107,6 +113,9 @@ struct Actor {
     last_written: Instant,
     /// The gateway is going down: nobody needs to be told twice.
     leaving: bool,
+    pace: DefaultDirectRateLimiter,
+    /// The client is ahead of its pace: until when its requests wait.
+    slowed_until: Option<Instant>,
     timer: Pin<Box<Sleep>>,
 }
 
@@ -153,6 +162,8 @@ pub fn spawn(
                 .await
         })
     };
+    let rate = host.max_request_rate;
+    let pace = Quota::per_second(rate).allow_burst(rate.saturating_mul(BURST));
     let actor = Actor {
         registration,
         mailbox,
@@ -169,6 +180,8 @@ pub fn spawn(
         negotiation: Some(now + NEGOTIATION),
         last_written: now,
         leaving: false,
+        pace: RateLimiter::direct(pace),
+        slowed_until: None,
         timer: Box::pin(tokio::time::sleep(NEGOTIATION)),
     };
     tokio::spawn(actor.run());
@@ -219,8 +232,13 @@ impl Actor {
         };
         if queued < MAX_QUEUED
             && !self.sm.is_full()
+            && self.slowed_until.is_none()
             && let Poll::Ready(Some(command)) = self.mailbox.poll_recv(cx)
         {
+            if let Err(early) = self.pace.check() {
+                let now = now();
+                self.slowed_until = Some(now + early.wait_time_from(now));
+            }
             return Poll::Ready(Input::Command(*command));
         }
         if self.poke.poll(cx).is_ready() {
@@ -285,6 +303,7 @@ impl Actor {
             self.session.poll_timeout(),
             self.negotiation,
             self.sm.poll_timeout(),
+            self.slowed_until,
             deaf,
             link,
         ]
@@ -294,6 +313,11 @@ impl Actor {
     }
 
     fn handle_timeout(&mut self, now: Instant) {
+        if self.slowed_until.is_some_and(|until| until <= now) {
+            self.slowed_until = None;
+            // The request that was too early counts now.
+            let _ = self.pace.check();
+        }
         if self.negotiation.is_some_and(|deadline| deadline <= now) {
             self.negotiation = None;
             self.session.end(Some(Condition::PolicyViolation), now);

@@ -100,6 +100,9 @@ mod tests {
             gate.note(false);
             gate.note(true);
         }
+        for _ in 1..FAILURES {
+            gate.note(false);
+        }
         assert!(gate.admits());
     }
 }
