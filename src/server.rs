@@ -293,6 +293,7 @@ impl Current {
                     config.bosh.creations_per_address,
                 ),
                 cors: Cors::new(&config.bosh.cors_origins),
+                cors_headers: Cors::allowed_headers(&config.bosh.cors_headers),
                 hosts,
             }),
             admin: Admin::new(&config.admin, Hosts::new(rosters_by_domain)),

@@ -53,6 +53,7 @@ struct BoshTable {
     max_sessions: Option<Spanned<i64>>,
     creations_per_address: Option<Spanned<i64>>,
     cors_origins: Option<Spanned<Vec<Spanned<String>>>>,
+    cors_headers: Option<Spanned<Vec<Spanned<String>>>>,
 }
 
 #[derive(Default, Deserialize)]
@@ -213,6 +214,12 @@ impl Reader<'_> {
             "bosh.creations_per_address",
             table.creations_per_address,
             1..=1_000_000,
+        );
+        self.list(
+            &mut bosh.cors_headers,
+            "bosh.cors_headers",
+            table.cors_headers,
+            value::header,
         );
         self.list(
             &mut bosh.cors_origins,

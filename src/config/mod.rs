@@ -127,6 +127,8 @@ pub struct Bosh {
     pub creations_per_address: u32,
     /// Origins that may read answers; `*` alone means any.
     pub cors_origins: Vec<String>,
+    /// Headers that pages may send besides Content-Type.
+    pub cors_headers: Vec<String>,
 }
 
 impl Default for Bosh {
@@ -142,6 +144,7 @@ impl Default for Bosh {
             max_sessions: 50_000,
             creations_per_address: 120,
             cors_origins: vec!["*".to_owned()],
+            cors_headers: Vec::new(),
         }
     }
 }

@@ -150,6 +150,13 @@ pub(super) fn origin(text: &str) -> Result<String, Fault> {
     }
 }
 
+/// The name of an HTTP header.
+pub(super) fn header(text: &str) -> Result<String, Fault> {
+    http::HeaderName::from_bytes(text.as_bytes())
+        .map(|name| name.as_str().to_owned())
+        .map_err(|_| Fault::new("not the name of a header", "write it like Authorization"))
+}
+
 /// A bearer token (RFC 6750 §2.1): what an HTTP header can carry as one word.
 pub(super) fn token(text: &str) -> Result<Secret, Fault> {
     if text.is_empty() {
@@ -450,6 +457,12 @@ mod tests {
         for bad in ["", "/", "http-bind", "//", "/a//b", "/a b", "/a?b", "/a%20"] {
             assert_eq!(problem(path(bad)), "not the path of a URL", "{bad}");
         }
+    }
+
+    #[test]
+    fn headers_are_names() {
+        assert_eq!(header("X-Token").ok().as_deref(), Some("x-token"));
+        assert_eq!(problem(header("X-Token: 1")), "not the name of a header");
     }
 
     #[test]

@@ -83,6 +83,8 @@ pub struct Settings {
     pub xml: xml::Limits,
     /// Which pages may read answers.
     pub cors: Cors,
+    /// Which headers they may send.
+    pub cors_headers: HeaderValue,
     /// Proxies whose word on the client's address counts.
     pub trusted_proxies: Vec<IpNet>,
     /// How many sessions may be created.
@@ -171,7 +173,7 @@ impl Front {
             }
             Method::OPTIONS => {
                 let mut response = Response::new(Chunks::default());
-                Cors::preflight(response.headers_mut());
+                Cors::preflight(&settings.cors_headers, response.headers_mut());
                 response
             }
             _ => {

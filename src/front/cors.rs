@@ -6,7 +6,6 @@ use http::{HeaderMap, HeaderValue, header};
 
 /// Methods a page may use. The order is that of the connection managers clients were tested with.
 const METHODS: HeaderValue = HeaderValue::from_static("POST, OPTIONS, GET");
-const HEADERS: HeaderValue = HeaderValue::from_static("content-type");
 /// Seconds a browser may remember the answer to a preflight.
 const MAX_AGE: HeaderValue = HeaderValue::from_static("1728000");
 
@@ -31,6 +30,15 @@ impl Cors {
                 .filter_map(|origin| HeaderValue::from_str(origin).ok())
                 .collect(),
         )
+    }
+
+    /// The headers that pages may send: Content-Type, and what `cors_headers` says.
+    pub fn allowed_headers(more: &[String]) -> HeaderValue {
+        let names: Vec<&str> = std::iter::once("content-type")
+            .chain(more.iter().map(String::as_str))
+            .collect();
+        HeaderValue::from_str(&names.join(", "))
+            .unwrap_or_else(|_| HeaderValue::from_static("content-type"))
     }
 
     /// Whether pages from `origin` may read answers.
@@ -63,10 +71,10 @@ impl Cors {
         }
     }
 
-    /// Adds what the answer to a preflight needs besides.
-    pub fn preflight(headers: &mut HeaderMap) {
+    /// Adds what the answer to a preflight needs besides; pages may send the headers `allowed`.
+    pub fn preflight(allowed: &HeaderValue, headers: &mut HeaderMap) {
         headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, METHODS);
-        headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, HEADERS);
+        headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, allowed.clone());
         headers.insert(header::ACCESS_CONTROL_MAX_AGE, MAX_AGE);
     }
 }

@@ -22,6 +22,7 @@ mod payload;
 mod presence;
 mod reliability;
 mod roster;
+mod rules_cors;
 mod rules_pace;
 mod rules_upstream;
 mod session;
