@@ -35,8 +35,6 @@ use crate::{
 
 /// Undelivered bytes of a session beyond which its server is not read from.
 const MAX_PENDING: usize = 1 << 20;
-/// How long a client's acknowledgement may be behind before it is told so.
-const REPORT_GRACE: Duration = Duration::from_secs(2);
 /// How long a connection may take to finish what it is saying once the sessions are gone.
 const LAST_ANSWERS: Duration = Duration::from_secs(2);
 
@@ -283,8 +281,9 @@ impl Current {
                     inactivity: config.bosh.inactivity,
                     max_pause: config.bosh.max_pause,
                     max_pending: MAX_PENDING,
-                    report_grace: REPORT_GRACE,
+                    report_grace: config.bosh.report_grace,
                 },
+                polling: config.bosh.polling,
                 max_body: config.bosh.max_body,
                 xml: xml::Limits::default(),
                 trusted_proxies: config.server.trusted_proxies.clone(),

@@ -52,6 +52,8 @@ struct BoshTable {
     max_request_rate: Option<Spanned<i64>>,
     max_sessions: Option<Spanned<i64>>,
     creations_per_address: Option<Spanned<i64>>,
+    polling: Option<bool>,
+    report_grace: Option<Spanned<String>>,
     cors_origins: Option<Spanned<Vec<Spanned<String>>>>,
     cors_headers: Option<Spanned<Vec<Spanned<String>>>>,
 }
@@ -179,6 +181,13 @@ impl Reader<'_> {
             table.inactivity,
             value::seconds(SECOND..=60 * MINUTE),
         );
+        self.set(
+            &mut bosh.report_grace,
+            "bosh.report_grace",
+            table.report_grace,
+            value::duration(Duration::ZERO..=MINUTE),
+        );
+        bosh.polling = table.polling.unwrap_or(bosh.polling);
         self.set(
             &mut bosh.max_pause,
             "bosh.max_pause",

@@ -125,6 +125,10 @@ pub struct Bosh {
     pub max_sessions: usize,
     /// Most sessions that one address may create in a minute.
     pub creations_per_address: u32,
+    /// Whether clients may poll (`hold` or `wait` of 0) rather than have requests held.
+    pub polling: bool,
+    /// How long a client's acknowledgement may be behind before it is told so.
+    pub report_grace: Duration,
     /// Origins that may read answers; `*` alone means any.
     pub cors_origins: Vec<String>,
     /// Headers that pages may send besides Content-Type.
@@ -143,6 +147,8 @@ impl Default for Bosh {
             max_request_rate: 100,
             max_sessions: 50_000,
             creations_per_address: 120,
+            polling: true,
+            report_grace: Duration::from_secs(2),
             cors_origins: vec!["*".to_owned()],
             cors_headers: Vec::new(),
         }

@@ -9,6 +9,7 @@
 //! | unknown sid | 200, `item-not-found` |
 //! | unencrypted, to a session that was created over TLS | 200, `policy-violation`; it is not touched |
 //! | `to` missing or no domain / not served | 200, `improper-addressing` / `host-unknown` |
+//! | polling, where it is not configured | 200, `policy-violation` |
 //! | server unreachable | 503 with `Retry-After`; from the third try on 200, `remote-connection-failed` |
 //! | draining, too many sessions | 503 with `Retry-After` |
 //! | a page that may not read the answer creates a session | 403, `policy-violation` |
@@ -77,6 +78,8 @@ const MAX_FAILURES: usize = 4096;
 pub struct Settings {
     /// What sessions are granted.
     pub policy: Policy,
+    /// Whether sessions may poll (XEP-0124 "Polling Sessions").
+    pub polling: bool,
     /// Longest request body, bytes.
     pub max_body: usize,
     /// Bounds on documents.
@@ -298,6 +301,10 @@ impl Front {
             .hosts
             .get(domain.as_str())
             .ok_or(Condition::HostUnknown)?;
+        if !settings.polling && (creation.hold == Some(0) || creation.wait == Some(Duration::ZERO))
+        {
+            return Err(Condition::PolicyViolation);
+        }
         if !settings.creations.admit(client.known, self.registry.len()) {
             warn!(client = %client.address, sessions = self.registry.len(), "too many sessions");
             return Err(Condition::SystemShutdown);
