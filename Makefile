@@ -7,7 +7,7 @@ export RUSTDOCFLAGS ?= -D warnings
 
 # `make test` does its steps in order, whatever -j says.
 .NOTPARALLEL:
-.PHONY: help demo test check unit model browser deps bench deny certs run
+.PHONY: help demo test check unit model browser deps bench deny certs run compare
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,6 +31,12 @@ model: ## a BOSH session on a bad network, for STEPS= steps (SEED= to repeat)
 browser: ## the demo page, driven in headless Chromium
 	$(CARGO) build --locked
 	node --test tests/browser/*.test.mjs
+
+compare: ## the protocol tests against Prosody's and ejabberd's BOSH, to docs/compare.md
+	@scripts/deps.sh test
+	CONFORMANCE=$$($(CARGO) test --locked --test conformance --no-run 2>&1 \
+		| sed -n 's/.*Executable.*(\(.*\))$$/\1/p') && test -n "$$CONFORMANCE" \
+		&& CONFORMANCE="$$PWD/$$CONFORMANCE" $(CARGO) test --locked --test compare
 
 deps: ## install what the tests need
 	@scripts/deps.sh test

@@ -1,7 +1,7 @@
 //! What the gateway takes from whom: creations, large requests, foreign pages, odd clients.
 
 use crate::{
-    session::Scene,
+    scene::Scene,
     support::{
         bosh::{Bosh, FIRST_RID, creation},
         gateway::Gateway,

@@ -17,6 +17,7 @@ use super::{
     client::{Account, Client, Transport},
     http::Endpoint,
     process::Process,
+    site,
 };
 
 /// Slow machines with many tests at once need it.
@@ -43,6 +44,7 @@ pub(crate) struct Gateway {
     process: Option<Process>,
     directory: TempDir,
     http: SocketAddr,
+    path: String,
     https: Option<SocketAddr>,
     admin: Option<SocketAddr>,
 }
@@ -58,8 +60,6 @@ pub(crate) struct Builder {
     more_hosts: String,
     domain: String,
     upstream: String,
-    /// The server's own BOSH, for the comparison.
-    peer: Endpoint,
 }
 
 impl Gateway {
@@ -74,7 +74,6 @@ impl Gateway {
             more_hosts: String::new(),
             domain: place.domain,
             upstream: format!("xmpp://{}", place.c2s),
-            peer: place.bosh,
         }
     }
 
@@ -84,7 +83,7 @@ impl Gateway {
     }
 
     pub(crate) fn bosh(&self) -> Endpoint {
-        Endpoint::new(self.http, "/http-bind")
+        Endpoint::new(self.http, &self.path)
     }
 
     pub(crate) fn https(&self) -> SocketAddr {
@@ -201,13 +200,17 @@ impl Builder {
     pub(crate) fn start(self) -> Gateway {
         let directory = tempfile::Builder::new().prefix("rostergate-it-").tempdir();
         let directory = directory.expect("a temporary directory can be made");
-        // To compare: what does the server's own BOSH make of the same test?
-        if std::env::var_os("BOSH_UNDER_TEST").is_some_and(|value| value == "server") {
-            let http = self.peer.address;
+        // To compare: what does another BOSH make of the same test?
+        if let Some(foreign) = site::foreign() {
+            let lines = [&self.server, &self.bosh, &self.admin, &self.host];
+            if lines.iter().any(|lines| !lines.is_empty()) {
+                site::only_rostergate("it is configured for this test");
+            }
             return Gateway {
                 process: None,
                 directory,
-                http,
+                http: foreign.bosh().address,
+                path: foreign.bosh().path.clone(),
                 https: None,
                 admin: None,
             };
@@ -247,6 +250,7 @@ impl Builder {
             process: Some(process),
             directory,
             http,
+            path: "/http-bind".to_owned(),
             https,
             admin,
         }

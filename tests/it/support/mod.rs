@@ -18,6 +18,7 @@ pub(crate) mod http;
 pub(crate) mod process;
 pub(crate) mod prosody;
 pub(crate) mod sasl;
+pub(crate) mod site;
 pub(crate) mod xml;
 
 /// Longest time that anything expected may take.

@@ -1,15 +1,15 @@
-//! The HTTP around BOSH: methods, paths, headers, limits (requirements B-HTTP, B-CORS).
+//! HTTP Overview: methods, paths, headers, limits, CORS.
 
 use crate::support::{
     bosh::{Bosh, Pending, creation},
     gateway::Gateway,
     http::{Connection, Response},
-    prosody::{DOMAIN, Prosody},
+    site::{Site, domain, only_rostergate},
     xml::message,
 };
 
 fn gateway() -> Gateway {
-    Gateway::start(Prosody::shared())
+    Gateway::start(Site::shared())
 }
 
 #[track_caller]
@@ -22,6 +22,7 @@ fn assert_created(response: &Response) {
 
 #[tokio::test]
 async fn answers_preflight_requests() {
+    only_rostergate("XEP-0124 does not say");
     let gateway = gateway();
     let bosh = gateway.bosh();
     let asked = [
@@ -48,7 +49,7 @@ async fn answers_preflight_requests() {
 
 #[tokio::test]
 async fn lets_only_configured_origins_read() {
-    let prosody = Prosody::shared();
+    let prosody = Site::shared();
     let gateway = Gateway::builder(prosody)
         .bosh("cors_origins = [\"https://site.example\"]")
         .start();
@@ -56,7 +57,7 @@ async fn lets_only_configured_origins_read() {
         let headers = [("Origin", origin)];
         gateway
             .bosh()
-            .request("POST", &headers, &creation(DOMAIN, &[]))
+            .request("POST", &headers, &creation(domain(), &[]))
             .await
     };
     let mine = post("https://site.example").await;
@@ -88,6 +89,7 @@ async fn lets_only_configured_origins_read() {
 
 #[tokio::test]
 async fn shows_a_page_to_get_and_head() {
+    only_rostergate("XEP-0124 does not say");
     let gateway = gateway();
     let bosh = gateway.bosh();
     for path in ["/http-bind", "/http-bind/", "/http-bind?sid=x&rid=1"] {
@@ -106,10 +108,11 @@ async fn shows_a_page_to_get_and_head() {
 
 #[tokio::test]
 async fn refuses_other_methods() {
+    only_rostergate("XEP-0124 does not say");
     let gateway = gateway();
     let bosh = gateway.bosh();
     for method in ["PUT", "DELETE", "PATCH"] {
-        let response = bosh.request(method, &[], &creation(DOMAIN, &[])).await;
+        let response = bosh.request(method, &[], &creation(domain(), &[])).await;
         response.assert_usual_headers();
         assert_eq!(response.status(), 405, "{method}");
         assert_eq!(response.header("allow"), Some("GET, HEAD, POST, OPTIONS"));
@@ -118,6 +121,7 @@ async fn refuses_other_methods() {
 
 #[tokio::test]
 async fn refuses_an_empty_post_in_xml() {
+    only_rostergate("XEP-0124 does not say");
     let gateway = gateway();
     let response = gateway.bosh().post("").await;
     response.assert_usual_headers();
@@ -129,6 +133,7 @@ async fn refuses_an_empty_post_in_xml() {
 
 #[tokio::test]
 async fn serves_its_path_with_slash_and_query() {
+    only_rostergate("XEP-0124 does not say");
     let gateway = gateway();
     let bosh = gateway.bosh();
     for path in [
@@ -137,20 +142,20 @@ async fn serves_its_path_with_slash_and_query() {
         "/http-bind?room=lobby",
         "/http-bind/?token=x%20y",
     ] {
-        assert_created(&bosh.at(path).post(&creation(DOMAIN, &[])).await);
+        assert_created(&bosh.at(path).post(&creation(domain(), &[])).await);
     }
     for path in ["/http-bindx", "/http-bind/x", "/nowhere"] {
-        let response = bosh.at(path).post(&creation(DOMAIN, &[])).await;
+        let response = bosh.at(path).post(&creation(domain(), &[])).await;
         assert_eq!(response.status(), 404, "{path}");
     }
 }
 
 #[tokio::test]
 async fn serves_a_configured_path() {
-    let gateway = Gateway::builder(Prosody::shared())
+    let gateway = Gateway::builder(Site::shared())
         .bosh("path = \"/chat/bosh\"")
         .start();
-    let creation = creation(DOMAIN, &[]);
+    let creation = creation(domain(), &[]);
     assert_created(&gateway.bosh().at("/chat/bosh").post(&creation).await);
     assert_eq!(gateway.bosh().post(&creation).await.status(), 404);
 }
@@ -164,7 +169,11 @@ async fn ignores_the_content_type_of_requests() {
         &[("Content-Type", "application/xml")],
         &[],
     ] {
-        assert_created(&bosh.request("POST", headers, &creation(DOMAIN, &[])).await);
+        assert_created(
+            &bosh
+                .request("POST", headers, &creation(domain(), &[]))
+                .await,
+        );
     }
 }
 
@@ -172,7 +181,7 @@ async fn ignores_the_content_type_of_requests() {
 async fn speaks_http_1_0() {
     let gateway = gateway();
     let bosh = gateway.bosh();
-    let body = creation(DOMAIN, &[]);
+    let body = creation(domain(), &[]);
     let length = body.len();
     let request = |headers: &str| {
         format!("POST /http-bind HTTP/1.0\r\nContent-Length: {length}\r\n{headers}\r\n{body}")
@@ -198,7 +207,7 @@ async fn keeps_connections_open() {
     let mut connection = Connection::open(&bosh).await;
     for _ in 0..3 {
         connection
-            .send("POST", &bosh.path, &[], &creation(DOMAIN, &[]))
+            .send("POST", &bosh.path, &[], &creation(domain(), &[]))
             .await;
         assert_created(&connection.response().await);
         connection.send("POST", &bosh.path, &[], "").await;
@@ -210,7 +219,7 @@ async fn keeps_connections_open() {
 async fn reads_requests_that_trickle_in() {
     let gateway = gateway();
     let bosh = gateway.bosh();
-    let body = creation(DOMAIN, &[]);
+    let body = creation(domain(), &[]);
     let length = body.len();
     let request =
         format!("POST /http-bind HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n");
@@ -226,7 +235,7 @@ async fn reads_requests_that_trickle_in() {
 async fn reads_chunked_requests() {
     let gateway = gateway();
     let bosh = gateway.bosh();
-    let body = creation(DOMAIN, &[]);
+    let body = creation(domain(), &[]);
     let (one, two) = body.split_at(30);
     let request = format!(
         "POST /http-bind HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n\
@@ -241,7 +250,7 @@ async fn reads_chunked_requests() {
 
 #[tokio::test]
 async fn refuses_bodies_too_large() {
-    let prosody = Prosody::shared();
+    let prosody = Site::shared();
     let gateway = Gateway::builder(prosody)
         .bosh("max_body = \"10KiB\"")
         .start();
@@ -270,7 +279,7 @@ async fn refuses_bodies_too_large() {
 
 #[tokio::test]
 async fn refuses_endless_bodies() {
-    let gateway = Gateway::builder(Prosody::shared())
+    let gateway = Gateway::builder(Site::shared())
         .bosh("max_body = \"10KiB\"")
         .start();
     let mut connection = Connection::open(&gateway.bosh()).await;
@@ -287,6 +296,7 @@ async fn refuses_endless_bodies() {
 
 #[tokio::test]
 async fn closes_connections_that_speak_no_http() {
+    only_rostergate("XEP-0124 does not say");
     let gateway = gateway();
     let bosh = gateway.bosh();
     let mut connection = Connection::open(&bosh).await;
@@ -295,7 +305,7 @@ async fn closes_connections_that_speak_no_http() {
         .await;
     assert_eq!(connection.response().await.status(), 400);
     connection.closed().await;
-    assert_created(&bosh.post(&creation(DOMAIN, &[])).await);
+    assert_created(&bosh.post(&creation(domain(), &[])).await);
 }
 
 #[tokio::test]
@@ -304,7 +314,7 @@ async fn answers_each_of_many_connections() {
     let bosh = gateway.bosh();
     let mut open = Vec::new();
     for _ in 0..100 {
-        open.push(Pending::send(&bosh, 0, creation(DOMAIN, &[])).await);
+        open.push(Pending::send(&bosh, 0, creation(domain(), &[])).await);
     }
     for pending in open {
         assert_created(&pending.response().await);

@@ -1,10 +1,10 @@
-//! Stanzas mean the same on both sides (requirements B-XML).
+//! `<body/>` Wrapper Element: stanzas mean the same on both sides.
 
 use crate::support::{
     bosh::Bosh,
     client::{Account, Client},
     gateway::Gateway,
-    prosody::Prosody,
+    site::Site,
     xml::{CLIENT, Element, HTTPBIND, escape},
 };
 
@@ -18,7 +18,7 @@ struct Pair {
 
 impl Pair {
     async fn new() -> Self {
-        let prosody = Prosody::shared();
+        let prosody = Site::shared();
         let gateway = Gateway::start(prosody);
         let account = prosody.account("john");
         // A short wait: a lone request is answered then, and no test here is about holding.
@@ -227,7 +227,7 @@ async fn brings_stanzas_to_the_client_as_they_are() {
 
 #[tokio::test]
 async fn brings_many_stanzas_to_the_client_in_order() {
-    let prosody = Prosody::shared();
+    let prosody = Site::shared();
     let gateway = Gateway::start(prosody);
     let mut web = gateway.login(&prosody.account("john"), "web").await;
     let desk = prosody.contact("marie").await;

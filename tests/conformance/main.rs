@@ -1,0 +1,17 @@
+//! What any BOSH service has to do, by the sections of the specifications.
+//!
+//! The tests run against rostergate in front of Prosody; with `BOSH_URL` and its companions (see
+//! `support::site`) against any other service. `make compare` does so for those that Debian has.
+
+#![expect(clippy::disallowed_methods, reason = "tests may look at the clock")]
+
+mod mongooseim;
+mod scene;
+#[allow(
+    dead_code,
+    reason = "shared with the tests in `it`, which use all of it"
+)]
+#[path = "../it/support/mod.rs"]
+mod support;
+mod xep0124;
+mod xep0206;

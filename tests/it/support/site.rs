@@ -1,0 +1,134 @@
+//! The server that a test of the protocol finds: our Prosody, or any, with a BOSH of its own.
+//!
+//! For any other server the environment says all there is to know, since no test can configure it:
+//!
+//! - `BOSH_URL`: where its BOSH is, `http://127.0.0.1:5280/http-bind`
+//! - `BOSH_DOMAIN`: what it serves there
+//! - `BOSH_C2S`: where it takes plain TCP streams, `127.0.0.1:5222`
+//! - `BOSH_USERS`: a line `name:password` for each of a dozen users; a test takes them in turn
+
+use std::{
+    collections::VecDeque,
+    env,
+    net::SocketAddr,
+    sync::{LazyLock, Mutex, OnceLock},
+};
+
+use super::{
+    client::{Account, Client, Transport},
+    gateway::{Place, Server},
+    http::Endpoint,
+    prosody::{DOMAIN, Prosody},
+};
+
+/// What a test says that cannot be put to another service than rostergate.
+pub(crate) const ONLY_ROSTERGATE: &str = "only for rostergate";
+
+/// The server of the tests that need nothing special.
+pub(crate) enum Site {
+    Prosody(&'static Prosody),
+    Foreign(&'static Foreign),
+}
+
+/// A server with a BOSH of its own, which takes the place of the gateway.
+pub(crate) struct Foreign {
+    place: Place,
+    users: Mutex<VecDeque<Account>>,
+}
+
+static FOREIGN: LazyLock<Option<Foreign>> = LazyLock::new(Foreign::from_environment);
+
+/// The BOSH to test in place of rostergate's.
+pub(crate) fn foreign() -> Option<&'static Foreign> {
+    FOREIGN.as_ref()
+}
+
+/// The domain of the server.
+pub(crate) fn domain() -> &'static str {
+    foreign().map_or(DOMAIN, |foreign| &foreign.place.domain)
+}
+
+/// Ends a test that asks for what a specification leaves open, and rostergate alone has settled so:
+/// `make compare` shows no verdict for others.
+#[track_caller]
+pub(crate) fn only_rostergate(why: &str) {
+    assert!(foreign().is_none(), "{ONLY_ROSTERGATE}: {why}");
+}
+
+impl Site {
+    pub(crate) fn shared() -> &'static Self {
+        static SHARED: OnceLock<Site> = OnceLock::new();
+        SHARED.get_or_init(|| match foreign() {
+            Some(foreign) => Self::Foreign(foreign),
+            None => Self::Prosody(Prosody::shared()),
+        })
+    }
+
+    pub(crate) fn domain(&self) -> &str {
+        domain()
+    }
+
+    /// A user whose name is nobody else's.
+    pub(crate) fn account(&self, name: &str) -> Account {
+        match self {
+            Self::Prosody(prosody) => prosody.account(name),
+            Self::Foreign(foreign) => {
+                let mut users = foreign.users.lock().expect("no test ends here");
+                users.pop_front().expect("BOSH_USERS has enough of them")
+            }
+        }
+    }
+
+    /// Logs in over TCP, past any BOSH.
+    pub(crate) async fn login(&self, account: &Account, resource: &str) -> Client {
+        Client::login(&Transport::Tcp(self.place().c2s), account, resource).await
+    }
+
+    /// A new user, logged in over TCP and available.
+    pub(crate) async fn contact(&self, name: &str) -> Client {
+        let mut client = self.login(&self.account(name), "desk").await;
+        client.send_presence("");
+        client.expect_presence(&client.jid.clone(), "").await;
+        client
+    }
+}
+
+impl Server for Site {
+    fn place(&self) -> Place {
+        match self {
+            Self::Prosody(prosody) => prosody.place(),
+            Self::Foreign(foreign) => foreign.place.clone(),
+        }
+    }
+}
+
+impl Foreign {
+    pub(crate) fn bosh(&self) -> &Endpoint {
+        &self.place.bosh
+    }
+
+    fn from_environment() -> Option<Self> {
+        let url = env::var("BOSH_URL").ok()?;
+        let needed = |name: &str| {
+            env::var(name).unwrap_or_else(|_| panic!("BOSH_URL is set, {name} is not"))
+        };
+        let rest = url.strip_prefix("http://").expect("BOSH_URL is http://…");
+        let (address, path) = rest.split_once('/').expect("BOSH_URL has a path");
+        let address: SocketAddr = address.parse().expect("BOSH_URL has an address and a port");
+        let domain = needed("BOSH_DOMAIN");
+        let users = needed("BOSH_USERS");
+        let users = users.lines().map(|line| {
+            let (local, password) = line.split_once(':').expect("a name and a password");
+            Account {
+                local: local.to_owned(),
+                domain: domain.clone(),
+                password: password.to_owned(),
+            }
+        });
+        let users = Mutex::new(users.collect());
+        let c2s = needed("BOSH_C2S").parse().expect("BOSH_C2S is an address");
+        let bosh = Endpoint::new(address, &format!("/{path}"));
+        let place = Place { domain, c2s, bosh };
+        Some(Self { place, users })
+    }
+}
