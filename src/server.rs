@@ -291,6 +291,7 @@ impl Current {
                     config.bosh.max_sessions,
                     config.bosh.creations_per_address,
                 ),
+                strict: config.bosh.cors_strict,
                 cors: Cors::new(&config.bosh.cors_origins),
                 cors_headers: Cors::allowed_headers(&config.bosh.cors_headers),
                 hosts,

@@ -53,6 +53,7 @@ struct BoshTable {
     max_sessions: Option<Spanned<i64>>,
     creations_per_address: Option<Spanned<i64>>,
     polling: Option<bool>,
+    cors_strict: Option<bool>,
     report_grace: Option<Spanned<String>>,
     cors_origins: Option<Spanned<Vec<Spanned<String>>>>,
     cors_headers: Option<Spanned<Vec<Spanned<String>>>>,
@@ -188,6 +189,7 @@ impl Reader<'_> {
             value::duration(Duration::ZERO..=MINUTE),
         );
         bosh.polling = table.polling.unwrap_or(bosh.polling);
+        bosh.cors_strict = table.cors_strict.unwrap_or(bosh.cors_strict);
         self.set(
             &mut bosh.max_pause,
             "bosh.max_pause",

@@ -133,6 +133,8 @@ pub struct Bosh {
     pub cors_origins: Vec<String>,
     /// Headers that pages may send besides Content-Type.
     pub cors_headers: Vec<String>,
+    /// Whether pages of other origins may not even create sessions.
+    pub cors_strict: bool,
 }
 
 impl Default for Bosh {
@@ -151,6 +153,7 @@ impl Default for Bosh {
             report_grace: Duration::from_secs(2),
             cors_origins: vec!["*".to_owned()],
             cors_headers: Vec::new(),
+            cors_strict: false,
         }
     }
 }

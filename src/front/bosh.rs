@@ -12,7 +12,7 @@
 //! | polling, where it is not configured | 200, `policy-violation` |
 //! | server unreachable | 503 with `Retry-After`; from the third try on 200, `remote-connection-failed` |
 //! | draining, too many sessions | 503 with `Retry-After` |
-//! | a page that may not read the answer creates a session | 403, `policy-violation` |
+//! | a page that may not read the answer creates a session | with `cors_strict` 403, `policy-violation` |
 //! | another method | 405 |
 //!
 //! All of them carry the CORS headers: without them, a browser would tell the page nothing.
@@ -52,7 +52,7 @@ use crate::{
         },
         xml,
     },
-    session::{self, Closed, Command, Host, Registry, Reply, Sid},
+    session::{self, Closed, Command, Entry, Host, Registry, Reply, Sid},
 };
 
 const XML: HeaderValue = HeaderValue::from_static("text/xml; charset=utf-8");
@@ -88,6 +88,8 @@ pub struct Settings {
     pub cors: Cors,
     /// Which headers they may send.
     pub cors_headers: HeaderValue,
+    /// Whether other pages may not even create sessions, whose answers they could not read.
+    pub strict: bool,
     /// Proxies whose word on the client's address counts.
     pub trusted_proxies: Vec<IpNet>,
     /// How many sessions may be created.
@@ -158,16 +160,9 @@ impl Front {
                 let front = Arc::clone(self);
                 let settings = Arc::clone(settings);
                 let pipelines = pipelines(&request);
-                let response = self
-                    .post(Completed::new(async move {
-                        front.admit(peer, request, &settings).await
-                    }))
-                    .await;
-                if pipelines {
-                    closing(response)
-                } else {
-                    response
-                }
+                let admission =
+                    Completed::new(async move { front.admit(peer, request, &settings).await });
+                self.post(admission, pipelines).await
             }
             // hyper leaves the body of an answer to HEAD out.
             Method::GET | Method::HEAD => {
@@ -192,7 +187,11 @@ impl Front {
     }
 
     /// Waits for the answer. Dropping this is how a session learns that its client has hung up.
-    async fn post(&self, admission: impl Future<Output = Admission>) -> Response<Chunks> {
+    async fn post(
+        &self,
+        admission: impl Future<Output = Admission>,
+        pipelines: bool,
+    ) -> Response<Chunks> {
         match admission.await {
             Admission::Answered(response) => response,
             Admission::Passed(answer) => answered(answer.await.ok()),
@@ -200,6 +199,7 @@ impl Front {
                 Ok(Reply::Unreachable) if self.failures.count(trial) > PATIENCE => {
                     terminated(Condition::RemoteConnectionFailed)
                 }
+                answer if pipelines => closing(answered(answer.ok())),
                 answer => answered(answer.ok()),
             },
         }
@@ -211,6 +211,7 @@ impl Front {
         B: Body<Data = Bytes> + Unpin,
     {
         let (head, body) = request.into_parts();
+        let client = || Client::of(peer, &head.headers, &settings.trusted_proxies);
         if is_encoded(&head.headers) {
             let response = refused(StatusCode::UNSUPPORTED_MEDIA_TYPE, Condition::BadRequest);
             return Admission::Answered(closing(response));
@@ -222,14 +223,13 @@ impl Front {
             }
             Ok(Ok(document)) => document,
             Ok(Err(Unread::TooLarge(beginning))) => {
-                self.end_session_of(&beginning).await;
+                self.end_session_of(&beginning, client).await;
                 return Admission::Answered(closing(terminated(Condition::PolicyViolation)));
             }
             Ok(Err(Unread::Broken)) | Err(_) => {
                 return Admission::Answered(closing(terminated(Condition::BadRequest)));
             }
         };
-        let client = || Client::of(peer, &head.headers, &settings.trusted_proxies);
         match Message::parse(document, &settings.xml) {
             Ok(Message::Request(request)) => match self.pass(request, client) {
                 Ok(answer) => Admission::Passed(answer),
@@ -237,7 +237,7 @@ impl Front {
             },
             Ok(Message::Creation(creation)) => {
                 let origin = head.headers.get(header::ORIGIN);
-                if origin.is_some_and(|origin| !settings.cors.allows(origin)) {
+                if settings.strict && origin.is_some_and(|origin| !settings.cors.allows(origin)) {
                     let response = refused(StatusCode::FORBIDDEN, Condition::PolicyViolation);
                     return Admission::Answered(response);
                 }
@@ -255,9 +255,10 @@ impl Front {
     }
 
     /// A request was too large to be read: its session ends, as nothing that follows can be in order.
-    async fn end_session_of(&self, beginning: &[u8]) {
+    async fn end_session_of(&self, beginning: &[u8], client: impl FnOnce() -> Client) {
         let sid = body::sid_at_the_beginning(beginning);
-        if let Some(session) = sid.and_then(|sid| self.registry.find(&sid)) {
+        let session = sid.and_then(|sid| self.registry.find(&sid));
+        if let Some(session) = session.filter(|session| may_use(session, client)) {
             // A session that has ended meanwhile has ended.
             let _ = session.mailbox.send(Box::new(Command::Oversized)).await;
         }
@@ -271,12 +272,8 @@ impl Front {
         let sid = std::str::from_utf8(&request.sid);
         let session = sid.ok().and_then(|sid| self.registry.find(sid));
         let session = session.ok_or(Condition::ItemNotFound)?;
-        if session.secure {
-            let client = client();
-            if !client.secure && client.known.is_some() {
-                // Its sid may have been overheard (XEP-0124 "Security Considerations").
-                return Err(Condition::PolicyViolation);
-            }
+        if !may_use(&session, client) {
+            return Err(Condition::PolicyViolation);
         }
         let (reply, answer) = oneshot::channel();
         match session
@@ -327,6 +324,15 @@ impl Front {
         .map_err(|Closed| Condition::SystemShutdown)?;
         info!(?sid, client = %client.address, domain = host.domain, "session created");
         Ok((answer, trial))
+    }
+}
+
+/// Who uses a session that was created in secret has to do so in secret: the sid of others may have been
+/// overheard (XEP-0124 "Security Considerations").
+fn may_use(session: &Entry, client: impl FnOnce() -> Client) -> bool {
+    !session.secure || {
+        let client = client();
+        client.secure || client.known.is_none()
     }
 }
 

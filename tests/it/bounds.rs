@@ -79,6 +79,7 @@ async fn compressed_requests_are_refused_and_the_session_lives() {
 async fn pages_that_may_not_read_answers_create_no_sessions() {
     let gateway = Gateway::builder(Prosody::shared())
         .bosh("cors_origins = [\"https://site.example\"]")
+        .bosh("cors_strict = true")
         .start();
     let foreign = create(&gateway, &[("Origin", "https://evil.example")]).await;
     assert_eq!(foreign.status(), 403);
