@@ -7,7 +7,7 @@ export RUSTDOCFLAGS ?= -D warnings
 
 # `make test` does its steps in order, whatever -j says.
 .NOTPARALLEL:
-.PHONY: help demo test check unit model browser deps bench deny certs run compare
+.PHONY: help demo test check unit model browser clients compare deps bench deny certs run
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -15,7 +15,7 @@ help: ## this list
 demo: ## a live site: real Prosody, rostergate, two people's chats, a friend list
 	@demo/run
 
-test: deps check unit browser ## everything: lints, unit, integration and browser tests
+test: deps check unit browser clients ## everything: lints, unit, integration, browser and client tests
 
 check: ## formatting, lints, documentation
 	$(CARGO) fmt --all --check
@@ -37,6 +37,9 @@ compare: ## the protocol tests against Prosody's and ejabberd's BOSH, to docs/co
 	CONFORMANCE=$$($(CARGO) test --locked --test conformance --no-run 2>&1 \
 		| sed -n 's/.*Executable.*(\(.*\))$$/\1/p') && test -n "$$CONFORMANCE" \
 		&& CONFORMANCE="$$PWD/$$CONFORMANCE" $(CARGO) test --locked --test compare
+clients: ## other people's clients, through rostergate to a real Prosody
+	$(CARGO) build --locked
+	node --test --test-concurrency=2 tests/clients/*.test.mjs
 
 deps: ## install what the tests need
 	@scripts/deps.sh test

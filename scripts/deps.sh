@@ -2,10 +2,11 @@
 # Installs what is missing for the demo or the tests, and says what and why.
 #
 #   scripts/deps.sh demo     a Rust toolchain (checked only), prosody, node, npm; Converse.js
-#   scripts/deps.sh test     all of that, and chromium, nginx, ejabberd, valgrind, openssl
+#   scripts/deps.sh test     all of that, and chromium, nginx, ejabberd, valgrind, openssl; XMPP clients
 #
 # Debian packages come from apt-get, with sudo only when something is missing and we are not root.
-# Converse.js comes from npm, in the versions of demo/package-lock.json. A second run does nothing.
+# Converse.js comes from npm, in the versions of demo/package-lock.json, and the clients that the
+# tests drive in those of tests/clients/package-lock.json. A second run does nothing.
 set -eu
 what=${1:-demo}
 root=$(cd "$(dirname "$0")/.." && pwd)
@@ -69,10 +70,16 @@ node -e 'process.exit(parseInt(process.versions.node) >= 18 ? 0 : 1)' || {
     exit 1
 }
 
+# modules FOLDER WHAT: installs the modules of FOLDER/package-lock.json, WHAT they are.
 # The stamp is a copy of the lock file that the installed modules belong to.
-cd "$root/demo"
-if ! cmp -s package-lock.json node_modules/.installed-lock; then
-    echo "installing: Converse.js and its companions (npm ci, in demo/node_modules)"
+modules() {
+    cd "$root/$1"
+    cmp -s package-lock.json node_modules/.installed-lock && return
+    echo "installing: $2 (npm ci, in $1/node_modules)"
     npm ci --ignore-scripts --no-audit --no-fund
     cp package-lock.json node_modules/.installed-lock
-fi
+}
+modules demo "Converse.js and its companions"
+case $what in
+test) modules tests/clients "the XMPP clients of the tests" ;;
+esac

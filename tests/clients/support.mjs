@@ -1,0 +1,233 @@
+// Real servers for the tests of real clients: Prosody, rostergate, and a backend in this process.
+
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { existsSync, mkdirSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync }
+  from 'node:fs';
+import { createServer as createHttpServer } from 'node:http';
+import { connect, createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { setTimeout as pause } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+
+export const root = fileURLToPath(new URL('../..', import.meta.url));
+const target = resolve(root, process.env.CARGO_TARGET_DIR ?? 'target');
+export const domain = 'example.org';
+export const PATIENCE = 30_000; // ms, for anything that a test waits for
+const GRACE = 5_000; // ms, for each program to stop when asked
+
+/** Tries `probe` until it gives something; fails, saying `what` it was, when patience ends. */
+export async function until(probe, what) {
+  const deadline = Date.now() + PATIENCE;
+  for (;;) {
+    const found = await probe();
+    if (found) return found;
+    assert.ok(Date.now() < deadline, `waited in vain for ${typeof what === 'string' ? what : what()}`);
+    await pause(50);
+  }
+}
+
+/** A program whose output goes to a log; the kernel ends it should this process be killed. */
+export class Program {
+  constructor(folder, name, command, args, options = {}) {
+    this.name = name;
+    this.log = join(folder, `${name}.log`);
+    const out = openSync(this.log, 'a');
+    const guarded = ['--pdeathsig', 'KILL', '--', command, ...args];
+    this.child = spawn('setpriv', guarded, { cwd: folder, stdio: ['pipe', out, out], ...options });
+    this.over = undefined;
+    this.ended = new Promise((done) => {
+      this.child.on('error', (error) => done(error.message));
+      this.child.on('exit', (code, signal) => done(signal ?? code));
+    }).then((how) => { this.over = { how }; return how; });
+  }
+
+  output() {
+    return readFileSync(this.log, 'utf8');
+  }
+
+  /** Writes a line to its input. */
+  tell(line) {
+    this.child.stdin.write(`${line}\n`);
+  }
+
+  /** Waits until it has printed `text`. */
+  async says(text) {
+    await until(() => {
+      const output = this.output();
+      if (output.includes(text)) return true;
+      assert.ok(!this.over, `${this.name} has ended (${this.over?.how}):\n${output}`);
+      return false;
+    }, () => `${this.name} to say ${text}; it said\n${this.output().slice(-4000)}`);
+  }
+
+  /** Waits for its end; gives its exit code, or the signal that ended it. */
+  async end() {
+    await until(() => this.over, () => `${this.name} to end; it said\n${this.output().slice(-4000)}`);
+    return this.over.how;
+  }
+
+  async stop() {
+    if (this.over) return;
+    this.child.kill('SIGTERM');
+    const timer = setTimeout(() => this.child.kill('SIGKILL'), GRACE);
+    await this.ended;
+    clearTimeout(timer);
+  }
+}
+
+/** Ports that are free, held together until the last has been found. */
+async function freePorts(count) {
+  const servers = await Promise.all(Array.from({ length: count }, () => new Promise((done) => {
+    const server = createServer().listen(0, '127.0.0.1', () => done(server));
+  })));
+  const ports = servers.map((server) => server.address().port);
+  await Promise.all(servers.map((server) => new Promise((done) => { server.close(done); })));
+  return ports;
+}
+
+function prosodyConfig(folder, port) {
+  const lua = JSON.stringify; // paths: a JSON string is a Lua string
+  return `
+${process.getuid() === 0 ? 'run_as_root = true' : ''}
+data_path = ${lua(join(folder, 'data'))}
+pidfile = ${lua(join(folder, 'prosody.pid'))}
+log = { info = "*console" }
+modules_enabled = { "disco"; "offline"; "ping"; "presence"; "saslauth"; "smacks" }
+modules_disabled = { "roster"; "s2s"; "tls" }
+smacks_max_queue_size = 5000
+interfaces = { "127.0.0.1" }
+c2s_ports = { ${port} }
+c2s_require_encryption = false
+allow_unencrypted_plain_auth = true
+authentication = "internal_plain"
+VirtualHost "${domain}"
+`;
+}
+
+/** Whether an XMPP server answers a stream header on `port`. */
+function answersStream(port) {
+  return new Promise((done) => {
+    const socket = connect(port, '127.0.0.1', () => {
+      socket.write(`<stream:stream to='${domain}' version='1.0' xmlns='jabber:client' `
+        + "xmlns:stream='http://etherx.jabber.org/streams'>");
+    });
+    socket.setTimeout(1000, () => socket.destroy());
+    socket.once('data', () => socket.end(done(true)));
+    socket.on('error', () => {});
+    socket.on('close', () => done(false));
+  });
+}
+
+/** The site: who has which contacts, and the servers that go with it. */
+export class Site {
+  /** `bosh`: lines of the [bosh] table. `users`: contacts by user, as the backend gives them. */
+  static async start({ users, bosh = '' }) {
+    const binary = join(target, 'debug/rostergate');
+    assert.ok(existsSync(binary), 'rostergate is not built: `cargo build`, or `make clients`');
+    const site = new Site();
+    site.users = users;
+    site.programs = [];
+    site.folder = mkdtempSync(join(tmpdir(), 'rostergate-clients-'));
+    try {
+      await site.run(binary, bosh);
+    } catch (error) {
+      await site.stop();
+      throw error;
+    }
+    return site;
+  }
+
+  async run(binary, bosh) {
+    this.backend = createHttpServer((req, res) => {
+      const user = decodeURIComponent(req.url.split('/').at(-1));
+      const contacts = this.users[user];
+      res.writeHead(contacts ? 200 : 404, { 'Content-Type': 'application/json' });
+      res.end(JSON.stringify(contacts ?? {}));
+    });
+    await new Promise((done) => { this.backend.listen(0, '127.0.0.1', done); });
+
+    const accounts = join(this.folder, 'data', domain.replaceAll('.', '%2e'), 'accounts');
+    mkdirSync(accounts, { recursive: true });
+    for (const user of Object.keys(this.users)) {
+      writeFileSync(join(accounts, `${user}.dat`), `return { ["password"] = "secret-${user}" };\n`);
+    }
+    const [c2s] = await freePorts(1);
+    const prosody = this.start('prosody', 'prosody',
+      ['--config', this.file('prosody.cfg.lua', prosodyConfig(this.folder, c2s)), '-F']);
+    await until(() => {
+      assert.ok(!prosody.over, `Prosody does not start (make deps):\n${prosody.over && prosody.output()}`);
+      return answersStream(c2s);
+    }, 'Prosody to answer');
+
+    this.gateway = this.start('rostergate', binary, ['serve', '--config', this.file('rostergate.toml', `
+[server]
+listen = ["127.0.0.1:0"]
+[bosh]
+${bosh}
+[[host]]
+domain = "${domain}"
+upstream = "xmpp://127.0.0.1:${c2s}"
+upstream_tls = "plain"
+http_roster_url = "http://127.0.0.1:${this.backend.address().port}/contacts/%s"
+`)]);
+    await this.gateway.says('listening on http://');
+    this.port = Number(/listening on http:\/\/127\.0\.0\.1:(\d+)/.exec(this.gateway.output())[1]);
+    this.url = `http://127.0.0.1:${this.port}/http-bind`;
+  }
+
+  file(name, text) {
+    writeFileSync(join(this.folder, name), text);
+    return join(this.folder, name);
+  }
+
+  /** Runs a program until it ends, or the site does. */
+  start(name, command, args, options) {
+    const program = new Program(this.folder, name, command, args, options);
+    this.programs.push(program);
+    return program;
+  }
+
+  password(user) {
+    return `secret-${user}`;
+  }
+
+  /** Gives `user` other contacts, and tells the gateway. */
+  async change(user, contacts) {
+    this.users[user] = contacts;
+    const response = await fetch(`http://127.0.0.1:${this.port}/roster_admin/refresh`, {
+      method: 'POST', body: JSON.stringify([user]),
+    });
+    assert.deepEqual(await response.json(),
+      { status: 'ok', message: 'roster update complete', updated: 1, errors: 0 });
+  }
+
+  async stop() {
+    for (const program of this.programs.reverse()) await program.stop();
+    this.backend?.closeAllConnections();
+    this.backend?.close();
+    rmSync(this.folder, { recursive: true, force: true });
+  }
+}
+
+/** Compiles a client in C or C++ against Debian's libraries; gives the program's path. */
+export async function compile(site, source, compiler, libraries) {
+  const flags = await capture('pkg-config', ['--cflags', '--libs', ...libraries]);
+  const program = join(site.folder, source.replace(/\..*/, ''));
+  const path = fileURLToPath(new URL(source, import.meta.url));
+  await capture(compiler, ['-O1', '-Wall', '-o', program, path, ...flags.trim().split(/\s+/)]);
+  return program;
+}
+
+function capture(command, args) {
+  return new Promise((done, fail) => {
+    const child = spawn(command, args);
+    let text = '';
+    child.stdout.on('data', (data) => { text += data; });
+    child.stderr.on('data', (data) => { text += data; });
+    child.on('error', (error) => fail(new Error(`${command}: ${error.message} (make deps)`)));
+    child.on('exit', (code) => (code === 0 ? done(text)
+      : fail(new Error(`${command} has ended with ${code} (make deps):\n${text}`))));
+  });
+}
