@@ -22,6 +22,15 @@ need() {
     echo "missing: $package ($*)"
 }
 
+# need_library LIBRARY PACKAGE WHY...: the same for what pkg-config knows.
+need_library() {
+    pkg-config --exists "$1" 2>/dev/null && return
+    library=$2
+    shift 2
+    missing="$missing $library"
+    echo "missing: $library ($*)"
+}
+
 need prosody prosody "the XMPP server"
 need node nodejs "runs the sample site"
 need npm npm "fetches Converse.js, the chat client"
@@ -34,6 +43,10 @@ test)
     need ejabberdctl ejabberd "tests against a second XMPP server"
     need valgrind valgrind "benchmarks that count instructions"
     need openssl openssl "makes the test certificates"
+    need g++ g++ "compiles the clients of the tests"
+    need pkg-config pkg-config "finds the libraries of those clients"
+    need_library gloox libgloox-dev "a client in C++"
+    need_library purple libpurple-dev "Pidgin's library, a client in C"
     ;;
 *)
     echo "usage: $0 demo|test" >&2
