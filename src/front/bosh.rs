@@ -395,10 +395,13 @@ fn refused(status: StatusCode, condition: Condition) -> Response<Chunks> {
 }
 
 /// Whether the request body is compressed, which is never offered.
+///
+/// libpurple 2 names its content type in this header; a slash is in no coding's name (RFC 9110, 8.4.1).
 fn is_encoded(headers: &HeaderMap) -> bool {
-    headers
-        .get(header::CONTENT_ENCODING)
-        .is_some_and(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity"))
+    headers.get(header::CONTENT_ENCODING).is_some_and(|coding| {
+        let coding = coding.as_bytes();
+        !coding.eq_ignore_ascii_case(b"identity") && !coding.contains(&b'/')
+    })
 }
 
 /// An answer that belongs to no session, or ends it.

@@ -61,6 +61,26 @@ async fn a_request_too_large_ends_the_session_that_it_names() {
 }
 
 #[tokio::test]
+async fn a_content_type_in_the_wrong_header_is_no_compression() {
+    // As libpurple 2 has it, in every request.
+    let scene = Scene::new().await;
+    let request = scene
+        .web
+        .request(scene.web.rid + 1, "", &scene.to_desk("a"));
+    let header = [("Content-Encoding", "text/xml; charset=utf-8")];
+    let endpoint = scene.web.endpoint.clone();
+    let response = endpoint.request("POST", &header, &request);
+    let heard = async {
+        let mut desk = scene.desk;
+        desk.expect_message("a").await;
+    };
+    tokio::select! {
+        response = response => assert_eq!(response.status(), 200),
+        () = heard => {}
+    }
+}
+
+#[tokio::test]
 async fn compressed_requests_are_refused_and_the_session_lives() {
     let mut scene = Scene::new().await;
     let request = scene.web.request(scene.web.rid + 1, "", "");
