@@ -418,11 +418,15 @@ fn closing(mut response: Response<Chunks>) -> Response<Chunks> {
     response
 }
 
-/// gloox sends its next request on a connection whose last one is still held, until it sees one closed.
+/// gloox and libpurple send their next request on a connection whose last one is still held, until they
+/// see one closed.
 fn pipelines<B>(request: &Request<B>) -> bool {
     let agent = request.headers().get(header::USER_AGENT);
     request.version() < Version::HTTP_2
-        && agent.is_some_and(|agent| agent.as_bytes().starts_with(b"gloox/"))
+        && agent.is_some_and(|agent| {
+            let agent = agent.as_bytes();
+            agent.starts_with(b"gloox/") || agent.starts_with(b"libpurple ")
+        })
 }
 
 /// Come again: strophe and stanza.js repeat the request after a 503, and give up on anything in 4xx.

@@ -12,7 +12,7 @@ let program;
 
 before(async () => {
   site = await Site.start({
-    bosh: 'wait = "2s"\ninactivity = "10s"',
+    bosh: 'wait = "30s"\ninactivity = "10s"',
     users: {
       alice: { 'bob@example.org': { name: 'Bob <3', groups: ['Friends'] } },
       bob: { 'alice@example.org': { name: 'Alice', groups: ['Work'] } },
