@@ -37,6 +37,7 @@ compare: ## the protocol tests against Prosody's and ejabberd's BOSH, to docs/co
 	CONFORMANCE=$$($(CARGO) test --locked --test conformance --no-run 2>&1 \
 		| sed -n 's/.*Executable.*(\(.*\))$$/\1/p') && test -n "$$CONFORMANCE" \
 		&& CONFORMANCE="$$PWD/$$CONFORMANCE" $(CARGO) test --locked --test compare
+
 clients: ## other people's clients, through rostergate to a real Prosody
 	$(CARGO) build --locked
 	node --test --test-concurrency=2 tests/clients/*.test.mjs
