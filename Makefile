@@ -50,6 +50,21 @@ bench: ## figures: scanner, rosters, instructions, end to end (NAME=roster for o
 	@command -v gungraun-runner >/dev/null || $(CARGO) install --locked gungraun-runner --version 0.20.0
 	$(CARGO) bench --locked $(if $(NAME),--bench $(NAME),--benches)
 
+FUZZ_SECONDS ?= 60
+FUZZ_TARGETS := $(basename $(notdir $(wildcard fuzz/fuzz_targets/*.rs)))
+
+.PHONY: fuzz
+fuzz: ## fuzz each target for FUZZ_SECONDS (NAME=scan_body for one; installs nightly, cargo-fuzz)
+	@rustup toolchain list | grep -q '^nightly' || rustup toolchain install nightly --profile minimal
+	@command -v cargo-fuzz >/dev/null || $(CARGO) install --locked cargo-fuzz --version 0.13.2
+	@for target in $(or $(NAME),$(FUZZ_TARGETS)); do \
+	    mkdir -p fuzz/found/$$target; \
+	    echo "== $$target, $(FUZZ_SECONDS) s"; \
+	    $(CARGO) +nightly fuzz run $$target fuzz/found/$$target fuzz/corpus/$$target -- \
+	        -max_total_time=$(FUZZ_SECONDS) -max_len=4096 -timeout=10 -verbosity=0 \
+	        -print_final_stats=1 || exit 1; \
+	done
+
 deny: ## licences, advisories, duplicates (installs cargo-deny)
 	@command -v cargo-deny >/dev/null || $(CARGO) install --locked cargo-deny --version 0.20.2
 	cargo deny check

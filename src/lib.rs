@@ -15,6 +15,10 @@
 //! `ARCHITECTURE.md` in the repository tells the story of a request through them.
 #![forbid(unsafe_code)]
 
+// For the checks that unit tests share with other crates.
+#[cfg(test)]
+extern crate self as rostergate;
+
 pub mod admin;
 pub mod config;
 pub mod front;

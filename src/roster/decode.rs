@@ -11,13 +11,19 @@ use super::{Contact, Subscription};
 
 /// The contacts of an answer, and how many were left out.
 #[derive(Debug, Default, PartialEq)]
-pub(super) struct Contacts {
-    pub(super) contacts: Vec<Contact>,
-    pub(super) skipped: usize,
+pub struct Contacts {
+    /// The contacts, in the order of the answer.
+    pub contacts: Vec<Contact>,
+    /// How many entries could not be used.
+    pub skipped: usize,
 }
 
-/// Reads the roster of `owner`. An error means that the whole answer is unusable.
-pub(super) fn contacts(json: &[u8], owner: &BareJid) -> Result<Contacts, serde_json::Error> {
+/// Reads the roster of `owner`.
+///
+/// # Errors
+///
+/// When the whole answer is unusable: not JSON, or neither an object nor an empty list.
+pub fn contacts(json: &[u8], owner: &BareJid) -> Result<Contacts, serde_json::Error> {
     let mut input = serde_json::Deserializer::from_slice(json);
     let found = input.deserialize_any(Reader { owner })?;
     input.end()?;

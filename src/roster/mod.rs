@@ -18,7 +18,7 @@ use atomic_waker::AtomicWaker;
 use bytes::Bytes;
 use jid::{BareJid, NodePart, NodeRef};
 
-mod decode;
+pub mod decode;
 pub mod diff;
 pub mod refresh;
 pub mod render;

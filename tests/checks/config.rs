@@ -1,0 +1,48 @@
+//! `rostergate.toml`: whatever is written there, it is understood, or the complaint says where.
+
+use std::path::Path;
+
+use rostergate::config::Config;
+
+/// Nothing in a configuration may make the check read files of this machine.
+fn names_a_path(text: &str) -> bool {
+    let keys = [
+        "token_file",
+        "certificate",
+        "private_key",
+        "upstream_ca",
+        "\\",
+    ];
+    keys.iter().any(|key| text.contains(key))
+}
+
+pub fn parse(bytes: &[u8]) -> bool {
+    let Ok(text) = std::str::from_utf8(bytes) else {
+        return false;
+    };
+    if names_a_path(text) {
+        return false;
+    }
+    let errors = match Config::parse(text, "rostergate.toml", Path::new("/nonexistent")) {
+        Ok(config) => {
+            assert!(!config.hosts.is_empty(), "a gateway for nobody");
+            let listens = [&config.server.listen, &config.server.listen_tls];
+            assert!(listens.iter().any(|list| !list.is_empty()), "no way in");
+            assert!(config.bosh.path.starts_with('/'));
+            return true;
+        }
+        Err(errors) => errors,
+    };
+    assert!(errors.iter().next().is_some(), "refused without a reason");
+    for error in errors.iter() {
+        let line = error.to_string();
+        assert!(line.starts_with("rostergate.toml"), "{line}");
+        assert!(!error.problem.is_empty(), "{line}");
+        if let Some(position) = error.position {
+            let lines: Vec<&str> = text.split('\n').collect();
+            let at = lines.get(position.line - 1).expect("a line that exists");
+            assert!((1..=at.chars().count() + 1).contains(&position.column));
+        }
+    }
+    false
+}
