@@ -62,7 +62,7 @@ fuzz: ## fuzz each target for FUZZ_SECONDS (NAME=scan_body for one; installs nig
 	    echo "== $$target, $(FUZZ_SECONDS) s"; \
 	    $(CARGO) +nightly fuzz run $$target fuzz/found/$$target fuzz/corpus/$$target -- \
 	        -max_total_time=$(FUZZ_SECONDS) -max_len=4096 -timeout=10 -verbosity=0 \
-	        -print_final_stats=1 || exit 1; \
+	        -print_funcs=0 -print_final_stats=1 || exit 1; \
 	done
 
 deny: ## licences, advisories, duplicates (installs cargo-deny)
