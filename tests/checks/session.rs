@@ -99,6 +99,7 @@ impl World {
             inactivity: 2 * MINUTE,
             max_pause: 2 * MINUTE,
             max_pending: 1000,
+            report_grace: Duration::from_secs(1),
         };
         let now = Instant::now();
         let mut world = Self {
@@ -361,7 +362,8 @@ impl World {
     fn take_down(&mut self, rid: u64, document: Document) {
         let text = written(document);
         let carried = ids(&text);
-        let is_fault = text.contains(" type='");
+        let start = text.split('>').next();
+        let is_fault = start.is_some_and(|body| body.contains(" type='"));
         if carried.is_empty() && is_fault {
             return;
         }
