@@ -322,15 +322,17 @@ impl World {
             self.on_their_way.iter().all(|rid| *rid > self.last),
             "in order is passed on"
         );
-        let held = self
-            .open
-            .iter()
-            .filter(|(_, rid)| *rid <= self.last)
-            .count();
-        assert!(held <= self.hold, "{held} requests held");
+        let held = || self.open.iter().filter(|(_, rid)| *rid <= self.last);
+        let count = held().count();
+        // A client that goes round with empty requests is slowed down by holding one more of them.
+        let are_empty = held().all(|(_, rid)| !self.documents[rid].contains("<message"));
+        assert!(
+            count <= self.hold || are_empty && count as u64 <= self.requests,
+            "{count} requests held"
+        );
         assert!(self.open.len() as u64 <= self.requests + 1);
         assert!(
-            held == 0 || timer <= self.now + self.wait,
+            count == 0 || timer <= self.now + self.wait,
             "held no longer than agreed"
         );
         assert!(self.open.is_empty() || timer <= self.now + self.wait.max(GAP));
