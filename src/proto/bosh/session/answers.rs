@@ -26,8 +26,9 @@ impl Session {
                 self.remember(rid, digest, Document::empty(), now);
                 continue;
             };
-            let is_crowded = self.open_requests() > self.terms.hold
-                && self.patient_until().is_none_or(|until| until <= now);
+            let open = self.open_requests();
+            let is_crowded = open as u64 > self.terms.requests
+                || open > self.terms.hold && self.patient_until().is_none_or(|until| until <= now);
             let due = oldest.deadline <= now
                 || self.opening.is_none()
                     && (oldest.release != Release::Later
