@@ -1,4 +1,5 @@
-//! BOSH (XEP-0124) with its XMPP extensions (XEP-0206), connection manager side.
+//! BOSH (XEP-0124) with its XMPP extensions (XEP-0206), connection manager side; the client's side,
+//! for servers reached by their own BOSH, is [`client`].
 //!
 //! | XEP-0124 section | here |
 //! |---|---|
@@ -14,6 +15,7 @@
 //! in order until it is *answered*; *open* means buffered or held with an HTTP exchange behind it.
 
 pub mod body;
+pub mod client;
 pub mod condition;
 pub mod session;
 pub mod terms;

@@ -1,0 +1,659 @@
+//! The client's side of one BOSH session, for servers that are reached by their own BOSH.
+//!
+//! ```text
+//!            answer              restart                features            close
+//!  Creating --------> Negotiating -------> Restarting ----------> Open ------------> Closing --> Ended
+//!                         |________________________________________^ close
+//! ```
+//!
+//! While the client logs in, exactly one request is open at a time, and only where the server owes an
+//! answer: a server may give the features of the next stream to whichever request comes after
+//! `<success/>`, so that has to be the restart. Once the session is open there is always a request that
+//! the server can answer, and never more than two.
+//!
+//! A request keeps its rid and its bytes until it has been answered; the server tells by the rid that it
+//! has seen it. So it can be sent again whenever it is unclear what became of it. Answers are taken in
+//! the order of rids.
+//!
+//! Drain [`Client::poll_request`] and [`Client::poll_event`] after every other call, and arm a timer for
+//! [`Client::poll_timeout`].
+
+use std::{
+    collections::VecDeque,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+
+use super::Rid;
+use crate::proto::{
+    c2s::LIMITS,
+    stanza::{Kind, Stanza},
+    xml::{self, Ns, ScanError, write::attribute},
+};
+
+/// Longest time that the server is asked to hold a request. Less than the minute after which common
+/// proxies lose patience.
+const WAIT: Duration = Duration::from_secs(55);
+/// How much longer than agreed an answer may take.
+const LATE: Duration = Duration::from_secs(10);
+/// What servers take for their `inactivity` that do not say it; none has less.
+const INACTIVITY: Duration = Duration::from_secs(30);
+/// How long an answer that is missing is waited for once a later one has ended the session.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+/// How soon an empty answer to an empty request makes the next one wait.
+const HASTE: Duration = Duration::from_secs(1);
+/// Time between two requests on their way at once. They take two connections; so the later one is
+/// not the first to arrive, with which ejabberd cannot cope.
+const SPACING: Duration = Duration::from_millis(20);
+/// Bytes of stanzas in one request, but for a stanza that is larger alone. Prosody takes 256 KiB in all.
+pub const MAX_PAYLOAD: usize = 192 << 10;
+/// Bytes of stanzas that nobody has polled for, beyond which nothing more is asked of the server.
+const MAX_UNREAD: usize = 4 << 20;
+/// Most requests that are open at once, whatever the server allows.
+const MAX_OPEN: usize = 2;
+
+/// What has come from the server.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// The session exists.
+    Created(Created),
+    /// `stream:features`
+    Features(Stanza),
+    /// Any other element but a stream error.
+    Stanza(Stanza),
+    /// `stream:error`
+    Error(Stanza),
+    /// The session has ended in order. The last event.
+    Closed,
+    /// The session is lost. The last event.
+    Lost(Loss),
+}
+
+/// What the server's creation answer says (XEP-0124 "Session Creation Response").
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Created {
+    /// Name of the stream.
+    pub authid: Option<String>,
+    /// The domain that the server speaks for.
+    pub from: Option<String>,
+}
+
+/// How a session was lost.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Loss {
+    /// The answer was no `<body/>`.
+    #[error("answer is not BOSH")]
+    NotBosh(#[source] ScanError),
+    /// The creation answer has no session id.
+    #[error("answer without a session id")]
+    NoSid,
+    /// A final HTTP status.
+    #[error("server answered with HTTP status {status}")]
+    Status {
+        /// The status.
+        status: u16,
+    },
+    /// `type='terminate'`, with a condition and without a stream error.
+    #[error("session terminated by the server: {condition}")]
+    Terminated {
+        /// The condition.
+        condition: String,
+    },
+    /// The server gave no answer for as long as it keeps a silent session, or not to the first request.
+    #[error("no answer from the server")]
+    Unanswered,
+}
+
+/// The session state machine.
+#[derive(Debug)]
+pub struct Client {
+    to: Box<str>,
+    phase: Phase,
+    sid: Box<str>,
+    next: Rid,
+    /// Requests that may be open at once.
+    requests: usize,
+    wait: Duration,
+    inactivity: Duration,
+    /// Unanswered, or answered ahead of their turn, lowest rid first.
+    open: VecDeque<Open>,
+    queue: VecDeque<Item>,
+    /// Bytes of stanzas in `queue`.
+    queued: usize,
+    /// The server owes an answer to what was sent, in a phase where it is asked for nothing else.
+    owes: bool,
+    /// The last request says `terminate`.
+    terminating: bool,
+    /// Somebody waits for events.
+    reading: bool,
+    /// The last time that the server was heard.
+    heard: Instant,
+    /// Since when every attempt has failed.
+    failing: Option<Instant>,
+    /// No empty request before.
+    not_before: Option<Instant>,
+    events: VecDeque<Event>,
+    /// Bytes in `events`.
+    unread: usize,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Phase {
+    Creating,
+    Negotiating,
+    Restarting,
+    Open,
+    Closing,
+    Ended,
+}
+
+#[derive(Debug)]
+enum Item {
+    Restart(Option<Box<str>>),
+    Stanzas(Bytes),
+}
+
+#[derive(Debug)]
+struct Open {
+    rid: Rid,
+    document: Bytes,
+    /// Carries nothing.
+    empty: bool,
+    state: State,
+    failures: usize,
+}
+
+#[derive(Debug)]
+enum State {
+    /// To be sent, from this time on.
+    Due(Instant),
+    /// On its way since; an answer is due by `deadline`.
+    Sent {
+        since: Instant,
+        deadline: Instant,
+    },
+    Answered(Box<xml::Body>),
+}
+
+impl Client {
+    /// A session with the domain `to`, the language of whose stream is `lang`. `random` decides about
+    /// the first rid.
+    pub fn new(to: &str, lang: Option<&str>, random: u64, now: Instant) -> Self {
+        const RIDS: u64 = (1 << 52) - 1;
+        let mut client = Self {
+            to: to.into(),
+            phase: Phase::Creating,
+            sid: "".into(),
+            next: Rid((random & RIDS).saturating_add(1)),
+            requests: 1,
+            wait: WAIT,
+            inactivity: INACTIVITY,
+            open: VecDeque::new(),
+            queue: VecDeque::new(),
+            queued: 0,
+            owes: true,
+            terminating: false,
+            reading: true,
+            heard: now,
+            failing: None,
+            not_before: None,
+            events: VecDeque::new(),
+            unread: 0,
+        };
+        let mut attributes = Vec::new();
+        attribute(&mut attributes, "to", to);
+        attribute(&mut attributes, "wait", &WAIT.as_secs().to_string());
+        attribute(&mut attributes, "xml:lang", lang.unwrap_or("en"));
+        // Servers look for these very prefixes, and for no later version.
+        attributes.extend_from_slice(
+            b" hold='1' ver='1.6' xmpp:version='1.0' xmlns:xmpp='urn:xmpp:xbosh'",
+        );
+        client.push(&attributes, &[], now);
+        client
+    }
+
+    /// Queues stanzas, namespace-closed, written one after the other. More than [`MAX_PAYLOAD`] at
+    /// once are told apart.
+    pub fn queue(&mut self, stanzas: Bytes) {
+        if stanzas.is_empty() || matches!(self.phase, Phase::Closing | Phase::Ended) {
+            return;
+        }
+        self.queued = self.queued.saturating_add(stanzas.len());
+        if stanzas.len() > MAX_PAYLOAD
+            && let Some(parts) = split(&stanzas)
+        {
+            self.queue.extend(parts.into_iter().map(Item::Stanzas));
+        } else {
+            self.queue.push_back(Item::Stanzas(stanzas));
+        }
+    }
+
+    /// Queues a restart of the stream (XEP-0206 "Authentication and Resource Binding").
+    pub fn restart(&mut self, lang: Option<&str>) {
+        if !matches!(self.phase, Phase::Closing | Phase::Ended) {
+            self.queue.push_back(Item::Restart(lang.map(Into::into)));
+        }
+    }
+
+    /// Ends the session once all that is queued has been sent.
+    pub fn close(&mut self) {
+        match self.phase {
+            Phase::Creating => self.end(Event::Closed),
+            Phase::Ended => {}
+            _ => self.phase = Phase::Closing,
+        }
+    }
+
+    /// Bytes that have not been sent.
+    pub fn queued(&self) -> usize {
+        self.queued
+    }
+
+    /// Whether somebody waits for events. If not, the server is asked for no more than keeps the
+    /// session alive.
+    pub fn set_reading(&mut self, reading: bool) {
+        self.reading = reading;
+    }
+
+    /// A request got its whole answer: HTTP status and body.
+    pub fn handle_answer(&mut self, rid: Rid, status: u16, body: Bytes, now: Instant) {
+        if status >= 500 && self.phase != Phase::Creating {
+            return self.handle_failure(rid, now);
+        }
+        let Some(index) = self.open.iter().position(|open| open.rid == rid) else {
+            return;
+        };
+        if status != 200 {
+            return self.lose(Loss::Status { status });
+        }
+        let body = match xml::scan_body(body, &LIMITS) {
+            Ok(body) => body,
+            Err(error) => return self.lose(Loss::NotBosh(error)),
+        };
+        let kind = value(&body, "type");
+        if kind.as_deref() == Some("error") {
+            return self.repeat(now);
+        }
+        (self.heard, self.failing) = (now, None);
+        if let Some(open) = self.open.get_mut(index) {
+            if let State::Sent { since, .. } = open.state
+                && open.empty
+                && body.children.is_empty()
+                && now.saturating_duration_since(since) < HASTE
+                && index == 0
+            {
+                // A server that holds nothing must not be asked all the time.
+                self.not_before = Some(after(now, HASTE));
+            }
+            open.state = State::Answered(Box::new(body));
+        }
+        if kind.as_deref() == Some("terminate") {
+            for open in self.open.iter_mut().take(index) {
+                if let State::Sent { deadline, .. } = &mut open.state {
+                    *deadline = after(now, LAST_WORDS).min(*deadline);
+                }
+            }
+        }
+        self.take_answers();
+    }
+
+    /// A request got no answer, or part of one.
+    pub fn handle_failure(&mut self, rid: Rid, now: Instant) {
+        let Some(index) = self.open.iter().position(|open| open.rid == rid) else {
+            return;
+        };
+        if self.phase == Phase::Creating {
+            return self.lose(Loss::Unanswered);
+        }
+        let is_over = self.open.iter().skip(index).any(Open::is_terminate);
+        if is_over {
+            // What it was about has ended meanwhile.
+            self.open.remove(index);
+            return self.take_answers();
+        }
+        self.fail(index, now);
+    }
+
+    /// The time given by [`Self::poll_timeout`] has come.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        let late = |open: &Open| {
+            matches!(open.state, State::Sent { deadline, .. } if deadline <= now)
+                .then_some(open.rid)
+        };
+        while let Some(rid) = self.open.iter().find_map(late) {
+            self.handle_failure(rid, now);
+        }
+    }
+
+    /// The next request to be sent: its rid and its document. An earlier attempt at the same rid is to
+    /// be given up.
+    pub fn poll_request(&mut self, now: Instant) -> Option<(Rid, Bytes)> {
+        if self.spaced().is_some_and(|at| at > now) {
+            return None;
+        }
+        let unsent = |open: &Open| matches!(open.state, State::Due(_));
+        if !self.open.iter().any(unsent) {
+            self.push_next(now);
+        }
+        let deadline = after(now, self.wait.saturating_add(LATE));
+        let open = self.open.iter_mut().find(|open| unsent(open))?;
+        match open.state {
+            // A later one would only have to wait for it at the server.
+            State::Due(at) if at > now => None,
+            _ => {
+                open.state = State::Sent {
+                    since: now,
+                    deadline,
+                };
+                Some((open.rid, open.document.clone()))
+            }
+        }
+    }
+
+    /// The next thing that the server has said.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        let event = self.events.pop_front()?;
+        self.unread = self.unread.saturating_sub(size(&event));
+        Some(event)
+    }
+
+    /// When [`Self::handle_timeout`] and [`Self::poll_request`] have to be called again, whatever
+    /// happens.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let spaced = self.spaced();
+        let requests = self.open.iter().filter_map(|open| match open.state {
+            State::Due(at) => Some(spaced.map_or(at, |spaced| spaced.max(at))),
+            State::Sent { deadline, .. } => Some(deadline),
+            State::Answered(_) => None,
+        });
+        let empty = Some(self.next_empty()).filter(|_| self.is_idle() && !self.is_full());
+        let next = spaced.filter(|_| self.has_something_to_say() && self.may_open());
+        requests.chain(empty).chain(next).min()
+    }
+
+    /// When another request may follow those that are on their way.
+    fn spaced(&self) -> Option<Instant> {
+        let sent = self.open.iter().filter_map(|open| match open.state {
+            State::Sent { since, .. } => Some(after(since, SPACING)),
+            State::Answered(_) | State::Due(_) => None,
+        });
+        sent.max()
+    }
+
+    fn has_something_to_say(&self) -> bool {
+        !self.queue.is_empty() || self.phase == Phase::Closing
+    }
+
+    /// Whether the server allows for one more request.
+    fn may_open(&self) -> bool {
+        let window = match self.phase {
+            Phase::Creating | Phase::Ended => 0,
+            Phase::Negotiating | Phase::Restarting => 1,
+            Phase::Open | Phase::Closing => self.requests,
+        };
+        self.open.len() < window && !self.is_full() && !self.terminating
+    }
+
+    /// Whether it is time to ask for what the server has to say, as far as requests go.
+    fn is_idle(&self) -> bool {
+        self.open.is_empty()
+            && match self.phase {
+                Phase::Open => true,
+                Phase::Negotiating | Phase::Restarting => self.owes,
+                Phase::Creating | Phase::Closing | Phase::Ended => false,
+            }
+    }
+
+    fn is_full(&self) -> bool {
+        self.unread >= MAX_UNREAD && !self.reading
+    }
+
+    /// When the next empty request may be sent.
+    fn next_empty(&self) -> Instant {
+        let at = self.not_before.unwrap_or(self.heard);
+        if self.reading {
+            at
+        } else {
+            after(self.heard, half(self.inactivity)).max(at)
+        }
+    }
+
+    /// Makes the next request, if one is due.
+    fn push_next(&mut self, now: Instant) {
+        if !self.may_open() {
+            return;
+        }
+        if let Some(Item::Restart(_)) = self.queue.front() {
+            let Some(Item::Restart(lang)) = self.queue.pop_front() else {
+                return;
+            };
+            let mut attributes = Vec::new();
+            attribute(&mut attributes, "to", &self.to);
+            attribute(&mut attributes, "xml:lang", lang.as_deref().unwrap_or("en"));
+            attributes.extend_from_slice(b" xmpp:restart='true' xmlns:xmpp='urn:xmpp:xbosh'");
+            if self.phase != Phase::Closing {
+                self.phase = Phase::Restarting;
+            }
+            self.owes = true;
+            return self.push(&attributes, &[], now);
+        }
+        let payload = self.take_payload();
+        if self.phase == Phase::Closing && self.queue.is_empty() {
+            self.terminating = true;
+            self.push(b" type='terminate'", &payload, now);
+        } else if !payload.is_empty() {
+            self.owes = true;
+            self.push(b"", &payload, now);
+        } else if self.is_idle() && self.next_empty() <= now {
+            self.push(b"", &[], now);
+        }
+    }
+
+    /// As much of the queue as fits into one request.
+    fn take_payload(&mut self) -> Vec<Bytes> {
+        let mut size = 0_usize;
+        let mut payload = Vec::new();
+        while let Some(Item::Stanzas(stanzas)) = self.queue.front() {
+            size = size.saturating_add(stanzas.len());
+            if size > MAX_PAYLOAD && !payload.is_empty() {
+                break;
+            }
+            if let Some(Item::Stanzas(stanzas)) = self.queue.pop_front() {
+                self.queued = self.queued.saturating_sub(stanzas.len());
+                payload.push(stanzas);
+            }
+        }
+        if self.queue.is_empty() {
+            // A burst must not cost an idle session its memory.
+            self.queue.shrink_to(4);
+        }
+        payload
+    }
+
+    fn push(&mut self, attributes: &[u8], payload: &[Bytes], now: Instant) {
+        let rid = self.next;
+        self.next = rid.plus(1);
+        self.not_before = None;
+        let mut document = b"<body xmlns='http://jabber.org/protocol/httpbind'".to_vec();
+        attribute(&mut document, "rid", &rid.to_string());
+        if !self.sid.is_empty() {
+            attribute(&mut document, "sid", &self.sid);
+        }
+        document.extend_from_slice(attributes);
+        if payload.is_empty() {
+            document.extend_from_slice(b"/>");
+        } else {
+            document.push(b'>');
+            for stanzas in payload {
+                document.extend_from_slice(stanzas);
+            }
+            document.extend_from_slice(b"</body>");
+        }
+        self.open.push_back(Open {
+            rid,
+            document: document.into(),
+            empty: attributes.is_empty() && payload.is_empty(),
+            state: State::Due(now),
+            failures: 0,
+        });
+    }
+
+    /// XEP-0124 "Recoverable Binding Conditions": everything unanswered is sent again.
+    fn repeat(&mut self, now: Instant) {
+        for index in 0..self.open.len() {
+            let is_answered = |open: &Open| matches!(open.state, State::Answered(_));
+            if !self.open.get(index).is_none_or(is_answered) {
+                self.fail(index, now);
+            }
+        }
+    }
+
+    /// An attempt failed: make another one, later and later, for as long as the server would wait.
+    fn fail(&mut self, index: usize, now: Instant) {
+        const DELAYS: [Duration; 4] = [
+            Duration::ZERO,
+            Duration::from_millis(200),
+            Duration::from_secs(1),
+            Duration::from_secs(3),
+        ];
+        let since = *self.failing.get_or_insert(now);
+        if now.saturating_duration_since(since) > self.inactivity {
+            return self.lose(Loss::Unanswered);
+        }
+        if let Some(open) = self.open.get_mut(index) {
+            let [.., last] = DELAYS;
+            let delay = DELAYS.get(open.failures).copied().unwrap_or(last);
+            open.failures = open.failures.saturating_add(1);
+            open.state = State::Due(after(now, delay));
+        }
+    }
+
+    /// Takes in the answers whose turn it is.
+    fn take_answers(&mut self) {
+        while let Some(open) = self.open.pop_front() {
+            match open.state {
+                State::Answered(body) => self.take(&body),
+                _ => return self.open.push_front(open),
+            }
+        }
+        if self.terminating {
+            self.end(Event::Closed);
+        }
+    }
+
+    fn take(&mut self, body: &xml::Body) {
+        let mut error = false;
+        if self.phase == Phase::Creating && value(body, "type").is_none() {
+            let Some(sid) = value(body, "sid").filter(|sid| !sid.is_empty()) else {
+                return self.lose(Loss::NoSid);
+            };
+            self.sid = sid.into();
+            let number = |name| value(body, name)?.parse::<u64>().ok();
+            if let Some(requests) = number("requests") {
+                let requests = usize::try_from(requests).unwrap_or(MAX_OPEN);
+                self.requests = requests.clamp(1, MAX_OPEN);
+            }
+            if let Some(wait) = number("wait") {
+                self.wait = Duration::from_secs(wait).min(WAIT);
+            }
+            if let Some(seconds) = number("inactivity").filter(|seconds| *seconds > 0) {
+                self.inactivity = Duration::from_secs(seconds);
+            }
+            self.phase = Phase::Negotiating;
+            self.events.push_back(Event::Created(Created {
+                authid: value(body, "authid"),
+                from: value(body, "from"),
+            }));
+        }
+        for stanza in &body.children {
+            self.owes = false;
+            let event = match stanza.kind() {
+                Kind::Features => {
+                    if self.phase == Phase::Restarting {
+                        self.phase = Phase::Open;
+                    }
+                    Event::Features(stanza.clone())
+                }
+                Kind::StreamError => {
+                    error = true;
+                    Event::Error(stanza.clone())
+                }
+                _ => Event::Stanza(stanza.clone()),
+            };
+            self.unread = self.unread.saturating_add(size(&event));
+            self.events.push_back(event);
+        }
+        if value(body, "type").as_deref() == Some("terminate") {
+            match value(body, "condition") {
+                Some(condition) if !error && self.phase != Phase::Closing => {
+                    self.lose(Loss::Terminated { condition });
+                }
+                _ => self.end(Event::Closed),
+            }
+        }
+    }
+
+    fn lose(&mut self, loss: Loss) {
+        match self.phase {
+            Phase::Closing => self.end(Event::Closed),
+            _ => self.end(Event::Lost(loss)),
+        }
+    }
+
+    fn end(&mut self, event: Event) {
+        if self.phase != Phase::Ended {
+            self.phase = Phase::Ended;
+            self.open = VecDeque::new();
+            self.queue = VecDeque::new();
+            self.queued = 0;
+            self.events.push_back(event);
+        }
+    }
+}
+
+impl Open {
+    fn is_terminate(&self) -> bool {
+        matches!(&self.state, State::Answered(body)
+            if value(body, "type").as_deref() == Some("terminate"))
+    }
+}
+
+/// The value of an attribute without a namespace.
+fn value(body: &xml::Body, name: &str) -> Option<String> {
+    let mut attributes = body.attributes.iter();
+    attributes
+        .find(|attribute| attribute.ns == Ns::None && attribute.local() == name)
+        .map(|attribute| attribute.value().into_owned())
+}
+
+fn size(event: &Event) -> usize {
+    match event {
+        Event::Features(stanza) | Event::Stanza(stanza) | Event::Error(stanza) => stanza.size(),
+        Event::Created(_) | Event::Closed | Event::Lost(_) => 0,
+    }
+}
+
+/// The elements of `stanzas`, one by one.
+fn split(stanzas: &Bytes) -> Option<Vec<Bytes>> {
+    let wrapped = [
+        b"<body xmlns='http://jabber.org/protocol/httpbind'>",
+        &**stanzas,
+        b"</body>",
+    ]
+    .concat();
+    let body = xml::scan_body(wrapped.into(), &LIMITS).ok()?;
+    Some(body.children.iter().map(Stanza::to_bytes).collect())
+}
+
+fn half(duration: Duration) -> Duration {
+    duration.checked_div(2).unwrap_or_default()
+}
+
+fn after(now: Instant, duration: Duration) -> Instant {
+    now.checked_add(duration).unwrap_or(now)
+}
+
+#[cfg(test)]
+mod tests;
