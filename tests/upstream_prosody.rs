@@ -148,10 +148,11 @@ impl Prosody {
                 place: config::Place {
                     address: "127.0.0.1".to_owned(),
                     port: match scheme {
-                        Scheme::Xmpp => self.port,
                         Scheme::Xmpps => self.tls_port,
+                        _ => self.port,
                     },
                 },
+                path: String::new(),
                 referrals: Vec::new(),
                 tls,
                 ca,

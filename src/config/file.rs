@@ -378,9 +378,28 @@ impl Reader<'_> {
                 "plain contradicts xmpps://",
                 "use xmpp:// or another policy",
             );
-            self.fault("host.upstream_tls", tls_span, fault);
+            self.fault("host.upstream_tls", tls_span.clone(), fault);
         }
-        if ca.is_some() && matches!(tls, UpstreamTls::Insecure | UpstreamTls::Plain) {
+        if url.scheme == Scheme::Https && tls == UpstreamTls::Plain {
+            let fault = Fault::new(
+                "plain contradicts https://",
+                "use http:// or another policy",
+            );
+            self.fault("host.upstream_tls", tls_span.clone(), fault);
+        }
+        if url.scheme == Scheme::Http && !matches!(tls, UpstreamTls::Auto | UpstreamTls::Plain) {
+            let fault = Fault::new(
+                "http:// is never encrypted",
+                "use https://, or leave upstream_tls away",
+            );
+            self.fault("host.upstream_tls", tls_span, fault);
+        } else if ca.is_some() && url.scheme == Scheme::Http {
+            let fault = Fault::new(
+                "no certificate is checked with http://",
+                "use https://, or leave upstream_ca away",
+            );
+            self.fault("host.upstream_ca", ca_span, fault);
+        } else if ca.is_some() && matches!(tls, UpstreamTls::Insecure | UpstreamTls::Plain) {
             let cure = "set upstream_tls to \"verify\", or leave upstream_ca away";
             let fault = Fault::new("no certificate is checked with this upstream_tls", cure);
             self.fault("host.upstream_ca", ca_span, fault);
@@ -389,6 +408,7 @@ impl Reader<'_> {
             scheme: url.scheme,
             place: url.place,
             referrals: Vec::new(),
+            path: url.path,
             tls,
             ca,
         })

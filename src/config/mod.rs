@@ -236,10 +236,12 @@ impl Default for Backend {
 /// The `upstream` of a host.
 #[derive(Clone, Debug)]
 pub struct Upstream {
-    /// `xmpp://` or `xmpps://`.
+    /// What is spoken there.
     pub scheme: Scheme,
     /// Where it is.
     pub place: Place,
+    /// Path and query of a BOSH endpoint; empty otherwise.
+    pub path: String,
     /// Where it may send us instead.
     pub referrals: Vec<Place>,
     /// Whether and how TLS is used.
@@ -269,6 +271,10 @@ impl Place {
 /// Scheme of an upstream URL.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Scheme {
+    /// The server's own BOSH, in clear.
+    Http,
+    /// The server's own BOSH over TLS.
+    Https,
     /// TCP, STARTTLS by policy.
     Xmpp,
     /// TLS from the first byte.
@@ -280,7 +286,7 @@ pub enum Scheme {
 pub enum UpstreamTls {
     /// Loopback: plain where the server allows it, else any certificate. Elsewhere: as `Verify`.
     Auto,
-    /// STARTTLS always, certificate checked against the domain.
+    /// STARTTLS always, certificate checked against the domain (that of the URL with `https://`).
     Verify,
     /// STARTTLS always, any certificate.
     Insecure,

@@ -11,7 +11,10 @@ use std::{
 };
 
 use bytesize::ByteSize;
-use http::{Uri, uri::Authority};
+use http::{
+    Uri,
+    uri::{Authority, PathAndQuery},
+};
 use ipnet::IpNet;
 use jid::DomainPart;
 
@@ -241,28 +244,41 @@ pub(super) fn domain(text: &str) -> Result<DomainPart, Fault> {
 pub(super) struct UpstreamUrl {
     pub(super) scheme: Scheme,
     pub(super) place: Place,
+    pub(super) path: String,
 }
 
 pub(super) fn upstream(text: &str) -> Result<UpstreamUrl, Fault> {
-    const CURE: &str = "write it like xmpp://127.0.0.1:5222 or xmpps://xmpp.example.org:5223";
+    const CURE: &str = "write it like xmpp://127.0.0.1:5222, xmpps://xmpp.example.org:5223 or \
+        https://xmpp.example.org:5281/http-bind";
     let fault = |problem: &str| Fault::new(problem, CURE);
     let (scheme, rest) = text.split_once("://").ok_or_else(|| fault("no scheme"))?;
     let (scheme, default_port) = match scheme.to_ascii_lowercase().as_str() {
         "xmpp" => (Scheme::Xmpp, 5222),
         "xmpps" => (Scheme::Xmpps, 5223),
-        "http" | "https" => {
-            return Err(fault(
-                "the server's own BOSH as upstream is not supported yet",
-            ));
-        }
+        "http" => (Scheme::Http, 80),
+        "https" => (Scheme::Https, 443),
         _ => return Err(fault("unknown scheme")),
     };
-    let rest = rest.strip_suffix('/').unwrap_or(rest);
+    let (rest, path) = match scheme {
+        Scheme::Http | Scheme::Https => bosh_endpoint(rest).ok_or_else(|| fault("no path"))?,
+        Scheme::Xmpp | Scheme::Xmpps => (rest.strip_suffix('/').unwrap_or(rest), ""),
+    };
     if rest.contains(['/', '?', '#', '@']) {
-        return Err(fault("more than a host and a port"));
+        return Err(fault(match scheme {
+            Scheme::Http | Scheme::Https => "more than a host, a port and a path",
+            Scheme::Xmpp | Scheme::Xmpps => "more than a host and a port",
+        }));
+    }
+    let is_path = path.is_empty() || path.parse::<PathAndQuery>().is_ok();
+    if !is_path || path.contains('#') {
+        return Err(fault("not the path of a URL"));
     }
     let place = place(rest, default_port).map_err(fault)?;
-    Ok(UpstreamUrl { scheme, place })
+    Ok(UpstreamUrl {
+        scheme,
+        place,
+        path: path.to_owned(),
+    })
 }
 
 /// Where an XMPP server may send us: a host and perhaps a port.
@@ -292,6 +308,13 @@ pub(super) fn place(text: &str, default_port: u16) -> Result<Place, &'static str
         address: address.to_owned(),
         port,
     })
+}
+
+/// Splits authority and path; `None` without a path, as no server has its BOSH at the root.
+fn bosh_endpoint(rest: &str) -> Option<(&str, &str)> {
+    let at = rest.find('/')?;
+    let (authority, path) = rest.split_at(at);
+    (path.len() > 1).then_some((authority, path))
 }
 
 pub(super) fn roster_url(text: &str) -> Result<RosterUrl, Fault> {
@@ -369,6 +392,37 @@ mod tests {
         );
         assert_eq!(parts("xmpp://[::1]:1"), (Scheme::Xmpp, "::1".into(), 1));
         assert_eq!(parts("xmpp://[::1]"), (Scheme::Xmpp, "::1".into(), 5222));
+    }
+
+    #[test]
+    fn upstream_takes_the_servers_own_bosh() {
+        let parts = |text| {
+            let url = upstream(text).unwrap_or_else(|fault| panic!("{text}: {}", fault.problem));
+            (url.scheme, url.place.address, url.place.port, url.path)
+        };
+        assert_eq!(
+            parts("http://[::1]:5280/http-bind"),
+            (Scheme::Http, "::1".into(), 5280, "/http-bind".into())
+        );
+        assert_eq!(
+            parts("HTTPS://a.example/bosh/?room=x"),
+            (
+                Scheme::Https,
+                "a.example".into(),
+                443,
+                "/bosh/?room=x".into()
+            )
+        );
+        for text in ["http://a:5280", "https://a", "https://a/"] {
+            assert_eq!(problem(upstream(text)), "no path", "{text}");
+        }
+        let problem = |text| problem(upstream(text));
+        assert_eq!(
+            problem("http://u@a/b"),
+            "more than a host, a port and a path"
+        );
+        assert_eq!(problem("http://a/b#c"), "not the path of a URL");
+        assert_eq!(problem("http://a/b c"), "not the path of a URL");
     }
 
     #[test]

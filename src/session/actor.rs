@@ -533,6 +533,7 @@ impl Actor {
                 self.negotiation = None;
                 if self.sm_offered
                     && let Link::Up(upstream) = &mut self.link
+                    && upstream.is_manageable()
                 {
                     upstream.queue_bytes(self.sm.enable());
                 }

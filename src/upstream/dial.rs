@@ -12,8 +12,8 @@ use tokio::{
 use tokio_rustls::TlsConnector;
 
 use super::{
-    ConnectError, Hello, Phase, Upstream,
-    c2s::{Host, Transport},
+    ConnectError, Hello, Phase,
+    c2s::{Host, Transport, Upstream},
 };
 use crate::{
     config::{Place, Scheme, UpstreamTls},
@@ -70,7 +70,8 @@ async fn dial_at(
 
     let tcp = match host.upstream.scheme {
         Scheme::Xmpps => tcp,
-        Scheme::Xmpp => {
+        // Those over HTTP never come here.
+        Scheme::Http | Scheme::Https | Scheme::Xmpp => {
             *phase = Phase::Stream;
             let mut upstream = Upstream::new(host, Transport::Plain(tcp), None);
             let hello = open(host, &mut upstream, lang).await?;
@@ -252,15 +253,7 @@ fn tls_error(host: &Host, error: io::Error) -> ConnectError {
 /// What it means that `event` comes where it was not expected.
 fn refusal(event: &Event) -> ConnectError {
     match event {
-        Event::Error(error) => {
-            let condition = StreamCondition::of(error);
-            match condition.name.as_str() {
-                "see-other-host" => ConnectError::SeeOtherHost {
-                    host: condition.content,
-                },
-                _ => ConnectError::Stream { condition },
-            }
-        }
+        Event::Error(error) => ConnectError::of_stream_error(&StreamCondition::of(error)),
         Event::Features(stanza) | Event::Stanza(stanza) => ConnectError::Unexpected {
             element: stanza.local().to_owned(),
         },
@@ -269,7 +262,7 @@ fn refusal(event: &Event) -> ConnectError {
 }
 
 /// Whether the server calls itself what it was asked for.
-fn same_domain(from: &str, domain: &DomainPart) -> bool {
+pub(super) fn same_domain(from: &str, domain: &DomainPart) -> bool {
     from == domain.as_str() || DomainPart::new(from).is_ok_and(|from| *from == **domain)
 }
 

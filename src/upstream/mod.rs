@@ -4,25 +4,34 @@
 //! features; what follows, SASL included, is between client and server. The [`Upstream`] it gives
 //! has no task of its own: whoever owns it polls it.
 
+mod bosh;
 mod c2s;
 mod dial;
 mod gate;
 mod tls;
 
-use std::{fmt, io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    error::Error,
+    fmt, io,
+    net::SocketAddr,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
 
+use bytes::Bytes;
 use jid::BareJid;
 use rustls::CertificateError;
 use tokio::time::timeout;
 
 use gate::Gate;
 
-pub use c2s::Upstream;
 pub use tls::TlsSetupError;
 
 use crate::{
     config,
     proto::{
+        bosh::client::Loss,
         c2s::stream::{Malformed, StreamCondition},
         stanza::Stanza,
     },
@@ -31,9 +40,16 @@ use crate::{
 /// Opens connections to the server of one host. Clones share everything.
 #[derive(Clone, Debug)]
 pub struct Connector {
-    host: Arc<c2s::Host>,
+    way: Way,
     gate: Arc<Gate>,
     deadlines: Deadlines,
+}
+
+/// How the server is reached.
+#[derive(Clone, Debug)]
+enum Way {
+    Bosh(Arc<bosh::Host>),
+    C2s(Arc<c2s::Host>),
 }
 
 /// How long a connection may take to come about.
@@ -60,25 +76,31 @@ impl Connector {
     /// # Errors
     /// When TLS as configured is impossible.
     pub fn new(host: &config::Host) -> Result<Self, TlsSetupError> {
-        Ok(Self {
-            host: Arc::new(c2s::Host {
+        let deadlines = Deadlines::default();
+        let way = match bosh::Host::new(host, deadlines.connect)? {
+            Some(host) => Way::Bosh(Arc::new(host)),
+            None => Way::C2s(Arc::new(c2s::Host {
                 domain: host.domain.clone(),
                 upstream: host.upstream.clone(),
                 tls: tls::Tls::new(host)?,
-            }),
+            })),
+        };
+        Ok(Self {
+            way,
             gate: Arc::default(),
-            deadlines: Deadlines::default(),
+            deadlines,
         })
     }
 
-    /// The same with other deadlines.
+    /// The same with other deadlines. Over HTTP, [`Deadlines::connect`] stays as it is.
     pub fn with_deadlines(mut self, deadlines: Deadlines) -> Self {
         self.deadlines = deadlines;
         self
     }
 
     /// Opens a connection and its stream: TCP, to whichever address of the host answers first; TLS as
-    /// `upstream_tls` says; the server's features. `lang` is the language of the client's stream,
+    /// `upstream_tls` says; the server's features. Or, over HTTP, creates a session with the server's
+    /// BOSH and waits for the features. `lang` is the language of the client's stream,
     /// empty if unknown; `from` is told to the server only if it is of this domain and nobody can
     /// overhear it (RFC 6120 §4.7.1).
     ///
@@ -92,18 +114,23 @@ impl Connector {
         if !self.gate.admits() {
             return Err(ConnectError::LeftAlone);
         }
+        let lang = Some(lang).filter(|lang| !lang.is_empty());
         let mut phase = Phase::Queue;
         // Boxed, as a TLS handshake is too big to be part of every session's task for ever.
         let dial = Box::pin(async {
             let _turn = self.gate.turns.acquire().await;
-            dial::dial(
-                &self.host,
-                self.deadlines.connect,
-                Some(lang).filter(|lang| !lang.is_empty()),
-                from,
-                &mut phase,
-            )
-            .await
+            match &self.way {
+                Way::Bosh(host) => {
+                    phase = Phase::Bosh;
+                    let (bosh, hello) = bosh::Upstream::create(host, lang).await?;
+                    Ok((Upstream::Bosh(Box::new(bosh)), hello))
+                }
+                Way::C2s(host) => {
+                    let connect = self.deadlines.connect;
+                    let (c2s, hello) = dial::dial(host, connect, lang, from, &mut phase).await?;
+                    Ok((Upstream::C2s(c2s), hello))
+                }
+            }
         });
         let result = timeout(self.deadlines.total, dial).await;
         let result = result.unwrap_or(Err(ConnectError::Timeout { phase }));
@@ -111,6 +138,99 @@ impl Connector {
             self.gate.note(result.is_ok());
         }
         result
+    }
+}
+
+/// A session with the XMPP server. Dropping it cuts the connection.
+#[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "the large one is the usual one")]
+pub enum Upstream {
+    /// Over the server's own BOSH.
+    Bosh(Box<bosh::Upstream>),
+    /// A stream over TCP or TLS.
+    C2s(c2s::Upstream),
+}
+
+impl Upstream {
+    /// Queues a stanza. The queue has no bound of its own, see [`Self::queued`].
+    pub fn queue(&mut self, stanza: &Stanza) {
+        match self {
+            Self::Bosh(bosh) => bosh.queue(stanza),
+            Self::C2s(c2s) => c2s.queue(stanza),
+        }
+    }
+
+    /// Queues one or more whole elements, written one after the other. After [`Self::close`] they are
+    /// dropped.
+    pub fn queue_bytes(&mut self, bytes: Bytes) {
+        match self {
+            Self::Bosh(bosh) => bosh.queue_bytes(bytes),
+            Self::C2s(c2s) => c2s.queue_bytes(bytes),
+        }
+    }
+
+    /// Keeps a silent connection alive: queues one space unless something else is on its way (RFC 6120
+    /// §4.6.1). Not before the end of SASL. Over BOSH there is nothing to do.
+    pub fn keepalive(&mut self) {
+        if let Self::C2s(c2s) = self {
+            c2s.keepalive();
+        }
+    }
+
+    /// Begins a new stream on the same connection (RFC 6120 §4.3.3, after SASL). The server's
+    /// features will come as an event.
+    pub fn restart(&mut self, lang: Option<&str>) {
+        match self {
+            Self::Bosh(bosh) => bosh.restart(lang),
+            Self::C2s(c2s) => c2s.restart(lang),
+        }
+    }
+
+    /// Queues the end of the stream. The server answers with [`UpstreamEvent::Closed`].
+    pub fn close(&mut self) {
+        match self {
+            Self::Bosh(bosh) => bosh.close(),
+            Self::C2s(c2s) => c2s.close(),
+        }
+    }
+
+    /// Bytes not yet written.
+    pub fn queued(&self) -> usize {
+        match self {
+            Self::Bosh(bosh) => bosh.queued(),
+            Self::C2s(c2s) => c2s.queued(),
+        }
+    }
+
+    /// Whether the connection is encrypted.
+    pub fn is_encrypted(&self) -> bool {
+        match self {
+            Self::Bosh(bosh) => bosh.is_encrypted(),
+            Self::C2s(c2s) => c2s.is_encrypted(),
+        }
+    }
+
+    /// Whether stream management (XEP-0198) can be used. BOSH acknowledges by itself, if less.
+    pub fn is_manageable(&self) -> bool {
+        matches!(self, Self::C2s(_))
+    }
+
+    /// Writes what is queued and, if `read`, reads. One event at a time: poll again until
+    /// `Pending`, when the task will be woken for whichever of the two can go on. Without `read`
+    /// there is no event and no error; the server's data stay where they are. Nothing is lost when
+    /// the caller stops polling.
+    ///
+    /// # Errors
+    /// Any error is final, and comes after the last event.
+    pub fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        read: bool,
+    ) -> Poll<Result<UpstreamEvent, UpstreamError>> {
+        match self {
+            Self::Bosh(bosh) => bosh.poll(cx, read),
+            Self::C2s(c2s) => c2s.poll(cx, read),
+        }
     }
 }
 
@@ -140,6 +260,9 @@ pub enum UpstreamEvent {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum UpstreamError {
+    /// The session with the server's own BOSH ended out of order.
+    #[error(transparent)]
+    Bosh(#[from] Loss),
     /// The server closed the connection, perhaps amid an element.
     #[error("connection closed by the server")]
     Eof,
@@ -164,6 +287,8 @@ pub enum Phase {
     Tls,
     /// Waiting for header, features or the answer to STARTTLS.
     Stream,
+    /// Creating a session with the server's own BOSH.
+    Bosh,
 }
 
 impl fmt::Display for Phase {
@@ -174,6 +299,7 @@ impl fmt::Display for Phase {
             Self::Connect => "the TCP connection",
             Self::Tls => "the TLS handshake",
             Self::Stream => "the stream features",
+            Self::Bosh => "the server's BOSH",
         })
     }
 }
@@ -214,6 +340,12 @@ pub enum ConnectError {
         domain: String,
         /// What is wrong with it.
         reason: CertificateError,
+    },
+    /// The server's BOSH did not answer.
+    #[error("no answer from the server's BOSH")]
+    Exchange {
+        /// Why not.
+        source: Box<dyn Error + Send + Sync>,
     },
     /// TLS failed for another reason.
     #[error("no TLS with the server")]
@@ -260,6 +392,20 @@ pub enum ConnectError {
     /// The connection was lost.
     #[error(transparent)]
     Lost(#[from] UpstreamError),
+}
+
+impl ConnectError {
+    /// What a stream error means instead of the features.
+    fn of_stream_error(condition: &StreamCondition) -> Self {
+        match condition.name.as_str() {
+            "see-other-host" => Self::SeeOtherHost {
+                host: condition.content.clone(),
+            },
+            _ => Self::Stream {
+                condition: condition.clone(),
+            },
+        }
+    }
 }
 
 /// The predicate of a sentence about a certificate.

@@ -46,6 +46,7 @@ pub(super) fn host(port: u16, scheme: Scheme, tls: UpstreamTls) -> Host {
                 address: "127.0.0.1".to_owned(),
                 port,
             },
+            path: "/http-bind".to_owned(),
             referrals: Vec::new(),
             tls,
             ca: None,
@@ -104,6 +105,11 @@ impl Server {
     /// The server's half of a TLS handshake, with a certificate that nobody trusts; then what the
     /// client asked for by ALPN.
     async fn encrypt(self, name: &str) -> (Self, Option<Vec<u8>>) {
+        self.encrypt_for(name, Some("example.org")).await
+    }
+
+    /// The same where the client asks for another name than the domain.
+    async fn encrypt_for(self, name: &str, asked: Option<&str>) -> (Self, Option<Vec<u8>>) {
         let own = rcgen::generate_simple_self_signed([name.to_owned()]).unwrap();
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let mut config = rustls::ServerConfig::builder_with_provider(provider)
@@ -118,7 +124,7 @@ impl Server {
             .await
             .unwrap();
         let (_, connection) = tls.get_ref();
-        assert_eq!(connection.server_name(), Some("example.org"));
+        assert_eq!(connection.server_name(), asked);
         let alpn = connection.alpn_protocol().map(<[u8]>::to_vec);
         let io = Box::new(tls);
         (Self { io, ..self }, alpn)
@@ -593,6 +599,92 @@ async fn lets_others_have_their_turn() {
     .await;
     assert!(matches!(event, Ok(UpstreamEvent::Stanza(_))));
     assert!(turns > 10, "{turns}");
+}
+
+/// The head of an answer of HTTP, and the answer.
+fn http(status: &str, body: &str) -> String {
+    let length = body.len();
+    format!("HTTP/1.1 {status}\r\nContent-Length: {length}\r\n\r\n{body}")
+}
+
+const CREATED: &str = "<body xmlns='http://jabber.org/protocol/httpbind' sid='x' authid='s3' \
+    xmlns:stream='http://etherx.jabber.org/streams'><stream:features/></body>";
+
+#[tokio::test]
+async fn checks_the_certificate_of_bosh_over_https() {
+    let bosh = async |mut server: Server| {
+        server.expect("xmpp:version='1.0'").await;
+        server.send(&http("200 OK", CREATED)).await;
+        server.end().await;
+    };
+    let port = serve(async move |server: Server| {
+        bosh(server.encrypt_for("127.0.0.1", None).await.0).await;
+    })
+    .await;
+    let local = connector(port, Scheme::Https, UpstreamTls::Auto);
+    let (upstream, hello) = local.connect("en", None).await.unwrap();
+    assert!(upstream.is_encrypted() && !upstream.is_manageable());
+    assert_eq!(hello.stream_id.as_deref(), Some("s3"));
+
+    let port = serve(async |server: Server| {
+        server.encrypt_for("127.0.0.1", None).await;
+    })
+    .await;
+    let error = refused(connector(port, Scheme::Https, UpstreamTls::Verify)).await;
+    assert!(
+        matches!(
+            error,
+            ConnectError::Certificate {
+                reason: CertificateError::UnknownIssuer,
+                ..
+            }
+        ),
+        "{error:?}"
+    );
+}
+
+#[tokio::test]
+async fn says_why_bosh_is_not_to_be_had() {
+    let answer = async |answer: String| {
+        let port = serve(async move |mut server: Server| {
+            server.expect("/>").await;
+            server.send(&answer).await;
+            server.end().await;
+        })
+        .await;
+        refused(connector(port, Scheme::Http, UpstreamTls::Auto)).await
+    };
+    let body = |attributes: &str| {
+        let body = format!("<body xmlns='http://jabber.org/protocol/httpbind' {attributes}/>");
+        http("200 OK", &body)
+    };
+    for (said, understood) in [
+        (http("404 Not Found", ""), "HTTP status 404"),
+        (http("503 Service Unavailable", ""), "HTTP status 503"),
+        (http("200 OK", "<html/>"), "answer is not BOSH"),
+        (
+            body("type='terminate' condition='host-unknown'"),
+            "host-unknown",
+        ),
+        (
+            String::from("SSH-2.0-x\r\n\r\n"),
+            "no answer from the server's BOSH",
+        ),
+    ] {
+        let error = answer(said.clone()).await.to_string();
+        assert!(error.contains(understood), "{said}: {error}");
+    }
+    let free = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = free.local_addr().unwrap().port();
+    drop(free);
+    let error = refused(connector(port, Scheme::Http, UpstreamTls::Auto)).await;
+    assert!(matches!(error, ConnectError::Exchange { .. }), "{error:?}");
+    let other = CREATED.replace("authid", "from='example.net' authid");
+    let error = answer(http("200 OK", &other)).await;
+    assert!(
+        matches!(error, ConnectError::WrongDomain { .. }),
+        "{error:?}"
+    );
 }
 
 #[test]

@@ -51,6 +51,7 @@ impl Tls {
             Scheme::Xmpps if upstream.tls == UpstreamTls::Plain => {
                 return Err(TlsSetupError::PlainXmpps);
             }
+            Scheme::Http | Scheme::Https => return Ok(None),
             Scheme::Xmpp => None,
             Scheme::Xmpps => Some(ALPN),
         };
@@ -79,7 +80,7 @@ fn both(config: Arc<ClientConfig>) -> (Arc<ClientConfig>, Arc<ClientConfig>) {
 }
 
 /// Whether an address literal makes it certain that no certificate will be checked.
-fn is_loopback(address: &str) -> bool {
+pub(super) fn is_loopback(address: &str) -> bool {
     address
         .parse()
         .is_ok_and(|ip: IpAddr| ip.to_canonical().is_loopback())

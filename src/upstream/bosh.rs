@@ -1,0 +1,361 @@
+//! A session with the server's own BOSH, driven by polling: the shell round [`Client`].
+
+use std::{
+    error::Error,
+    future::{Future, poll_fn},
+    io,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use http::{
+    HeaderValue, Request, Uri,
+    header::{CONTENT_TYPE, USER_AGENT},
+};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::{
+    client::legacy::{self, connect::HttpConnector},
+    rt::{TokioExecutor, TokioTimer},
+};
+use jid::DomainPart;
+use rustls::{ClientConfig, RootCertStore, crypto::ring};
+use smallvec::SmallVec;
+use tokio::time::Sleep;
+use tracing::debug;
+
+use super::{
+    ConnectError, Hello, UpstreamError, UpstreamEvent,
+    dial::same_domain,
+    tls::{TlsSetupError, is_loopback},
+};
+use crate::{
+    config::{self, Scheme, UpstreamTls},
+    net::tls::{TlsError, upstream_client_config},
+    proto::{
+        bosh::{
+            Rid,
+            client::{Client, Created, Event, Loss},
+        },
+        c2s::stream::StreamCondition,
+        stanza::Stanza,
+    },
+};
+
+/// Idle connections are closed before common servers do it, which could just then meet a request.
+const IDLE: Duration = Duration::from_secs(4);
+/// Largest answer, bytes. Servers put everything that waits into one.
+const MAX_ANSWER: usize = 8 << 20;
+
+type Http = legacy::Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
+type Failure = Box<dyn Error + Send + Sync>;
+type Answer = Result<(u16, Bytes), Failure>;
+
+/// What the sessions of one host have in common: above all, connections.
+#[derive(Debug)]
+pub(super) struct Host {
+    domain: DomainPart,
+    uri: Uri,
+    http: Http,
+}
+
+impl Host {
+    /// `None` for a host that is reached otherwise. `connect` is the time for a TCP handshake.
+    pub(super) fn new(
+        host: &config::Host,
+        connect: Duration,
+    ) -> Result<Option<Self>, TlsSetupError> {
+        let upstream = &host.upstream;
+        let (scheme, tls) = match upstream.scheme {
+            Scheme::Http => ("http", no_tls()?),
+            Scheme::Https => ("https", tls(upstream)?),
+            Scheme::Xmpp | Scheme::Xmpps => return Ok(None),
+        };
+        let address = if upstream.place.address.contains(':') {
+            format!("[{}]", upstream.place.address)
+        } else {
+            upstream.place.address.clone()
+        };
+        let url = format!(
+            "{scheme}://{address}:{}{}",
+            upstream.place.port, upstream.path
+        );
+        let uri = url.parse().map_err(|_| TlsSetupError::Name {
+            domain: upstream.place.address.clone(),
+        })?;
+        let mut tcp = HttpConnector::new();
+        tcp.enforce_http(false);
+        tcp.set_nodelay(true);
+        tcp.set_connect_timeout(Some(connect));
+        let connector = HttpsConnectorBuilder::new()
+            .with_tls_config(tls)
+            .https_or_http()
+            .enable_http1()
+            .wrap_connector(tcp);
+        let http = legacy::Client::builder(TokioExecutor::new())
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(IDLE)
+            .build(connector);
+        Ok(Some(Self {
+            domain: host.domain.clone(),
+            uri,
+            http,
+        }))
+    }
+
+    fn post(&self, document: Bytes) -> Exchange {
+        let mut request = Request::post(self.uri.clone());
+        if let Some(headers) = request.headers_mut() {
+            let content_type = HeaderValue::from_static("text/xml; charset=utf-8");
+            headers.insert(CONTENT_TYPE, content_type);
+            let agent = concat!("rostergate/", env!("CARGO_PKG_VERSION"));
+            headers.insert(USER_AGENT, HeaderValue::from_static(agent));
+        }
+        let request = request
+            .body(Full::new(document))
+            .expect("the parts of the request are valid");
+        let response = self.http.request(request);
+        Box::pin(async move {
+            let response = response.await?;
+            let status = response.status().as_u16();
+            let body = Limited::new(response.into_body(), MAX_ANSWER);
+            Ok((status, body.collect().await?.to_bytes()))
+        })
+    }
+}
+
+/// The settings of connections that have no TLS.
+fn no_tls() -> Result<ClientConfig, TlsError> {
+    let provider = Arc::new(ring::default_provider());
+    Ok(ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(TlsError::Versions)?
+        .with_root_certificates(RootCertStore::empty())
+        .with_no_client_auth())
+}
+
+/// `upstream_tls` for `https://`; the certificate has to name the host of the URL.
+fn tls(upstream: &config::Upstream) -> Result<ClientConfig, TlsError> {
+    let local = is_loopback(&upstream.place.address) || upstream.place.address == "localhost";
+    let policy = match upstream.tls {
+        UpstreamTls::Auto if local => UpstreamTls::Insecure,
+        policy => policy,
+    };
+    let config = upstream_client_config(policy, upstream.ca.as_deref(), None)?;
+    Ok(ClientConfig::clone(&config))
+}
+
+type Exchange = Pin<Box<dyn Future<Output = Answer> + Send>>;
+
+/// A session with the server. Dropping it leaves the session to the server's patience.
+pub struct Upstream {
+    host: Arc<Host>,
+    client: Client,
+    /// Requests that wait for their answers.
+    exchanges: SmallVec<[(Rid, Exchange); 2]>,
+    /// Why the last attempt failed.
+    failure: Option<Failure>,
+    timer: Pin<Box<Sleep>>,
+}
+
+impl Upstream {
+    /// Creates a session and waits for the server's features.
+    pub(super) async fn create(
+        host: &Arc<Host>,
+        lang: Option<&str>,
+    ) -> Result<(Self, Hello), ConnectError> {
+        let mut random = [0; 8];
+        getrandom::fill(&mut random).map_err(|error| ConnectError::Exchange {
+            source: error.into(),
+        })?;
+        let random = u64::from_be_bytes(random);
+        let mut upstream = Self {
+            host: Arc::clone(host),
+            client: Client::new(host.domain.as_str(), lang, random, now()),
+            exchanges: SmallVec::new(),
+            failure: None,
+            timer: Box::pin(tokio::time::sleep(Duration::ZERO)),
+        };
+        let mut created = Created::default();
+        let features = loop {
+            match poll_fn(|cx| upstream.poll_event(cx)).await {
+                Event::Created(said) => created = said,
+                Event::Features(features) => break features,
+                other => return Err(upstream.refusal(other)),
+            }
+        };
+        match created.from {
+            Some(from) if !same_domain(&from, &host.domain) => {
+                Err(ConnectError::WrongDomain { from })
+            }
+            _ => {
+                let hello = Hello {
+                    stream_id: created.authid,
+                    features,
+                };
+                Ok((upstream, hello))
+            }
+        }
+    }
+
+    /// What it means that `event` comes instead of the features.
+    fn refusal(&mut self, event: Event) -> ConnectError {
+        match event {
+            Event::Error(error) => ConnectError::of_stream_error(&StreamCondition::of(&error)),
+            Event::Features(stanza) | Event::Stanza(stanza) => ConnectError::Unexpected {
+                element: stanza.local().to_owned(),
+            },
+            Event::Lost(Loss::Unanswered) => match self.failure.take() {
+                Some(failure) => self.unanswered(failure),
+                None => UpstreamError::Bosh(Loss::Unanswered).into(),
+            },
+            Event::Lost(loss) => UpstreamError::Bosh(loss).into(),
+            Event::Created(_) | Event::Closed => ConnectError::Closed,
+        }
+    }
+
+    fn unanswered(&self, source: Failure) -> ConnectError {
+        match certificate_error(&*source) {
+            Some(reason) => ConnectError::Certificate {
+                domain: self.host.uri.host().unwrap_or_default().to_owned(),
+                reason,
+            },
+            None => ConnectError::Exchange { source },
+        }
+    }
+
+    pub(super) fn queue(&mut self, stanza: &Stanza) {
+        self.client.queue(stanza.to_bytes());
+    }
+
+    pub(super) fn queue_bytes(&mut self, bytes: Bytes) {
+        self.client.queue(bytes);
+    }
+
+    pub(super) fn restart(&mut self, lang: Option<&str>) {
+        self.client.restart(lang);
+    }
+
+    pub(super) fn close(&mut self) {
+        self.client.close();
+    }
+
+    pub(super) fn queued(&self) -> usize {
+        self.client.queued()
+    }
+
+    pub(super) fn is_encrypted(&self) -> bool {
+        self.host.uri.scheme_str() == Some("https")
+    }
+
+    pub(super) fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        read: bool,
+    ) -> Poll<Result<UpstreamEvent, UpstreamError>> {
+        self.client.set_reading(read);
+        self.drive(cx);
+        if !read {
+            return Poll::Pending;
+        }
+        let Some(event) = self.client.poll_event() else {
+            return Poll::Pending;
+        };
+        Poll::Ready(match event {
+            Event::Features(features) => Ok(UpstreamEvent::Features(features)),
+            Event::Stanza(stanza) => Ok(UpstreamEvent::Stanza(stanza)),
+            Event::Error(error) => Ok(UpstreamEvent::StreamError(error)),
+            Event::Created(_) | Event::Closed => Ok(UpstreamEvent::Closed),
+            Event::Lost(loss) => Err(UpstreamError::Bosh(loss)),
+        })
+    }
+
+    fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Event> {
+        self.drive(cx);
+        self.client.poll_event().map_or(Poll::Pending, Poll::Ready)
+    }
+
+    /// Takes in what is ready, sends what is due, arms the timer.
+    fn drive(&mut self, cx: &mut Context<'_>) {
+        loop {
+            let now = now();
+            while self.take_answer(cx, now) {}
+            self.client.handle_timeout(now);
+            let mut idle = true;
+            while let Some((rid, document)) = self.client.poll_request(now) {
+                idle = false;
+                self.exchanges.retain(|(open, _)| *open != rid);
+                self.exchanges.push((rid, self.host.post(document)));
+            }
+            if idle && !self.poll_timer(cx) {
+                return;
+            }
+        }
+    }
+
+    fn take_answer(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
+        for index in 0..self.exchanges.len() {
+            let (rid, exchange) = &mut self.exchanges[index];
+            let rid = *rid;
+            let Poll::Ready(answer) = exchange.as_mut().poll(cx) else {
+                continue;
+            };
+            drop(self.exchanges.swap_remove(index));
+            match answer {
+                Ok((status, body)) => self.client.handle_answer(rid, status, body, now),
+                Err(failure) => {
+                    debug!(error = &*failure as &dyn Error, "upstream request failed");
+                    self.failure = Some(failure);
+                    self.client.handle_failure(rid, now);
+                }
+            }
+            return true;
+        }
+        false
+    }
+
+    /// Whether the time has come for the next step.
+    fn poll_timer(&mut self, cx: &mut Context<'_>) -> bool {
+        let Some(deadline) = self.client.poll_timeout() else {
+            return false;
+        };
+        let deadline = deadline.into();
+        if self.timer.deadline() != deadline {
+            self.timer.as_mut().reset(deadline);
+        }
+        self.timer.as_mut().poll(cx).is_ready()
+    }
+}
+
+impl std::fmt::Debug for Upstream {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Upstream")
+            .field("uri", &self.host.uri)
+            .field("requests", &self.exchanges.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// What is wrong with the certificate, if that is the reason.
+fn certificate_error(error: &(dyn Error + 'static)) -> Option<rustls::CertificateError> {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        if let Some(rustls::Error::InvalidCertificate(reason)) = error.downcast_ref() {
+            return Some(reason.clone());
+        }
+        // The `source` of an `io::Error` is what its inner error came from, not that error.
+        cause = match error.downcast_ref::<io::Error>() {
+            Some(wrapper) => wrapper.get_ref().map(|inner| inner as _),
+            None => error.source(),
+        };
+    }
+    None
+}
+
+#[expect(clippy::disallowed_methods, reason = "the clock enters here")]
+fn now() -> Instant {
+    Instant::now()
+}
