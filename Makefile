@@ -22,8 +22,10 @@ check: ## formatting, lints, documentation
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 	$(CARGO) doc --locked --no-deps --document-private-items
 
-unit: ## unit and integration tests
+unit: ## unit and integration tests, then those that must not depend on the kind of upstream
 	$(CARGO) test --locked
+	UPSTREAM_UNDER_TEST=bosh $(CARGO) test --locked --test it -- \
+		ejabberd:: names:: operation:: original_bugs:: presence:: roster::
 
 model: ## a BOSH session on a bad network, for STEPS= steps (SEED= to repeat)
 	STEPS=$(STEPS) $(CARGO) test --locked --lib whatever_the_network_does

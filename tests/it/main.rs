@@ -1,11 +1,14 @@
 //! The gateway in front of real servers, as its users meet it.
 //!
 //! What any BOSH service has to do is in `tests/conformance`.
+//!
+//! With `UPSTREAM_UNDER_TEST=bosh` the gateway reaches the servers by their own BOSH.
 
 #![expect(clippy::disallowed_methods, reason = "tests may look at the clock")]
 
 mod admin;
 mod backpressure;
+mod bosh_upstream;
 mod bounds;
 mod ejabberd;
 mod failures;

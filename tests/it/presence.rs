@@ -203,6 +203,8 @@ async fn removed_contacts_lose_each_other(site: Site) {
     let mut other = site.online(&marie, "web").await;
     sees(&mut one, &other, "").await;
     sees(&mut other, &one, "").await;
+    // What this made her side send is there, too.
+    other.fence().await;
     one.fence().await;
     // John alone is refreshed: both sides lose sight of each other all the same.
     site.list(&john, &[]);

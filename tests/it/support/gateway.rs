@@ -37,6 +37,23 @@ pub(crate) struct Place {
     pub(crate) bosh: Endpoint,
 }
 
+impl Place {
+    /// What the gateway is told: the plain c2s port, or with `UPSTREAM_UNDER_TEST=bosh` the server's own
+    /// BOSH, so that the same tests can be run over either.
+    fn upstream(&self) -> String {
+        if std::env::var_os("UPSTREAM_UNDER_TEST").is_some_and(|value| value == "bosh") {
+            self.bosh_url()
+        } else {
+            format!("xmpp://{}", self.c2s)
+        }
+    }
+
+    /// Its own BOSH as an `upstream`.
+    pub(crate) fn bosh_url(&self) -> String {
+        format!("http://{}{}", self.bosh.address, self.bosh.path)
+    }
+}
+
 /// A gateway that runs.
 #[must_use = "it ends when dropped"]
 pub(crate) struct Gateway {
@@ -72,8 +89,8 @@ impl Gateway {
             admin: String::new(),
             host: String::new(),
             more_hosts: String::new(),
+            upstream: place.upstream(),
             domain: place.domain,
-            upstream: format!("xmpp://{}", place.c2s),
         }
     }
 
@@ -169,9 +186,9 @@ impl Builder {
 
     /// A whole `[[host]]` more, in front of another server.
     pub(crate) fn another_host(mut self, server: &impl Server, lines: &str) -> Self {
-        let Place { domain, c2s, .. } = server.place();
-        let host =
-            format!("\n[[host]]\ndomain = \"{domain}\"\nupstream = \"xmpp://{c2s}\"\n{lines}");
+        let place = server.place();
+        let (domain, upstream) = (&place.domain, place.upstream());
+        let host = format!("\n[[host]]\ndomain = \"{domain}\"\nupstream = \"{upstream}\"\n{lines}");
         push_line(&mut self.more_hosts, &host);
         self
     }

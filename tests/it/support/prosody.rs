@@ -383,6 +383,7 @@ impl Builder {
              authentication = \"{authentication}\"\n\
              password_hash = \"SHA-256\"\n\
              c2s_require_encryption = false\n\
+             bosh_max_inactivity = 5\n\
              allow_unencrypted_plain_auth = true\n\
              smacks_max_queue_size = 5000\n",
             gc = self.gc,
