@@ -19,7 +19,7 @@ use super::{
     http::Endpoint,
     process::{Process, tail},
     prosody::DOMAIN,
-    unique, within,
+    unique,
 };
 
 /// Slow machines with many tests at once need it.
@@ -97,15 +97,16 @@ impl Ejabberd {
     /// Waits until so many messages are stored for this user.
     pub(crate) async fn stored(&self, account: &Account, count: u32) {
         let user = json!({ "user": account.local, "server": DOMAIN });
-        within("messages to be stored", async {
-            let mut stored = 0;
+        let mut stored = 0;
+        let storing = tokio::time::timeout(START, async {
             while stored < u64::from(count) {
                 let answer = self.call("get_offline_count", &user).await;
                 let value = answer["value"].as_u64().or(answer.as_u64());
                 stored = value.expect("a number");
             }
-        })
-        .await;
+        });
+        let result = storing.await;
+        assert!(result.is_ok(), "{stored} messages are stored, not {count}");
     }
 
     async fn call(&self, command: &str, arguments: &serde_json::Value) -> serde_json::Value {
