@@ -750,3 +750,30 @@ async fn leaves_a_server_in_trouble_alone() {
     let error = refused(connector).await;
     assert!(matches!(error, ConnectError::LeftAlone), "{error:?}");
 }
+
+#[tokio::test]
+async fn a_space_keeps_an_idle_connection() {
+    let port = serve(async |mut server: Server| {
+        server.expect(OPENED).await;
+        server.send(&features(SASL)).await;
+        server.expect(" <presence/> ").await;
+        server.send("<message/>").await;
+        server.end().await;
+    })
+    .await;
+    let (mut upstream, _) = auto(port).connect("en", None).await.unwrap();
+    upstream.keepalive();
+    upstream.queue_bytes(Bytes::from_static(b"<presence/>"));
+    upstream.keepalive();
+    // Not while something else is on its way; so once more when it has gone.
+    poll_fn(|cx| {
+        let _ = upstream.poll(cx, false);
+        std::task::Poll::Ready(())
+    })
+    .await;
+    upstream.keepalive();
+    assert!(matches!(
+        event(&mut upstream).await,
+        Ok(UpstreamEvent::Stanza(_))
+    ));
+}

@@ -7,7 +7,7 @@ use crate::{
         gateway::Gateway,
         http::{Connection, Response},
         prosody::{DOMAIN, Prosody},
-        xml::HTTPBIND,
+        xml::{HTTPBIND, message},
     },
 };
 
@@ -160,4 +160,33 @@ async fn a_session_created_over_tls_is_used_over_tls() {
     assert_eq!(refused.condition().as_deref(), Some("policy-violation"));
     let end = endpoint.request("POST", &over("https"), &overheard).await;
     assert_eq!(end.condition(), None, "it was still there to be ended");
+}
+
+/// Prebinding: a script of the site logs in and hands the session to the page.
+#[tokio::test]
+async fn a_session_made_by_a_script_is_taken_over_by_a_page() {
+    let prosody = Prosody::shared();
+    let gateway = Gateway::start(prosody);
+    let mut desk = prosody.contact("marie").await;
+    let script = Bosh::log_in(&gateway.bosh(), &prosody.account("john"), "web").await;
+    let page = [
+        ("X-Forwarded-For", "192.0.2.1"),
+        ("X-Forwarded-Proto", "https"),
+        ("Origin", "https://site.example"),
+        ("User-Agent", "Mozilla/5.0"),
+    ];
+    let endpoint = gateway.bosh();
+    let mut message = script.request(script.rid + 1, "", &message(&desk.jid, "hello"));
+    let mut connection = Connection::open(&endpoint).await;
+    connection
+        .send("POST", &endpoint.path, &page, &message)
+        .await;
+    desk.expect_message("hello").await;
+    message = script.request(script.rid + 2, "type='terminate'", "");
+    let end = endpoint.request("POST", &page, &message).await;
+    assert_eq!(end.status(), 200);
+    assert_eq!(
+        connection.response().await.xml().attr("type"),
+        Some("terminate")
+    );
 }

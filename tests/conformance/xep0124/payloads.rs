@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::scene::{Scene, assert_empty};
-use crate::support::xml::{Element, HTTPBIND};
+use crate::support::xml::{CLIENT, Element, HTTPBIND, PING};
 
 #[tokio::test]
 async fn answers_within_wait() {
@@ -75,4 +75,21 @@ async fn writes_empty_answers_without_ado() {
     let response = first.response().await;
     let text = response.text().replace('"', "'");
     assert_eq!(text, format!("<body xmlns='{HTTPBIND}'/>"));
+}
+
+/// XEP-0199, among others: whoever asks is answered by the other side.
+#[tokio::test]
+async fn passes_requests_both_ways() {
+    let mut scene = Scene::new().await;
+    let ping = format!("<ping xmlns='{PING}'/>");
+    let id = scene.desk.send_iq("get", &scene.jid(), &ping);
+    let is_ping = |child: &Element| child.attr("id") == Some(&id);
+    scene.web.exchange_until("", is_ping).await;
+    let to = &scene.desk.jid;
+    let reply = format!("<iq xmlns='{CLIENT}' type='result' id='{id}' to='{to}'/>");
+    let _held = scene.web.send("", &reply).await;
+    let is_reply = |stanza: &Element| stanza.is_reply_to(&id);
+    let reply = scene.desk.expect("the reply", is_reply).await;
+    assert_eq!(reply.attr("type"), Some("result"), "{reply}");
+    assert_eq!(reply.attr("from"), Some(scene.jid().as_str()), "{reply}");
 }

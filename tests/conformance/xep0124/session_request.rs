@@ -89,3 +89,19 @@ async fn refuses_terms_that_make_no_sense() {
         "an empty sid",
     );
 }
+
+/// A client that has lost its sid, not one that wants a session.
+#[tokio::test]
+async fn creates_no_session_for_stanzas_of_another() {
+    only_rostergate("others may create one");
+    let gateway = gateway();
+    let stanzas = |changes: &[(&str, &str)]| {
+        let request = creation(domain(), changes);
+        request.replace("/>", "><presence xmlns='jabber:client'/></body>")
+    };
+    let response = gateway.bosh().post(&stanzas(&[("to", "")])).await;
+    assert_refused(&response, "bad-request", "no `to`");
+    // What comes too early is left out.
+    let response = gateway.bosh().post(&stanzas(&[])).await;
+    assert!(response.xml().attr("sid").is_some(), "{response:?}");
+}

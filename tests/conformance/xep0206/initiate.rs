@@ -3,8 +3,8 @@
 use crate::support::{
     bosh::Bosh,
     gateway::Gateway,
-    site::{Site, domain},
-    xml::{CLIENT, SASL, STREAMS},
+    site::{Site, domain, only_rostergate},
+    xml::{CLIENT, SASL, STREAMS, message},
 };
 
 #[tokio::test]
@@ -31,4 +31,21 @@ async fn passes_the_language_on() {
     let arrived = desk.next().await;
     let lang = arrived.attr_ns("http://www.w3.org/XML/1998/namespace", "lang");
     assert_eq!(lang, Some("de"), "{arrived}");
+}
+
+/// A server would take a new stream on a bound one for an attack.
+#[tokio::test]
+async fn a_restart_out_of_place_does_no_harm() {
+    only_rostergate("what others make of it is theirs to say");
+    let site = Site::shared();
+    let gateway = Gateway::start(site);
+    let mut desk = site.contact("marie").await;
+    let account = site.account("john");
+    let mut web = Bosh::log_in(&gateway.bosh(), &account, "web").await;
+    let restart = web.restart_attributes();
+    let held = web.send(&restart, "").await;
+    let message = message(&desk.jid, "still here");
+    let _next = web.send("", &message).await;
+    assert_eq!(held.body().await.attr("type"), None, "the session goes on");
+    desk.expect_message("still here").await;
 }
