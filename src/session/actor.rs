@@ -10,6 +10,8 @@
 //! and the timer is armed. So a burst from the server travels in one answer, and nothing is ever
 //! waited for while another input is ready.
 
+mod account;
+
 use std::{
     future::{Future, poll_fn},
     num::NonZeroU32,
@@ -27,9 +29,10 @@ use tokio::{
 };
 use tracing::{debug, info, warn};
 
+use self::account::stream_error;
 use super::{Closed, Command, Entry, MAILBOX, Registration, Registry, Reply, Sid};
 use crate::{
-    pipe::{Effect, Pipe, Rules, bounce},
+    pipe::{Effect, Pipe, Rules},
     proto::{
         bosh::{
             body::Creation,
@@ -39,7 +42,6 @@ use crate::{
         },
         c2s::stream::StreamCondition,
         sm::StreamManagement,
-        stanza::Stanza,
     },
     roster::{
         Poke, Roster,
@@ -53,9 +55,6 @@ use crate::{
 const NEGOTIATION: Duration = Duration::from_secs(60);
 /// How long the server gets to close its side of the stream.
 const CLOSING: Duration = Duration::from_secs(2);
-/// How long senders have to wait for a client that does not listen to what it has got too much of, where no
-/// server keeps it.
-const UNDELIVERED: Duration = Duration::from_secs(10);
 /// Silence towards the server after which a space keeps the connection alive (RFC 6120 §4.6.1).
 const KEEPALIVE: Duration = Duration::from_secs(100);
 /// Bytes that may wait for a server that does not read, before its client is no longer heard.
@@ -342,75 +341,6 @@ impl Actor {
         self.keep_account(now);
     }
 
-    /// Whether the server has to be kept waiting until the client has taken, or confirmed, more.
-    fn is_behind(&self) -> bool {
-        !self.session.wants_upstream() || self.sm.unconfirmed() >= self.host.max_unconfirmed
-    }
-
-    /// When a client that is behind and does not listen is given up: at once, if the server keeps what it has
-    /// not got.
-    fn given_up_at(&self) -> Option<Instant> {
-        let patience = if self.sm.is_on() {
-            Duration::ZERO
-        } else {
-            UNDELIVERED
-        };
-        let deaf_at = self.session.deaf_at().filter(|_| self.is_behind())?;
-        Some(deaf_at + patience)
-    }
-
-    /// Tells the server what is confirmed; sees to it that the client confirms before the server has to
-    /// keep too much, or else leaves it all to the server.
-    fn keep_account(&mut self, now: Instant) {
-        self.sm.handle_confirmation(self.session.confirmed());
-        if self.session.is_open() && self.is_behind() {
-            if self.given_up_at().is_some_and(|at| at <= now) {
-                debug!(sid = ?self.registration.sid(), "client does not listen");
-                self.bounce_pending();
-                self.session
-                    .send(stream_error("resource-constraint", "too much is waiting"));
-                self.session.end(Some(Condition::RemoteStreamError), now);
-                self.drain_events(now);
-            } else {
-                self.session.ask_for_confirmation();
-            }
-        }
-        self.transmit(now);
-    }
-
-    /// Sends what stream management has to say.
-    fn transmit(&mut self, now: Instant) {
-        if let Link::Up(upstream) = &mut self.link
-            && let Some(bytes) = self.sm.poll_transmit(now)
-        {
-            upstream.queue_bytes(bytes);
-            self.last_written = now;
-        }
-    }
-
-    /// The connection broke: the client hears what may not have arrived, and that it is over.
-    fn server_lost(&mut self, reason: &str, now: Instant) {
-        warn!(sid = ?self.registration.sid(), domain = self.host.domain, reason, "server lost");
-        self.link = Link::Down;
-        self.return_unsent();
-        // Not remote-connection-failed, after which Converse never comes back.
-        self.session.send(stream_error(
-            "system-shutdown",
-            "connection to the server lost",
-        ));
-        self.session.end(Some(Condition::RemoteStreamError), now);
-    }
-
-    fn return_unsent(&mut self) {
-        for error in self
-            .sm
-            .take_outstanding()
-            .filter_map(|it| bounce::unsent(&it))
-        {
-            self.session.send(error);
-        }
-    }
-
     fn is_done(&self) -> bool {
         let is_over = if self.leaving {
             self.session.is_told()
@@ -607,18 +537,6 @@ impl Actor {
         };
     }
 
-    /// What the client will never get: the server owns it and sends it elsewhere, or its senders hear.
-    fn bounce_pending(&mut self) {
-        let undelivered = self.session.take_pending();
-        if let Link::Up(upstream) = &mut self.link
-            && !self.sm.is_on()
-        {
-            for error in undelivered.iter().filter_map(bounce::undelivered) {
-                upstream.queue(&error);
-            }
-        }
-    }
-
     /// The server could not be reached: whoever asked for the session hears it at once.
     fn refuse(&mut self, error: &ConnectError, now: Instant) {
         warn!(
@@ -650,15 +568,4 @@ impl Actor {
             });
         }
     }
-}
-
-/// A stream error of the gateway's own.
-fn stream_error(condition: &str, text: &str) -> Stanza {
-    let error = format!(
-        "<stream:error xmlns:stream='http://etherx.jabber.org/streams'>\
-         <{condition} xmlns='urn:ietf:params:xml:ns:xmpp-streams'/>\
-         <text xmlns='urn:ietf:params:xml:ns:xmpp-streams'>{text}</text>\
-         </stream:error>"
-    );
-    Stanza::from_trusted(error.into(), 0, bytes::Bytes::new())
 }

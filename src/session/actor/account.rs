@@ -1,0 +1,111 @@
+//! Who owns what is on its way: what the server is told, and who hears of what does not arrive
+//! (`ARCHITECTURE.md` §6.1).
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use tracing::{debug, warn};
+
+use super::{Actor, Link};
+use crate::{
+    pipe::bounce,
+    proto::{bosh::condition::Condition, stanza::Stanza},
+};
+
+/// How long senders have to wait for a client that does not listen to what it has got too much of, where no
+/// server keeps it.
+const UNDELIVERED: Duration = Duration::from_secs(10);
+
+impl Actor {
+    /// Whether the server has to be kept waiting until the client has taken, or confirmed, more.
+    pub(super) fn is_behind(&self) -> bool {
+        !self.session.wants_upstream() || self.sm.unconfirmed() >= self.host.max_unconfirmed
+    }
+
+    /// When a client that is behind and does not listen is given up: at once, if the server keeps what it has
+    /// not got.
+    pub(super) fn given_up_at(&self) -> Option<Instant> {
+        let patience = if self.sm.is_on() {
+            Duration::ZERO
+        } else {
+            UNDELIVERED
+        };
+        let deaf_at = self.session.deaf_at().filter(|_| self.is_behind())?;
+        Some(deaf_at + patience)
+    }
+
+    /// Tells the server what is confirmed; sees to it that the client confirms before the server has to
+    /// keep too much, or else leaves it all to the server.
+    pub(super) fn keep_account(&mut self, now: Instant) {
+        self.sm.handle_confirmation(self.session.confirmed());
+        if self.session.is_open() && self.is_behind() {
+            if self.given_up_at().is_some_and(|at| at <= now) {
+                debug!(sid = ?self.registration.sid(), "client does not listen");
+                self.bounce_pending();
+                self.session
+                    .send(stream_error("resource-constraint", "too much is waiting"));
+                self.session.end(Some(Condition::RemoteStreamError), now);
+                self.drain_events(now);
+            } else {
+                self.session.ask_for_confirmation();
+            }
+        }
+        self.transmit(now);
+    }
+
+    /// Sends what stream management has to say.
+    pub(super) fn transmit(&mut self, now: Instant) {
+        if let Link::Up(upstream) = &mut self.link
+            && let Some(bytes) = self.sm.poll_transmit(now)
+        {
+            upstream.queue_bytes(bytes);
+            self.last_written = now;
+        }
+    }
+
+    /// The connection broke: the client hears what may not have arrived, and that it is over.
+    pub(super) fn server_lost(&mut self, reason: &str, now: Instant) {
+        warn!(sid = ?self.registration.sid(), domain = self.host.domain, reason, "server lost");
+        self.link = Link::Down;
+        self.return_unsent();
+        // Not remote-connection-failed, after which Converse never comes back.
+        self.session.send(stream_error(
+            "system-shutdown",
+            "connection to the server lost",
+        ));
+        self.session.end(Some(Condition::RemoteStreamError), now);
+    }
+
+    pub(super) fn return_unsent(&mut self) {
+        for error in self
+            .sm
+            .take_outstanding()
+            .filter_map(|it| bounce::unsent(&it))
+        {
+            self.session.send(error);
+        }
+    }
+
+    /// What the client will never get: the server owns it and sends it elsewhere, or its senders hear.
+    pub(super) fn bounce_pending(&mut self) {
+        let undelivered = self.session.take_pending();
+        if let Link::Up(upstream) = &mut self.link
+            && !self.sm.is_on()
+        {
+            for error in undelivered.iter().filter_map(bounce::undelivered) {
+                upstream.queue(&error);
+            }
+        }
+    }
+}
+
+/// A stream error of the gateway's own.
+pub(super) fn stream_error(condition: &str, text: &str) -> Stanza {
+    let error = format!(
+        "<stream:error xmlns:stream='http://etherx.jabber.org/streams'>\
+         <{condition} xmlns='urn:ietf:params:xml:ns:xmpp-streams'/>\
+         <text xmlns='urn:ietf:params:xml:ns:xmpp-streams'>{text}</text>\
+         </stream:error>"
+    );
+    Stanza::from_trusted(error.into(), 0, Bytes::new())
+}
