@@ -364,6 +364,11 @@ impl Builder {
         } else {
             "internal_plain"
         };
+        // Where the gateway is its client, a killed one has to be noticed in time.
+        let inactivity = match std::env::var_os("UPSTREAM_UNDER_TEST") {
+            Some(_) => "bosh_max_inactivity = 5",
+            None => "",
+        };
         let mut config = format!(
             "run_as_root = true\n\
              daemonize = false\n\
@@ -383,10 +388,11 @@ impl Builder {
              authentication = \"{authentication}\"\n\
              password_hash = \"SHA-256\"\n\
              c2s_require_encryption = false\n\
-             bosh_max_inactivity = 5\n\
+             {inactivity}\n\
              allow_unencrypted_plain_auth = true\n\
              smacks_max_queue_size = 5000\n",
             gc = self.gc,
+            inactivity = inactivity,
             level = self.log,
             pidfile = path("prosody.pid"),
             data = path("data"),
