@@ -173,7 +173,8 @@ impl Account for Ejabberd {
 
 #[tokio::test]
 async fn passes_the_end_on() {
-    let mut prosody = Prosody::builder().start();
+    // It stops without a word to the clients of its BOSH, who are to hear in time.
+    let mut prosody = Prosody::builder().bosh_inactivity(5).start();
     let url = prosody.place().bosh_url();
     let gateway = Gateway::builder(&prosody).upstream(&url).start();
     let account = prosody.account("john");

@@ -56,10 +56,13 @@ pub(crate) struct Builder {
     tls: bool,
     gc: &'static str,
     log: &'static str,
+    inactivity: u32,
 }
 
 impl Prosody {
     pub(crate) fn builder() -> Builder {
+        // Where the gateway is its client, a killed one has to be noticed in time.
+        let is_behind_bosh = std::env::var_os("UPSTREAM_UNDER_TEST").is_some();
         let modules = [
             "bosh", "carbons", "disco", "ping", "posix", "saslauth", "smacks",
         ];
@@ -73,6 +76,7 @@ impl Prosody {
             tls: false,
             gc: "generational",
             log: "debug",
+            inactivity: if is_behind_bosh { 5 } else { 60 },
         }
     }
 
@@ -268,6 +272,12 @@ impl Builder {
         self
     }
 
+    /// How long its own BOSH does without requests, in seconds.
+    pub(crate) fn bosh_inactivity(mut self, seconds: u32) -> Self {
+        self.inactivity = seconds;
+        self
+    }
+
     /// `Component "conference.example.org" "muc"`
     pub(crate) fn component(mut self, text: &str) -> Self {
         self.components.push_str(text);
@@ -364,11 +374,6 @@ impl Builder {
         } else {
             "internal_plain"
         };
-        // Where the gateway is its client, a killed one has to be noticed in time.
-        let inactivity = match std::env::var_os("UPSTREAM_UNDER_TEST") {
-            Some(_) => "bosh_max_inactivity = 5",
-            None => "",
-        };
         let mut config = format!(
             "run_as_root = true\n\
              daemonize = false\n\
@@ -388,11 +393,11 @@ impl Builder {
              authentication = \"{authentication}\"\n\
              password_hash = \"SHA-256\"\n\
              c2s_require_encryption = false\n\
-             {inactivity}\n\
+             bosh_max_inactivity = {inactivity}\n\
              allow_unencrypted_plain_auth = true\n\
              smacks_max_queue_size = 5000\n",
             gc = self.gc,
-            inactivity = inactivity,
+            inactivity = self.inactivity,
             level = self.log,
             pidfile = path("prosody.pid"),
             data = path("data"),
