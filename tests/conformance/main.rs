@@ -6,6 +6,7 @@
 #![expect(clippy::disallowed_methods, reason = "tests may look at the clock")]
 
 mod mongooseim;
+mod rfc6121;
 mod scene;
 #[allow(
     dead_code,
