@@ -98,8 +98,7 @@ impl Friends {
             return self.set(&item).await;
         };
         backend.set(&self.john.local, json!({}));
-        backend.set(&self.marie.local, json!({}));
-        self.refresh(&[&self.john, &self.marie]).await;
+        self.refresh(&[&self.john]).await;
     }
 
     async fn refresh(&self, accounts: &[&Account]) {
