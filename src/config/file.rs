@@ -288,6 +288,7 @@ impl Reader<'_> {
         let domain = self.read("host.domain", Some(table.domain), |t| taken.domain(t));
         let mut upstream = self.upstream(table.upstream, table.upstream_tls, table.upstream_ca);
         let mut referrals = Vec::new();
+        let referrals_span = table.upstream_referrals.as_ref().map(Spanned::span);
         self.list(
             &mut referrals,
             "host.upstream_referrals",
@@ -295,6 +296,14 @@ impl Reader<'_> {
             value::referral,
         );
         if let Some(upstream) = &mut upstream {
+            let is_bosh = matches!(upstream.scheme, Scheme::Http | Scheme::Https);
+            if is_bosh && !referrals.is_empty() {
+                let fault = Fault::new(
+                    "a server that is reached by BOSH is never left for another",
+                    "leave upstream_referrals away, or use xmpp://",
+                );
+                self.fault("host.upstream_referrals", referrals_span, fault);
+            }
             upstream.referrals = referrals;
         }
         let http_roster_url = self.read(

@@ -12,7 +12,7 @@ let program;
 
 before(async () => {
   site = await Site.start({
-    bosh: 'wait = "30s"\ninactivity = "10s"',
+    bosh: 'wait = "30s"\ninactivity = "5s"',
     users: {
       alice: { 'bob@example.org': { name: 'Bob <3', groups: ['Friends'] } },
       bob: { 'alice@example.org': { name: 'Alice', groups: ['Work'] } },
@@ -30,7 +30,7 @@ function start(user) {
     [folder, site.url, `${user}@${domain}/desk`, site.password(user)]);
 }
 
-test('login, the backend\'s list, presence, messages both ways, a push, a clean end', async () => {
+test('login, the backend\'s list, presence, messages both ways, a push, the end', async () => {
   const alice = start('alice');
   await alice.says('signed-on');
   await alice.says('buddy bob@example.org Friends');

@@ -44,7 +44,7 @@ async fn answers_what_is_addressed_to_the_own_account() {
     let reply = client
         .iq("get", &own, &format!("<query xmlns='{ROSTER}'/>"))
         .await;
-    assert_eq!(reply.attr("from"), Some(&*own), "{reply}");
+    assert!(reply.attr("from").is_none_or(|from| from == own), "{reply}");
     let query = reply.child(ROSTER, "query").expect("a result has a query");
     assert_eq!(query.children().count(), 1, "{reply}");
 }
