@@ -25,7 +25,7 @@ check: ## formatting, lints, documentation
 unit: ## unit and integration tests, then those that must not depend on the kind of upstream
 	$(CARGO) test --locked
 	UPSTREAM_UNDER_TEST=bosh $(CARGO) test --locked --test it -- \
-		ejabberd:: names:: operation:: original_bugs:: presence:: roster::
+		admin:: ejabberd:: failures:: names:: operation:: original_bugs:: presence:: roster::
 
 model: ## a BOSH session on a bad network, for STEPS= steps (SEED= to repeat)
 	STEPS=$(STEPS) $(CARGO) test --locked --lib whatever_the_network_does

@@ -1,90 +1,14 @@
 //! The gateway in front of a server's own BOSH. That everything else works there as well is tested by
 //! running the other tests with `UPSTREAM_UNDER_TEST=bosh`.
 
-use std::{
-    net::SocketAddr,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
-    },
-};
-
-use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::{TcpListener, TcpStream},
-    task::JoinSet,
-};
-
 use crate::support::{
     client::Client,
     ejabberd::Ejabberd,
     gateway::{Gateway, Server},
     prosody::Prosody,
+    relay::{Fault, Relay},
     xml::CLIENT,
 };
-
-/// A line to a server that loses every third answer, and now and then a request, once it is told to.
-struct Line {
-    address: SocketAddr,
-    bad: Arc<AtomicBool>,
-    lost: Arc<AtomicUsize>,
-    // Ends with this.
-    _task: JoinSet<()>,
-}
-
-impl Line {
-    async fn to(server: SocketAddr) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let address = listener.local_addr().expect("its address");
-        let (bad, lost) = (Arc::<AtomicBool>::default(), Arc::<AtomicUsize>::default());
-        let mut task = JoinSet::new();
-        let (is_bad, count) = (Arc::clone(&bad), Arc::clone(&lost));
-        task.spawn(async move {
-            let passed = Arc::<AtomicUsize>::default();
-            let mut connections = JoinSet::new();
-            while let Ok((near, _)) = listener.accept().await {
-                let far = TcpStream::connect(server)
-                    .await
-                    .expect("the server listens");
-                let (bad, lost) = (Arc::clone(&is_bad), Arc::clone(&count));
-                let passed = Arc::clone(&passed);
-                connections.spawn(async move {
-                    carry(near, far, || {
-                        let turn = passed.fetch_add(1, Ordering::Relaxed);
-                        let lose = bad.load(Ordering::Relaxed) && turn.is_multiple_of(5);
-                        lost.fetch_add(usize::from(lose), Ordering::Relaxed);
-                        lose
-                    })
-                    .await;
-                });
-            }
-        });
-        Self {
-            address,
-            bad,
-            lost,
-            _task: task,
-        }
-    }
-
-    fn url(&self) -> String {
-        format!("http://{}/http-bind", self.address)
-    }
-}
-
-/// Carries bytes both ways until one side ends, or `loses` says that both are cut.
-async fn carry(mut near: TcpStream, mut far: TcpStream, loses: impl Fn() -> bool) {
-    let (mut up, mut down) = (vec![0; 65536], vec![0; 65536]);
-    loop {
-        let (to, bytes) = tokio::select! {
-            read = near.read(&mut up) => (&mut far, &up[..read.unwrap_or(0)]),
-            read = far.read(&mut down) => (&mut near, &down[..read.unwrap_or(0)]),
-        };
-        if bytes.is_empty() || loses() || to.write_all(bytes).await.is_err() {
-            return;
-        }
-    }
-}
 
 /// The bodies of as many messages, as they come.
 async fn messages(client: &mut Client, count: usize) -> Vec<String> {
@@ -102,11 +26,13 @@ async fn messages(client: &mut Client, count: usize) -> Vec<String> {
 async fn loses_nothing_on_a_bad_line() {
     const COUNT: usize = 100;
     let prosody = Prosody::shared();
-    let line = Line::to(prosody.bosh().address).await;
-    let gateway = Gateway::builder(prosody).upstream(&line.url()).start();
+    let server = prosody.bosh();
+    let relay = Relay::start(server.address, &Fault::ALL, fastrand::u64(..)).await;
+    let url = format!("http://{}{}", relay.address, server.path);
+    let gateway = Gateway::builder(prosody).upstream(&url).start();
     let mut client = gateway.login(&prosody.account("john"), "web").await;
     let mut contact = prosody.contact("marie").await;
-    line.bad.store(true, Ordering::Relaxed);
+    relay.set_bad(true);
     let (mut sent, mut answers) = (Vec::new(), Vec::new());
     for round in 0..COUNT / 10 {
         for number in 0..10 {
@@ -121,7 +47,10 @@ async fn loses_nothing_on_a_bad_line() {
         answers.extend(messages(&mut client, 10).await);
     }
     assert_eq!(answers, sent);
-    assert!(line.lost.load(Ordering::Relaxed) > 5, "the line was bad");
+    for fault in Fault::ALL {
+        assert!(relay.count(fault) > 0, "{fault:?} happened");
+    }
+    relay.set_bad(false);
     assert_eq!(client.fence().await, [], "nothing came twice");
     assert_eq!(contact.fence().await, [], "nothing came twice");
     client.logout().await;

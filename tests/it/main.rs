@@ -12,6 +12,7 @@ mod bosh_upstream;
 mod bounds;
 mod ejabberd;
 mod failures;
+mod faults;
 mod harness;
 mod hostile_bystander;
 mod hostile_http;

@@ -17,6 +17,8 @@ pub(crate) mod gateway;
 pub(crate) mod http;
 pub(crate) mod process;
 pub(crate) mod prosody;
+pub(crate) mod relay;
+pub(crate) mod resilient;
 pub(crate) mod sasl;
 pub(crate) mod site;
 pub(crate) mod xml;

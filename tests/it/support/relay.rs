@@ -1,0 +1,168 @@
+//! A line that is late, slow or cut: which of it when, says a seed.
+
+use std::{
+    array,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{TcpListener, TcpStream},
+    task::JoinSet,
+};
+
+/// What may become of a request and its answer. A cut ends the connection, both ways.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Fault {
+    /// Everything waits.
+    Late,
+    /// A few bytes at a time.
+    Slow,
+    CutBeforeRequest,
+    CutInRequest,
+    /// The request has arrived, which its sender does not learn.
+    CutBeforeAnswer,
+    CutInAnswer,
+}
+
+impl Fault {
+    pub(crate) const ALL: [Self; 6] = [
+        Self::Late,
+        Self::Slow,
+        Self::CutBeforeRequest,
+        Self::CutInRequest,
+        Self::CutBeforeAnswer,
+        Self::CutInAnswer,
+    ];
+}
+
+/// Longest time that something is late.
+const LATE: Duration = Duration::from_millis(40);
+
+/// Listens in place of a service.
+pub(crate) struct Relay {
+    pub(crate) address: SocketAddr,
+    line: Arc<Line>,
+    // Ends with this.
+    _task: JoinSet<()>,
+}
+
+struct Line {
+    faults: Vec<Fault>,
+    bad: AtomicBool,
+    happened: [AtomicUsize; Fault::ALL.len()],
+}
+
+impl Relay {
+    /// In front of `to`; every other request meets one of the `faults`, once the line is [bad](Self::set_bad).
+    pub(crate) async fn start(to: SocketAddr, faults: &[Fault], seed: u64) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("its address");
+        let line = Arc::new(Line {
+            faults: faults.to_vec(),
+            bad: AtomicBool::new(false),
+            happened: array::from_fn(|_| AtomicUsize::new(0)),
+        });
+        let mut task = JoinSet::new();
+        let shared = Arc::clone(&line);
+        task.spawn(async move {
+            let mut dice = fastrand::Rng::with_seed(seed);
+            let mut connections = JoinSet::new();
+            while let Ok((near, _)) = listener.accept().await {
+                let (line, dice) = (Arc::clone(&shared), dice.fork());
+                connections.spawn(async move {
+                    let Ok(far) = TcpStream::connect(to).await else {
+                        return;
+                    };
+                    // How it ends is up to both sides.
+                    let _ = line.carry(near, far, dice).await;
+                });
+                while connections.try_join_next().is_some() {}
+            }
+        });
+        Self {
+            address,
+            line,
+            _task: task,
+        }
+    }
+
+    pub(crate) fn set_bad(&self, bad: bool) {
+        self.line.bad.store(bad, Ordering::Relaxed);
+    }
+
+    /// How often it has happened.
+    pub(crate) fn count(&self, fault: Fault) -> usize {
+        self.line.happened[fault as usize].load(Ordering::Relaxed)
+    }
+}
+
+impl Line {
+    /// Carries bytes until a side or the line ends.
+    async fn carry(
+        &self,
+        mut near: TcpStream,
+        mut far: TcpStream,
+        mut dice: fastrand::Rng,
+    ) -> std::io::Result<()> {
+        near.set_nodelay(true)?;
+        far.set_nodelay(true)?;
+        let (mut up, mut down) = (vec![0; 1 << 16], vec![0; 1 << 16]);
+        let mut fault = None;
+        let mut asking = false;
+        loop {
+            let (is_request, read) = tokio::select! {
+                read = near.read(&mut up) => (true, read?),
+                read = far.read(&mut down) => (false, read?),
+            };
+            let (to, bytes) = if is_request {
+                (&mut far, &up[..read])
+            } else {
+                (&mut near, &down[..read])
+            };
+            if bytes.is_empty() {
+                return Ok(());
+            }
+            // What follows an answer, or nothing, is a new request.
+            if is_request && !asking {
+                let is_bad = self.bad.load(Ordering::Relaxed) && dice.bool();
+                fault = dice.choice(&self.faults).copied().filter(|_| is_bad);
+            }
+            asking = is_request;
+            let Some(fault) = fault else {
+                to.write_all(bytes).await?;
+                continue;
+            };
+            let part = &bytes[..dice.usize(0..bytes.len())];
+            match (fault, is_request) {
+                (Fault::Late, _) => {
+                    tokio::time::sleep(LATE.mul_f64(dice.f64())).await;
+                    to.write_all(bytes).await?;
+                }
+                (Fault::Slow, _) => {
+                    for piece in bytes.chunks(bytes.len() / 8 + 1) {
+                        to.write_all(piece).await?;
+                        tokio::time::sleep(Duration::from_millis(1)).await;
+                    }
+                }
+                (Fault::CutBeforeRequest, true) | (Fault::CutBeforeAnswer, false) => {}
+                (Fault::CutInRequest, true) | (Fault::CutInAnswer, false) => {
+                    to.write_all(part).await?;
+                }
+                _ => {
+                    to.write_all(bytes).await?;
+                    continue;
+                }
+            }
+            self.happened[fault as usize].fetch_add(1, Ordering::Relaxed);
+            if !matches!(fault, Fault::Late | Fault::Slow) {
+                return Ok(());
+            }
+        }
+    }
+}
