@@ -1,0 +1,91 @@
+// Pages in headless Chromium, as on a visitor's desk: hidden tabs are hidden, and their timers slow.
+
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { createServer } from 'node:http';
+import { createRequire } from 'node:module';
+import { extname, join } from 'node:path';
+
+import { PATIENCE, root, until } from './support.mjs';
+
+const { chromium } = createRequire(join(root, 'demo/package.json'))('playwright-core');
+const TYPES = {
+  '.cjs': 'text/javascript', '.css': 'text/css', '.html': 'text/html', '.js': 'text/javascript',
+};
+
+/** Chromium, and a web server with the files of a page. */
+export class Browser {
+  /** `files`: their paths in the checkout, by URL path; a path that ends with `/` is a folder. */
+  static async start(site, files) {
+    const browser = new Browser();
+    const program = site.start('chromium', '/usr/bin/chromium', [
+      '--headless=new', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run',
+      '--disable-background-networking', '--disable-component-update', '--disable-sync',
+      '--remote-debugging-port=0', `--user-data-dir=${join(site.folder, 'chromium')}`, 'about:blank',
+    ]);
+    await program.says('DevTools listening on ws://');
+    const [address] = /ws:\/\/\S+/.exec(program.output());
+    // Without the usual overrides: they keep every page visible.
+    browser.chromium = await chromium.connectOverCDP(address, { noDefaults: true });
+    [browser.context] = browser.chromium.contexts();
+    browser.server = createServer((req, res) => {
+      const { pathname } = new URL(req.url, 'http://localhost');
+      const prefix = Object.keys(files)
+        .find((path) => pathname === path || (path.length > 1 && path.endsWith('/') && pathname.startsWith(path)));
+      if (!prefix) {
+        res.writeHead(404).end();
+        return;
+      }
+      const file = join(root, files[prefix], pathname.slice(prefix.length));
+      res.writeHead(200, { 'Content-Type': TYPES[extname(file)] ?? 'application/octet-stream' });
+      res.end(readFileSync(file));
+    });
+    await new Promise((done) => { browser.server.listen(0, '127.0.0.1', done); });
+    browser.url = `http://127.0.0.1:${browser.server.address().port}/`;
+    return browser;
+  }
+
+  /** A tab in front of the others, with the page; `parameters` go into its address. */
+  async open(parameters) {
+    const page = await this.context.newPage();
+    page.setDefaultTimeout(PATIENCE);
+    await page.goto(`${this.url}?${new URLSearchParams(parameters)}`);
+    await page.bringToFront();
+    return page;
+  }
+
+  async stop() {
+    await this.chromium.close();
+    this.server.closeAllConnections();
+    this.server.close();
+  }
+}
+
+/** Chromium's switch: takes the network away from a page, or gives it back. */
+export async function setOffline(page, offline) {
+  page.devtools ??= await page.context().newCDPSession(page);
+  await page.devtools.send('Network.enable');
+  await page.devtools.send('Network.emulateNetworkConditions', {
+    offline, latency: 0, downloadThroughput: -1, uploadThroughput: -1,
+  });
+}
+
+/** Hides a page behind another tab until `work` is done, and shows that its timers are slow meanwhile. */
+export async function hidden(page, work) {
+  await page.evaluate(() => {
+    window.ticks = 0;
+    window.ticking = setInterval(() => { window.ticks += 1; }, 20);
+  });
+  const other = await page.context().newPage();
+  await other.bringToFront();
+  await until(() => page.evaluate(() => document.visibilityState === 'hidden'), 'the tab to be hidden');
+  const [since, before] = [Date.now(), await page.evaluate(() => window.ticks)];
+  const result = await work();
+  const ticks = await page.evaluate(() => window.ticks) - before;
+  const seconds = (Date.now() - since) / 1000;
+  assert.ok(seconds > 3 && ticks < 3 * seconds, `${ticks} ticks in ${seconds} s are not slow`);
+  await page.evaluate(() => clearInterval(window.ticking));
+  await other.close();
+  await page.bringToFront();
+  return result;
+}
