@@ -1,11 +1,12 @@
-// Real servers for the tests of real clients: Prosody, rostergate, and a backend in this process.
+// Real servers for the tests of real clients: Prosody or ejabberd, rostergate, and a backend in
+// this process.
 
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { existsSync, mkdirSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync }
   from 'node:fs';
 import { createServer as createHttpServer } from 'node:http';
-import { connect, createServer } from 'node:net';
+import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
@@ -87,6 +88,82 @@ async function freePorts(count) {
   return ports;
 }
 
+/**
+ * The XMPP servers: how many ports each wants (c2s first), how it is started on them, what it says
+ * when it listens on one, and when it cannot.
+ */
+const servers = {
+  prosody: {
+    ports: 1,
+    start: startProsody,
+    listens: (port) => `Activated service 'c2s' on [127.0.0.1]:${port}`,
+    refused: 'Failed to open server port',
+  },
+  ejabberd: {
+    ports: 2,
+    start: startEjabberd,
+    listens: (port) => `Start accepting TCP connections at 127.0.0.1:${port} `,
+    refused: 'eaddrinuse',
+    register: registerAtEjabberd,
+  },
+};
+
+function startProsody(site, [c2s]) {
+  const accounts = join(site.folder, 'data', domain.replaceAll('.', '%2e'), 'accounts');
+  mkdirSync(accounts, { recursive: true });
+  for (const user of Object.keys(site.users)) {
+    writeFileSync(join(accounts, `${user}.dat`), `return { ["password"] = "secret-${user}" };\n`);
+  }
+  const config = site.file('prosody.cfg.lua', prosodyConfig(site.folder, c2s));
+  return site.start('prosody', 'prosody', ['--config', config, '-F']);
+}
+
+function startEjabberd(site, [c2s, http]) {
+  const path = (name) => join(site.folder, name);
+  const env = {
+    ...process.env,
+    EJABBERD_CONFIG_PATH: site.file('ejabberd.yml', ejabberdConfig(c2s, http)),
+    EJABBERD_LOG_PATH: path('ejabberd.own.log'),
+    EJABBERD_PID_PATH: path('ejabberd.pid'),
+    ERL_CRASH_DUMP: path('erl_crash.dump'),
+    ERL_LIBS: '/usr/lib/x86_64-linux-gnu',
+  };
+  // Without a node name: no epmd, and nobody else's node is in the way.
+  const args = ['-noinput', '-mnesia', 'dir', `"${path('spool')}"`, '-s', 'ejabberd'];
+  return site.start('ejabberd', 'erl', args, { env });
+}
+
+async function registerAtEjabberd(site, [, http]) {
+  for (const user of Object.keys(site.users)) {
+    const response = await fetch(`http://127.0.0.1:${http}/api/register`, {
+      method: 'POST',
+      headers: { 'Content-Type': 'application/json' },
+      body: JSON.stringify({ user, host: domain, password: site.password(user) }),
+    });
+    assert.equal(response.status, 200, await response.text());
+  }
+}
+
+function ejabberdConfig(c2s, http) {
+  return `
+hosts: ["${domain}"]
+loglevel: info
+auth_method: internal
+listen:
+  - {port: ${c2s}, ip: 127.0.0.1, module: ejabberd_c2s}
+  - {port: ${http}, ip: 127.0.0.1, module: ejabberd_http, request_handlers: {/api: mod_http_api}}
+api_permissions:
+  tests: {from: [mod_http_api], who: {ip: 127.0.0.0/8}, what: [register]}
+modules:
+  mod_admin_extra: {}
+  mod_disco: {}
+  mod_offline: {}
+  mod_ping: {}
+  mod_roster: {}
+  mod_stream_mgmt: {resend_on_timeout: true}
+`;
+}
+
 function prosodyConfig(folder, port) {
   const lua = JSON.stringify; // paths: a JSON string is a Lua string
   return `
@@ -106,24 +183,13 @@ VirtualHost "${domain}"
 `;
 }
 
-/** Whether an XMPP server answers a stream header on `port`. */
-function answersStream(port) {
-  return new Promise((done) => {
-    const socket = connect(port, '127.0.0.1', () => {
-      socket.write(`<stream:stream to='${domain}' version='1.0' xmlns='jabber:client' `
-        + "xmlns:stream='http://etherx.jabber.org/streams'>");
-    });
-    socket.setTimeout(1000, () => socket.destroy());
-    socket.once('data', () => socket.end(done(true)));
-    socket.on('error', () => {});
-    socket.on('close', () => done(false));
-  });
-}
-
 /** The site: who has which contacts, and the servers that go with it. */
 export class Site {
-  /** `bosh`: lines of the [bosh] table. `users`: contacts by user, as the backend gives them. */
-  static async start({ users, bosh = '' }) {
+  /**
+   * `users`: contacts by user, as the backend gives them. `bosh`: lines of the [bosh] table.
+   * `server`: prosody or ejabberd.
+   */
+  static async start({ users, bosh = '', server = 'prosody' }) {
     const binary = join(target, 'debug/rostergate');
     assert.ok(existsSync(binary), 'rostergate is not built: `cargo build`, or `make clients`');
     const site = new Site();
@@ -131,7 +197,7 @@ export class Site {
     site.programs = [];
     site.folder = mkdtempSync(join(tmpdir(), 'rostergate-clients-'));
     try {
-      await site.run(binary, bosh);
+      await site.run(binary, bosh, server);
     } catch (error) {
       await site.stop();
       throw error;
@@ -139,7 +205,7 @@ export class Site {
     return site;
   }
 
-  async run(binary, bosh) {
+  async run(binary, bosh, server) {
     this.backend = createHttpServer((req, res) => {
       const user = decodeURIComponent(req.url.split('/').at(-1));
       const contacts = this.users[user];
@@ -148,19 +214,7 @@ export class Site {
     });
     await new Promise((done) => { this.backend.listen(0, '127.0.0.1', done); });
 
-    const accounts = join(this.folder, 'data', domain.replaceAll('.', '%2e'), 'accounts');
-    mkdirSync(accounts, { recursive: true });
-    for (const user of Object.keys(this.users)) {
-      writeFileSync(join(accounts, `${user}.dat`), `return { ["password"] = "secret-${user}" };\n`);
-    }
-    const [c2s] = await freePorts(1);
-    const prosody = this.start('prosody', 'prosody',
-      ['--config', this.file('prosody.cfg.lua', prosodyConfig(this.folder, c2s)), '-F']);
-    await until(() => {
-      assert.ok(!prosody.over, `Prosody does not start (make deps):\n${prosody.over && prosody.output()}`);
-      return answersStream(c2s);
-    }, 'Prosody to answer');
-
+    const c2s = await this.runServer(servers[server]);
     this.gateway = this.start('rostergate', binary, ['serve', '--config', this.file('rostergate.toml', `
 [server]
 listen = ["127.0.0.1:0"]
@@ -175,6 +229,28 @@ http_roster_url = "http://127.0.0.1:${this.backend.address().port}/contacts/%s"
     await this.gateway.says('listening on http://');
     this.port = Number(/listening on http:\/\/127\.0\.0\.1:(\d+)/.exec(this.gateway.output())[1]);
     this.url = `http://127.0.0.1:${this.port}/http-bind`;
+  }
+
+  /** Runs an XMPP server that has the users; gives its port for clients. */
+  async runServer(server) {
+    for (let attempt = 0; attempt < 10; attempt += 1) {
+      const ports = await freePorts(server.ports);
+      const program = server.start(this, ports);
+      await until(() => {
+        const output = program.output();
+        assert.ok(!program.over, `${program.name} does not start (make deps):\n${output}`);
+        return output.includes(server.refused)
+          || ports.every((port) => output.includes(server.listens(port)));
+      }, () => `${program.name} to start; it said\n${program.output().slice(-4000)}`);
+      if (!program.output().includes(server.refused)) {
+        await server.register?.(this, ports);
+        return ports[0];
+      }
+      // Somebody else has taken a port between our asking and the server's binding it.
+      await program.stop();
+      rmSync(program.log);
+    }
+    return assert.fail('no free ports for an XMPP server');
   }
 
   file(name, text) {
