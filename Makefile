@@ -40,7 +40,7 @@ compare: ## the protocol tests against Prosody's and ejabberd's BOSH, to docs/co
 		| sed -n 's/.*Executable.*(\(.*\))$$/\1/p') && test -n "$$CONFORMANCE" \
 		&& CONFORMANCE="$$PWD/$$CONFORMANCE" $(CARGO) test --locked --test compare
 
-clients: ## other people's clients, through rostergate to a real Prosody
+clients: ## other people's clients, through rostergate to a real Prosody or ejabberd
 	$(CARGO) build --locked
 	node --test --test-concurrency=2 tests/clients/*.test.mjs
 

@@ -2,7 +2,7 @@
 # Installs what is missing for the demo or the tests, and says what and why.
 #
 #   scripts/deps.sh demo     a Rust toolchain (checked only), prosody, node, npm; Converse.js
-#   scripts/deps.sh test     all of that, and chromium, nginx, ejabberd, valgrind, openssl; XMPP clients
+#   scripts/deps.sh test     all of that, and chromium, nginx, ejabberd, tsung, valgrind, openssl; XMPP clients
 #
 # Debian packages come from apt-get, with sudo only when something is missing and we are not root.
 # Converse.js comes from npm, in the versions of demo/package-lock.json, and the clients that the
@@ -41,6 +41,7 @@ test)
     need chromium chromium "drives the demo page in a test"
     need nginx nginx "a test of the gateway behind a reverse proxy"
     need ejabberdctl ejabberd "tests against a second XMPP server"
+    need tsung tsung "somebody else's load"
     need valgrind valgrind "benchmarks that count instructions"
     need openssl openssl "makes the test certificates"
     need g++ g++ "compiles the clients of the tests"

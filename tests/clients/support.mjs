@@ -79,7 +79,7 @@ export class Program {
 }
 
 /** Ports that are free, held together until the last has been found. */
-async function freePorts(count) {
+export async function freePorts(count) {
   const servers = await Promise.all(Array.from({ length: count }, () => new Promise((done) => {
     const server = createServer().listen(0, '127.0.0.1', () => done(server));
   })));
