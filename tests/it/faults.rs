@@ -75,7 +75,7 @@ async fn between_clients_and_gateway() {
     let prosody = Prosody::shared();
     let gateway = Gateway::builder(prosody).bosh("wait = \"2s\"").start();
     let relay = Relay::start(gateway.bosh().address, &Fault::ALL, seed).await;
-    relay.set_bad(true);
+    relay.set_bad(2);
     let endpoint = Endpoint::new(relay.address, &gateway.bosh().path);
     let mischief = chat(prosody, &gateway, &endpoint, seed).await;
     for fault in Fault::ALL {
@@ -98,7 +98,7 @@ async fn between_gateway_and_server() {
     let relay = Relay::start(prosody.place().c2s, &faults, seed).await;
     let upstream = format!("xmpp://{}", relay.address);
     let gateway = Gateway::builder(prosody).upstream(&upstream).start();
-    relay.set_bad(true);
+    relay.set_bad(2);
     chat(prosody, &gateway, &gateway.bosh(), seed).await;
     for fault in faults {
         assert!(relay.count(fault) > 0, "{fault:?} happened");

@@ -277,12 +277,14 @@ impl Client {
             return self.repeat(now);
         }
         (self.heard, self.failing) = (now, None);
+        // An earlier request is answered to make room for a later one.
+        let is_only = self.open.len() == 1;
         if let Some(open) = self.open.get_mut(index) {
             if let State::Sent { since, .. } = open.state
+                && is_only
                 && open.empty
                 && body.children.is_empty()
                 && now.saturating_duration_since(since) < HASTE
-                && index == 0
             {
                 // A server that holds nothing must not be asked all the time.
                 self.not_before = Some(after(now, HASTE));

@@ -5,7 +5,7 @@ use std::{
     net::SocketAddr,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -54,18 +54,22 @@ pub(crate) struct Relay {
 
 struct Line {
     faults: Vec<Fault>,
-    bad: AtomicBool,
+    /// One request in so many meets a fault; 0 is none.
+    odds: AtomicUsize,
+    /// How many have; each fault comes as often as any other.
+    turn: AtomicUsize,
     happened: [AtomicUsize; Fault::ALL.len()],
 }
 
 impl Relay {
-    /// In front of `to`; every other request meets one of the `faults`, once the line is [bad](Self::set_bad).
+    /// In front of `to`, with these `faults` once the line is [bad](Self::set_bad).
     pub(crate) async fn start(to: SocketAddr, faults: &[Fault], seed: u64) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("its address");
         let line = Arc::new(Line {
             faults: faults.to_vec(),
-            bad: AtomicBool::new(false),
+            odds: AtomicUsize::new(0),
+            turn: AtomicUsize::new(0),
             happened: array::from_fn(|_| AtomicUsize::new(0)),
         });
         let mut task = JoinSet::new();
@@ -92,8 +96,9 @@ impl Relay {
         }
     }
 
-    pub(crate) fn set_bad(&self, bad: bool) {
-        self.line.bad.store(bad, Ordering::Relaxed);
+    /// From now on one request in `odds` meets a fault; with 0 none does.
+    pub(crate) fn set_bad(&self, odds: usize) {
+        self.line.odds.store(odds, Ordering::Relaxed);
     }
 
     /// How often it has happened.
@@ -103,6 +108,16 @@ impl Relay {
 }
 
 impl Line {
+    /// What is to become of a request.
+    fn draw(&self, dice: &mut fastrand::Rng) -> Option<Fault> {
+        let odds = self.odds.load(Ordering::Relaxed);
+        if odds == 0 || dice.usize(0..odds) > 0 {
+            return None;
+        }
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+        self.faults.get(turn % self.faults.len()).copied()
+    }
+
     /// Carries bytes until a side or the line ends.
     async fn carry(
         &self,
@@ -130,8 +145,7 @@ impl Line {
             }
             // What follows an answer, or nothing, is a new request.
             if is_request && !asking {
-                let is_bad = self.bad.load(Ordering::Relaxed) && dice.bool();
-                fault = dice.choice(&self.faults).copied().filter(|_| is_bad);
+                fault = self.draw(&mut dice);
             }
             asking = is_request;
             let Some(fault) = fault else {

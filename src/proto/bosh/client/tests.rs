@@ -443,6 +443,19 @@ fn does_not_hurry_a_server_that_holds_nothing() {
     );
 }
 
+#[test]
+fn asks_at_once_after_an_answer_that_made_room_for_a_later_request() {
+    let (mut test, empty) = Test::open();
+    test.client.queue(message("out").into());
+    let (rid, _) = test.request();
+    // It may hold one only.
+    test.answer(empty, &body("", ""));
+    test.answer(rid, &body("", &message("in")));
+    assert_eq!(test.events(), ["in"]);
+    let (_, empty) = test.request();
+    assert!(empty.ends_with("sid='s1'/>"), "{empty}");
+}
+
 /// A server that keeps to the rules, at the far end of a line that does not.
 mod model {
     use std::collections::BTreeMap;
