@@ -1,7 +1,7 @@
-// Pages in headless Chromium, as on a visitor's desk: hidden tabs are hidden, and their timers slow.
+// Pages in headless Chromium.
 
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import { createRequire } from 'node:module';
 import { extname, join } from 'node:path';
@@ -15,8 +15,13 @@ const TYPES = {
 
 /** Chromium, and a web server with the files of a page. */
 export class Browser {
-  /** `files`: their paths in the checkout, by URL path; a path that ends with `/` is a folder. */
-  static async start(site, files) {
+  /**
+   * `files`: their paths in the checkout, by URL path; a path that ends with `/` is a folder.
+   * `visible`: all tabs are, as if each had a screen. Without it only the one in front is, and the
+   * timers of the others are slow.
+   */
+  static async start(site, files, { visible = false } = {}) {
+    assert.ok(existsSync('/usr/bin/chromium'), 'Chromium is missing: make deps installs it');
     const browser = new Browser();
     const program = site.start('chromium', '/usr/bin/chromium', [
       '--headless=new', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run',
@@ -25,18 +30,18 @@ export class Browser {
     ]);
     await program.says('DevTools listening on ws://');
     const [address] = /ws:\/\/\S+/.exec(program.output());
-    // Without the usual overrides: they keep every page visible.
-    browser.chromium = await chromium.connectOverCDP(address, { noDefaults: true });
+    browser.chromium = await chromium.connectOverCDP(address, { noDefaults: !visible });
     [browser.context] = browser.chromium.contexts();
     browser.server = createServer((req, res) => {
       const { pathname } = new URL(req.url, 'http://localhost');
+      const folder = (path) => path.length > 1 && path.endsWith('/');
       const prefix = Object.keys(files)
-        .find((path) => pathname === path || (path.length > 1 && path.endsWith('/') && pathname.startsWith(path)));
-      if (!prefix) {
+        .find((path) => pathname === path || (folder(path) && pathname.startsWith(path)));
+      const file = prefix && join(root, files[prefix], pathname.slice(prefix.length));
+      if (!file || !existsSync(file)) {
         res.writeHead(404).end();
         return;
       }
-      const file = join(root, files[prefix], pathname.slice(prefix.length));
       res.writeHead(200, { 'Content-Type': TYPES[extname(file)] ?? 'application/octet-stream' });
       res.end(readFileSync(file));
     });

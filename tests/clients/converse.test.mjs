@@ -4,9 +4,11 @@ import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 
 import { Browser, hidden, setOffline } from './browser.mjs';
-import { friend } from './friend.mjs';
+import { everybody, friend } from './friend.mjs';
 import { Site, domain, until } from './support.mjs';
 
+/** One for each test, whose sessions are nobody else's. */
+const WOMEN = ['anna', 'berta', 'clara', 'dora', 'emma'];
 let site;
 let browser;
 let bob;
@@ -14,10 +16,7 @@ let bob;
 before(async () => {
   site = await Site.start({
     bosh: 'wait = "4s"\ninactivity = "5s"',
-    users: {
-      alice: { 'bob@example.org': { name: 'Bob <3', groups: ['Friends'] } },
-      bob: { 'alice@example.org': { name: 'Alice' } },
-    },
+    users: everybody(WOMEN),
   });
   browser = await Browser.start(site, {
     '/': 'tests/clients/page/converse.html',
@@ -33,26 +32,31 @@ after(async () => {
   await site?.stop();
 });
 
-const parameters = () => ({ url: site.url, jid: `alice@${domain}`, password: site.password('alice') });
-/** How often Alice has logged in. */
-const logins = () => site.gateway.output().match(/session bound.*alice@/g)?.length ?? 0;
+const parameters = (user) => ({ url: site.url, jid: `${user}@${domain}`, password: site.password(user) });
+/** How often somebody has logged in. */
+const logins = (user) => site.gateway.output()
+  .match(new RegExp(`session bound.*"${user}@`, 'g'))?.length ?? 0;
 
 /** Waits until the page shows Bob, online. */
 async function shows(page) {
   await page.bringToFront();
-  await page.locator('li.list-item[data-status=online] a.open-chat[data-jid="bob@example.org"]').waitFor();
+  await page.locator('li.list-item[data-status=online] a.open-chat[data-jid="bob@example.org"]')
+    .first().waitFor(); // it is listed twice while messages are unread
 }
 
-/** A tab of Alice's, logged in; `jid` is that of its session. */
-async function open() {
-  const page = await browser.open(parameters());
+/** A tab with somebody logged in; `jid` is that of the session. */
+async function open(t, user) {
+  const page = await browser.open(parameters(user));
+  t.after(() => page.close());
   await shows(page);
+  // Several messages at once would each begin a chat of its own, of which one is kept.
+  await page.evaluate(async () => { await window.api.chats.open('bob@example.org'); });
   return follow(page);
 }
 
 async function follow(page) {
   const jid = await page.evaluate(() => window.api.connection.get().jid);
-  await until(() => bob.online.has(jid), 'Bob to see Alice');
+  await until(() => bob.online.has(jid), `Bob to see ${jid}`);
   return Object.assign(page, { jid });
 }
 
@@ -63,38 +67,37 @@ const heard = (page) => page.evaluate(async () => {
 });
 
 async function hears(page, texts) {
-  await until(async () => (await heard(page)).includes(texts.at(-1)), `Alice to hear ${texts.at(-1)}`);
+  await until(async () => (await heard(page)).includes(texts.at(-1)), `${page.jid} to hear ${texts.at(-1)}`);
   const bodies = (await heard(page)).filter((body) => texts.includes(body));
   assert.deepEqual(bodies, texts, 'each once, in order');
 }
 
 /** Waits for the end of a session. */
 async function gone(jid) {
-  await until(() => !bob.online.has(jid), 'Bob to see Alice go');
+  await until(() => !bob.online.has(jid), `Bob to see ${jid} go`);
 }
 
-test('a reload too late logs in again, and hears what was said meanwhile', async () => {
-  const page = await open();
+test('a reload too late logs in again, and hears what was said meanwhile', async (t) => {
+  const page = await open(t, 'anna');
   await hears(page, bob.tell(page.jid, 3));
-  const before = logins();
+  const before = logins('anna');
   await page.goto('about:blank');
   await gone(page.jid);
-  const texts = bob.tell(`alice@${domain}`, 5);
-  await page.goto(`${browser.url}?${new URLSearchParams(parameters())}`);
+  const texts = bob.tell(`anna@${domain}`, 5);
+  await page.goto(`${browser.url}?${new URLSearchParams(parameters('anna'))}`);
   await hears(page, texts);
   await shows(page);
-  assert.equal(logins(), before + 1);
+  assert.equal(logins('anna'), before + 1);
   await follow(page);
-  await page.evaluate(async () => (await window.api.chats.open('bob@example.org')).sendMessage({ body: 'back' }));
+  await page.evaluate(async () => (await window.api.chats.get('bob@example.org')).sendMessage({ body: 'back' }));
   await until(() => bob.heard.includes('back'), 'Bob to hear');
-  await page.close();
 });
 
-test('two tabs have a session each', async () => {
-  const one = await open();
-  const two = await open();
+test('two tabs have a session each', async (t) => {
+  const one = await open(t, 'berta');
+  const two = await open(t, 'berta');
   assert.notEqual(one.jid, two.jid);
-  await site.change('alice', { 'bob@example.org': { name: 'Bob of two' } });
+  await site.change('berta', { 'bob@example.org': { name: 'Bob of two' } });
   for (const page of [one, two]) {
     await page.bringToFront();
     await page.locator('.contact-name', { hasText: 'Bob of two' }).waitFor();
@@ -104,50 +107,46 @@ test('two tabs have a session each', async () => {
   await two.close();
   await gone(two.jid);
   await hears(one, bob.tell(one.jid, 3));
-  const before = logins();
+  const before = logins('berta');
   await one.reload();
   await hears(one, bob.tell(one.jid, 3));
-  assert.equal(logins(), before, 'the reload goes on with the session');
-  await one.close();
+  assert.equal(logins('berta'), before, 'the reload goes on with the session');
 });
 
-test('a short time without network ends no session', async () => {
-  const page = await open();
-  const before = logins();
+test('a short time without network ends no session', async (t) => {
+  const page = await open(t, 'clara');
+  const before = logins('clara');
   const noticed = page.waitForEvent('requestfailed');
   await setOffline(page, true);
   const texts = bob.tell(page.jid, 5);
-  await page.evaluate(async () => (await window.api.chats.open('bob@example.org')).sendMessage({ body: 'said offline' }));
+  await page.evaluate(async () => (await window.api.chats.get('bob@example.org')).sendMessage({ body: 'said offline' }));
   await noticed;
   await setOffline(page, false);
   await hears(page, texts);
   await until(() => bob.heard.includes('said offline'), 'Bob to hear');
   assert.equal(bob.heard.filter((text) => text === 'said offline').length, 1);
-  assert.equal(logins(), before);
-  await page.close();
+  assert.equal(logins('clara'), before);
 });
 
-test('a long time without network: a new session hears what was said meanwhile', async () => {
-  const page = await open();
-  const before = logins();
+test('a long time without network: a new session hears what was said meanwhile', async (t) => {
+  const page = await open(t, 'dora');
+  const before = logins('dora');
   await setOffline(page, true);
   const texts = bob.tell(page.jid, 2);
   await gone(page.jid);
-  texts.push(...bob.tell(`alice@${domain}`, 3));
+  texts.push(...bob.tell(`dora@${domain}`, 3));
   await setOffline(page, false);
   await hears(page, texts);
   await shows(page);
-  assert.equal(logins(), before + 1);
-  await page.close();
+  assert.equal(logins('dora'), before + 1);
 });
 
-test('a hidden tab, whose timers are slow, misses nothing', async () => {
-  const page = await open();
-  const before = logins();
+test('a hidden tab, whose timers are slow, misses nothing', async (t) => {
+  const page = await open(t, 'emma');
+  const before = logins('emma');
   await hidden(page, async () => {
     for (let round = 0; round < 6; round += 1) await hears(page, bob.tell(page.jid, 3));
   });
   await shows(page);
-  assert.equal(logins(), before);
-  await page.close();
+  assert.equal(logins('emma'), before);
 });

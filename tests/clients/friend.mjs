@@ -6,6 +6,13 @@ import { domain } from './support.mjs';
 
 let told = 0;
 
+/** The lists of a site where Bob knows these women, and they know him. */
+export function everybody(women) {
+  const theirs = { [`bob@${domain}`]: { name: 'Bob <3', groups: ['Friends'] } };
+  const his = Object.fromEntries(women.map((woman) => [`${woman}@${domain}`, { name: woman }]));
+  return { ...Object.fromEntries(women.map((woman) => [woman, theirs])), bob: his };
+}
+
 /** Logs `user` in; `heard` are the messages, `online` who is there, by full JID. */
 export async function friend(site, user) {
   const client = stanza.createClient({
