@@ -1,7 +1,16 @@
 #!/bin/sh
-# Makes the certificates of the tests again. Needs openssl 3. See README.md.
+# Makes certificates for tests and development. Needs openssl 3. See README.md.
+#
+#   make.sh                  the certificates of the tests, here
+#   make.sh FOLDER NAME...   a set for development, in FOLDER: an authority, a server's for each NAME
+#                            (and for every name one label below it), a client's for "backend"
 set -eu
-cd "$(dirname "$0")"
+here=$(cd "$(dirname "$0")" && pwd)
+folder=${1:-$here}
+[ $# -eq 0 ] || shift
+mkdir -p "$folder"
+cd "$folder"
+umask 077
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 touch "$work/index.txt"
@@ -44,15 +53,36 @@ sign() {
     }
 }
 
-leaf='basicConstraints = critical, CA:FALSE
-keyUsage = critical, digitalSignature
-extendedKeyUsage = serverAuth
-subjectAltName = '
-names='DNS:localhost, DNS:example.org, DNS:*.example.org, IP:127.0.0.1, IP:::1'
-
-sign ca 20250101000000Z 20490101000000Z 'basicConstraints = critical, CA:TRUE
+authority='basicConstraints = critical, CA:TRUE
 keyUsage = critical, keyCertSign, cRLSign
-subjectKeyIdentifier = hash' -selfsign -keyfile ca.key
-sign localhost 20250101000000Z 20490101000000Z "$leaf$names"
-sign expired 20200101000000Z 20210101000000Z "$leaf$names"
-sign wrong-name 20250101000000Z 20490101000000Z "${leaf}DNS:elsewhere.example"
+subjectKeyIdentifier = hash'
+# leaf PURPOSE NAMES
+leaf() {
+    printf 'basicConstraints = critical, CA:FALSE\nkeyUsage = critical, digitalSignature\n'
+    printf 'extendedKeyUsage = %s\nsubjectAltName = %s' "$1" "$2"
+}
+
+if [ $# -gt 0 ]; then
+    yesterday=$(date -u -d yesterday +%Y%m%d000000Z)
+    next_year=$(date -u -d '+1 year' +%Y%m%d000000Z)
+    sign ca "$yesterday" "$next_year" "$authority" -selfsign -keyfile ca.key
+    for server; do
+        names="DNS:$server, DNS:*.$server"
+        sign "$server" "$yesterday" "$next_year" "$(leaf serverAuth "$names")"
+    done
+    sign client "$yesterday" "$next_year" "$(leaf clientAuth DNS:backend)"
+else
+    valid='20250101000000Z 20490101000000Z'
+    names='DNS:localhost, DNS:example.org, DNS:*.example.org, IP:127.0.0.1, IP:::1'
+    # shellcheck disable=SC2086 # from and until
+    {
+        sign ca $valid "$authority" -selfsign -keyfile ca.key
+        sign localhost $valid "$(leaf serverAuth "$names")"
+        sign expired 20200101000000Z 20210101000000Z "$(leaf serverAuth "$names")"
+        sign wrong-name $valid "$(leaf serverAuth DNS:elsewhere.example)"
+        sign client $valid "$(leaf clientAuth DNS:backend)"
+    }
+    # Public anyway, and other users' servers read them.
+    chmod 644 ./*.key
+fi
+chmod 644 ./*.crt

@@ -12,7 +12,7 @@ use std::{
 
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
-use rostergate::{config::Config, net::tls::CertificateStore, server};
+use rostergate::{config::Config, server};
 use tracing_subscriber::EnvFilter;
 
 /// `EX_USAGE` of sysexits(3), for a configuration that cannot be used.
@@ -71,24 +71,12 @@ fn main() -> ExitCode {
     }
 }
 
-/// Reads the configuration and tries the certificate it names, or says what is wrong.
+/// Reads the configuration, or says what is wrong.
 fn load(file: &ConfigFile) -> Result<Config, ExitCode> {
-    let refuse = |errors: &str| {
+    Config::load(&file.config).map_err(|errors| {
         eprintln!("{errors}");
         ExitCode::from(EXIT_CONFIG)
-    };
-    let config = Config::load(&file.config).map_err(|errors| refuse(&errors.to_string()))?;
-    if let (Some(certificate), Some(key)) = (&config.server.certificate, &config.server.private_key)
-    {
-        CertificateStore::load(certificate, key).map_err(|error| {
-            let name = file.config.display();
-            refuse(&format!(
-                "{name}: server.certificate: {:#}",
-                anyhow::Error::from(error)
-            ))
-        })?;
-    }
-    Ok(config)
+    })
 }
 
 fn serve(config: Config, file: ConfigFile) -> anyhow::Result<()> {

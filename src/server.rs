@@ -19,6 +19,7 @@ use crate::{
     config::{self, Config},
     front::{body::Chunks, bosh, bosh::Front, cors::Cors, creations::Creations},
     net::{
+        clients::ClientAuthority,
         drain,
         listener::{self, BindError, Listener},
         tls::{CertificateStore, TlsError},
@@ -44,7 +45,7 @@ pub enum RunError {
     /// An address cannot be listened on.
     #[error(transparent)]
     Bind(#[from] BindError),
-    /// Certificate or key of `listen_tls`.
+    /// Certificates of `listen_tls`.
     #[error(transparent)]
     Certificate(#[from] TlsError),
     /// TLS towards a server cannot be set up.
@@ -69,6 +70,8 @@ pub struct Bound {
     pub https: Vec<SocketAddr>,
     /// The admin API, if it has a listener of its own.
     pub admin: Option<SocketAddr>,
+    /// The same over HTTPS.
+    pub admin_tls: Option<SocketAddr>,
 }
 
 impl Bound {
@@ -81,6 +84,9 @@ impl Bound {
         }
         if let Some(address) = &self.admin {
             println!("admin listening on http://{address}");
+        }
+        if let Some(address) = &self.admin_tls {
+            println!("admin listening on https://{address}");
         }
     }
 }
@@ -100,6 +106,49 @@ struct Gateway {
     front: Arc<Front>,
 }
 
+/// The certificates of the HTTPS listeners. Only where the admin API is served are clients asked for one.
+struct Tls {
+    web: Arc<CertificateStore>,
+    admin: Arc<CertificateStore>,
+}
+
+impl Tls {
+    /// `None` where no address needs it.
+    fn new(config: &Config) -> Result<Option<Self>, TlsError> {
+        if config.server.listen_tls.is_empty() && config.admin.listen_tls.is_none() {
+            return Ok(None);
+        }
+        let certificates = &config.server.certificates;
+        let [web, admin] = Self::clients(config);
+        Ok(Some(Self {
+            web: Arc::new(CertificateStore::new(certificates, web)?),
+            admin: Arc::new(CertificateStore::new(certificates, admin)?),
+        }))
+    }
+
+    /// Shows what `config` says now, or if that cannot be, goes on as before.
+    fn replace(&self, config: &Config) -> Result<(), TlsError> {
+        let certificates = &config.server.certificates;
+        let [web, admin] = Self::clients(config);
+        self.web.replace(certificates, web)?;
+        self.admin.replace(certificates, admin)
+    }
+
+    /// Whose certificates are asked for at the addresses of `[server]` and of `[admin]`.
+    fn clients(config: &Config) -> [Option<&ClientAuthority>; 2] {
+        let clients = config.admin.client_ca.as_ref();
+        [clients.filter(|_| !config.admin.is_apart()), clients]
+    }
+
+    fn web(&self) -> Arc<CertificateStore> {
+        Arc::clone(&self.web)
+    }
+
+    fn admin(&self) -> Arc<CertificateStore> {
+        Arc::clone(&self.admin)
+    }
+}
+
 /// Which of the two interfaces a listener offers.
 #[derive(Clone, Copy)]
 enum Interface {
@@ -114,12 +163,7 @@ pub async fn run(config: Config, file: &Path) -> Result<(), RunError> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hangup = signal(SignalKind::hangup())?;
 
-    let certificates = match (&config.server.certificate, &config.server.private_key) {
-        (Some(certificate), Some(key)) if !config.server.listen_tls.is_empty() => {
-            Some(Arc::new(CertificateStore::load(certificate, key)?))
-        }
-        _ => None,
-    };
+    let tls = Tls::new(&config)?;
     let registry = Arc::new(Registry::default());
     let gateway = Arc::new(Gateway {
         current: ArcSwap::from_pointee(Current::build(&config, None)?),
@@ -144,7 +188,7 @@ pub async fn run(config: Config, file: &Path) -> Result<(), RunError> {
         tokio::spawn(listener.serve(make, stop.watch()));
     };
     drop(drain);
-    let main = if config.admin.listen.is_some() {
+    let main = if config.admin.is_apart() {
         Interface::BoshOnly
     } else {
         Interface::Both
@@ -155,13 +199,18 @@ pub async fn run(config: Config, file: &Path) -> Result<(), RunError> {
         serve(listener, main);
     }
     for address in &config.server.listen_tls {
-        let listener = Listener::bind(*address, certificates.clone())?;
+        let listener = Listener::bind(*address, tls.as_ref().map(Tls::web))?;
         bound.https.push(listener.local_addr());
         serve(listener, main);
     }
     if let Some(address) = config.admin.listen {
         let listener = Listener::bind(address, None)?;
         bound.admin = Some(listener.local_addr());
+        serve(listener, Interface::AdminOnly);
+    }
+    if let Some(address) = config.admin.listen_tls {
+        let listener = Listener::bind(address, tls.as_ref().map(Tls::admin))?;
+        bound.admin_tls = Some(listener.local_addr());
         serve(listener, Interface::AdminOnly);
     }
     bound.announce();
@@ -171,7 +220,7 @@ pub async fn run(config: Config, file: &Path) -> Result<(), RunError> {
         tokio::select! {
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
-            _ = hangup.recv() => gateway.reload(file, certificates.as_deref()),
+            _ = hangup.recv() => gateway.reload(file, tls.as_ref()),
         }
     }
     tokio::select! {
@@ -220,7 +269,7 @@ impl Gateway {
     }
 
     /// Takes over what the configuration file says now; whatever is wrong with it leaves all as it was.
-    fn reload(&self, file: &Path, certificates: Option<&CertificateStore>) {
+    fn reload(&self, file: &Path, tls: Option<&Tls>) {
         let config = match Config::load(file) {
             Ok(config) => config,
             Err(errors) => {
@@ -234,10 +283,10 @@ impl Gateway {
             Ok(current) => self.current.store(Arc::new(current)),
             Err(error) => return error!(%error, "configuration not reloaded"),
         }
-        if let Some(certificates) = certificates
-            && let Err(error) = certificates.reload()
+        if let Some(tls) = tls
+            && let Err(error) = tls.replace(&config)
         {
-            error!(%error, "certificate not reloaded, the old one stays");
+            error!(%error, "certificates not reloaded, the old ones stay");
         }
         info!("configuration reloaded");
     }

@@ -91,26 +91,6 @@ fn missing_file_is_a_configuration_error() {
 }
 
 #[test]
-fn unusable_certificate_is_a_configuration_error() {
-    let temporary = tempfile::tempdir().expect("a folder");
-    let file = temporary.path().join("rostergate.toml");
-    let certs = Path::new(env!("CARGO_MANIFEST_DIR")).join("certs");
-    let config = format!(
-        "[server]\nlisten_tls = ['127.0.0.1:0']\ncertificate = '{0}/localhost.crt'\n\
-         private_key = '{0}/expired.key'\n[[host]]\ndomain = 'a'\nupstream = 'xmpp://a'\n",
-        certs.display()
-    );
-    fs::write(&file, config).expect("a writable folder");
-    let output = rostergate(&["check", "--config", file.to_str().expect("text")]);
-    assert_eq!(output.status.code(), Some(64));
-    let said = text(output.stderr);
-    assert!(
-        said.contains("server.certificate: ") && said.contains("expired.key"),
-        "{said}"
-    );
-}
-
-#[test]
 fn example_is_printed_and_passes_its_own_check() {
     let output = rostergate(&["example-config"]);
     assert_eq!(output.status.code(), Some(0));

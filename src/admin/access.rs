@@ -1,13 +1,18 @@
-//! Who may call: whoever bears the token; without a token, this machine alone.
+//! Who may call: whoever bears the token, or has a certificate that counts; where neither is configured,
+//! this machine alone.
 
 use http::{
-    HeaderMap,
+    Extensions, HeaderMap,
     header::{AUTHORIZATION, HeaderName, ORIGIN},
 };
 use subtle::ConstantTimeEq;
+use tracing::debug;
 
 use super::{Peer, respond::Failure};
-use crate::config::Secret;
+use crate::{
+    config::{self, Secret},
+    net::clients::ClientChain,
+};
 
 /// A request with one of these comes from a web page, or through a proxy on this machine.
 const FOREIGN: [HeaderName; 6] = [
@@ -19,16 +24,52 @@ const FOREIGN: [HeaderName; 6] = [
     HeaderName::from_static("via"),
 ];
 
+/// Who sends a request, as far as the connection tells.
+#[derive(Clone)]
+pub(super) struct Caller {
+    pub(super) peer: Option<Peer>,
+    pub(super) certificate: Option<ClientChain>,
+}
+
+impl Caller {
+    pub(super) fn of(extensions: &Extensions) -> Self {
+        Self {
+            peer: extensions.get().copied(),
+            certificate: extensions.get().cloned(),
+        }
+    }
+}
+
 pub(super) fn check(
-    token: Option<&Secret>,
-    peer: Option<Peer>,
+    config: &config::Admin,
+    caller: &Caller,
     headers: &HeaderMap,
 ) -> Result<(), Failure> {
-    match token {
+    let is_certified = config.client_ca.as_ref().is_some_and(|authority| {
+        let admitted = caller.certificate.as_ref().map(|it| authority.admit(it));
+        if let Some(Err(error)) = &admitted {
+            debug!(%error, "client certificate does not count");
+        }
+        // A browser shows its certificate whatever page makes it call.
+        matches!(admitted, Some(Ok(()))) && !is_of_another_site(headers)
+    });
+    match &config.token {
+        _ if is_certified => Ok(()),
         Some(token) if bears(headers, token) => Ok(()),
         Some(_) => Err(Failure::Token),
-        None if is_local(peer, headers) => Ok(()),
+        None if config.client_ca.is_some() => Err(Failure::Certificate),
+        None if is_local(caller.peer, headers) => Ok(()),
         None => Err(Failure::NotLocal),
+    }
+}
+
+/// Whether a web page of another site is behind a request.
+///
+/// Old browsers do not say of which: theirs count as others, whenever a page is behind it at all.
+fn is_of_another_site(headers: &HeaderMap) -> bool {
+    match headers.get("sec-fetch-site") {
+        Some(site) => site != "same-origin" && site != "none",
+        None => headers.contains_key(ORIGIN),
     }
 }
 

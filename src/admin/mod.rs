@@ -10,7 +10,8 @@
 //! | 200 | done; for an array, also if some of it failed |
 //! | 400 | the body is no JSON array of strings, a username is none, or no domain can be told |
 //! | 401 | a token is configured, and the request does not bear it |
-//! | 403 | no token is configured, and the request is not plainly from this machine |
+//! | 403 | no token is configured, and the request is not plainly from this machine, or with |
+//! | | client certificates configured, shows none that counts |
 //! | 404 | no such path, or a domain without rosters |
 //! | 405 | wrong method; `Allow` says which is right |
 //! | 408 | the body did not come in time |
@@ -181,9 +182,8 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        let peer = request.extensions().get().copied();
-        let token = self.config.token.as_ref();
-        if let Err(failure) = access::check(token, peer, request.headers()) {
+        let caller = access::Caller::of(request.extensions());
+        if let Err(failure) = access::check(&self.config, &caller, request.headers()) {
             return Box::pin(ready(Ok(respond::failure(&failure))));
         }
         let admin = self.clone();

@@ -17,6 +17,8 @@ use crate::roster::source::FetchError;
 pub(super) enum Failure {
     #[error("body is not a JSON array of usernames: {problem}")]
     Body { problem: String },
+    #[error("a client certificate of admin.client_ca is needed")]
+    Certificate,
     #[error("not finished within {}", humantime::format_duration(*after))]
     Deadline { after: Duration },
     #[error(transparent)]
@@ -53,7 +55,7 @@ impl Failure {
                 StatusCode::BAD_REQUEST
             }
             Self::Token => StatusCode::UNAUTHORIZED,
-            Self::NotLocal => StatusCode::FORBIDDEN,
+            Self::Certificate | Self::NotLocal => StatusCode::FORBIDDEN,
             Self::NoRosters | Self::NotFound | Self::UnknownDomain => StatusCode::NOT_FOUND,
             Self::Method { .. } => StatusCode::METHOD_NOT_ALLOWED,
             Self::SlowBody => StatusCode::REQUEST_TIMEOUT,

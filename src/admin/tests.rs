@@ -1,8 +1,13 @@
-use std::time::Duration;
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use http::HeaderValue;
 use http_body::Frame;
 use http_body_util::BodyExt;
+use rustls_pki_types::{CertificateDer, pem::PemObject};
 use serde_json::{Value, json};
 use tokio::sync::{Semaphore, watch};
 use tower::ServiceExt;
@@ -10,6 +15,7 @@ use tower::ServiceExt;
 use super::*;
 use crate::{
     config::{self, Secret},
+    net::clients::{ClientAuthority, ClientChain},
     roster::{
         Poke, Username,
         refresh::{Lease, Options},
@@ -25,7 +31,9 @@ fn settings() -> config::Admin {
     config::Admin {
         path: "/roster_admin".into(),
         listen: None,
+        listen_tls: None,
         token: None,
+        client_ca: None,
         deadline: Duration::from_secs(30),
         max_body: 1 << 20,
     }
@@ -603,6 +611,101 @@ async fn with_a_token_whoever_bears_it_gets_in() {
         401,
         "not even this machine"
     );
+}
+
+/// A test certificate as a client shows it.
+fn shown(name: &str) -> ClientChain {
+    let file = certs().join(name);
+    ClientChain::new(&[CertificateDer::from_pem_file(file).expect("a test certificate")])
+}
+
+fn certs() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("certs")
+}
+
+#[tokio::test]
+async fn a_certificate_is_as_good_as_the_token() {
+    let authority = |names: &[&str]| {
+        let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
+        ClientAuthority::load(&certs().join("ca.crt"), &names).expect("an authority")
+    };
+    let any = Setup::with(|admin| admin.client_ca = Some(authority(&[]))).await;
+    let named = Setup::with(|admin| admin.client_ca = Some(authority(&["other", "BACKEND"]))).await;
+    let other = Setup::with(|admin| admin.client_ca = Some(authority(&["other"]))).await;
+    let either = Setup::with(|admin| {
+        admin.client_ca = Some(authority(&[]));
+        admin.token = Some(Secret::new("s3cret"));
+    });
+    let either = either.await;
+    let none = Setup::new().await;
+    let stranger = |chain: Option<&str>| {
+        let mut request = request("GET", "/roster_admin/refresh/john", "");
+        let peer = Peer(([10, 0, 0, 1], 1).into());
+        request.extensions_mut().insert(peer);
+        if let Some(chain) = chain {
+            request.extensions_mut().insert(shown(chain));
+        }
+        request
+    };
+    for (setup, chain, status, why) in [
+        (&any, Some("client.crt"), 200, "signed"),
+        (&any, Some("localhost.crt"), 403, "that of a server"),
+        (&any, None, 403, "none shown"),
+        (&named, Some("client.crt"), 200, "has one of the names"),
+        (&other, Some("client.crt"), 403, "has another name"),
+        (&either, Some("client.crt"), 200, "needs no token"),
+        (&either, None, 401, "neither"),
+        (&none, Some("client.crt"), 403, "nobody asked for it"),
+    ] {
+        let answer = call(&setup.admin, stranger(chain)).await;
+        assert_eq!(said(answer).await.0, status, "{why}");
+    }
+    // Who configures one way in has closed the way for programs on this machine.
+    let mut local = request("GET", "/roster_admin/refresh/john", "");
+    assert_eq!(said(call(&any.admin, local).await).await.0, 403);
+    local = stranger(None);
+    let token = HeaderValue::from_static("Bearer s3cret");
+    local.headers_mut().insert("authorization", token);
+    assert_eq!(said(call(&either.admin, local).await).await.0, 200);
+}
+
+#[tokio::test]
+async fn a_browser_with_a_certificate_is_no_tool_of_other_sites() {
+    let authority = ClientAuthority::load(&certs().join("ca.crt"), &[]).expect("an authority");
+    let setup = Setup::with(|admin| admin.client_ca = Some(authority)).await;
+    let from = async |headers: &[(&'static str, &'static str)]| {
+        let mut request = request("POST", "/roster_admin/refresh", "[]");
+        request.extensions_mut().insert(shown("client.crt"));
+        for (name, value) in headers {
+            let value = HeaderValue::from_static(value);
+            request.headers_mut().insert(*name, value);
+        }
+        said(call(&setup.admin, request).await).await.0
+    };
+    let origin = ("origin", "https://evil.example");
+    assert_eq!(from(&[origin]).await, 403);
+    assert_eq!(from(&[origin, ("sec-fetch-site", "cross-site")]).await, 403);
+    assert_eq!(from(&[("sec-fetch-site", "same-site")]).await, 403);
+    let own = ("origin", "https://example.org");
+    assert_eq!(from(&[own, ("sec-fetch-site", "same-origin")]).await, 200);
+    assert_eq!(from(&[("sec-fetch-site", "none")]).await, 200);
+}
+
+#[tokio::test]
+async fn a_certificate_counts_as_long_as_its_authority() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let bundle = folder.path().join("ca.crt");
+    let mut params = rcgen::CertificateParams::default();
+    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let key = rcgen::KeyPair::generate().expect("a key");
+    let other = params.self_signed(&key).expect("an authority");
+    fs::write(&bundle, other.pem()).expect("written");
+    let load = |bundle: &Path| ClientAuthority::load(bundle, &[]).expect("an authority");
+    let chain = shown("client.crt");
+    load(&certs().join("ca.crt"))
+        .admit(&chain)
+        .expect("signed by it");
+    load(&bundle).admit(&chain).expect_err("signed by another");
 }
 
 /// Answers two at a time, each after 30 ms, and gives up after 100 ms, as `HttpSource` would.

@@ -170,10 +170,10 @@ fn example(path: &[String]) -> Option<String> {
 pub(super) fn example_line(table: &str, key: &str) -> Option<&'static str> {
     let mut here = "";
     Config::example().lines().find_map(|line| {
+        let line = line.strip_prefix("# ").unwrap_or(line);
         if line.starts_with('[') {
             here = line.trim_matches(['[', ']']);
         }
-        let line = line.strip_prefix("# ").unwrap_or(line);
         let sets_key = line
             .strip_prefix(key)
             .is_some_and(|rest| rest.starts_with(" = "));

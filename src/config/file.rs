@@ -24,6 +24,7 @@ const MIB: u64 = 1 << 20;
 #[serde(default, deny_unknown_fields)]
 pub(super) struct File {
     server: ServerTable,
+    certificate: Vec<CertificateTable>,
     bosh: BoshTable,
     admin: AdminTable,
     host: Vec<HostTable>,
@@ -38,6 +39,13 @@ struct ServerTable {
     private_key: Option<Spanned<String>>,
     trusted_proxies: Option<Spanned<Vec<Spanned<String>>>>,
     drain_timeout: Option<Spanned<String>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CertificateTable {
+    chain: Spanned<String>,
+    private_key: Spanned<String>,
 }
 
 #[derive(Default, Deserialize)]
@@ -64,6 +72,9 @@ struct BoshTable {
 struct AdminTable {
     path: Option<Spanned<String>>,
     listen: Option<Spanned<String>>,
+    listen_tls: Option<Spanned<String>>,
+    client_ca: Option<Spanned<String>>,
+    client_names: Option<Spanned<Vec<Spanned<String>>>>,
     token: Option<Spanned<String>>,
     token_file: Option<Spanned<String>>,
     deadline: Option<Spanned<String>>,
@@ -98,9 +109,9 @@ pub(super) fn read(text: &str, name: &str, base: &Path) -> Result<Config, Config
 impl Reader<'_> {
     fn config(&mut self, file: File) -> Config {
         let mut taken = Taken::default();
-        let server = self.server(file.server, &mut taken);
+        let server = self.server(file.server, file.certificate, &mut taken);
         let bosh = self.bosh(file.bosh);
-        let admin = self.admin(file.admin, &mut taken, &bosh.path);
+        let admin = self.admin(file.admin, &mut taken, &server, &bosh.path);
         if file.host.is_empty() {
             let cure = "add [[host]] with its domain and upstream";
             self.fault("host", None, Fault::new("no host to serve", cure));
@@ -118,7 +129,12 @@ impl Reader<'_> {
         }
     }
 
-    fn server(&mut self, table: ServerTable, taken: &mut Taken) -> Server {
+    fn server(
+        &mut self,
+        table: ServerTable,
+        certificates: Vec<CertificateTable>,
+        taken: &mut Taken,
+    ) -> Server {
         let mut server = Server::default();
         let empty = |texts: &Option<Spanned<Vec<Spanned<String>>>>| {
             texts.as_ref().map(|texts| texts.get_ref().is_empty())
@@ -132,14 +148,13 @@ impl Reader<'_> {
                 Fault::new("no address to listen at", cure),
             );
         }
-        let identified = table.certificate.is_some() && table.private_key.is_some();
-        if empty(&table.listen_tls) == Some(false) && !identified {
+        let own = table.certificate.is_some() || table.private_key.is_some();
+        if empty(&table.listen_tls) == Some(false) && !own && certificates.is_empty() {
             let span = table.listen_tls.as_ref().map(Spanned::span);
             let cure = "set server.certificate and server.private_key";
             let fault = Fault::new("HTTPS without a certificate and its key", cure);
             self.fault("server.listen_tls", span, fault);
         }
-        let file = value::file(self.base);
         self.list(&mut server.listen, "server.listen", table.listen, |t| {
             taken.address(t)
         });
@@ -149,8 +164,23 @@ impl Reader<'_> {
             table.listen_tls,
             |t| taken.address(t),
         );
-        server.certificate = self.read("server.certificate", table.certificate, &file);
-        server.private_key = self.read("server.private_key", table.private_key, &file);
+        let keys = ["server.certificate", "server.private_key"];
+        let own = self.identity(keys, table.certificate, table.private_key);
+        server.certificates.extend(own);
+        for table in certificates {
+            let span = table.chain.span();
+            let keys = ["certificate.chain", "certificate.private_key"];
+            let identity = self.identity(keys, Some(table.chain), Some(table.private_key));
+            if !server.certificates.is_empty()
+                && let Some(identity) = &identity
+                && identity.names().is_empty()
+            {
+                let cure = "name one with subjectAltNames, or make it server.certificate";
+                let fault = Fault::new("for no DNS name, so it would never be shown", cure);
+                self.fault("certificate.chain", Some(span), fault);
+            }
+            server.certificates.extend(identity);
+        }
         self.list(
             &mut server.trusted_proxies,
             "server.trusted_proxies",
@@ -248,11 +278,51 @@ impl Reader<'_> {
         bosh
     }
 
-    fn admin(&mut self, table: AdminTable, taken: &mut Taken, bosh_path: &str) -> Admin {
+    fn admin(
+        &mut self,
+        table: AdminTable,
+        taken: &mut Taken,
+        server: &Server,
+        bosh_path: &str,
+    ) -> Admin {
         let mut admin = Admin::default();
         let path = table.path.as_ref().map(Spanned::span);
         self.set(&mut admin.path, "admin.path", table.path, value::path);
         admin.listen = self.read("admin.listen", table.listen, |t| taken.address(t));
+        let listen_tls = table.listen_tls.as_ref().map(Spanned::span);
+        admin.listen_tls = self.read("admin.listen_tls", table.listen_tls, |t| taken.address(t));
+        if listen_tls.is_some() && server.certificates.is_empty() {
+            let cure = "set server.certificate and server.private_key";
+            let fault = Fault::new("HTTPS without a certificate and its key", cure);
+            self.fault("admin.listen_tls", listen_tls, fault);
+        }
+        let (ca, names) = (table.client_ca, table.client_names);
+        let at = [
+            ca.as_ref().map(Spanned::span),
+            names.as_ref().map(Spanned::span),
+        ];
+        let mut client_names = Vec::new();
+        self.list(
+            &mut client_names,
+            "admin.client_names",
+            names,
+            value::dns_name,
+        );
+        admin.client_ca = self.client_authority("admin.client_ca", ca, &client_names);
+        let [ca, names] = at;
+        if ca.is_none() && !client_names.is_empty() {
+            let fault = Fault::new("without the authority", "set admin.client_ca");
+            self.fault("admin.client_names", names, fault);
+        }
+        let has_tls = match admin.is_apart() {
+            true => admin.listen_tls.is_some(),
+            false => !server.listen_tls.is_empty(),
+        };
+        if ca.is_some() && !has_tls {
+            let cure = "set admin.listen_tls";
+            let fault = Fault::new("the API is served without TLS only", cure);
+            self.fault("admin.client_ca", ca, fault);
+        }
         admin.token = self.secret(
             ["admin.token", "admin.token_file"],
             table.token,

@@ -7,6 +7,7 @@
 mod error;
 mod file;
 mod reader;
+mod tls;
 mod value;
 
 use std::{
@@ -21,6 +22,8 @@ use ipnet::IpNet;
 use jid::DomainPart;
 
 pub use error::{ConfigError, ConfigErrors, Position};
+
+use crate::net::{clients::ClientAuthority, identity::Identity};
 
 /// Everything that `rostergate.toml` says.
 #[derive(Clone, Debug)]
@@ -78,10 +81,8 @@ pub struct Server {
     pub listen: Vec<SocketAddr>,
     /// Addresses for HTTPS.
     pub listen_tls: Vec<SocketAddr>,
-    /// PEM chain; required with `listen_tls`.
-    pub certificate: Option<PathBuf>,
-    /// PEM key; required with `listen_tls`.
-    pub private_key: Option<PathBuf>,
+    /// That of `[server]`, then those of `[[certificate]]`; at least one with `listen_tls`.
+    pub certificates: Vec<Identity>,
     /// Peers whose forwarding headers are believed.
     pub trusted_proxies: Vec<IpNet>,
     /// How long sessions get to end after SIGTERM.
@@ -93,8 +94,7 @@ impl Default for Server {
         Self {
             listen: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 5280))],
             listen_tls: Vec::new(),
-            certificate: None,
-            private_key: None,
+            certificates: Vec::new(),
             trusted_proxies: vec![
                 IpNet::new_assert(Ipv4Addr::new(127, 0, 0, 0).into(), 8),
                 IpNet::new_assert(Ipv6Addr::LOCALHOST.into(), 128),
@@ -163,10 +163,14 @@ impl Default for Bosh {
 pub struct Admin {
     /// Path prefix, without a trailing slash.
     pub path: String,
-    /// A listener of its own; absent: served beside `[bosh]`.
+    /// A listener of its own for HTTP; without this and `listen_tls`, it is served beside `[bosh]`.
     pub listen: Option<SocketAddr>,
-    /// Bearer token; absent: loopback peers only.
+    /// The same for HTTPS.
+    pub listen_tls: Option<SocketAddr>,
+    /// Bearer token; without this and `client_ca`, loopback peers only.
     pub token: Option<Secret>,
+    /// Whose client certificates are as good as the token.
+    pub client_ca: Option<ClientAuthority>,
     /// Every answer comes within this time.
     pub deadline: Duration,
     /// Longest request body, bytes.
@@ -178,10 +182,19 @@ impl Default for Admin {
         Self {
             path: "/roster_admin".to_owned(),
             listen: None,
+            listen_tls: None,
             token: None,
+            client_ca: None,
             deadline: Duration::from_secs(30),
             max_body: 1 << 20,
         }
+    }
+}
+
+impl Admin {
+    /// Whether the API has addresses of its own, and is not served at those of `[server]`.
+    pub fn is_apart(&self) -> bool {
+        self.listen.is_some() || self.listen_tls.is_some()
     }
 }
 
@@ -352,11 +365,15 @@ mod tests {
         let mandatory = "domain = \"a\"\nupstream = \"xmpp://a\"\n";
         let tables = [
             ("[server]", ""),
+            ("[[certificate]]", "chain = \"a\"\nprivate_key = \"a\"\n"),
             ("[bosh]", ""),
             ("[admin]", ""),
             ("[[host]]", mandatory),
         ];
-        assert_eq!(keys("", ""), ["server", "bosh", "admin", "host"]);
+        assert_eq!(
+            keys("", ""),
+            ["server", "certificate", "bosh", "admin", "host"]
+        );
         for (table, mandatory) in tables {
             for key in keys(table, mandatory) {
                 let line = error::example_line(table.trim_matches(['[', ']']), &key);

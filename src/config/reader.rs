@@ -138,7 +138,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Notes that a value is refused, and shows it.
-    fn refuse(&mut self, key: &str, span: Range<usize>, got: String, fault: Fault) {
+    pub(super) fn refuse(&mut self, key: &str, span: Range<usize>, got: String, fault: Fault) {
         self.note(key, Some(span), Some(got), fault);
     }
 

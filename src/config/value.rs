@@ -17,6 +17,7 @@ use http::{
 };
 use ipnet::IpNet;
 use jid::DomainPart;
+use rustls_pki_types::DnsName;
 
 use super::{Place, RosterUrl, Scheme, Secret};
 
@@ -212,6 +213,13 @@ fn unreadable(error: &io::Error) -> Fault {
         problem,
         "paths are relative to the folder of the configuration file",
     )
+}
+
+/// A DNS name, as certificates have it.
+pub(super) fn dns_name(text: &str) -> Result<String, Fault> {
+    DnsName::try_from(text)
+        .map(|name| name.as_ref().to_ascii_lowercase())
+        .map_err(|_| Fault::new("not a DNS name", "write it like backend.example.org"))
 }
 
 /// One of a few words.

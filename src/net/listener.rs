@@ -35,7 +35,7 @@ use tokio::{
 use tokio_rustls::TlsAcceptor;
 use tracing::{debug, warn};
 
-use super::{drain, tls::CertificateStore};
+use super::{clients::ClientChain, drain, tls::CertificateStore};
 
 /// How many connections the kernel keeps for us until they are accepted.
 const BACKLOG: u32 = 1024;
@@ -47,9 +47,6 @@ const LAST_CALL: Duration = Duration::from_secs(1);
 const MAX_BUFFER: usize = 64 << 10;
 /// Requests at once on an HTTP/2 connection.
 const MAX_STREAMS: u32 = 250;
-/// How often the other end of an HTTP/2 connection is asked whether it is still there, and how long
-/// it may take to answer.
-const PING: Duration = Duration::from_secs(20);
 
 /// Why an address cannot be listened at.
 #[derive(Debug, thiserror::Error)]
@@ -82,6 +79,9 @@ pub struct Limits {
     /// Longer than proxies keep idle connections (Nginx: 60 s), or they send requests on
     /// connections that are just being closed.
     pub idle: Duration,
+    /// How often the other end of an HTTP/2 connection is asked whether it is still there, and how
+    /// long it may take to answer.
+    pub ping: Duration,
 }
 
 impl Default for Limits {
@@ -90,6 +90,7 @@ impl Default for Limits {
             connections: 1 << 17,
             handshake: Duration::from_secs(10),
             idle: Duration::from_secs(75),
+            ping: Duration::from_secs(20),
         }
     }
 }
@@ -153,6 +154,8 @@ impl Listener {
     }
 
     /// Accepts connections until the drain and serves each with what `make` builds for its peer.
+    ///
+    /// Who has shown a client certificate is a [`ClientChain`] among the extensions of its requests.
     ///
     /// Returns when the drain begins; connections go on in their own tasks, each holding a clone of
     /// `drain`. They finish the requests under way, then close.
@@ -250,23 +253,27 @@ impl Connection {
         B::Error: Into<Box<dyn StdError + Send + Sync>>,
     {
         let Some(tls) = tls else {
-            return self.http1(stream, service).await;
+            return self.http1(stream, service, None).await;
         };
         let handshake = tokio::select! {
             handshake = timeout(self.limits.handshake, tls.accept(stream)) => handshake,
             () = self.drain.draining() => return,
         };
-        match handshake {
-            Ok(Ok(stream)) if stream.get_ref().1.alpn_protocol() == Some(b"h2") => {
-                self.http2(stream, service).await;
-            }
-            Ok(Ok(stream)) => self.http1(stream, service).await,
-            Ok(Err(error)) => debug!(%error, "no tls handshake"),
-            Err(_) => debug!("tls handshake took too long"),
+        let stream = match handshake {
+            Ok(Ok(stream)) => stream,
+            Ok(Err(error)) => return debug!(%error, "no tls handshake"),
+            Err(_) => return debug!("tls handshake took too long"),
+        };
+        let (_, tls) = stream.get_ref();
+        let client = ClientChain::of(tls);
+        if tls.alpn_protocol() == Some(b"h2") {
+            self.http2(stream, service, client).await;
+        } else {
+            self.http1(stream, service, client).await;
         }
     }
 
-    async fn http1<I, S, B>(self, stream: I, service: S)
+    async fn http1<I, S, B>(self, stream: I, service: S, client: Option<ClientChain>)
     where
         I: AsyncRead + AsyncWrite + Unpin + 'static,
         S: Service<Request<Incoming>, Response = Response<B>> + 'static,
@@ -274,7 +281,7 @@ impl Connection {
         B: Body + 'static,
         B::Error: Into<Box<dyn StdError + Send + Sync>>,
     {
-        let (service, asked) = Asked::wrap(service);
+        let (service, asked) = Asked::wrap(service, client);
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(self.limits.idle)
@@ -284,7 +291,7 @@ impl Connection {
         self.drive(connection, &asked).await;
     }
 
-    async fn http2<I, S, B>(self, stream: I, service: S)
+    async fn http2<I, S, B>(self, stream: I, service: S, client: Option<ClientChain>)
     where
         I: AsyncRead + AsyncWrite + Unpin + 'static,
         S: Service<Request<Incoming>, Response = Response<B>> + 'static,
@@ -294,12 +301,12 @@ impl Connection {
         B::Data: Send,
         B::Error: Into<Box<dyn StdError + Send + Sync>>,
     {
-        let (service, asked) = Asked::wrap(service);
+        let (service, asked) = Asked::wrap(service, client);
         let connection = http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
             .max_concurrent_streams(MAX_STREAMS)
-            .keep_alive_interval(PING)
-            .keep_alive_timeout(PING)
+            .keep_alive_interval(self.limits.ping)
+            .keep_alive_timeout(self.limits.ping)
             .serve_connection(TokioIo::new(stream), service);
         self.drive(connection, &asked).await;
     }
@@ -352,19 +359,21 @@ impl Connection {
     }
 }
 
-/// A service that remembers whether it has been called.
+/// A service that remembers whether it has been called, and is told who the client has shown to be.
 struct Asked<S> {
     service: S,
     asked: Arc<AtomicBool>,
+    client: Option<ClientChain>,
 }
 
 impl<S> Asked<S> {
-    fn wrap(service: S) -> (Self, Arc<AtomicBool>) {
+    fn wrap(service: S, client: Option<ClientChain>) -> (Self, Arc<AtomicBool>) {
         let asked = Arc::new(AtomicBool::new(false));
         (
             Self {
                 service,
                 asked: asked.clone(),
+                client,
             },
             asked,
         )
@@ -376,8 +385,11 @@ impl<S: Service<Request<Incoming>>> Service<Request<Incoming>> for Asked<S> {
     type Error = S::Error;
     type Future = S::Future;
 
-    fn call(&self, request: Request<Incoming>) -> Self::Future {
+    fn call(&self, mut request: Request<Incoming>) -> Self::Future {
         self.asked.store(true, Ordering::Relaxed);
+        if let Some(client) = &self.client {
+            request.extensions_mut().insert(client.clone());
+        }
         self.service.call(request)
     }
 }

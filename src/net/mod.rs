@@ -2,7 +2,9 @@
 //!
 //! Nothing here knows what is served.
 
+pub mod clients;
 pub mod drain;
+pub mod identity;
 pub mod listener;
 pub mod tls;
 

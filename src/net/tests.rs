@@ -32,6 +32,7 @@ use tokio_rustls::{TlsAcceptor, TlsConnector, client::TlsStream};
 
 use super::{
     drain::{self, Drained, Signal},
+    identity::Identity,
     listener::{Limits, Listener, Peer},
     tls::{CertificateStore, TlsError, upstream_client_config},
 };
@@ -98,9 +99,13 @@ fn certs(name: &str) -> PathBuf {
         .join(name)
 }
 
-fn store(name: &str) -> Arc<CertificateStore> {
+fn identity(name: &str) -> Identity {
     let (certificate, key) = (certs(&format!("{name}.crt")), certs(&format!("{name}.key")));
-    Arc::new(CertificateStore::load(&certificate, &key).expect("a test certificate"))
+    Identity::load(&certificate, &key).expect("a test certificate")
+}
+
+fn store(name: &str) -> Arc<CertificateStore> {
+    Arc::new(CertificateStore::new(&[identity(name)], None).expect("a certificate"))
 }
 
 /// Reads one whole answer and no more.
@@ -388,41 +393,38 @@ async fn shown(address: SocketAddr) -> CertificateDer<'static> {
 }
 
 #[tokio::test]
-async fn reload_shows_the_new_certificate_and_keeps_the_old_when_it_cannot() {
-    let folder = tempfile::tempdir().unwrap();
-    let (certificate, key) = (folder.path().join("a.crt"), folder.path().join("a.key"));
-    let install = |name: &str| {
-        fs::copy(certs(&format!("{name}.crt")), &certificate).unwrap();
-        fs::copy(certs(&format!("{name}.key")), &key).unwrap();
-    };
+async fn new_handshakes_see_the_new_certificate() {
     let file = |name: &str| CertificateDer::from_pem_file(certs(name)).unwrap();
-    install("localhost");
-    let store = Arc::new(CertificateStore::load(&certificate, &key).unwrap());
+    let store = store("localhost");
     let served = serve(Some(store.clone()), Limits::default());
     assert_eq!(shown(served.address).await, file("localhost.crt"));
-    install("wrong-name");
-    assert_eq!(shown(served.address).await, file("localhost.crt"));
-    store.reload().unwrap();
+    store.replace(&[identity("wrong-name")], None).unwrap();
     assert_eq!(shown(served.address).await, file("wrong-name.crt"));
-    fs::copy(certs("localhost.key"), &key).unwrap();
-    assert!(matches!(store.reload(), Err(TlsError::Pair { .. })));
-    fs::write(&certificate, "nothing").unwrap();
-    let error = store.reload().unwrap_err();
-    assert!(
-        matches!(
-            error,
-            TlsError::Pem {
-                what: "certificate",
-                ..
-            }
-        ),
-        "{error}"
-    );
-    assert!(
-        error.to_string().ends_with("a.crt: no usable certificate"),
-        "{error}"
-    );
+    let error = store.replace(&[], None).unwrap_err();
+    assert!(matches!(error, TlsError::NoIdentity), "{error}");
     assert_eq!(shown(served.address).await, file("wrong-name.crt"));
+}
+
+#[test]
+fn an_unusable_certificate_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let (chain, key) = (certs("localhost.crt"), certs("localhost.key"));
+    let load = |chain: &Path, key: &Path| Identity::load(chain, key).unwrap_err();
+    let error = load(&chain, &certs("wrong-name.key"));
+    assert!(matches!(error, TlsError::Pair { .. }), "{error}");
+    let broken = folder.path().join("a.crt");
+    fs::write(&broken, "nothing").unwrap();
+    let error = load(&broken, &key).to_string();
+    assert!(error.ends_with("a.crt: no usable certificate"), "{error}");
+    let error = load(&chain, &broken).to_string();
+    assert!(error.ends_with("a.crt: no usable private key"), "{error}");
+    fs::write(
+        &broken,
+        "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
+    )
+    .unwrap();
+    let error = load(&broken, &key);
+    assert!(matches!(error, TlsError::Leaf { .. }), "{error}");
 }
 
 #[test]

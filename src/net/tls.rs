@@ -1,4 +1,4 @@
-//! TLS: the certificate that web clients see, and the policies for XMPP servers.
+//! TLS: the certificates that web clients see, and the policies for XMPP servers.
 //!
 //! The provider is always *ring*, named outright; the process default is neither read nor set.
 
@@ -12,10 +12,15 @@ use rustls::{
     ClientConfig, DigitallySignedStruct, RootCertStore, ServerConfig, SignatureScheme,
     client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
     crypto::{self, CryptoProvider, ring},
-    pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem},
+    pki_types::{CertificateDer, ServerName, UnixTime, pem},
+    server::VerifierBuilderError,
 };
 use rustls_pki_types::pem::PemObject;
 
+use super::{
+    clients::ClientAuthority,
+    identity::{ByName, Identity},
+};
 use crate::config::UpstreamTls;
 
 /// Why TLS cannot be set up.
@@ -50,6 +55,25 @@ pub enum TlsError {
         /// What rustls says.
         source: rustls::Error,
     },
+    /// Client certificates cannot be checked against these authorities.
+    #[error("{}: not usable for client certificates", path.display())]
+    Clients {
+        /// The bundle.
+        path: PathBuf,
+        /// What rustls says.
+        source: VerifierBuilderError,
+    },
+    /// A file begins with something that is no certificate for a server.
+    #[error("{}: not an X.509 certificate of version 3", path.display())]
+    Leaf {
+        /// The file.
+        path: PathBuf,
+        /// What the reader says.
+        source: webpki::Error,
+    },
+    /// There is no certificate to show.
+    #[error("no certificate is configured")]
+    NoIdentity,
     /// The system has no certificate authorities.
     #[error(
         "the system has no certificate authorities; install ca-certificates or set upstream_ca"
@@ -63,71 +87,66 @@ pub enum TlsError {
     Versions(#[source] rustls::Error),
 }
 
-/// The certificate of the HTTPS listeners, replaced as a whole on reload.
+/// The certificates of HTTPS listeners, replaced as a whole on reload.
 ///
-/// Handshakes that begin after a reload see the new one; nothing else notices.
+/// Handshakes that begin after a reload see the new ones; nothing else notices.
 #[derive(Debug)]
-pub struct CertificateStore {
-    certificate: PathBuf,
-    key: PathBuf,
-    current: ArcSwap<ServerConfig>,
-}
+pub struct CertificateStore(ArcSwap<ServerConfig>);
 
 impl CertificateStore {
-    /// Reads a PEM chain, leaf first, and its key (PKCS #8, PKCS #1 or SEC 1).
+    /// Shows one of `identities`, chosen by name, or the first. With `clients`, these are asked for
+    /// a certificate of their own, which they need not have.
     ///
     /// # Errors
     ///
-    /// When a file is unusable, or the key is not that of the leaf.
-    pub fn load(certificate: &Path, key: &Path) -> Result<Self, TlsError> {
-        let current = ArcSwap::from(server_config(certificate, key)?);
-        Ok(Self {
-            certificate: certificate.to_owned(),
-            key: key.to_owned(),
-            current,
-        })
+    /// Without any identity.
+    pub fn new(
+        identities: &[Identity],
+        clients: Option<&ClientAuthority>,
+    ) -> Result<Self, TlsError> {
+        let current = server_config(identities, clients)?;
+        Ok(Self(ArcSwap::new(current)))
     }
 
-    /// Reads both files again.
+    /// Shows these from now on.
     ///
     /// # Errors
     ///
-    /// As [`CertificateStore::load`]; the certificate in use then stays.
-    pub fn reload(&self) -> Result<(), TlsError> {
-        self.current
-            .store(server_config(&self.certificate, &self.key)?);
+    /// As [`CertificateStore::new`]; what was shown before then stays.
+    pub fn replace(
+        &self,
+        identities: &[Identity],
+        clients: Option<&ClientAuthority>,
+    ) -> Result<(), TlsError> {
+        self.0.store(server_config(identities, clients)?);
         Ok(())
     }
 
     /// Settings for the next handshake.
     pub fn current(&self) -> Arc<ServerConfig> {
-        self.current.load_full()
+        self.0.load_full()
     }
 }
 
-fn server_config(certificate: &Path, key: &Path) -> Result<Arc<ServerConfig>, TlsError> {
-    let chain = certificates(certificate)?;
-    let private_key = PrivateKeyDer::from_pem_file(key).map_err(|source| TlsError::Pem {
-        path: key.to_owned(),
-        what: "private key",
-        source,
-    })?;
-    let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+fn server_config(
+    identities: &[Identity],
+    clients: Option<&ClientAuthority>,
+) -> Result<Arc<ServerConfig>, TlsError> {
+    let by_name = ByName::new(identities).ok_or(TlsError::NoIdentity)?;
+    let builder = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
-        .map_err(TlsError::Versions)?
-        .with_no_client_auth()
-        .with_single_cert(chain, private_key)
-        .map_err(|source| TlsError::Pair {
-            certificate: certificate.to_owned(),
-            key: key.to_owned(),
-            source,
-        })?;
+        .map_err(TlsError::Versions)?;
+    let builder = match clients {
+        Some(clients) => builder.with_client_cert_verifier(clients.verifier()),
+        None => builder.with_no_client_auth(),
+    };
+    let mut config = builder.with_cert_resolver(Arc::new(by_name));
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(Arc::new(config))
 }
 
 /// The certificates of a PEM file, at least one.
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+pub(super) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let unusable = |source| TlsError::Pem {
         path: path.to_owned(),
         what: "certificate",
@@ -176,22 +195,24 @@ pub fn upstream_client_config(
 }
 
 fn roots(ca: Option<&Path>) -> Result<RootCertStore, TlsError> {
-    let mut roots = RootCertStore::empty();
-    if let Some(path) = ca {
-        for authority in certificates(path)? {
-            roots.add(authority).map_err(|source| TlsError::Authority {
-                path: path.to_owned(),
-                source,
-            })?;
-        }
-    } else {
-        roots = system_roots();
-    }
+    let roots = ca.map_or_else(|| Ok(system_roots()), authorities)?;
     if roots.is_empty() {
         Err(TlsError::NoRoots)
     } else {
         Ok(roots)
     }
+}
+
+/// The authorities of a PEM file, at least one.
+pub(super) fn authorities(path: &Path) -> Result<RootCertStore, TlsError> {
+    let mut roots = RootCertStore::empty();
+    for authority in certificates(path)? {
+        roots.add(authority).map_err(|source| TlsError::Authority {
+            path: path.to_owned(),
+            source,
+        })?;
+    }
+    Ok(roots)
 }
 
 /// The authorities that the operating system trusts; what cannot be read of them is left out.

@@ -9,6 +9,7 @@ fn names_a_path(text: &str) -> bool {
     let keys = [
         "token_file",
         "certificate",
+        "client_ca",
         "private_key",
         "upstream_ca",
         "\\",
