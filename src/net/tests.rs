@@ -337,6 +337,41 @@ async fn silent_peers_lose_their_tls_connection() {
 }
 
 #[tokio::test]
+async fn who_answers_no_pings_is_gone_and_who_does_is_not() {
+    let limits = Limits {
+        ping: Duration::from_millis(100),
+        ..Limits::default()
+    };
+    let served = serve(Some(store("localhost")), limits);
+    let connect = async || {
+        tls_client(served.address, UpstreamTls::Insecure, None, &[b"h2"])
+            .await
+            .unwrap()
+    };
+    let (mut sender, connection) =
+        http2::handshake(TokioExecutor::new(), TokioIo::new(connect().await))
+            .await
+            .unwrap();
+    tokio::spawn(connection);
+    let request = Request::get("https://localhost/held")
+        .body(Empty::<Bytes>::new())
+        .unwrap();
+    let held = tokio::spawn(sender.send_request(request));
+    served.arrived.notified().await;
+    // RFC 9113 §3.4: the preface, empty settings. What follows is never answered.
+    let mut mute = connect().await;
+    mute.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0")
+        .await
+        .unwrap();
+    let mut text = Vec::new();
+    let read = timeout(FOREVER, mute.read_to_end(&mut text)).await;
+    // With or without a word: it is over.
+    let _ended = read.expect("closed in time");
+    served.release.notify_one();
+    assert_eq!(held.await.unwrap().unwrap().status(), 200);
+}
+
+#[tokio::test]
 async fn verify_wants_a_certificate_that_is_valid_for_the_name() {
     let ca = certs("ca.crt");
     for (name, complaint) in [("expired", "Expired"), ("wrong-name", "NotValidForName")] {

@@ -64,6 +64,7 @@ pub(crate) struct Gateway {
     path: String,
     https: Option<SocketAddr>,
     admin: Option<SocketAddr>,
+    admin_https: Option<SocketAddr>,
 }
 
 /// What its configuration says.
@@ -107,7 +108,11 @@ impl Gateway {
         self.https.expect("configured with listen_tls")
     }
 
-    /// The admin API, wherever it listens.
+    pub(crate) fn admin_https(&self) -> SocketAddr {
+        self.admin_https.expect("configured with admin.listen_tls")
+    }
+
+    /// The admin API, wherever it listens without TLS.
     pub(crate) fn admin(&self) -> Endpoint {
         Endpoint::new(self.admin.unwrap_or(self.http), "/roster_admin")
     }
@@ -163,6 +168,12 @@ impl Builder {
     /// A line of `[server]`; `listen` is taken.
     pub(crate) fn server(mut self, line: &str) -> Self {
         push_line(&mut self.server, line);
+        self
+    }
+
+    /// Whole tables more.
+    pub(crate) fn tables(mut self, text: &str) -> Self {
+        push_line(&mut self.more_hosts, text);
         self
     }
 
@@ -230,6 +241,7 @@ impl Builder {
                 path: foreign.bosh().path.clone(),
                 https: None,
                 admin: None,
+                admin_https: None,
             };
         }
         let config = directory.path().join("rostergate.toml");
@@ -240,10 +252,16 @@ impl Builder {
         let filter = std::env::var("ROSTERGATE_LOG").unwrap_or_else(|_| "debug".to_owned());
         let environment = [("ROSTERGATE_LOG", filter.as_str()), ("SCRATCH", "")];
         let mut process = Process::start(program, args, &environment, log);
-        let (mut http, mut https, mut admin) = (None, None, None);
-        let tls = self.server.contains("listen_tls");
-        let own_admin = self.admin.contains("listen");
-        while http.is_none() || (tls && https.is_none()) || (own_admin && admin.is_none()) {
+        let (mut http, mut https, mut admin, mut admin_https) = (None, None, None, None);
+        let says = |lines: &str, key: &str| lines.lines().any(|line| line.starts_with(key));
+        let tls = says(&self.server, "listen_tls =");
+        let own_admin = says(&self.admin, "listen =");
+        let own_admin_tls = says(&self.admin, "listen_tls =");
+        while http.is_none()
+            || (tls && https.is_none())
+            || (own_admin && admin.is_none())
+            || (own_admin_tls && admin_https.is_none())
+        {
             let Some(line) = process.line(START) else {
                 panic!(
                     "the gateway does not start\n{}\n{}",
@@ -258,6 +276,8 @@ impl Builder {
                 https = address(url);
             } else if let Some(url) = line.strip_prefix("admin listening on http://") {
                 admin = address(url);
+            } else if let Some(url) = line.strip_prefix("admin listening on https://") {
+                admin_https = address(url);
             } else {
                 panic!("an unknown line on standard output: {line}");
             }
@@ -270,6 +290,7 @@ impl Builder {
             path: "/http-bind".to_owned(),
             https,
             admin,
+            admin_https,
         }
     }
 }

@@ -1,0 +1,229 @@
+//! A browser as the gateway meets it: HTTP/2 over TLS, streams that are reset one by one, and sessions that
+//! are tied to no connection.
+
+use std::{net::SocketAddr, path::Path, sync::Arc};
+
+use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
+use bytes::Bytes;
+use h2::{Reason, SendStream, client};
+use http::Request;
+use rustls::{ClientConfig, RootCertStore, crypto::ring, pki_types::CertificateDer};
+use rustls_pki_types::pem::PemObject as _;
+use tokio::{net::TcpStream, task::JoinHandle};
+use tokio_rustls::{TlsConnector, client::TlsStream};
+
+use crate::support::{
+    bosh::{Bosh, FIRST_RID, bind_request, creation},
+    client::Account,
+    http::{Endpoint, Response},
+    within,
+    xml::{Element, SASL, STREAMS},
+};
+
+const XML: (&str, &str) = ("content-type", "text/xml; charset=utf-8");
+
+/// TLS to `localhost` by the authority of the test certificates.
+pub(crate) async fn tls(address: SocketAddr, alpn: &str) -> TlsStream<TcpStream> {
+    let ca = Path::new(env!("CARGO_MANIFEST_DIR")).join("certs/ca.crt");
+    let mut roots = RootCertStore::empty();
+    let authority = CertificateDer::from_pem_file(ca).expect("the test authority");
+    roots.add(authority).expect("an authority");
+    let mut config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .expect("versions")
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    config.alpn_protocols = vec![alpn.as_bytes().to_vec()];
+    let stream = TcpStream::connect(address).await.expect("a connection");
+    stream.set_nodelay(true).expect("a socket");
+    let name = "localhost".try_into().expect("a name");
+    let connected = TlsConnector::from(Arc::new(config)).connect(name, stream);
+    within("a handshake", connected).await.expect("TLS")
+}
+
+/// One connection.
+pub(crate) struct Connection {
+    streams: client::SendRequest<Bytes>,
+    /// Ends when the connection does, however it does.
+    driver: JoinHandle<Result<(), h2::Error>>,
+    pings: h2::PingPong,
+}
+
+impl Connection {
+    pub(crate) async fn open(address: SocketAddr) -> Self {
+        let stream = tls(address, "h2").await;
+        let (streams, mut connection) = client::handshake(stream).await.expect("HTTP/2");
+        let pings = connection.ping_pong().expect("nobody has taken it");
+        Self {
+            streams,
+            driver: tokio::spawn(connection),
+            pings,
+        }
+    }
+
+    /// The most streams that the server allows at once, once it has said so.
+    pub(crate) async fn max_streams(&mut self) -> usize {
+        // The settings come first, so they have been read when a ping has been answered.
+        let answered = self.pings.ping(h2::Ping::opaque());
+        within("an answer to a ping", answered).await.expect("one");
+        self.streams.current_max_send_streams()
+    }
+
+    /// Sends a request with a body.
+    pub(crate) async fn post(&self, path: &str, headers: &[(&str, &str)], body: &str) -> Sent {
+        let mut request = Request::post(format!("https://localhost{path}"));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let request = request.body(()).expect("a request");
+        let ready = within("room for a stream", self.streams.clone().ready()).await;
+        let mut streams = ready.expect("an open connection");
+        let (response, mut stream) = streams.send_request(request, false).expect("sent");
+        let body = Bytes::copy_from_slice(body.as_bytes());
+        stream.send_data(body, true).expect("sent");
+        Sent { response, stream }
+    }
+
+    /// Asserts that the server has not closed it.
+    #[track_caller]
+    pub(crate) fn assert_open(&self) {
+        assert!(!self.driver.is_finished(), "the connection goes on");
+    }
+
+    /// Waits for the server to close it in good order.
+    pub(crate) async fn closed(self) {
+        let ended = within("the end of the connection", self.driver).await;
+        // Its last words may find the other end gone.
+        if let Err(error) = ended.expect("no panic") {
+            assert!(error.is_io(), "{error:?}");
+        }
+    }
+
+    /// Ends it without a word.
+    pub(crate) fn cut(self) {
+        self.driver.abort();
+    }
+}
+
+/// A request on its way.
+pub(crate) struct Sent {
+    response: client::ResponseFuture,
+    stream: SendStream<Bytes>,
+}
+
+impl Sent {
+    pub(crate) async fn response(self) -> Response {
+        let response = within("an HTTP/2 response", self.response).await;
+        let (head, mut body) = response.expect("an answer, no reset").into_parts();
+        let mut text = Vec::new();
+        while let Some(part) = within("the body", body.data()).await {
+            let part = part.expect("a whole body");
+            let capacity = body.flow_control().release_capacity(part.len());
+            capacity.expect("what was received");
+            text.extend_from_slice(&part);
+        }
+        let named = |(name, value): (&http::HeaderName, &http::HeaderValue)| {
+            let value = value.to_str().expect("text").to_owned();
+            (name.as_str().to_owned(), value)
+        };
+        Response {
+            status_line: format!("HTTP/2 {}", head.status.as_u16()),
+            headers: head.headers.iter().map(named).collect(),
+            body: text,
+        }
+    }
+
+    /// Takes it back, as a browser does when its page is left (RFC 9113 §8.1).
+    pub(crate) fn reset(mut self) {
+        self.stream.send_reset(Reason::CANCEL);
+    }
+}
+
+/// A session whose requests may go over any connection.
+pub(crate) struct Session(Bosh);
+
+impl Session {
+    /// Without a login.
+    pub(crate) async fn open(on: &Connection, domain: &str) -> Self {
+        Self::open_with(on, domain, &[]).await
+    }
+
+    async fn open_with(on: &Connection, domain: &str, changes: &[(&str, &str)]) -> Self {
+        let sent = on
+            .post("/http-bind", &[XML], &creation(domain, changes))
+            .await;
+        let creation = sent.response().await.xml();
+        let sid = creation.attr("sid").expect("a session").to_owned();
+        Self(Bosh {
+            // Never asked: that would be HTTP/1.1 without TLS.
+            endpoint: Endpoint::new(([127, 0, 0, 1], 9).into(), "/"),
+            domain: domain.to_owned(),
+            sid,
+            rid: FIRST_RID,
+            creation,
+        })
+    }
+
+    /// Logs in; no request is open afterward.
+    pub(crate) async fn log_in(on: &Connection, account: &Account, resource: &str) -> Self {
+        Self::log_in_with(on, account, resource, &[]).await
+    }
+
+    pub(crate) async fn log_in_with(
+        on: &Connection,
+        account: &Account,
+        resource: &str,
+        changes: &[(&str, &str)],
+    ) -> Self {
+        let mut session = Self::open_with(on, &account.domain, changes).await;
+        let plain = BASE64.encode(format!("\0{}\0{}", account.local, account.password));
+        let auth = format!("<auth xmlns='{SASL}' mechanism='PLAIN'>{plain}</auth>");
+        session
+            .exchange_until(on, &auth, |child| child.is(SASL, "success"))
+            .await;
+        let restart = session.0.restart_attributes();
+        let mut answer = session.send_with(on, &restart, "").await.response().await;
+        while answer.xml().child(STREAMS, "features").is_none() {
+            answer = session.send(on, "").await.response().await;
+        }
+        session
+            .exchange_until(on, &bind_request(resource), |child| {
+                child.is_reply_to("bind")
+            })
+            .await;
+        session
+    }
+
+    /// Sends the next request.
+    pub(crate) async fn send(&mut self, on: &Connection, payload: &str) -> Sent {
+        self.send_with(on, "", payload).await
+    }
+
+    async fn send_with(&mut self, on: &Connection, attributes: &str, payload: &str) -> Sent {
+        let request = self.next_request(attributes, payload);
+        on.post("/http-bind", &[XML], &request).await
+    }
+
+    /// The text of the next request, for whoever sends it.
+    pub(crate) fn next_request(&mut self, attributes: &str, payload: &str) -> String {
+        self.0.rid += 1;
+        self.0.request(self.0.rid, attributes, payload)
+    }
+
+    /// Sends the next request and then empty ones, until an answer brings such a child.
+    pub(crate) async fn exchange_until(
+        &mut self,
+        on: &Connection,
+        payload: &str,
+        wanted: impl Fn(&Element) -> bool,
+    ) -> Element {
+        let mut answer = self.send(on, payload).await.response().await.xml();
+        loop {
+            if let Some(child) = answer.children().find(|child| wanted(child)) {
+                return child.clone();
+            }
+            assert_eq!(answer.attr("type"), None, "the session goes on: {answer}");
+            answer = self.send(on, "").await.response().await.xml();
+        }
+    }
+}
