@@ -2,7 +2,8 @@
 # Installs what is missing for the demo or the tests, and says what and why.
 #
 #   scripts/deps.sh demo     a Rust toolchain (checked only), prosody, node, npm; Converse.js
-#   scripts/deps.sh test     all of that, and chromium, nginx, ejabberd, tsung, valgrind, openssl; XMPP clients
+#   scripts/deps.sh test     all of that, and chromium, nginx, ejabberd, tsung, valgrind, openssl, curl; XMPP
+#                            clients
 #
 # Debian packages come from apt-get, with sudo only when something is missing and we are not root.
 # Converse.js comes from npm, in the versions of demo/package-lock.json, and the clients that the
@@ -43,7 +44,8 @@ test)
     need ejabberdctl ejabberd "tests against a second XMPP server"
     need tsung tsung "somebody else's load"
     need valgrind valgrind "benchmarks that count instructions"
-    need openssl openssl "makes the test certificates"
+    need openssl openssl "makes the test certificates, and tries TLS"
+    need curl curl "tries HTTP/2, HTTP/1.1 and client certificates"
     need g++ g++ "compiles the clients of the tests"
     need pkg-config pkg-config "finds the libraries of those clients"
     need_library gloox libgloox-dev "a client in C++"

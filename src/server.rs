@@ -7,7 +7,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use http::{HeaderValue, Request, Response, StatusCode, header};
+use http::{HeaderValue, Request, Response, StatusCode, Version, header};
 use http_body_util::{Either, Full};
 use hyper::{body::Incoming, service::service_fn};
 use tokio::signal::unix::{SignalKind, signal};
@@ -23,6 +23,7 @@ use crate::{
         drain,
         listener::{self, BindError, Listener},
         tls::{CertificateStore, TlsError},
+        unread::{self, Watched},
     },
     pipe::Rules,
     proto::{bosh::terms::Policy, xml},
@@ -177,10 +178,15 @@ pub async fn run(config: Config, file: &Path) -> Result<(), RunError> {
         let gateway = Arc::clone(&gateway);
         let make = move |peer: listener::Peer| {
             let gateway = Arc::clone(&gateway);
-            service_fn(move |request| {
+            service_fn(move |request: Request<Incoming>| {
                 let gateway = Arc::clone(&gateway);
                 async move {
+                    let is_stream = request.version() == Version::HTTP_2;
+                    let (request, unread) = unread::watch(request);
                     let response = gateway.handle(peer, request, interface).await;
+                    if is_stream {
+                        unread.forget().await;
+                    }
                     Ok::<_, Infallible>(response)
                 }
             })
@@ -239,7 +245,7 @@ impl Gateway {
     async fn handle(
         &self,
         peer: listener::Peer,
-        mut request: Request<Incoming>,
+        mut request: Request<Watched<Incoming>>,
         interface: Interface,
     ) -> Response<Either<Chunks, Full<Bytes>>> {
         let current = self.current.load_full();

@@ -7,6 +7,7 @@ pub mod drain;
 pub mod identity;
 pub mod listener;
 pub mod tls;
+pub mod unread;
 
 #[cfg(test)]
 mod tests;

@@ -61,16 +61,28 @@ impl Connection {
         }
     }
 
-    /// The most streams that the server allows at once, once it has said so.
+    /// The most streams that the server allows at once.
     pub(crate) async fn max_streams(&mut self) -> usize {
-        // The settings come first, so they have been read when a ping has been answered.
+        // The settings come first of all.
+        self.ping().await;
+        self.streams.current_max_send_streams()
+    }
+
+    /// Returns when all that the server has sent before its answer has been read.
+    pub(crate) async fn ping(&mut self) {
         let answered = self.pings.ping(h2::Ping::opaque());
         within("an answer to a ping", answered).await.expect("one");
-        self.streams.current_max_send_streams()
     }
 
     /// Sends a request with a body.
     pub(crate) async fn post(&self, path: &str, headers: &[(&str, &str)], body: &str) -> Sent {
+        let mut sent = self.begin(path, headers).await;
+        sent.finish(body);
+        sent
+    }
+
+    /// Sends the head of a request.
+    pub(crate) async fn begin(&self, path: &str, headers: &[(&str, &str)]) -> Sent {
         let mut request = Request::post(format!("https://localhost{path}"));
         for (name, value) in headers {
             request = request.header(*name, *value);
@@ -78,9 +90,7 @@ impl Connection {
         let request = request.body(()).expect("a request");
         let ready = within("room for a stream", self.streams.clone().ready()).await;
         let mut streams = ready.expect("an open connection");
-        let (response, mut stream) = streams.send_request(request, false).expect("sent");
-        let body = Bytes::copy_from_slice(body.as_bytes());
-        stream.send_data(body, true).expect("sent");
+        let (response, stream) = streams.send_request(request, false).expect("sent");
         Sent { response, stream }
     }
 
@@ -112,6 +122,13 @@ pub(crate) struct Sent {
 }
 
 impl Sent {
+    /// Sends the body.
+    pub(crate) fn finish(&mut self, body: &str) {
+        let body = Bytes::copy_from_slice(body.as_bytes());
+        let sent = self.stream.send_data(body, true);
+        sent.expect("a stream that the server has not reset");
+    }
+
     pub(crate) async fn response(self) -> Response {
         let response = within("an HTTP/2 response", self.response).await;
         let (head, mut body) = response.expect("an answer, no reset").into_parts();

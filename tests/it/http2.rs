@@ -195,6 +195,21 @@ async fn an_answer_that_ends_an_http_1_connection_ends_only_its_stream() {
 }
 
 #[tokio::test]
+async fn an_early_answer_waits_for_the_rest_of_the_request() {
+    let gateway = https().start();
+    let mut connection = Connection::open(gateway.https()).await;
+    for path in ["/nowhere", "/roster_admin/nowhere"] {
+        let mut sent = connection.begin(path, &[]).await;
+        // The first has been dealt with when a request after it has been answered.
+        let other = connection.post("/http-bind", &[], "nothing").await;
+        assert_eq!(other.response().await.status(), 200);
+        connection.ping().await;
+        sent.finish("[]");
+        assert_eq!(sent.response().await.status(), 404, "{path}");
+    }
+}
+
+#[tokio::test]
 async fn a_drain_tells_the_connection_and_ends_what_it_holds() {
     let mut scene = Scene::of(https().start()).await;
     let hello = scene.hello();

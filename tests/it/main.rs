@@ -36,4 +36,5 @@ mod scene;
 mod site;
 #[allow(dead_code, reason = "what is not used here, `conformance` uses")]
 mod support;
+mod tls;
 mod upstream;

@@ -1,0 +1,144 @@
+//! What is left of a request that has been answered before its end.
+//!
+//! HTTP/2 lets a server answer early and then reset the stream with `NO_ERROR` (RFC 9113 §8.1), but clients
+//! such as curl 7.88 take that for a failure and never show the answer. So the rest of a short request is read.
+
+use std::{
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use bytes::Buf;
+use http::Request;
+use http_body::{Body, Frame, SizeHint};
+use http_body_util::BodyExt as _;
+use tokio::{sync::oneshot, time::timeout};
+
+/// Bytes of a request that are read without being looked at.
+const MOST: usize = 64 << 10;
+/// How long they are waited for.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// A request body that, where it is dropped before its end, is handed back.
+pub struct Watched<B> {
+    body: Option<B>,
+    back: Option<oneshot::Sender<B>>,
+}
+
+/// Where it is handed back to.
+pub struct Unread<B>(oneshot::Receiver<B>);
+
+/// Watches what becomes of the body of `request`.
+pub fn watch<B>(request: Request<B>) -> (Request<Watched<B>>, Unread<B>) {
+    let (back, unread) = oneshot::channel();
+    let watched = request.map(|body| Watched {
+        body: Some(body),
+        back: Some(back),
+    });
+    (watched, Unread(unread))
+}
+
+impl<B: Body + Unpin> Unread<B> {
+    /// Reads the rest, within bounds. To be called when there is an answer; without a rest, it takes no time.
+    pub async fn forget(self) {
+        let rest = async {
+            let Ok(mut body) = self.0.await else { return };
+            let mut length = 0;
+            while length < MOST {
+                let Some(Ok(frame)) = body.frame().await else {
+                    return;
+                };
+                length += frame.data_ref().map_or(0, Buf::remaining);
+            }
+        };
+        // In time or not: the answer goes out.
+        let _ = timeout(PATIENCE, rest).await;
+    }
+}
+
+impl<B: Body + Unpin> Body for Watched<B> {
+    type Data = B::Data;
+    type Error = B::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+        match &mut self.body {
+            Some(body) => Pin::new(body).poll_frame(cx),
+            None => Poll::Ready(None),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.as_ref().is_none_or(Body::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.as_ref().map(Body::size_hint).unwrap_or_default()
+    }
+}
+
+impl<B> Drop for Watched<B> {
+    fn drop(&mut self) {
+        if let (Some(body), Some(back)) = (self.body.take(), self.back.take()) {
+            // Nobody waits for it where the client has hung up.
+            let _ = back.send(body);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use http_body_util::Full;
+    use tokio::time::Instant;
+
+    use super::*;
+
+    /// Says nothing, or the same for ever.
+    struct Endless(Option<&'static [u8]>);
+
+    impl Body for Endless {
+        type Data = Bytes;
+        type Error = std::convert::Infallible;
+
+        fn poll_frame(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+            match self.0 {
+                Some(text) => Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(text))))),
+                None => Poll::Pending,
+            }
+        }
+    }
+
+    async fn time_to_forget<B: Body + Unpin>(body: B) -> Duration {
+        let (request, unread) = watch(Request::new(body));
+        let began = Instant::now();
+        drop(request);
+        unread.forget().await;
+        began.elapsed()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_rest_is_read_within_bounds() {
+        let whole = Full::new(Bytes::from_static(b"[]"));
+        assert_eq!(time_to_forget(whole).await, Duration::ZERO);
+        assert_eq!(time_to_forget(Endless(Some(b"x"))).await, Duration::ZERO);
+        assert_eq!(time_to_forget(Endless(None)).await, PATIENCE);
+    }
+
+    #[tokio::test]
+    async fn what_is_read_is_what_was_sent() {
+        let (mut request, unread) = watch(Request::new(Full::new(Bytes::from_static(b"[]"))));
+        assert_eq!(request.body().size_hint().exact(), Some(2));
+        let frame = request.body_mut().frame().await.expect("a frame");
+        assert_eq!(frame.expect("no error").into_data().expect("data"), "[]");
+        assert!(request.body().is_end_stream());
+        drop(request);
+        unread.forget().await;
+    }
+}
