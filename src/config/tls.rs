@@ -11,7 +11,7 @@ use super::{
 use crate::net::{clients::ClientAuthority, identity::Identity, tls::TlsError};
 
 const CERTIFICATE: &str = "name a PEM file that begins with the site's own certificate";
-const KEY: &str = "name the PEM file with the key that this certificate was made for";
+const KEY: &str = "name the PEM file with the key of this certificate, without a passphrase";
 
 /// A key of the configuration, and the file that it names.
 struct Named<'a> {
