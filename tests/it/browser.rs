@@ -7,7 +7,11 @@ use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use bytes::Bytes;
 use h2::{Reason, SendStream, client};
 use http::Request;
-use rustls::{ClientConfig, RootCertStore, crypto::ring, pki_types::CertificateDer};
+use rustls::{
+    ClientConfig, RootCertStore,
+    crypto::ring,
+    pki_types::{CertificateDer, PrivateKeyDer},
+};
 use rustls_pki_types::pem::PemObject as _;
 use tokio::{net::TcpStream, task::JoinHandle};
 use tokio_rustls::{TlsConnector, client::TlsStream};
@@ -24,15 +28,31 @@ const XML: (&str, &str) = ("content-type", "text/xml; charset=utf-8");
 
 /// TLS to `localhost` by the authority of the test certificates.
 pub(crate) async fn tls(address: SocketAddr, alpn: &str) -> TlsStream<TcpStream> {
-    let ca = Path::new(env!("CARGO_MANIFEST_DIR")).join("certs/ca.crt");
+    connect(address, alpn, None).await
+}
+
+/// The same, with the pair of that name from the test certificates for whoever asks.
+async fn connect(address: SocketAddr, alpn: &str, own: Option<&str>) -> TlsStream<TcpStream> {
+    let certs = Path::new(env!("CARGO_MANIFEST_DIR")).join("certs");
+    let ca = certs.join("ca.crt");
     let mut roots = RootCertStore::empty();
     let authority = CertificateDer::from_pem_file(ca).expect("the test authority");
     roots.add(authority).expect("an authority");
-    let mut config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+    let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
         .expect("versions")
-        .with_root_certificates(roots)
-        .with_no_client_auth();
+        .with_root_certificates(roots);
+    let mut config = match own {
+        Some(name) => {
+            let file = |extension| certs.join(name).with_extension(extension);
+            let chain = CertificateDer::from_pem_file(file("crt")).expect("a certificate");
+            let key = PrivateKeyDer::from_pem_file(file("key")).expect("a key");
+            config
+                .with_client_auth_cert(vec![chain], key)
+                .expect("a pair")
+        }
+        None => config.with_no_client_auth(),
+    };
     config.alpn_protocols = vec![alpn.as_bytes().to_vec()];
     let stream = TcpStream::connect(address).await.expect("a connection");
     stream.set_nodelay(true).expect("a socket");
@@ -51,7 +71,15 @@ pub(crate) struct Connection {
 
 impl Connection {
     pub(crate) async fn open(address: SocketAddr) -> Self {
-        let stream = tls(address, "h2").await;
+        Self::on(tls(address, "h2").await).await
+    }
+
+    /// With a certificate of its own, from the test certificates.
+    pub(crate) async fn open_as(address: SocketAddr, name: &str) -> Self {
+        Self::on(connect(address, "h2", Some(name)).await).await
+    }
+
+    async fn on(stream: TlsStream<TcpStream>) -> Self {
         let (streams, mut connection) = client::handshake(stream).await.expect("HTTP/2");
         let pings = connection.ping_pong().expect("nobody has taken it");
         Self {
@@ -107,6 +135,21 @@ impl Connection {
         if let Err(error) = ended.expect("no panic") {
             assert!(error.is_io(), "{error:?}");
         }
+    }
+
+    /// Begins requests and takes them back at once; true if the server has put an end to that.
+    pub(crate) async fn reset_rapidly(mut self, path: &str, most: usize) -> bool {
+        let attack = async {
+            for _ in 0..most {
+                let request = Request::post(format!("https://localhost{path}")).body(());
+                let mut streams = self.streams.clone().ready().await?;
+                let (_, mut stream) = streams.send_request(request.expect("a request"), false)?;
+                stream.send_reset(Reason::CANCEL);
+                tokio::task::yield_now().await;
+            }
+            self.pings.ping(h2::Ping::opaque()).await.map(drop)
+        };
+        within("the end of the attack", attack).await.is_err()
     }
 
     /// Ends it without a word.

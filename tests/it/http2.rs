@@ -210,6 +210,18 @@ async fn an_early_answer_waits_for_the_rest_of_the_request() {
 }
 
 #[tokio::test]
+async fn who_resets_streams_without_end_is_cut() {
+    let mut scene = Scene::of(https().start()).await;
+    let evil = Connection::open(scene.gateway.https()).await;
+    let is_cut = evil.reset_rapidly("/http-bind", 20_000).await;
+    assert!(is_cut);
+    let payload = message(&scene.desk.jid, "unmoved");
+    let sent = scene.web.send(&scene.connection, &payload).await;
+    scene.desk.expect_message("unmoved").await;
+    sent.reset();
+}
+
+#[tokio::test]
 async fn a_drain_tells_the_connection_and_ends_what_it_holds() {
     let mut scene = Scene::of(https().start()).await;
     let hello = scene.hello();

@@ -440,3 +440,31 @@ async fn the_admin_api_can_have_https_of_its_own() {
     assert_eq!(mutual.post(&[]), answered("403"));
     assert_eq!(mutual.request("/http-bind", &[]), answered("404"));
 }
+
+#[tokio::test]
+async fn a_certificate_that_no_longer_counts_is_of_no_use_to_an_old_connection() {
+    let certs = Path::new(env!("CARGO_MANIFEST_DIR")).join("certs");
+    let file = |name: &str| format!("{:?}", certs.join(name));
+    let site = Site::with(Prosody::shared(), |gateway| {
+        gateway
+            .server("listen_tls = ['127.0.0.1:0']")
+            .server(&format!("certificate = {}", file("localhost.crt")))
+            .server(&format!("private_key = {}", file("localhost.key")))
+            .admin(&format!("client_ca = {}", file("ca.crt")))
+    });
+    let connection = Connection::open_as(site.gateway.https(), "client").await;
+    let refresh = async || {
+        let sent = connection.post("/roster_admin/refresh", &[], "[]").await;
+        sent.response().await.status()
+    };
+    assert_eq!(refresh().await, 200);
+    let strangers = Certificates::make(&["evil.example"]);
+    let path = site.gateway.config_path();
+    let config = fs::read_to_string(&path).expect("the configuration");
+    let changed = config.replace(&file("ca.crt"), &strangers.quoted("ca.crt"));
+    assert_ne!(changed, config);
+    fs::write(&path, changed).expect("written");
+    reload(&site.gateway, "configuration reloaded").await;
+    assert_eq!(refresh().await, 403);
+    connection.assert_open();
+}
