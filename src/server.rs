@@ -107,7 +107,8 @@ struct Gateway {
     front: Arc<Front>,
 }
 
-/// The certificates of the HTTPS listeners. Only where the admin API is served are clients asked for one.
+/// The certificates of the HTTPS listeners. Only where the admin API is served are clients asked for
+/// one.
 struct Tls {
     web: Arc<CertificateStore>,
     admin: Arc<CertificateStore>,

@@ -1,5 +1,5 @@
-//! Who may call: whoever bears the token, or has a certificate that counts; where neither is configured,
-//! this machine alone.
+//! Who may call: whoever bears the token, or has a certificate that counts; where neither is
+//! configured, this machine alone.
 
 use http::{
     Extensions, HeaderMap,

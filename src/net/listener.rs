@@ -155,7 +155,8 @@ impl Listener {
 
     /// Accepts connections until the drain and serves each with what `make` builds for its peer.
     ///
-    /// Who has shown a client certificate is a [`ClientChain`] among the extensions of its requests.
+    /// What certificate a client has shown is told by a [`ClientChain`] among the extensions of
+    /// its requests.
     ///
     /// Returns when the drain begins; connections go on in their own tasks, each holding a clone of
     /// `drain`. They finish the requests under way, then close.

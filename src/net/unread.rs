@@ -1,7 +1,8 @@
 //! What is left of a request that has been answered before its end.
 //!
-//! HTTP/2 lets a server answer early and then reset the stream with `NO_ERROR` (RFC 9113 §8.1), but clients
-//! such as curl 7.88 take that for a failure and never show the answer. So the rest of a short request is read.
+//! HTTP/2 lets a server answer early and then reset the stream with `NO_ERROR` (RFC 9113 §8.1), but
+//! clients such as curl 7.88 take that for a failure and never show the answer. So the rest of a
+//! short request is read.
 
 use std::{
     pin::Pin,
@@ -40,7 +41,8 @@ pub fn watch<B>(request: Request<B>) -> (Request<Watched<B>>, Unread<B>) {
 }
 
 impl<B: Body + Unpin> Unread<B> {
-    /// Reads the rest, within bounds. To be called when there is an answer; without a rest, it takes no time.
+    /// Reads the rest, within bounds. To be called when there is an answer; without a rest, it
+    /// takes no time.
     pub async fn forget(self) {
         let rest = async {
             let Ok(mut body) = self.0.await else { return };

@@ -1,5 +1,5 @@
-//! A browser as the gateway meets it: HTTP/2 over TLS, streams that are reset one by one, and sessions that
-//! are tied to no connection.
+//! A browser as the gateway meets it: HTTP/2 over TLS, streams that are reset one by one, and
+//! sessions that are tied to no connection.
 
 use std::{net::SocketAddr, path::Path, sync::Arc};
 
