@@ -7,7 +7,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use http::{HeaderValue, Request, Response, StatusCode, Version, header};
+use http::{HeaderValue, Request, Response, StatusCode, header};
 use http_body_util::{Either, Full};
 use hyper::{body::Incoming, service::service_fn};
 use tokio::signal::unix::{SignalKind, signal};
@@ -182,10 +182,9 @@ pub async fn run(config: Config, file: &Path) -> Result<(), RunError> {
             service_fn(move |request: Request<Incoming>| {
                 let gateway = Arc::clone(&gateway);
                 async move {
-                    let is_stream = request.version() == Version::HTTP_2;
                     let (request, unread) = unread::watch(request);
                     let response = gateway.handle(peer, request, interface).await;
-                    if is_stream {
+                    if let Some(unread) = unread {
                         unread.forget().await;
                     }
                     Ok::<_, Infallible>(response)

@@ -11,7 +11,7 @@ use std::{
 };
 
 use bytes::Buf;
-use http::Request;
+use http::{Request, Version};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt as _;
 use tokio::{sync::oneshot, time::timeout};
@@ -21,7 +21,7 @@ const MOST: usize = 64 << 10;
 /// How long they are waited for.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// A request body that, where it is dropped before its end, is handed back.
+/// A request body that, where it is watched and dropped before its end, is handed back.
 pub struct Watched<B> {
     body: Option<B>,
     back: Option<oneshot::Sender<B>>,
@@ -30,14 +30,19 @@ pub struct Watched<B> {
 /// Where it is handed back to.
 pub struct Unread<B>(oneshot::Receiver<B>);
 
-/// Watches what becomes of the body of `request`.
-pub fn watch<B>(request: Request<B>) -> (Request<Watched<B>>, Unread<B>) {
-    let (back, unread) = oneshot::channel();
+/// Watches what becomes of the body of `request`, if that is a stream of its own.
+pub fn watch<B>(request: Request<B>) -> (Request<Watched<B>>, Option<Unread<B>>) {
+    let (back, unread) = if request.version() == Version::HTTP_2 {
+        let (back, unread) = oneshot::channel();
+        (Some(back), Some(Unread(unread)))
+    } else {
+        (None, None)
+    };
     let watched = request.map(|body| Watched {
         body: Some(body),
-        back: Some(back),
+        back,
     });
-    (watched, Unread(unread))
+    (watched, unread)
 }
 
 impl<B: Body + Unpin> Unread<B> {
@@ -117,11 +122,17 @@ mod tests {
         }
     }
 
+    fn over_http_2<B>(body: B) -> Request<B> {
+        let mut request = Request::new(body);
+        *request.version_mut() = Version::HTTP_2;
+        request
+    }
+
     async fn time_to_forget<B: Body + Unpin>(body: B) -> Duration {
-        let (request, unread) = watch(Request::new(body));
+        let (request, unread) = watch(over_http_2(body));
         let began = Instant::now();
         drop(request);
-        unread.forget().await;
+        unread.expect("it is watched").forget().await;
         began.elapsed()
     }
 
@@ -135,12 +146,12 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_read_is_what_was_sent() {
-        let (mut request, unread) = watch(Request::new(Full::new(Bytes::from_static(b"[]"))));
+        let (mut request, unread) = watch(over_http_2(Full::new(Bytes::from_static(b"[]"))));
         assert_eq!(request.body().size_hint().exact(), Some(2));
         let frame = request.body_mut().frame().await.expect("a frame");
         assert_eq!(frame.expect("no error").into_data().expect("data"), "[]");
         assert!(request.body().is_end_stream());
         drop(request);
-        unread.forget().await;
+        unread.expect("it is watched").forget().await;
     }
 }
