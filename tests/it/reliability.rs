@@ -1,7 +1,7 @@
 //! Nothing is lost, whoever vanishes: what the client has not confirmed stays with the server, what the
 //! server has not acknowledged comes back (XEP-0198 between gateway and server).
 
-use std::ops::RangeInclusive;
+use std::{ops::RangeInclusive, time::Duration};
 
 use crate::support::{
     bosh::Bosh,
@@ -46,10 +46,10 @@ impl Home {
         let builder = match self {
             Self::Prosody(prosody) => Gateway::builder(&**prosody),
             // It keeps 5,000 stanzas, and mixes what comes while a session ends with what the session
-            // leaves: so the session has to last as long as they come.
+            // leaves, or loses one: so the session has to last as long as they come.
             Self::Ejabberd(ejabberd) => Gateway::builder(*ejabberd)
                 .bosh("max_unconfirmed = 4000")
-                .bosh("inactivity = \"5s\""),
+                .bosh("inactivity = \"12s\""),
         };
         builder.bosh(bosh).start()
     }
@@ -134,7 +134,9 @@ impl Scene {
 
     /// The end of the session shows at the desk.
     async fn gone(&mut self) {
-        self.desk.expect_presence(&self.jid, "unavailable").await;
+        let gone = |stanza: &Element| stanza.is_presence(&self.jid, "unavailable");
+        let patience = Duration::from_secs(60);
+        self.desk.expect_within(patience, "the end", gone).await;
     }
 
     /// The next login brings all that had not been confirmed, in order.
@@ -309,7 +311,7 @@ async fn without_stream_management_senders_hear() {
     }
     // Its last answer; it never asks again.
     held.body().await;
-    let limit = std::time::Duration::from_secs(30);
+    let limit = Duration::from_secs(30);
     let is_error = |stanza: &Element| stanza.attr("type") == Some("error");
     let error = desk.expect_within(limit, "an error", is_error).await;
     assert_eq!(error.name, "message", "{error}");
