@@ -17,7 +17,7 @@ use tracing::{error, info, warn};
 use crate::{
     admin::{Admin, Hosts, Peer},
     config::{self, Config},
-    front::{body::Chunks, bosh, bosh::Front, cors::Cors, creations::Creations},
+    front::{address::Proxies, body::Chunks, bosh, bosh::Front, cors::Cors, creations::Creations},
     net::{
         clients::ClientAuthority,
         drain,
@@ -194,18 +194,26 @@ pub async fn run(config: Config, file: &Path) -> Result<(), RunError> {
         tokio::spawn(listener.serve(make, stop.watch()));
     };
     drop(drain);
+    // Whom to trust can change with a reload; that they speak the PROXY protocol cannot.
+    let web = |listener: Listener| {
+        if !config.server.proxy_protocol {
+            return listener;
+        }
+        let gateway = Arc::clone(&gateway);
+        listener.with_proxies(move |address| gateway.current.load().bosh.proxies.trust(address))
+    };
     let main = if config.admin.is_apart() {
         Interface::BoshOnly
     } else {
         Interface::Both
     };
     for address in &config.server.listen {
-        let listener = Listener::bind(*address, None)?;
+        let listener = web(Listener::bind(*address, None)?);
         bound.http.push(listener.local_addr());
         serve(listener, main);
     }
     for address in &config.server.listen_tls {
-        let listener = Listener::bind(*address, tls.as_ref().map(Tls::web))?;
+        let listener = web(Listener::bind(*address, tls.as_ref().map(Tls::web))?);
         bound.https.push(listener.local_addr());
         serve(listener, main);
     }
@@ -262,7 +270,10 @@ impl Gateway {
                 .await
                 .map(Either::Left)
         } else if admin {
-            request.extensions_mut().insert(Peer(peer.address));
+            // Who comes by way of a proxy is not on this machine, whatever the proxy says.
+            if !peer.proxied {
+                request.extensions_mut().insert(Peer(peer.address));
+            }
             let Ok(response) = current.admin.clone().oneshot(request).await;
             response.map(Either::Right)
         } else {
@@ -341,7 +352,10 @@ impl Current {
                 polling: config.bosh.polling,
                 max_body: config.bosh.max_body,
                 xml: xml::Limits::default(),
-                trusted_proxies: config.server.trusted_proxies.clone(),
+                proxies: Proxies {
+                    trusted: config.server.trusted_proxies.clone(),
+                    header: config.server.forwarded_header,
+                },
                 creations: Creations::new(
                     config.bosh.max_sessions,
                     config.bosh.creations_per_address,

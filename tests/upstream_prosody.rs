@@ -21,7 +21,7 @@ use rcgen::{
 use rostergate::{
     config::{self, Backend, Host, Presence, Scheme, UpstreamTls},
     proto::stanza::{IqType, Kind, Stanza},
-    upstream::{ConnectError, Connector, Hello, Upstream, UpstreamEvent},
+    upstream::{ConnectError, Connector, Hello, Initiator, Upstream, UpstreamEvent},
 };
 use tempfile::TempDir;
 
@@ -154,6 +154,7 @@ impl Prosody {
                 },
                 path: String::new(),
                 referrals: Vec::new(),
+                proxy_protocol: None,
                 tls,
                 ca,
             },
@@ -166,12 +167,20 @@ impl Prosody {
                 max_body: 1024,
             },
         };
-        Connector::new(&host).unwrap().connect("en", None).await
+        Connector::new(&host).unwrap().connect(web()).await
     }
 
     async fn refusal(&self, domain: &str, scheme: Scheme, tls: UpstreamTls) -> String {
         let refused = self.connect(domain, scheme, tls).await;
         refused.map(|_| ()).unwrap_err().to_string()
+    }
+}
+
+fn web() -> Initiator<'static> {
+    Initiator {
+        address: ([192, 0, 2, 7], 4711).into(),
+        jid: None,
+        lang: "en",
     }
 }
 

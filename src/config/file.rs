@@ -9,7 +9,8 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::{
-    Admin, Backend, Bosh, Config, Host, Presence, Scheme, Server, Upstream, UpstreamTls,
+    Admin, Backend, Bosh, Config, ForwardedHeader, Host, Presence, ProxyProtocol, Scheme, Server,
+    Upstream, UpstreamTls,
     error::{self, ConfigErrors},
     reader::{Reader, Taken},
     value::{self, Fault},
@@ -38,6 +39,8 @@ struct ServerTable {
     certificate: Option<Spanned<String>>,
     private_key: Option<Spanned<String>>,
     trusted_proxies: Option<Spanned<Vec<Spanned<String>>>>,
+    forwarded_header: Option<Spanned<String>>,
+    proxy_protocol: Option<bool>,
     drain_timeout: Option<Spanned<String>>,
 }
 
@@ -89,6 +92,7 @@ struct HostTable {
     upstream_tls: Option<Spanned<String>>,
     upstream_ca: Option<Spanned<String>>,
     upstream_referrals: Option<Spanned<Vec<Spanned<String>>>>,
+    upstream_proxy_protocol: Option<Spanned<String>>,
     http_roster_url: Option<Spanned<String>>,
     presence: Option<Spanned<String>>,
     backend_token: Option<Spanned<String>>,
@@ -187,6 +191,21 @@ impl Reader<'_> {
             table.trusted_proxies,
             value::network,
         );
+        self.set(
+            &mut server.forwarded_header,
+            "server.forwarded_header",
+            table.forwarded_header,
+            |text| {
+                value::choice(
+                    text,
+                    &[
+                        ("X-Forwarded-For", ForwardedHeader::XForwardedFor),
+                        ("Forwarded", ForwardedHeader::Forwarded),
+                    ],
+                )
+            },
+        );
+        server.proxy_protocol = table.proxy_protocol.unwrap_or(server.proxy_protocol);
         self.set(
             &mut server.drain_timeout,
             "server.drain_timeout",
@@ -365,6 +384,15 @@ impl Reader<'_> {
             table.upstream_referrals,
             value::referral,
         );
+        let proxy_span = table.upstream_proxy_protocol.as_ref().map(Spanned::span);
+        let proxy_protocol = self.read(
+            "host.upstream_proxy_protocol",
+            table.upstream_proxy_protocol,
+            |text| {
+                let versions = [("v1", ProxyProtocol::V1), ("v2", ProxyProtocol::V2)];
+                value::choice(text, &versions)
+            },
+        );
         if let Some(upstream) = &mut upstream {
             let is_bosh = matches!(upstream.scheme, Scheme::Http | Scheme::Https);
             if is_bosh && !referrals.is_empty() {
@@ -375,6 +403,14 @@ impl Reader<'_> {
                 self.fault("host.upstream_referrals", referrals_span, fault);
             }
             upstream.referrals = referrals;
+            if is_bosh && proxy_protocol.is_some() {
+                let fault = Fault::new(
+                    "a server that is reached by BOSH is told by X-Forwarded-For",
+                    "leave upstream_proxy_protocol away, or use xmpp://",
+                );
+                self.fault("host.upstream_proxy_protocol", proxy_span, fault);
+            }
+            upstream.proxy_protocol = proxy_protocol;
         }
         let http_roster_url = self.read(
             "host.http_roster_url",
@@ -487,6 +523,7 @@ impl Reader<'_> {
             scheme: url.scheme,
             place: url.place,
             referrals: Vec::new(),
+            proxy_protocol: None,
             path: url.path,
             tls,
             ca,

@@ -83,8 +83,12 @@ pub struct Server {
     pub listen_tls: Vec<SocketAddr>,
     /// That of `[server]`, then those of `[[certificate]]`; at least one with `listen_tls`.
     pub certificates: Vec<Identity>,
-    /// Peers whose forwarding headers are believed.
+    /// Peers whose word on the client's address is believed.
     pub trusted_proxies: Vec<IpNet>,
+    /// The header in which they give it.
+    pub forwarded_header: ForwardedHeader,
+    /// Whether they send a PROXY protocol header.
+    pub proxy_protocol: bool,
     /// How long sessions get to end after SIGTERM.
     pub drain_timeout: Duration,
 }
@@ -99,9 +103,20 @@ impl Default for Server {
                 IpNet::new_assert(Ipv4Addr::new(127, 0, 0, 0).into(), 8),
                 IpNet::new_assert(Ipv6Addr::LOCALHOST.into(), 128),
             ],
+            forwarded_header: ForwardedHeader::XForwardedFor,
+            proxy_protocol: false,
             drain_timeout: Duration::from_secs(10),
         }
     }
+}
+
+/// `forwarded_header`
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum ForwardedHeader {
+    /// RFC 7239.
+    Forwarded,
+    /// `X-Forwarded-For`, and `X-Forwarded-Proto` beside it.
+    XForwardedFor,
 }
 
 /// `[bosh]`
@@ -257,6 +272,8 @@ pub struct Upstream {
     pub path: String,
     /// Where it may send us instead.
     pub referrals: Vec<Place>,
+    /// The PROXY protocol, if the client's address is told to it in that.
+    pub proxy_protocol: Option<ProxyProtocol>,
     /// Whether and how TLS is used.
     pub tls: UpstreamTls,
     /// PEM bundle that replaces the system's roots for `verify`.
@@ -292,6 +309,15 @@ pub enum Scheme {
     Xmpp,
     /// TLS from the first byte.
     Xmpps,
+}
+
+/// `upstream_proxy_protocol`
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum ProxyProtocol {
+    /// A line of text.
+    V1,
+    /// Binary.
+    V2,
 }
 
 /// `upstream_tls`

@@ -5,69 +5,137 @@ use std::net::{IpAddr, SocketAddr};
 use http::{HeaderMap, HeaderName};
 use ipnet::IpNet;
 
-use crate::net::listener::Peer;
+use super::forwarded;
+use crate::{config::ForwardedHeader, net::listener::Peer, session::Origin};
 
+const FORWARDED: HeaderName = http::header::FORWARDED;
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
-/// Whether `address` is that of a proxy that is trusted: who the client behind it is, is unknown.
-pub fn is_trusted(address: &IpAddr, trusted: &[IpNet]) -> bool {
-    trusted.iter().any(|network| network.contains(address))
+/// The proxies whose word counts, and how they tell it.
+///
+/// They are heard in one header only: in any other, a client could say what it likes, and the proxy
+/// would pass it on.
+#[derive(Clone, Debug)]
+pub struct Proxies {
+    /// Their networks.
+    pub trusted: Vec<IpNet>,
+    /// Where they tell for whom they ask.
+    pub header: ForwardedHeader,
 }
 
-/// The address of the client: that of the peer, or, if the peer is a proxy that is trusted, the last
-/// entry of `X-Forwarded-For` that is not one itself. Entries further to the left are whatever the
-/// client made up.
-pub fn client(peer: SocketAddr, headers: &HeaderMap, trusted: &[IpNet]) -> IpAddr {
-    let mut address = peer.ip().to_canonical();
-    let values = headers.get_all(X_FORWARDED_FOR).into_iter();
-    let mut entries: Vec<&str> = values
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .collect();
-    while is_trusted(&address, trusted) {
-        let entry = entries.pop().and_then(|entry| entry.trim().parse().ok());
-        let Some(entry) = entry else { break };
-        address = IpAddr::to_canonical(&entry);
+impl Proxies {
+    /// Whether this is a trusted proxy, so that who the client behind it is, is unknown.
+    pub fn trust(&self, address: IpAddr) -> bool {
+        let address = address.to_canonical();
+        self.trusted
+            .iter()
+            .any(|network| network.contains(&address))
     }
-    address
+
+    /// From where the request comes: from the peer, or, if the peer is trusted, from the last one in the
+    /// header that is not. Entries further to the left are whatever the client made up.
+    pub fn origin(&self, peer: Peer, headers: &HeaderMap) -> Origin {
+        let mut origin = Origin {
+            address: peer.address,
+            secure: peer.tls,
+        };
+        if self.trust(origin.address.ip()) {
+            match self.header {
+                ForwardedHeader::Forwarded => self.follow_forwarded(&mut origin, headers),
+                ForwardedHeader::XForwardedFor => self.follow_x_forwarded(&mut origin, headers),
+            }
+        }
+        let ip = origin.address.ip().to_canonical();
+        origin.address = SocketAddr::new(ip, origin.address.port());
+        origin
+    }
+
+    fn follow_forwarded(&self, origin: &mut Origin, headers: &HeaderMap) {
+        let values = headers.get_all(FORWARDED).iter().rev();
+        for value in values.map(|value| value.to_str().ok().and_then(forwarded::parse)) {
+            for element in value.unwrap_or_default().into_iter().rev() {
+                if !self.trust(origin.address.ip()) {
+                    return;
+                }
+                if let Some(proto) = &element.proto {
+                    origin.secure = proto.eq_ignore_ascii_case("https");
+                }
+                let Some(client) = element.client else { return };
+                origin.address = client;
+            }
+        }
+    }
+
+    fn follow_x_forwarded(&self, origin: &mut Origin, headers: &HeaderMap) {
+        if let Some(proto) = headers.get(X_FORWARDED_PROTO) {
+            origin.secure |= proto.as_bytes().eq_ignore_ascii_case(b"https");
+        }
+        let values = headers.get_all(X_FORWARDED_FOR).iter().rev();
+        let values = values.map(|value| value.to_str().unwrap_or_default());
+        for entry in values.flat_map(|value| value.rsplit(',')) {
+            if !self.trust(origin.address.ip()) {
+                return;
+            }
+            let Some(client) = address(entry.trim()) else {
+                return;
+            };
+            origin.address = client;
+        }
+    }
 }
 
-/// Whether the client's own connection is encrypted, by its look or by the word of a trusted proxy.
-pub fn is_secure(peer: Peer, headers: &HeaderMap, trusted: &[IpNet]) -> bool {
-    let proto = headers.get(X_FORWARDED_PROTO);
-    peer.tls
-        || is_trusted(&peer.address.ip().to_canonical(), trusted)
-            && proto.is_some_and(|proto| proto.as_bytes().eq_ignore_ascii_case(b"https"))
+/// An address, perhaps with a port, as some proxies write it.
+fn address(text: &str) -> Option<SocketAddr> {
+    let bare = text.parse().map(|address| SocketAddr::new(address, 0));
+    bare.or_else(|_| text.parse()).ok()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_trusted_proxy_tells_of_tls_and_nobody_else() {
-        let trusted = ["127.0.0.0/8".parse().unwrap()];
+    fn origin(header: ForwardedHeader, peer: &str, fields: &[(HeaderName, &str)]) -> Origin {
+        let trusted = ["127.0.0.0/8", "10.0.0.0/24"].map(|network| network.parse().unwrap());
         let mut headers = HeaderMap::new();
-        let peer = |address: &str, tls| Peer {
-            address: address.parse().unwrap(),
-            tls,
+        for (name, value) in fields {
+            headers.append(name, value.parse().unwrap());
+        }
+        let peer = Peer {
+            address: SocketAddr::new(peer.parse().unwrap(), 1),
+            tls: false,
+            proxied: false,
         };
-        assert!(is_secure(peer("192.0.2.1:1", true), &headers, &trusted));
-        assert!(!is_secure(peer("127.0.0.1:1", false), &headers, &trusted));
-        headers.insert(X_FORWARDED_PROTO, "https".parse().unwrap());
-        assert!(is_secure(peer("127.0.0.1:1", false), &headers, &trusted));
-        assert!(!is_secure(peer("192.0.2.1:1", false), &headers, &trusted));
+        let trusted = trusted.to_vec();
+        Proxies { trusted, header }.origin(peer, &headers)
     }
 
     fn client_of(peer: &str, forwarded: &[&str]) -> String {
-        let trusted = ["127.0.0.0/8", "10.0.0.0/24"].map(|network| network.parse().unwrap());
-        let mut headers = HeaderMap::new();
-        for value in forwarded {
-            headers.append(X_FORWARDED_FOR, value.parse().unwrap());
-        }
-        let peer = SocketAddr::new(peer.parse().unwrap(), 1);
-        client(peer, &headers, &trusted).to_string()
+        let fields: Vec<_> = forwarded.iter().map(|it| (X_FORWARDED_FOR, *it)).collect();
+        let origin = origin(ForwardedHeader::XForwardedFor, peer, &fields);
+        origin.address.ip().to_string()
+    }
+
+    #[test]
+    fn a_trusted_proxy_tells_of_tls_and_nobody_else() {
+        let secure = |peer: &str, proto: &str| {
+            let fields = [(X_FORWARDED_PROTO, proto)];
+            origin(ForwardedHeader::XForwardedFor, peer, &fields).secure
+        };
+        assert!(secure("127.0.0.1", "https"));
+        assert!(!secure("127.0.0.1", "http"));
+        assert!(!secure("192.0.2.1", "https"));
+        let secure = |peer: &str, forwarded: &str| {
+            let fields = [(FORWARDED, forwarded)];
+            origin(ForwardedHeader::Forwarded, peer, &fields).secure
+        };
+        assert!(secure("127.0.0.1", "for=192.0.2.1;proto=https"));
+        assert!(!secure("192.0.2.9", "for=192.0.2.1;proto=https"));
+        // Between two proxies there may be none.
+        let line = "for=192.0.2.1;proto=https, for=10.0.0.7;proto=http";
+        assert!(secure("127.0.0.1", line));
+        let line = "for=192.0.2.1;proto=https, for=192.0.2.2;proto=http";
+        assert!(!secure("127.0.0.1", line));
     }
 
     #[test]
@@ -79,6 +147,7 @@ mod tests {
             client_of("::ffff:127.0.0.1", &["2001:db8::1"]),
             "2001:db8::1"
         );
+        assert_eq!(client_of("127.0.0.1", &["192.0.2.1:4711"]), "192.0.2.1");
     }
 
     #[test]
@@ -92,5 +161,42 @@ mod tests {
             "192.0.2.1"
         );
         assert_eq!(client_of("127.0.0.1", &["192.0.2.1, garbage"]), "127.0.0.1");
+    }
+
+    #[test]
+    fn forwarded_is_believed_in_the_same_way() {
+        for (peer, forwarded, expected) in [
+            ("127.0.0.1", &["for=192.0.2.1"][..], "192.0.2.1:0"),
+            (
+                "127.0.0.1",
+                &["for=\"[2001:db8::1]:4711\""],
+                "[2001:db8::1]:4711",
+            ),
+            ("192.0.2.9", &["for=192.0.2.1"], "192.0.2.9:1"),
+            ("127.0.0.1", &["for=1.1.1.1, for=192.0.2.1"], "192.0.2.1:0"),
+            (
+                "127.0.0.1",
+                &["for=1.1.1.1", "for=192.0.2.1, for=10.0.0.7"],
+                "192.0.2.1:0",
+            ),
+            ("127.0.0.1", &["for=192.0.2.1, for=unknown"], "127.0.0.1:1"),
+            ("127.0.0.1", &["garbage"], "127.0.0.1:1"),
+        ] {
+            let fields: Vec<_> = forwarded.iter().map(|it| (FORWARDED, *it)).collect();
+            let origin = origin(ForwardedHeader::Forwarded, peer, &fields);
+            assert_eq!(origin.address.to_string(), expected, "{forwarded:?}");
+        }
+    }
+
+    #[test]
+    fn a_header_that_the_proxies_do_not_set_is_not_believed() {
+        let fields = [(X_FORWARDED_FOR, "192.0.2.1"), (FORWARDED, "for=192.0.2.2")];
+        for (header, expected) in [
+            (ForwardedHeader::XForwardedFor, "192.0.2.1:0"),
+            (ForwardedHeader::Forwarded, "192.0.2.2:0"),
+        ] {
+            let origin = origin(header, "127.0.0.1", &fields);
+            assert_eq!(origin.address.to_string(), expected);
+        }
     }
 }

@@ -20,7 +20,6 @@
 use std::{
     collections::HashMap,
     hash::{BuildHasher as _, RandomState},
-    net::IpAddr,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
@@ -31,7 +30,6 @@ use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use http_body::Body;
 use http_body_util::BodyExt as _;
-use ipnet::IpNet;
 use parking_lot::Mutex;
 use tokio::{
     runtime::Handle,
@@ -40,7 +38,7 @@ use tokio::{
 };
 use tracing::{debug, info, warn};
 
-use super::{address, body::Chunks, cors::Cors, creations::Creations};
+use super::{address::Proxies, body::Chunks, cors::Cors, creations::Creations};
 use crate::{
     net::listener::Peer,
     proto::{
@@ -52,7 +50,7 @@ use crate::{
         },
         xml,
     },
-    session::{self, Closed, Command, Entry, Host, Registry, Reply, Sid},
+    session::{self, Closed, Command, Entry, Host, Origin, Registry, Reply, Sid},
 };
 
 const XML: HeaderValue = HeaderValue::from_static("text/xml; charset=utf-8");
@@ -91,7 +89,7 @@ pub struct Settings {
     /// Whether other pages may not even create sessions, whose answers they could not read.
     pub strict: bool,
     /// Proxies whose word on the client's address counts.
-    pub trusted_proxies: Vec<IpNet>,
+    pub proxies: Proxies,
     /// How many sessions may be created.
     pub creations: Creations,
     /// The served domains.
@@ -113,26 +111,6 @@ enum Admission {
     Created(oneshot::Receiver<Reply>, u64),
     /// A session has it.
     Passed(oneshot::Receiver<Reply>),
-}
-
-/// Who sends a request.
-struct Client {
-    address: IpAddr,
-    /// The address, unless it is a trusted proxy's that does not say for whom it asks.
-    known: Option<IpAddr>,
-    /// Its connection is encrypted.
-    secure: bool,
-}
-
-impl Client {
-    fn of(peer: Peer, headers: &HeaderMap, trusted: &[IpNet]) -> Self {
-        let address = address::client(peer.address, headers, trusted);
-        Self {
-            address,
-            known: Some(address).filter(|address| !address::is_trusted(address, trusted)),
-            secure: address::is_secure(peer, headers, trusted),
-        }
-    }
 }
 
 impl Front {
@@ -211,7 +189,8 @@ impl Front {
         B: Body<Data = Bytes> + Unpin,
     {
         let (head, body) = request.into_parts();
-        let client = || Client::of(peer, &head.headers, &settings.trusted_proxies);
+        let proxies = &settings.proxies;
+        let client = || proxies.origin(peer, &head.headers);
         if is_encoded(&head.headers) {
             let response = refused(StatusCode::UNSUPPORTED_MEDIA_TYPE, Condition::BadRequest);
             return Admission::Answered(closing(response));
@@ -223,7 +202,7 @@ impl Front {
             }
             Ok(Ok(document)) => document,
             Ok(Err(Unread::TooLarge(beginning))) => {
-                self.end_session_of(&beginning, client).await;
+                self.end_session_of(&beginning, client, proxies).await;
                 return Admission::Answered(closing(terminated(Condition::PolicyViolation)));
             }
             Ok(Err(Unread::Broken)) | Err(_) => {
@@ -231,7 +210,7 @@ impl Front {
             }
         };
         match Message::parse(document, &settings.xml) {
-            Ok(Message::Request(request)) => match self.pass(request, client) {
+            Ok(Message::Request(request)) => match self.pass(request, client, proxies) {
                 Ok(answer) => Admission::Passed(answer),
                 Err(condition) => Admission::Answered(terminated(condition)),
             },
@@ -241,7 +220,7 @@ impl Front {
                     let response = refused(StatusCode::FORBIDDEN, Condition::PolicyViolation);
                     return Admission::Answered(response);
                 }
-                match self.create(&client(), creation, settings) {
+                match self.create(client(), creation, settings) {
                     Ok((answer, trial)) => Admission::Created(answer, trial),
                     Err(Condition::SystemShutdown) => Admission::Answered(unavailable()),
                     Err(condition) => Admission::Answered(terminated(condition)),
@@ -255,10 +234,15 @@ impl Front {
     }
 
     /// A request was too large to be read: its session ends, as nothing that follows can be in order.
-    async fn end_session_of(&self, beginning: &[u8], client: impl FnOnce() -> Client) {
+    async fn end_session_of(
+        &self,
+        beginning: &[u8],
+        client: impl FnOnce() -> Origin,
+        proxies: &Proxies,
+    ) {
         let sid = body::sid_at_the_beginning(beginning);
         let session = sid.and_then(|sid| self.registry.find(&sid));
-        if let Some(session) = session.filter(|session| may_use(session, client)) {
+        if let Some(session) = session.filter(|session| may_use(session, client, proxies)) {
             // A session that has ended meanwhile has ended.
             let _ = session.mailbox.send(Box::new(Command::Oversized)).await;
         }
@@ -267,12 +251,13 @@ impl Front {
     fn pass(
         &self,
         request: body::Request,
-        client: impl FnOnce() -> Client,
+        client: impl FnOnce() -> Origin,
+        proxies: &Proxies,
     ) -> Result<oneshot::Receiver<Reply>, Condition> {
         let sid = std::str::from_utf8(&request.sid);
         let session = sid.ok().and_then(|sid| self.registry.find(sid));
         let session = session.ok_or(Condition::ItemNotFound)?;
-        if !may_use(&session, client) {
+        if !may_use(&session, client, proxies) {
             return Err(Condition::PolicyViolation);
         }
         let (reply, answer) = oneshot::channel();
@@ -288,7 +273,7 @@ impl Front {
 
     fn create(
         &self,
-        client: &Client,
+        client: Origin,
         creation: Creation,
         settings: &Settings,
     ) -> Result<(oneshot::Receiver<Reply>, u64), Condition> {
@@ -302,8 +287,10 @@ impl Front {
         {
             return Err(Condition::PolicyViolation);
         }
-        if !settings.creations.admit(client.known, self.registry.len()) {
-            warn!(client = %client.address, sessions = self.registry.len(), "too many sessions");
+        let address = client.address.ip();
+        let known = Some(address).filter(|address| !settings.proxies.trust(*address));
+        if !settings.creations.admit(known, self.registry.len()) {
+            warn!(client = %address, sessions = self.registry.len(), "too many sessions");
             return Err(Condition::SystemShutdown);
         }
         let sid = Sid::random().map_err(|error| {
@@ -318,21 +305,22 @@ impl Front {
             &settings.policy,
             sid.clone(),
             creation,
-            client.secure,
+            client,
             reply,
         )
         .map_err(|Closed| Condition::SystemShutdown)?;
-        info!(?sid, client = %client.address, domain = host.domain, "session created");
+        info!(?sid, client = %address, domain = host.domain, "session created");
         Ok((answer, trial))
     }
 }
 
 /// Who uses a session that was created in secret has to do so in secret: the sid of others may have been
 /// overheard (XEP-0124 "Security Considerations").
-fn may_use(session: &Entry, client: impl FnOnce() -> Client) -> bool {
+fn may_use(session: &Entry, client: impl FnOnce() -> Origin, proxies: &Proxies) -> bool {
     !session.secure || {
         let client = client();
-        client.secure || client.known.is_none()
+        // Of one whose address the proxy does not tell, it may not tell this either.
+        client.secure || proxies.trust(client.address.ip())
     }
 }
 

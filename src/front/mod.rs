@@ -5,3 +5,4 @@ pub mod body;
 pub mod bosh;
 pub mod cors;
 pub mod creations;
+mod forwarded;

@@ -7,7 +7,7 @@
 use std::{
     error::Error as StdError,
     io,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     pin::pin,
     sync::{
         Arc,
@@ -35,7 +35,7 @@ use tokio::{
 use tokio_rustls::TlsAcceptor;
 use tracing::{debug, warn};
 
-use super::{clients::ClientChain, drain, tls::CertificateStore};
+use super::{clients::ClientChain, drain, proxy, tls::CertificateStore};
 
 /// How many connections the kernel keeps for us until they are accepted.
 const BACKLOG: u32 = 1024;
@@ -72,7 +72,7 @@ fn hint(error: &io::Error) -> &'static str {
 pub struct Limits {
     /// Connections at once; more wait in the kernel's queue.
     pub connections: usize,
-    /// Longest TLS handshake.
+    /// Longest TLS handshake, and longest wait for a proxy's header.
     pub handshake: Duration,
     /// Longest wait for a request head to be complete, on a new connection and between requests.
     ///
@@ -98,17 +98,24 @@ impl Default for Limits {
 /// Who is at the other end of a connection.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Peer {
-    /// Address of the socket: of the proxy, if there is one.
+    /// Address of the socket, that of the proxy if there is one; or what the proxy says in the PROXY
+    /// protocol.
     pub address: SocketAddr,
     /// Whether the connection is encrypted.
     pub tls: bool,
+    /// A proxy has said so in the PROXY protocol.
+    pub proxied: bool,
 }
+
+/// Who has to speak the PROXY protocol.
+type IsProxy = Arc<dyn Fn(IpAddr) -> bool + Send + Sync>;
 
 /// A bound address, ready to serve.
 pub struct Listener {
     socket: TcpListener,
     address: SocketAddr,
     tls: Option<Arc<CertificateStore>>,
+    is_proxy: Option<IsProxy>,
     limits: Limits,
 }
 
@@ -137,6 +144,7 @@ impl Listener {
                 socket,
                 address,
                 tls,
+                is_proxy: None,
                 limits: Limits::default(),
             })
         };
@@ -146,6 +154,15 @@ impl Listener {
     /// With other bounds.
     pub fn with_limits(self, limits: Limits) -> Self {
         Self { limits, ..self }
+    }
+
+    /// Connections from where `is_proxy` says so have to begin with a header of the PROXY protocol, or are
+    /// closed; others must not.
+    pub fn with_proxies(self, is_proxy: impl Fn(IpAddr) -> bool + Send + Sync + 'static) -> Self {
+        Self {
+            is_proxy: Some(Arc::new(is_proxy)),
+            ..self
+        }
     }
 
     /// The address, with the port that the system chose for port 0.
@@ -162,7 +179,7 @@ impl Listener {
     /// `drain`. They finish the requests under way, then close.
     pub async fn serve<F, S, B>(self, make: F, mut drain: drain::Watch)
     where
-        F: Fn(Peer) -> S,
+        F: Fn(Peer) -> S + Send + Sync + 'static,
         S: Service<Request<Incoming>, Response = Response<B>> + Send + 'static,
         S::Future: Send + 'static,
         S::Error: Into<Box<dyn StdError + Send + Sync>>,
@@ -171,17 +188,22 @@ impl Listener {
         B::Error: Into<Box<dyn StdError + Send + Sync>>,
     {
         let slots = Arc::new(Semaphore::new(self.limits.connections));
+        let make = Arc::new(make);
         loop {
-            let (slot, stream, address) = tokio::select! {
+            let (slot, mut stream, address) = tokio::select! {
                 biased;
                 () = drain.draining() => return,
                 accepted = self.accept(&slots) => accepted,
             };
-            let service = make(Peer {
+            let mut peer = Peer {
                 address,
                 tls: self.tls.is_some(),
-            });
-            let connection = Connection {
+                proxied: false,
+            };
+            let is_proxy = self.is_proxy.as_ref();
+            let is_proxied = is_proxy.is_some_and(|is_proxy| is_proxy(address.ip()));
+            let make = Arc::clone(&make);
+            let mut connection = Connection {
                 drain: drain.clone(),
                 limits: self.limits,
             };
@@ -190,8 +212,11 @@ impl Listener {
                 .as_ref()
                 .map(|store| TlsAcceptor::from(store.current()));
             tokio::spawn(async move {
-                connection.run(stream, tls, service).await;
-                drop(slot);
+                let _slot = slot;
+                if is_proxied && !connection.introduce(&mut stream, &mut peer).await {
+                    return;
+                }
+                connection.run(stream, tls, make(peer)).await;
             });
         }
     }
@@ -244,6 +269,28 @@ struct Connection {
 }
 
 impl Connection {
+    /// Lets a proxy say who the peer is; whether it has.
+    async fn introduce(&mut self, stream: &mut TcpStream, peer: &mut Peer) -> bool {
+        let header = tokio::select! {
+            header = timeout(self.limits.handshake, proxy::read(stream)) => header,
+            () = self.drain.draining() => return false,
+        };
+        match header {
+            Ok(Ok(proxy::Header { client, tls })) => {
+                peer.address = client.unwrap_or(peer.address);
+                peer.tls |= tls;
+                peer.proxied = true;
+                return true;
+            }
+            Ok(Err(error)) => {
+                let cause = StdError::source(&error).map(ToString::to_string);
+                warn!(%error, cause, proxy = %peer.address, "proxy refused: no PROXY protocol");
+            }
+            Err(_) => warn!(proxy = %peer.address, "proxy refused: no PROXY protocol in time"),
+        }
+        false
+    }
+
     async fn run<S, B>(mut self, stream: TcpStream, tls: Option<TlsAcceptor>, service: S)
     where
         S: Service<Request<Incoming>, Response = Response<B>> + Send + 'static,

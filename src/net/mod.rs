@@ -6,6 +6,7 @@ pub mod clients;
 pub mod drain;
 pub mod identity;
 pub mod listener;
+pub mod proxy;
 pub mod tls;
 pub mod unread;
 

@@ -53,9 +53,11 @@ struct Served {
 }
 
 fn serve(tls: Option<Arc<CertificateStore>>, limits: Limits) -> Served {
-    let listener = Listener::bind(ANY, tls)
-        .expect("a free port")
-        .with_limits(limits);
+    let listener = Listener::bind(ANY, tls).expect("a free port");
+    serve_on(listener.with_limits(limits))
+}
+
+fn serve_on(listener: Listener) -> Served {
     let address = listener.local_addr();
     let (signal, watch) = drain::channel();
     let (arrived, release) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
@@ -69,7 +71,9 @@ fn serve(tls: Option<Arc<CertificateStore>>, limits: Limits) -> Served {
                     arrived.notify_one();
                     release.notified().await;
                 }
-                let text = format!("{} tls={} {:?}", peer.address, peer.tls, request.version());
+                let by = if peer.proxied { "by proxy " } else { "" };
+                let (address, tls) = (peer.address, peer.tls);
+                let text = format!("{by}{address} tls={tls} {:?}", request.version());
                 Ok::<_, Infallible>(Response::new(Full::new(Bytes::from(text))))
             }
         })
@@ -147,6 +151,66 @@ async fn plain_connection_tells_its_peer() {
     // And stays open for the next.
     client.write_all(GET).await.unwrap();
     assert!(answer(&mut client).await.ends_with(&expected));
+}
+
+/// A listener that knows a single proxy: the system has more than one loopback address.
+fn serve_behind(proxy: [u8; 4], tls: Option<Arc<CertificateStore>>, limits: Limits) -> Served {
+    let listener = Listener::bind(ANY, tls).expect("a free port");
+    let is_proxy = move |address| address == std::net::IpAddr::from(proxy);
+    serve_on(listener.with_limits(limits).with_proxies(is_proxy))
+}
+
+const PROXY: &[u8] = b"PROXY TCP4 192.0.2.7 127.0.0.1 4711 80\r\n";
+
+#[tokio::test]
+async fn a_proxy_tells_the_peer_and_has_to() {
+    let served = serve_behind([127, 0, 0, 1], None, soon());
+    let mut proxy = TcpStream::connect(served.address).await.unwrap();
+    proxy.write_all(&[PROXY, GET].concat()).await.unwrap();
+    let expected = "by proxy 192.0.2.7:4711 tls=false HTTP/1.1";
+    assert!(answer(&mut proxy).await.ends_with(expected));
+    proxy.write_all(GET).await.unwrap();
+    let again = answer(&mut proxy).await;
+    assert!(again.ends_with(expected), "for as long as it is open");
+
+    for begin in [GET, b"PROXY TCP4 192.0.2.7\r\n", b"PROXY ", b""] {
+        let mut proxy = TcpStream::connect(served.address).await.unwrap();
+        proxy.write_all(begin).await.unwrap();
+        // What it has sent is not read, so the system may say that with a reset.
+        let mut said = Vec::new();
+        let ended = timeout(FOREVER, proxy.read_to_end(&mut said)).await;
+        let _ = ended.expect("refused in time");
+        assert_eq!(String::from_utf8_lossy(&said), "", "{begin:?}");
+    }
+}
+
+#[tokio::test]
+async fn only_a_proxy_tells_the_peer() {
+    let served = serve_behind([127, 0, 0, 9], None, Limits::default());
+    let mut client = TcpStream::connect(served.address).await.unwrap();
+    client.write_all(GET).await.unwrap();
+    let expected = format!("{} tls=false HTTP/1.1", client.local_addr().unwrap());
+    assert!(answer(&mut client).await.ends_with(&expected));
+    let mut impostor = TcpStream::connect(served.address).await.unwrap();
+    impostor.write_all(&[PROXY, GET].concat()).await.unwrap();
+    let refused = closed(&mut impostor).await;
+    assert!(refused.starts_with("HTTP/1.1 400"), "{refused}");
+}
+
+#[tokio::test]
+async fn a_proxy_tells_the_peer_before_tls() {
+    let served = serve_behind([127, 0, 0, 1], Some(store("localhost")), Limits::default());
+    let mut stream = TcpStream::connect(served.address).await.unwrap();
+    stream.write_all(PROXY).await.unwrap();
+    let config = upstream_client_config(UpstreamTls::Insecure, None, None).unwrap();
+    let name = ServerName::try_from("localhost").unwrap();
+    let mut client = TlsConnector::from(config)
+        .connect(name, stream)
+        .await
+        .unwrap();
+    client.write_all(GET).await.unwrap();
+    let expected = "by proxy 192.0.2.7:4711 tls=true HTTP/1.1";
+    assert!(answer(&mut client).await.ends_with(expected));
 }
 
 #[tokio::test]

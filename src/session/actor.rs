@@ -30,7 +30,7 @@ use tokio::{
 use tracing::{debug, info, warn};
 
 use self::account::stream_error;
-use super::{Closed, Command, Entry, MAILBOX, Registration, Registry, Reply, Sid};
+use super::{Closed, Command, Entry, MAILBOX, Origin, Registration, Registry, Reply, Sid};
 use crate::{
     pipe::{Effect, Pipe, Rules},
     proto::{
@@ -48,7 +48,7 @@ use crate::{
         refresh::{Lease, Rosters},
         source::{FetchError, Replaceable},
     },
-    upstream::{ConnectError, Connector, Hello, Upstream, UpstreamEvent},
+    upstream::{ConnectError, Connector, Hello, Initiator, Upstream, UpstreamEvent},
 };
 
 /// Time from creation to a bound resource.
@@ -134,21 +134,20 @@ enum Input {
     UpstreamLost(String),
 }
 
-/// Starts a session, whose creation request came over an encrypted connection (`secure`) or did not, and is
-/// answered through `reply`.
+/// Starts a session, whose creation request came from `origin` and is answered through `reply`.
 pub fn spawn(
     registry: &Arc<Registry>,
     host: Arc<Host>,
     policy: &Policy,
     sid: Sid,
     creation: Creation,
-    secure: bool,
+    origin: Origin,
     reply: oneshot::Sender<Reply>,
 ) -> Result<(), Closed> {
     let (sender, mailbox) = mpsc::channel(MAILBOX);
     let entry = Entry {
         mailbox: sender,
-        secure,
+        secure: origin.secure,
     };
     let registration = registry.register(sid, entry)?;
     let now = now();
@@ -156,9 +155,12 @@ pub fn spawn(
         let host = Arc::clone(&host);
         let lang = creation.lang.clone();
         Box::pin(async move {
-            host.connector
-                .connect(lang.as_deref().unwrap_or("en"), None)
-                .await
+            let initiator = Initiator {
+                address: origin.address,
+                jid: None,
+                lang: lang.as_deref().unwrap_or("en"),
+            };
+            host.connector.connect(initiator).await
         })
     };
     let rate = host.max_request_rate;

@@ -6,7 +6,7 @@
 mod actor;
 mod registry;
 
-use std::{fmt, sync::Arc};
+use std::{fmt, net::SocketAddr, sync::Arc};
 
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
@@ -44,6 +44,16 @@ impl fmt::Debug for Sid {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.0.get(..8).unwrap_or_default())
     }
+}
+
+/// Where a request comes from, as far as it is known.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Origin {
+    /// The client's address; the port is 0 where a proxy does not tell it. Where that does not say for
+    /// whom it asks, its own.
+    pub address: SocketAddr,
+    /// Whether the client's own connection is encrypted.
+    pub secure: bool,
 }
 
 /// What a session is told by the front and by the server. Travels boxed: tokio allocates channel slots

@@ -12,7 +12,7 @@ use std::{
 
 use bytes::Bytes;
 use http::{
-    HeaderValue, Request, Uri,
+    HeaderName, HeaderValue, Request, Uri,
     header::{CONTENT_TYPE, USER_AGENT},
 };
 use http_body_util::{BodyExt, Full, Limited};
@@ -28,7 +28,7 @@ use tokio::time::Sleep;
 use tracing::debug;
 
 use super::{
-    ConnectError, Hello, UpstreamError, UpstreamEvent,
+    ConnectError, Hello, Initiator, UpstreamError, UpstreamEvent,
     dial::same_domain,
     tls::{TlsSetupError, is_loopback},
 };
@@ -44,6 +44,8 @@ use crate::{
         stanza::Stanza,
     },
 };
+
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
 /// Idle connections are closed before common servers do it, which could just then meet a request.
 const IDLE: Duration = Duration::from_secs(4);
@@ -106,13 +108,14 @@ impl Host {
         }))
     }
 
-    fn post(&self, document: Bytes) -> Exchange {
+    fn post(&self, document: Bytes, client: &HeaderValue) -> Exchange {
         let mut request = Request::post(self.uri.clone());
         if let Some(headers) = request.headers_mut() {
             let content_type = HeaderValue::from_static("text/xml; charset=utf-8");
             headers.insert(CONTENT_TYPE, content_type);
             let agent = concat!("rostergate/", env!("CARGO_PKG_VERSION"));
             headers.insert(USER_AGENT, HeaderValue::from_static(agent));
+            headers.insert(X_FORWARDED_FOR, client.clone());
         }
         let request = request
             .body(Full::new(document))
@@ -153,6 +156,8 @@ type Exchange = Pin<Box<dyn Future<Output = Answer> + Send>>;
 /// A session with the server. Dropping it leaves the session to the server's patience.
 pub struct Upstream {
     host: Arc<Host>,
+    /// The address of the client, for the server's log and limits.
+    address: HeaderValue,
     client: Client,
     /// Requests that wait for their answers.
     exchanges: SmallVec<[(Rid, Exchange); 2]>,
@@ -165,7 +170,7 @@ impl Upstream {
     /// Creates a session and waits for the server's features.
     pub(super) async fn create(
         host: &Arc<Host>,
-        lang: Option<&str>,
+        initiator: Initiator<'_>,
     ) -> Result<(Self, Hello), ConnectError> {
         let mut random = [0; 8];
         getrandom::fill(&mut random).map_err(|error| ConnectError::Exchange {
@@ -174,7 +179,9 @@ impl Upstream {
         let random = u64::from_be_bytes(random);
         let mut upstream = Self {
             host: Arc::clone(host),
-            client: Client::new(host.domain.as_str(), lang, random, now()),
+            address: HeaderValue::try_from(initiator.address.ip().to_string())
+                .expect("an address is a header value"),
+            client: Client::new(host.domain.as_str(), initiator.lang(), random, now()),
             exchanges: SmallVec::new(),
             failure: None,
             timer: Box::pin(tokio::time::sleep(Duration::ZERO)),
@@ -288,7 +295,8 @@ impl Upstream {
             while let Some((rid, document)) = self.client.poll_request(now) {
                 idle = false;
                 self.exchanges.retain(|(open, _)| *open != rid);
-                self.exchanges.push((rid, self.host.post(document)));
+                self.exchanges
+                    .push((rid, self.host.post(document, &self.address)));
             }
             if idle && !self.poll_timer(cx) {
                 return;

@@ -3,8 +3,9 @@
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use jid::{BareJid, DomainPart};
+use jid::DomainPart;
 use tokio::{
+    io::AsyncWriteExt as _,
     net::{TcpSocket, TcpStream, lookup_host},
     task::JoinSet,
     time::timeout,
@@ -12,11 +13,12 @@ use tokio::{
 use tokio_rustls::TlsConnector;
 
 use super::{
-    ConnectError, Hello, Phase,
+    ConnectError, Hello, Initiator, Phase, UpstreamError,
     c2s::{Host, Transport, Upstream},
 };
 use crate::{
     config::{Place, Scheme, UpstreamTls},
+    net::proxy,
     proto::{
         c2s::stream::{Event, Header, StartTls, StreamCondition},
         xml::Ns,
@@ -35,15 +37,14 @@ const REFERRALS: usize = 3;
 pub(super) async fn dial(
     host: &Arc<Host>,
     deadline: Duration,
-    lang: Option<&str>,
-    from: Option<&BareJid>,
+    initiator: Initiator<'_>,
     phase: &mut Phase,
 ) -> Result<(Upstream, Hello), ConnectError> {
     let mut place = &host.upstream.place;
     let mut referrals = 0;
     loop {
         *phase = Phase::Resolve;
-        let refusal = match dial_at(place, host, deadline, lang, from, phase).await {
+        let refusal = match dial_at(place, host, deadline, initiator, phase).await {
             Err(ConnectError::SeeOtherHost { host }) => host,
             result => return result,
         };
@@ -61,12 +62,16 @@ async fn dial_at(
     place: &Place,
     host: &Arc<Host>,
     deadline: Duration,
-    lang: Option<&str>,
-    from: Option<&BareJid>,
+    initiator: Initiator<'_>,
     phase: &mut Phase,
 ) -> Result<(Upstream, Hello), ConnectError> {
-    let (tcp, address) = connect(place, deadline, phase).await?;
+    let (mut tcp, address) = connect(place, deadline, phase).await?;
+    if let Some(version) = host.upstream.proxy_protocol {
+        let header = proxy::header(version, initiator.address, address);
+        tcp.write_all(&header).await.map_err(UpstreamError::Lost)?;
+    }
     let local = address.ip().to_canonical().is_loopback();
+    let lang = initiator.lang();
 
     let tcp = match host.upstream.scheme {
         Scheme::Xmpps => tcp,
@@ -85,7 +90,7 @@ async fn dial_at(
     *phase = Phase::Tls;
     let transport = handshake(host, tcp, local).await?;
     *phase = Phase::Stream;
-    let from = from.filter(|from| *from.domain() == *host.domain);
+    let from = initiator.jid.filter(|jid| *jid.domain() == *host.domain);
     let mut upstream = Upstream::new(host, transport, from);
     let hello = open(host, &mut upstream, lang).await?;
     Ok((upstream, hello))

@@ -70,6 +70,24 @@ impl Default for Deadlines {
     }
 }
 
+/// Whom a connection is for, and what the server is told of them.
+#[derive(Clone, Copy, Debug)]
+pub struct Initiator<'a> {
+    /// Where they connect from. Told where `upstream_proxy_protocol` says how, and over HTTP, always.
+    pub address: SocketAddr,
+    /// Who they will be, if that is known. Told only if it is of this domain and nobody can overhear it
+    /// (RFC 6120 §4.7.1).
+    pub jid: Option<&'a BareJid>,
+    /// The language of their stream; empty if unknown.
+    pub lang: &'a str,
+}
+
+impl<'a> Initiator<'a> {
+    fn lang(&self) -> Option<&'a str> {
+        Some(self.lang).filter(|lang| !lang.is_empty())
+    }
+}
+
 impl Connector {
     /// Prepares connections to the server of `host`: reads the certificates to trust.
     ///
@@ -100,21 +118,17 @@ impl Connector {
 
     /// Opens a connection and its stream: TCP, to whichever address of the host answers first; TLS as
     /// `upstream_tls` says; the server's features. Or, over HTTP, creates a session with the server's
-    /// BOSH and waits for the features. `lang` is the language of the client's stream,
-    /// empty if unknown; `from` is told to the server only if it is of this domain and nobody can
-    /// overhear it (RFC 6120 §4.7.1).
+    /// BOSH and waits for the features.
     ///
     /// # Errors
     /// See [`ConnectError`]; after [`Deadlines::total`] at the latest.
     pub async fn connect(
         &self,
-        lang: &str,
-        from: Option<&BareJid>,
+        initiator: Initiator<'_>,
     ) -> Result<(Upstream, Hello), ConnectError> {
         if !self.gate.admits() {
             return Err(ConnectError::LeftAlone);
         }
-        let lang = Some(lang).filter(|lang| !lang.is_empty());
         let mut phase = Phase::Queue;
         // Boxed, as a TLS handshake is too big to be part of every session's task for ever.
         let dial = Box::pin(async {
@@ -122,12 +136,12 @@ impl Connector {
             match &self.way {
                 Way::Bosh(host) => {
                     phase = Phase::Bosh;
-                    let (bosh, hello) = bosh::Upstream::create(host, lang).await?;
+                    let (bosh, hello) = bosh::Upstream::create(host, initiator).await?;
                     Ok((Upstream::Bosh(Box::new(bosh)), hello))
                 }
                 Way::C2s(host) => {
                     let connect = self.deadlines.connect;
-                    let (c2s, hello) = dial::dial(host, connect, lang, from, &mut phase).await?;
+                    let (c2s, hello) = dial::dial(host, connect, initiator, &mut phase).await?;
                     Ok((Upstream::C2s(c2s), hello))
                 }
             }

@@ -16,7 +16,7 @@ use tokio_rustls::TlsAcceptor;
 
 use super::*;
 use crate::{
-    config::{Backend, Host, Presence, Scheme, UpstreamTls},
+    config::{Backend, Host, Presence, ProxyProtocol, Scheme, UpstreamTls},
     proto::{
         c2s::{MAX_ELEMENT, split::SplitError},
         stanza::Kind,
@@ -33,6 +33,16 @@ const STARTTLS: &str = "<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>";
 const REQUIRED: &str = "<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'><required/></starttls>";
 const PROCEED: &str = "<proceed xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>";
 
+/// Somebody with a browser.
+const WEB: Initiator<'static> = Initiator {
+    address: SocketAddr::new(
+        std::net::IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 7)),
+        4711,
+    ),
+    jid: None,
+    lang: "en",
+};
+
 fn features(inside: &str) -> String {
     format!("{HEADER}<stream:features>{inside}</stream:features>")
 }
@@ -48,6 +58,7 @@ pub(super) fn host(port: u16, scheme: Scheme, tls: UpstreamTls) -> Host {
             },
             path: "/http-bind".to_owned(),
             referrals: Vec::new(),
+            proxy_protocol: None,
             tls,
             ca: None,
         },
@@ -166,7 +177,7 @@ async fn say(text: impl Into<String>) -> u16 {
 }
 
 async fn refused(connector: Connector) -> ConnectError {
-    connector.connect("en", None).await.map(|_| ()).unwrap_err()
+    connector.connect(WEB).await.map(|_| ()).unwrap_err()
 }
 
 async fn event(upstream: &mut Upstream) -> Result<UpstreamEvent, UpstreamError> {
@@ -190,7 +201,14 @@ async fn opens_a_stream_and_hands_over_the_features() {
     .await;
     // To anybody who could overhear it, `from` is not told (RFC 6120 §4.7.1).
     let from = BareJid::new("john@example.org").unwrap();
-    let (upstream, hello) = auto(port).connect("de", Some(&from)).await.unwrap();
+    let (upstream, hello) = auto(port)
+        .connect(Initiator {
+            jid: Some(&from),
+            lang: "de",
+            ..WEB
+        })
+        .await
+        .unwrap();
     assert_eq!(hello.stream_id.as_deref(), Some("s1"));
     assert_eq!(hello.features.kind(), Kind::Features);
     assert!(text(&hello.features).contains(SASL));
@@ -208,7 +226,10 @@ async fn reads_a_stream_that_comes_byte_by_byte() {
         server.end().await;
     })
     .await;
-    let (mut upstream, _) = auto(port).connect("", None).await.unwrap();
+    let (mut upstream, _) = auto(port)
+        .connect(Initiator { lang: "", ..WEB })
+        .await
+        .unwrap();
     let UpstreamEvent::Stanza(message) = event(&mut upstream).await.unwrap() else {
         panic!("no stanza");
     };
@@ -298,7 +319,7 @@ async fn tells_garbage_from_a_lost_connection() {
     }
 
     let (mut upstream, _) = auto(say(format!("{}<message><bo", features(SASL))).await)
-        .connect("en", None)
+        .connect(WEB)
         .await
         .unwrap();
     assert!(matches!(
@@ -426,7 +447,13 @@ async fn tells_who_it_is_once_nobody_can_overhear() {
         (starttls, Scheme::Xmpp, "s2"),
     ] {
         let connector = connector(port, scheme, UpstreamTls::Auto);
-        let (upstream, hello) = connector.connect("en", Some(&from)).await.unwrap();
+        let (upstream, hello) = connector
+            .connect(Initiator {
+                jid: Some(&from),
+                ..WEB
+            })
+            .await
+            .unwrap();
         assert!(upstream.is_encrypted());
         assert_eq!(hello.stream_id.as_deref(), Some(id));
     }
@@ -442,7 +469,7 @@ async fn refuses_an_element_without_end() {
         server.end().await;
     })
     .await;
-    let (mut upstream, _) = auto(port).connect("en", None).await.unwrap();
+    let (mut upstream, _) = auto(port).connect(WEB).await.unwrap();
     assert!(matches!(
         event(&mut upstream).await,
         Ok(UpstreamEvent::Stanza(_))
@@ -477,7 +504,7 @@ async fn restarts_on_the_same_connection() {
         server.send(" </stream:stream>").await;
     })
     .await;
-    let (mut upstream, _) = auto(port).connect("en", None).await.unwrap();
+    let (mut upstream, _) = auto(port).connect(WEB).await.unwrap();
     upstream.queue_bytes(Bytes::from_static(b"<auth/>"));
     assert!(matches!(
         event(&mut upstream).await,
@@ -517,7 +544,7 @@ async fn writes_everything_in_order_and_reads_only_when_told() {
         server.send("</stream:stream>").await;
     })
     .await;
-    let (mut upstream, _) = auto(port).connect("en", None).await.unwrap();
+    let (mut upstream, _) = auto(port).connect(WEB).await.unwrap();
     let mut total = 0;
     for number in 0..COUNT {
         let element = format!("<a n='{number}'>{}</a>", "x".repeat(100));
@@ -564,7 +591,7 @@ async fn tells_a_stream_error_before_the_loss() {
         told.send(()).unwrap();
     })
     .await;
-    let (mut upstream, _) = auto(port).connect("en", None).await.unwrap();
+    let (mut upstream, _) = auto(port).connect(WEB).await.unwrap();
     tell.await.unwrap();
     upstream.queue_bytes(Bytes::from_static(b"<message/>"));
     let Ok(UpstreamEvent::StreamError(error)) = event(&mut upstream).await else {
@@ -588,7 +615,7 @@ async fn lets_others_have_their_turn() {
         server.end().await;
     })
     .await;
-    let (mut upstream, _) = auto(port).connect("en", None).await.unwrap();
+    let (mut upstream, _) = auto(port).connect(WEB).await.unwrap();
     // White space without end is read in portions: the task yields, and is woken by itself.
     let mut turns = 0;
     let mut next = pin!(poll_fn(|cx| upstream.poll(cx, true)));
@@ -611,6 +638,54 @@ const CREATED: &str = "<body xmlns='http://jabber.org/protocol/httpbind' sid='x'
     xmlns:stream='http://etherx.jabber.org/streams'><stream:features/></body>";
 
 #[tokio::test]
+async fn tells_the_clients_address_before_all_else() {
+    for (version, line) in [
+        (
+            ProxyProtocol::V1,
+            &b"PROXY TCP4 192.0.2.7 127.0.0.1 4711 "[..],
+        ),
+        (
+            ProxyProtocol::V2,
+            b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\xc0\0\x02\x07\x7f\0\0\x01\x12\x67",
+        ),
+    ] {
+        // Before TLS, too.
+        for scheme in [Scheme::Xmpp, Scheme::Xmpps] {
+            let port = serve(async move |mut server: Server| {
+                let mut begin = vec![0; line.len()];
+                server.io.read_exact(&mut begin).await.unwrap();
+                assert_eq!(begin, line);
+                let rest = if version == ProxyProtocol::V1 { 7 } else { 2 };
+                server.io.read_exact(&mut begin[..rest]).await.unwrap();
+                if scheme == Scheme::Xmpps {
+                    (server, _) = server.encrypt("example.org").await;
+                }
+                server.expect(OPENED).await;
+                server.send(&features(SASL)).await;
+                server.end().await;
+            })
+            .await;
+            let mut host = host(port, scheme, UpstreamTls::Auto);
+            host.upstream.proxy_protocol = Some(version);
+            Connector::new(&host).unwrap().connect(WEB).await.unwrap();
+        }
+    }
+}
+
+#[tokio::test]
+async fn tells_the_clients_address_over_bosh() {
+    let port = serve(async |mut server: Server| {
+        server.expect("x-forwarded-for: 192.0.2.7\r\n").await;
+        server.expect("xmpp:version='1.0'").await;
+        server.send(&http("200 OK", CREATED)).await;
+        server.end().await;
+    })
+    .await;
+    let connector = connector(port, Scheme::Http, UpstreamTls::Auto);
+    connector.connect(WEB).await.unwrap();
+}
+
+#[tokio::test]
 async fn checks_the_certificate_of_bosh_over_https() {
     let bosh = async |mut server: Server| {
         server.expect("xmpp:version='1.0'").await;
@@ -622,7 +697,7 @@ async fn checks_the_certificate_of_bosh_over_https() {
     })
     .await;
     let local = connector(port, Scheme::Https, UpstreamTls::Auto);
-    let (upstream, hello) = local.connect("en", None).await.unwrap();
+    let (upstream, hello) = local.connect(WEB).await.unwrap();
     assert!(upstream.is_encrypted() && !upstream.is_manageable());
     assert_eq!(hello.stream_id.as_deref(), Some("s3"));
 
@@ -693,7 +768,7 @@ fn is_small() {
     let size = size_of::<Upstream>();
     assert!(size <= 320, "{size}");
     // Part of every session's task.
-    let size = size_of_val(&auto(1).connect("en", None));
+    let size = size_of_val(&auto(1).connect(WEB));
     assert!(size <= 320, "{size}");
 }
 
@@ -725,7 +800,7 @@ async fn follows_referrals_that_are_allowed_and_not_for_ever() {
         }
         let mut host = host(port, Scheme::Xmpp, UpstreamTls::Auto);
         host.upstream.referrals = referrals;
-        let result = Connector::new(&host).unwrap().connect("en", None).await;
+        let result = Connector::new(&host).unwrap().connect(WEB).await;
         assert_eq!(result.is_ok(), is_followed, "{hops} hops: {result:?}");
     }
     let port = refer("127.0.0.1:9").await;
@@ -761,7 +836,7 @@ async fn a_space_keeps_an_idle_connection() {
         server.end().await;
     })
     .await;
-    let (mut upstream, _) = auto(port).connect("en", None).await.unwrap();
+    let (mut upstream, _) = auto(port).connect(WEB).await.unwrap();
     upstream.keepalive();
     upstream.queue_bytes(Bytes::from_static(b"<presence/>"));
     upstream.keepalive();

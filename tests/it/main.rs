@@ -6,6 +6,7 @@
 
 #![expect(clippy::disallowed_methods, reason = "tests may look at the clock")]
 
+mod addresses;
 mod admin;
 mod backpressure;
 mod bosh_upstream;

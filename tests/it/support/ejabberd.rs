@@ -42,6 +42,8 @@ pub(crate) struct Ejabberd {
 pub(crate) struct Builder {
     modules: Vec<String>,
     options: String,
+    /// Of the c2s listener.
+    c2s_options: String,
 }
 
 impl Ejabberd {
@@ -59,6 +61,7 @@ impl Ejabberd {
         Builder {
             modules: modules.map(str::to_owned).to_vec(),
             options: String::new(),
+            c2s_options: String::new(),
         }
     }
 
@@ -107,6 +110,15 @@ impl Ejabberd {
         });
         let result = storing.await;
         assert!(result.is_ok(), "{stored} messages are stored, not {count}");
+    }
+
+    /// Where this full JID is connected from, as the server sees it.
+    pub(crate) async fn address_of(&self, jid: &str) -> String {
+        let users = self.call("connected_users_info", &json!({})).await;
+        let users = users.as_array().expect("a list");
+        let user = users.iter().find(|user| user["jid"] == jid);
+        let user = user.unwrap_or_else(|| panic!("{jid} is not among {users:?}"));
+        user["ip"].as_str().expect("an address").to_owned()
     }
 
     async fn call(&self, command: &str, arguments: &serde_json::Value) -> serde_json::Value {
@@ -223,6 +235,19 @@ impl Builder {
         self
     }
 
+    /// A line of the configuration.
+    pub(crate) fn option(mut self, line: &str) -> Self {
+        self.options.push_str(line);
+        self.options.push('\n');
+        self
+    }
+
+    /// An option of the listener for clients; then they have to come by way of a gateway.
+    pub(crate) fn c2s_option(mut self, option: &str) -> Self {
+        self.c2s_options = format!(", {option}");
+        self
+    }
+
     pub(crate) fn start(self) -> Ejabberd {
         self.launch(false)
     }
@@ -269,16 +294,18 @@ impl Builder {
              log_rotate_count: 0\n\
              auth_method: internal\n\
              listen:\n\
-             \x20 - {{port: {c2s}, ip: 127.0.0.1, module: ejabberd_c2s, max_stanza_size: 262144}}\n\
+             \x20 - {{port: {c2s}, ip: 127.0.0.1, module: ejabberd_c2s, max_stanza_size: 262144{c2s_options}}}\n\
              \x20 - port: {http}\n\
              \x20   ip: 127.0.0.1\n\
              \x20   module: ejabberd_http\n\
              \x20   request_handlers: {{/http-bind: mod_bosh, /api: mod_http_api}}\n\
              api_permissions:\n\
-             \x20 tests: {{from: [mod_http_api], who: {{ip: 127.0.0.0/8}}, what: [register, get_offline_count]}}\n\
+             \x20 tests: {{from: [mod_http_api], who: {{ip: 127.0.0.0/8}}, \
+             \x20   what: [register, get_offline_count, connected_users_info]}}\n\
              {options}\
              modules:\n",
             options = self.options,
+            c2s_options = self.c2s_options,
         );
         for line in &self.modules {
             writeln!(config, "  {line}").expect("a string takes it");

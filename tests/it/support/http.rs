@@ -2,22 +2,34 @@
 
 use std::{
     fmt::{Debug, Formatter, Write as _},
-    net::SocketAddr,
+    io,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    path::Path,
 };
 
+use rostergate::{config::UpstreamTls, net::tls::upstream_client_config};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::TcpStream,
+    net::{TcpSocket, TcpStream},
 };
+use tokio_rustls::{TlsConnector, client::TlsStream};
 
 use super::{site::foreign, within, xml::Element};
 
-/// Where a service is.
+/// Where a service is, and how to get there.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct Endpoint {
     pub(crate) address: SocketAddr,
     /// With the leading slash.
     pub(crate) path: String,
+    /// Over TLS, to `example.org` with a certificate of ours.
+    tls: bool,
+    /// From this address of the loopback network.
+    from: Option<Ipv4Addr>,
+    /// Sent before anything else.
+    preamble: String,
+    /// Sent with every request.
+    headers: Vec<(String, String)>,
 }
 
 impl Endpoint {
@@ -25,12 +37,40 @@ impl Endpoint {
         Self {
             address,
             path: path.to_owned(),
+            tls: false,
+            from: None,
+            preamble: String::new(),
+            headers: Vec::new(),
         }
     }
 
     /// The same service, at another path.
     pub(crate) fn at(&self, path: &str) -> Self {
-        Self::new(self.address, path)
+        Self {
+            path: path.to_owned(),
+            ..self.clone()
+        }
+    }
+
+    pub(crate) fn over_tls(self) -> Self {
+        Self { tls: true, ..self }
+    }
+
+    pub(crate) fn coming_from(self, address: Ipv4Addr) -> Self {
+        let from = Some(address);
+        Self { from, ..self }
+    }
+
+    /// As a proxy begins a connection that it passes on.
+    pub(crate) fn beginning_with(self, preamble: &str) -> Self {
+        let preamble = preamble.to_owned();
+        Self { preamble, ..self }
+    }
+
+    /// As a proxy adds a header to what it passes on.
+    pub(crate) fn adding(mut self, name: &str, value: &str) -> Self {
+        self.headers.push((name.to_owned(), value.to_owned()));
+        self
     }
 
     /// One request on a connection of its own.
@@ -54,7 +94,8 @@ impl Endpoint {
 /// One TCP connection.
 #[derive(Debug)]
 pub(crate) struct Connection {
-    stream: TcpStream,
+    stream: Stream,
+    headers: Vec<(String, String)>,
     buffer: Vec<u8>,
     /// Of the request whose answer comes next.
     head: bool,
@@ -67,10 +108,9 @@ impl Connection {
     }
 
     pub(crate) async fn try_open(to: &Endpoint) -> Option<Self> {
-        let stream = TcpStream::connect(to.address).await.ok()?;
-        stream.set_nodelay(true).ok()?;
         Some(Self {
-            stream,
+            stream: Stream::open(to).await.ok()?,
+            headers: to.headers.clone(),
             buffer: Vec::new(),
             head: false,
         })
@@ -92,7 +132,8 @@ impl Connection {
         {
             head.push_str("Host: localhost\r\n");
         }
-        for (name, value) in headers {
+        let own = self.headers.iter().map(|(name, value)| (&**name, &**value));
+        for (name, value) in headers.iter().copied().chain(own) {
             write!(head, "{name}: {value}\r\n").expect("a string takes it");
         }
         if method == "POST" || method == "PUT" || !body.is_empty() {
@@ -168,7 +209,10 @@ impl Connection {
 
     /// Waits until there is something to read.
     pub(crate) async fn readable(&self) {
-        let peeked = self.stream.peek(&mut [0]).await;
+        let Stream::Tcp(stream) = &self.stream else {
+            panic!("over TLS, there is more to read than data")
+        };
+        let peeked = stream.peek(&mut [0]).await;
         assert_eq!(peeked.ok(), Some(1), "the connection is open");
     }
 
@@ -186,9 +230,55 @@ impl Connection {
     }
 
     async fn read(&mut self) -> Option<()> {
-        match self.stream.read_buf(&mut self.buffer).await {
+        match self.stream.read(&mut self.buffer).await {
             Ok(0) | Err(_) => None,
             Ok(_) => Some(()),
+        }
+    }
+}
+
+#[derive(Debug)]
+enum Stream {
+    Tcp(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+impl Stream {
+    async fn open(to: &Endpoint) -> io::Result<Self> {
+        let socket = match to.address {
+            SocketAddr::V4(_) => TcpSocket::new_v4()?,
+            SocketAddr::V6(_) => TcpSocket::new_v6()?,
+        };
+        if let Some(from) = to.from {
+            socket.bind((IpAddr::from(from), 0).into())?;
+        }
+        let mut tcp = socket.connect(to.address).await?;
+        tcp.set_nodelay(true)?;
+        tcp.write_all(to.preamble.as_bytes()).await?;
+        if !to.tls {
+            return Ok(Self::Tcp(tcp));
+        }
+        let ca = Path::new(env!("CARGO_MANIFEST_DIR")).join("certs/ca.crt");
+        let config = upstream_client_config(UpstreamTls::Verify, Some(&ca), None);
+        let connector = TlsConnector::from(config.expect("a policy"));
+        let name = "example.org".try_into().expect("a name");
+        Ok(Self::Tls(Box::new(connector.connect(name, tcp).await?)))
+    }
+
+    async fn read(&mut self, buffer: &mut Vec<u8>) -> io::Result<usize> {
+        match self {
+            Self::Tcp(stream) => stream.read_buf(buffer).await,
+            Self::Tls(stream) => stream.read_buf(buffer).await,
+        }
+    }
+
+    async fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+        match self {
+            Self::Tcp(stream) => stream.write_all(bytes).await,
+            Self::Tls(stream) => {
+                stream.write_all(bytes).await?;
+                stream.flush().await
+            }
         }
     }
 }

@@ -1,0 +1,148 @@
+//! Where clients connect from: told by proxies, told to the server.
+
+use std::net::Ipv4Addr;
+
+use crate::support::{
+    bosh::{Bosh, creation},
+    client::Account,
+    ejabberd::Ejabberd,
+    gateway::{Builder, Gateway},
+    http::{Connection, Endpoint},
+    prosody::{DOMAIN, Prosody},
+};
+
+/// Logs in; gives the full JID.
+async fn log_in(endpoint: &Endpoint, account: &Account) -> String {
+    let mut bosh = Bosh::open(endpoint, &account.domain).await;
+    bosh.authenticate(account).await;
+    bosh.bind("web").await
+}
+
+#[tokio::test]
+async fn ejabberd_sees_the_browser_by_the_proxy_protocol() {
+    let ejabberd = Ejabberd::builder()
+        .c2s_option("use_proxy_protocol: true")
+        .start();
+    for version in ["v1", "v2"] {
+        let gateway = Gateway::builder(&ejabberd)
+            .upstream(&format!("xmpp://{}", ejabberd.c2s()))
+            .host(&format!("upstream_proxy_protocol = \"{version}\""))
+            .start();
+        let account = ejabberd.account("john").await;
+        for (browser, seen) in [
+            (
+                gateway.bosh().adding("X-Forwarded-For", "198.51.100.7"),
+                "198.51.100.7",
+            ),
+            (
+                gateway.bosh().adding("X-Forwarded-For", "2001:db8::7"),
+                "2001:db8::7",
+            ),
+            (
+                gateway.bosh().coming_from(Ipv4Addr::new(127, 0, 0, 2)),
+                "127.0.0.2",
+            ),
+        ] {
+            let jid = log_in(&browser, &account).await;
+            assert_eq!(ejabberd.address_of(&jid).await, seen, "{version}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn ejabberds_bosh_sees_the_browser_by_x_forwarded_for() {
+    let ejabberd = Ejabberd::builder()
+        .option("trusted_proxies: [127.0.0.1]")
+        .start();
+    let gateway = Gateway::builder(&ejabberd)
+        .upstream(&format!("http://{}/http-bind", ejabberd.bosh().address))
+        .start();
+    let account = ejabberd.account("john").await;
+    for address in ["198.51.100.7", "2001:db8::7"] {
+        let browser = gateway.bosh().adding("X-Forwarded-For", address);
+        let jid = log_in(&browser, &account).await;
+        assert_eq!(ejabberd.address_of(&jid).await, address);
+    }
+}
+
+/// The addresses that the gateway has logged for the sessions created so far.
+fn logged(gateway: &Gateway) -> Vec<String> {
+    let log = gateway.log();
+    let created = log.lines().filter(|line| line.contains("session created"));
+    let address = created.filter_map(|line| line.split_once("client=")?.1.split(' ').next());
+    address.map(str::to_owned).collect()
+}
+
+/// The address that the gateway logs for one more session.
+async fn logged_for(gateway: &Gateway, browser: Endpoint) -> String {
+    let before = logged(gateway).len();
+    Bosh::open(&browser, DOMAIN).await;
+    let mut logged = logged(gateway);
+    assert_eq!(logged.len(), before + 1);
+    logged.pop().expect("one more")
+}
+
+fn gateway() -> Builder {
+    Gateway::builder(Prosody::shared()).server("trusted_proxies = [\"127.0.0.1\"]")
+}
+
+const PROXY: &str = "PROXY TCP4 198.51.100.7 127.0.0.1 4711 80\r\n";
+
+#[tokio::test]
+async fn only_trusted_proxies_are_believed_and_in_one_header_only() {
+    let by_default = gateway().start();
+    let forwarded = gateway().server("forwarded_header = \"Forwarded\"").start();
+    let x_forwarded_for = ("X-Forwarded-For", "198.51.100.7");
+    let rfc_7239 = ("Forwarded", "for=198.51.100.7;proto=https");
+    for (gateway, (name, value), other) in [
+        (&by_default, x_forwarded_for, rfc_7239),
+        (&forwarded, rfc_7239, x_forwarded_for),
+    ] {
+        let browser = gateway.bosh().adding(name, value);
+        let stranger = browser.clone().coming_from(Ipv4Addr::new(127, 0, 0, 2));
+        assert_eq!(logged_for(gateway, browser).await, "198.51.100.7");
+        assert_eq!(logged_for(gateway, stranger).await, "127.0.0.2");
+        let disguised = gateway.bosh().adding(other.0, other.1);
+        assert_eq!(logged_for(gateway, disguised).await, "127.0.0.1");
+    }
+}
+
+#[tokio::test]
+async fn a_proxy_that_passes_tcp_on_is_believed_and_has_to_say_something() {
+    let gateway = gateway()
+        .server("proxy_protocol = true")
+        .admin("listen = \"127.0.0.1:0\"")
+        .start();
+    let proxied = gateway.bosh().beginning_with(PROXY);
+    assert_eq!(logged_for(&gateway, proxied.clone()).await, "198.51.100.7");
+    // Whoever is behind it is no proxy.
+    let lying = proxied.clone().adding("X-Forwarded-For", "203.0.113.1");
+    assert_eq!(logged_for(&gateway, lying).await, "198.51.100.7");
+
+    let stranger = gateway.bosh().coming_from(Ipv4Addr::new(127, 0, 0, 2));
+    assert_eq!(logged_for(&gateway, stranger.clone()).await, "127.0.0.2");
+    let impostor = stranger.beginning_with(PROXY).post("").await;
+    assert_eq!(impostor.status(), 400);
+
+    let mut silent = Connection::open(&gateway.bosh()).await;
+    let body = creation(DOMAIN, &[]);
+    silent.send("POST", "/http-bind", &[], &body).await;
+    silent.closed().await;
+    assert!(gateway.log().contains("proxy refused"));
+    let admin = gateway.admin().at("/roster_admin/refresh");
+    assert_eq!(admin.request("POST", &[], "[]").await.status(), 200);
+}
+
+#[tokio::test]
+async fn who_comes_through_a_proxy_is_not_on_this_machine() {
+    let gateway = gateway().server("proxy_protocol = true").start();
+    let admin = gateway.admin().at("/roster_admin/refresh");
+    for header in [
+        "PROXY TCP4 127.0.0.1 127.0.0.1 4711 80\r\n",
+        "PROXY UNKNOWN\r\n",
+    ] {
+        let proxied = admin.clone().beginning_with(header);
+        let answer = proxied.request("POST", &[], "[]").await;
+        assert_eq!(answer.status(), 403, "{header}");
+    }
+}
