@@ -9,6 +9,7 @@ use crate::support::{
     gateway::{Builder, Gateway},
     http::{Connection, Endpoint},
     prosody::{DOMAIN, Prosody},
+    proxy::{Kind, Proxy},
 };
 
 /// Logs in; gives the full JID.
@@ -131,6 +132,14 @@ async fn a_proxy_that_passes_tcp_on_is_believed_and_has_to_say_something() {
     assert!(gateway.log().contains("proxy refused"));
     let admin = gateway.admin().at("/roster_admin/refresh");
     assert_eq!(admin.request("POST", &[], "[]").await.status(), 200);
+}
+
+#[tokio::test]
+async fn nginx_tells_where_a_stream_comes_from() {
+    let gateway = gateway().server("proxy_protocol = true").start();
+    let nginx = Proxy::start(Kind::NginxStream, gateway.bosh().address);
+    let browser = nginx.http().coming_from(Ipv4Addr::new(127, 0, 0, 2));
+    assert_eq!(logged_for(&gateway, browser).await, "127.0.0.2");
 }
 
 #[tokio::test]

@@ -26,6 +26,8 @@ mod names;
 mod operation;
 mod original_bugs;
 mod presence;
+mod proxies;
+mod proxy_examples;
 mod reliability;
 mod roster;
 mod rules_cors;

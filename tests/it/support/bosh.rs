@@ -227,6 +227,12 @@ impl Pending {
         self.connection.response().await
     }
 
+    /// The same, however long it takes.
+    pub(crate) async fn late_response(mut self) -> Response {
+        let response = self.connection.try_response().await;
+        response.expect("an HTTP response, not the end of the connection")
+    }
+
     /// The `<body/>` of the answer.
     pub(crate) async fn body(self) -> Element {
         let response = self.response().await;

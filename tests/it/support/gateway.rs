@@ -65,6 +65,8 @@ pub(crate) struct Gateway {
     https: Option<SocketAddr>,
     admin: Option<SocketAddr>,
     admin_https: Option<SocketAddr>,
+    /// What it is started with; none for another BOSH.
+    builder: Option<Builder>,
 }
 
 /// What its configuration says.
@@ -139,6 +141,17 @@ impl Gateway {
     /// Waits for its end.
     pub(crate) fn wait(&mut self) -> ExitStatus {
         self.process.as_mut().expect("it runs").wait(DEADLINE)
+    }
+
+    /// Starts it again, on the same port for HTTP; it has ended before.
+    pub(crate) fn start_again(self) -> Self {
+        let config = fs::read_to_string(self.config_path()).expect("it is there");
+        let listen = format!("listen = [\"{}\"]", self.http);
+        let config = config.replacen("listen = [\"127.0.0.1:0\"]", &listen, 1);
+        fs::write(self.config_path(), config).expect("it can be written");
+        let builder = self.builder.expect("it is ours");
+        drop(self.process);
+        builder.run(self.directory)
     }
 
     /// All that it has logged.
@@ -242,10 +255,17 @@ impl Builder {
                 https: None,
                 admin: None,
                 admin_https: None,
+                builder: None,
             };
         }
         let config = directory.path().join("rostergate.toml");
         fs::write(&config, self.config()).expect("the configuration can be written");
+        self.run(directory)
+    }
+
+    /// Starts it with the configuration in `directory`.
+    fn run(self, directory: TempDir) -> Gateway {
+        let config = directory.path().join("rostergate.toml");
         let args = ["serve".into(), "--config".into(), config.into_os_string()];
         let log = directory.path().join("stderr.log");
         let program = Path::new(env!("CARGO_BIN_EXE_rostergate"));
@@ -291,6 +311,7 @@ impl Builder {
             https,
             admin,
             admin_https,
+            builder: Some(self),
         }
     }
 }

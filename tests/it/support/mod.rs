@@ -17,6 +17,7 @@ pub(crate) mod gateway;
 pub(crate) mod http;
 pub(crate) mod process;
 pub(crate) mod prosody;
+pub(crate) mod proxy;
 pub(crate) mod relay;
 pub(crate) mod resilient;
 pub(crate) mod sasl;

@@ -13,13 +13,13 @@ use std::{
 
 use parking_lot::Mutex;
 
-/// Runs "$@", says its pid, and ends it when standard input closes, which the kernel sees to when
-/// this process dies; then removes `$SCRATCH`.
+/// Runs "$@", says its pid, and ends it and all that it has started when standard input closes, which the
+/// kernel sees to when this process dies; then removes `$SCRATCH`.
 const KEEPER: &str = r#"
-sh -c 'echo "$$"; exec "$@"' sh "$@" </dev/null &
+setsid sh -c 'echo "$$"; exec "$@"' sh "$@" </dev/null &
 child=$!
 exec 3<&0
-{ cat <&3; kill -KILL "$child"; } >/dev/null 2>&1 &
+{ cat <&3; kill -s KILL -- "-$child"; } >/dev/null 2>&1 &
 watcher=$!
 exec >&- <&- 3<&-
 wait "$child"

@@ -1,0 +1,326 @@
+//! Nginx and Apache as Debian has them, with the examples of this repository: only ports and paths are
+//! put in. They run without privileges, in a folder of their own.
+
+use std::{
+    fs,
+    net::SocketAddr,
+    os::unix::fs::{MetadataExt as _, chown, symlink},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use tempfile::TempDir;
+
+use super::{free_ports, http::Endpoint, process::Process};
+
+/// Slow machines with many tests at once need it.
+const START: Duration = Duration::from_secs(30);
+/// Whom to become where the tests run as root: nobody.
+const NOBODY: u32 = 65534;
+
+/// What Debian's Apache has from the beginning, and what `apache-example.conf` says to enable.
+const APACHE_MODULES: [&str; 24] = [
+    "access_compat",
+    "alias",
+    "auth_basic",
+    "authn_core",
+    "authn_file",
+    "authz_core",
+    "authz_host",
+    "authz_user",
+    "autoindex",
+    "deflate",
+    "dir",
+    "env",
+    "filter",
+    "headers",
+    "mime",
+    "mpm_event",
+    "negotiation",
+    "proxy",
+    "proxy_http",
+    "reqtimeout",
+    "setenvif",
+    "socache_shmcb",
+    "ssl",
+    "status",
+];
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Kind {
+    Apache,
+    Nginx,
+    /// Without the lines of the example that make it speak HTTP/1.1 to the gateway.
+    NginxHttp10,
+    /// Passes TCP on, and says for whom in the PROXY protocol.
+    NginxStream,
+}
+
+/// A proxy that runs.
+#[must_use = "it ends when dropped"]
+pub(crate) struct Proxy {
+    // Before the folder, so that the process ends first.
+    process: Process,
+    _folder: TempDir,
+    kind: Kind,
+    http: SocketAddr,
+    https: SocketAddr,
+}
+
+impl Proxy {
+    /// In front of a gateway that listens there.
+    pub(crate) fn start(kind: Kind, gateway: SocketAddr) -> Self {
+        // Between finding free ports and using them somebody else may take one.
+        for _ in 0..10 {
+            if let Some(proxy) = Self::try_start(kind, gateway) {
+                return proxy;
+            }
+        }
+        panic!("no port stays free for {kind:?}");
+    }
+
+    /// Where it takes HTTP, or TCP.
+    pub(crate) fn http(&self) -> Endpoint {
+        Endpoint::new(self.http, "/http-bind")
+    }
+
+    /// Where it takes HTTPS.
+    pub(crate) fn https(&self) -> Endpoint {
+        Endpoint::new(self.https, "/http-bind").over_tls()
+    }
+
+    /// Has it read its configuration again, and waits until it works by it.
+    pub(crate) fn reload(&mut self) {
+        let (signal, sign) = match self.kind {
+            // As `apachectl graceful` does.
+            Kind::Apache => ("USR1", "resuming normal operations"),
+            // As `nginx -s reload` does.
+            _ => ("HUP", "gracefully shutting down"),
+        };
+        self.process.signal(signal);
+        while !self.line().contains(sign) {}
+    }
+
+    fn line(&mut self) -> String {
+        let line = self.process.line(START);
+        line.unwrap_or_else(|| panic!("{:?} has ended", self.kind))
+    }
+
+    fn try_start(kind: Kind, gateway: SocketAddr) -> Option<Self> {
+        let scratch = tempfile::Builder::new().prefix("rostergate-it-").tempdir();
+        let folder = scratch.expect("a temporary directory can be made");
+        let ports = free_ports();
+        let (args, ready) = match kind {
+            Kind::Apache => (apache(folder.path(), gateway, ports), "resuming normal"),
+            Kind::NginxStream => (
+                nginx_stream(folder.path(), gateway, ports),
+                "start worker process ",
+            ),
+            Kind::Nginx | Kind::NginxHttp10 => (
+                nginx(kind, folder.path(), gateway, ports),
+                "start worker process ",
+            ),
+        };
+        let mut process = start(folder.path(), args);
+        let mut said = String::new();
+        while let Some(line) = process.line(START) {
+            if line.contains(ready) {
+                let at = |port| SocketAddr::from(([127, 0, 0, 1], port));
+                return Some(Self {
+                    process,
+                    _folder: folder,
+                    kind,
+                    http: at(ports[0]),
+                    https: at(ports[1]),
+                });
+            }
+            said.push_str(&format!("{line}\n"));
+        }
+        let is_taken = said.contains("Address already in use");
+        assert!(is_taken, "{kind:?} does not start: make deps\n{said}");
+        None
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        // In good order, so that it sees its own children off.
+        if !std::thread::panicking() {
+            self.process.signal("TERM");
+            self.process.wait(START);
+        }
+    }
+}
+
+/// Runs a server with all that it says on its standard output, as nobody if we are root.
+fn start(folder: &Path, args: Vec<String>) -> Process {
+    let mut command = vec![
+        "-c".to_owned(),
+        "exec \"$@\" 2>&1".to_owned(),
+        "sh".to_owned(),
+    ];
+    if fs::metadata("/proc/self").is_ok_and(|own| own.uid() == 0) {
+        give_away(folder);
+        let nobody = [
+            "setpriv".to_owned(),
+            format!("--reuid={NOBODY}"),
+            format!("--regid={NOBODY}"),
+            "--clear-groups".to_owned(),
+        ];
+        command.extend(nobody);
+    }
+    command.extend(args);
+    let log = folder.join("stderr.log");
+    let path = std::env::var("PATH").unwrap_or_default() + ":/usr/sbin";
+    let environment = [("SCRATCH", ""), ("PATH", path.as_str())];
+    Process::start(Path::new("sh"), command, &environment, log)
+}
+
+fn give_away(path: &Path) {
+    chown(path, Some(NOBODY), Some(NOBODY)).expect("root may");
+    let entries = fs::read_dir(path).expect("a folder");
+    for entry in entries.map(|entry| entry.expect("an entry")) {
+        let kind = entry.file_type().expect("its type");
+        if kind.is_dir() {
+            give_away(&entry.path());
+        } else if kind.is_file() {
+            chown(entry.path(), Some(NOBODY), Some(NOBODY)).expect("root may");
+        }
+    }
+}
+
+/// An example of this repository, with some of it replaced, each piece once at the start of a line.
+fn example(name: &str, changes: &[(&str, String)]) -> String {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(name);
+    let mut text = fs::read_to_string(file).expect("the example");
+    for (from, to) in changes {
+        // With the white space before it, not in a comment.
+        let starts = [format!("\n{from}"), format!("  {from}")];
+        let found = starts
+            .iter()
+            .find(|start| text.matches(&**start).count() == 1);
+        let found = found.unwrap_or_else(|| panic!("{name} has {from:?} once"));
+        text = text.replace(&**found, &found.replace(from, to));
+    }
+    text
+}
+
+/// A copy of a test certificate for `example.org`, and of its key.
+fn certificate(folder: &Path) -> [PathBuf; 2] {
+    fs::create_dir_all(folder.join("certs")).expect("a folder");
+    ["crt", "key"].map(|kind| {
+        let from = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("certs/localhost.{kind}"));
+        let to = folder.join(format!("certs/example.org.{kind}"));
+        fs::copy(from, &to).expect("a certificate");
+        to
+    })
+}
+
+fn nginx(kind: Kind, folder: &Path, gateway: SocketAddr, [http, https]: [u16; 2]) -> Vec<String> {
+    certificate(folder);
+    let own_files = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
+        .map(|name| format!("{name}_temp_path {name};"))
+        .join(" ");
+    let mut changes = vec![
+        ("listen 80;", format!("listen 127.0.0.1:{http};")),
+        ("listen 443 ", format!("listen 127.0.0.1:{https} ")),
+        ("server 127.0.0.1:5280;", format!("server {gateway};")),
+        (
+            "upstream ",
+            format!("access_log off; {own_files} upstream "),
+        ),
+    ];
+    if kind == Kind::NginxHttp10 {
+        changes.push(("proxy_http_version 1.1;", String::new()));
+        changes.push(("proxy_set_header Connection \"\";", String::new()));
+    }
+    run_nginx(folder, &example("nginx-example.conf", &changes))
+}
+
+fn nginx_stream(folder: &Path, gateway: SocketAddr, [tcp, _]: [u16; 2]) -> Vec<String> {
+    let config = format!(
+        "load_module /usr/lib/nginx/modules/ngx_stream_module.so;\n\
+         events {{}}\n\
+         stream {{\n    server {{\n        listen 127.0.0.1:{tcp};\n\
+         \x20       proxy_pass {gateway};\n        proxy_protocol on;\n    }}\n}}\n"
+    );
+    run_nginx(folder, &config)
+}
+
+fn run_nginx(folder: &Path, config: &str) -> Vec<String> {
+    let file = folder.join("nginx.conf");
+    fs::write(&file, config).expect("a writable folder");
+    let [folder, file] = [folder, &file].map(|path| path.to_str().expect("a folder of ours"));
+    let globals = "pid nginx.pid; daemon off; error_log stderr notice;";
+    let args = [
+        "nginx", "-p", folder, "-c", file, "-e", "stderr", "-g", globals,
+    ];
+    args.map(str::to_owned).to_vec()
+}
+
+/// `/etc/apache2` anew: Debian's own main file, its modules, and one site.
+fn apache(folder: &Path, gateway: SocketAddr, [http, https]: [u16; 2]) -> Vec<String> {
+    let [crt, key] = certificate(folder).map(|path| path.display().to_string());
+    for name in ["conf-enabled", "mods-enabled", "run", "sites-enabled"] {
+        fs::create_dir_all(folder.join(name)).expect("a folder");
+    }
+    let debian = Path::new("/etc/apache2");
+    for name in APACHE_MODULES {
+        for kind in ["load", "conf"] {
+            let file = format!("{name}.{kind}");
+            let (from, to) = (
+                debian.join("mods-available").join(&file),
+                folder.join("mods-enabled").join(&file),
+            );
+            if from.exists() {
+                symlink(from, to).expect("a writable folder");
+            }
+        }
+    }
+    let main = fs::read_to_string(debian.join("apache2.conf"));
+    let main = main.expect("the Debian package apache2 is installed: make deps");
+    let site = example(
+        "apache-example.conf",
+        &[
+            ("<VirtualHost *:80>", format!("<VirtualHost *:{http}>")),
+            ("<VirtualHost *:443>", format!("<VirtualHost *:{https}>")),
+            (
+                "SSLCertificateFile /etc/ssl/example.org.crt",
+                format!("SSLCertificateFile {crt}"),
+            ),
+            (
+                "SSLCertificateKeyFile /etc/ssl/private/example.org.key",
+                format!("SSLCertificateKeyFile {key}"),
+            ),
+            (
+                "ProxyPassMatch \"^/http-bind/?$\" \"http://127.0.0.1:5280\"",
+                format!("ProxyPassMatch \"^/http-bind/?$\" \"http://{gateway}\""),
+            ),
+        ],
+    );
+    let ports = format!("Listen 127.0.0.1:{http}\nListen 127.0.0.1:{https}\n");
+    for (name, text) in [
+        ("apache2.conf", &main),
+        ("ports.conf", &ports),
+        ("sites-enabled/rostergate.conf", &site),
+    ] {
+        fs::write(folder.join(name), text).expect("a writable folder");
+    }
+    let folder = folder.to_str().expect("a folder of ours");
+    // What Debian's envvars say, and a log that can be followed.
+    let mut command = vec!["env".to_owned()];
+    for (name, value) in [
+        ("RUN_DIR", format!("{folder}/run")),
+        ("PID_FILE", format!("{folder}/run/apache2.pid")),
+        ("LOG_DIR", format!("{folder}/run")),
+        ("RUN_USER", format!("#{NOBODY}")),
+        ("RUN_GROUP", format!("#{NOBODY}")),
+    ] {
+        command.push(format!("APACHE_{name}={value}"));
+    }
+    let rest = ["apache2", "-D", "FOREGROUND", "-d", folder, "-f"];
+    command.extend(rest.map(str::to_owned));
+    command.push(format!("{folder}/apache2.conf"));
+    command.extend(["-c", "ErrorLog \"|/bin/cat\""].map(str::to_owned));
+    command
+}
