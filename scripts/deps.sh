@@ -2,8 +2,8 @@
 # Installs what is missing for the demo or the tests, and says what and why.
 #
 #   scripts/deps.sh demo     a Rust toolchain (checked only), prosody, node, npm; Converse.js
-#   scripts/deps.sh test     all of that, and chromium, nginx, apache2, ejabberd, tsung, valgrind, openssl, curl;
-#                            XMPP clients
+#   scripts/deps.sh test     all of that, and chromium, nginx, apache2, haproxy, ejabberd, tsung, valgrind,
+#                            openssl, curl; XMPP clients
 #
 # Debian packages come from apt-get, with sudo only when something is missing and we are not root.
 # Converse.js comes from npm, in the versions of demo/package-lock.json, and the clients that the
@@ -42,9 +42,10 @@ test)
     need chromium chromium "drives the demo page in a test"
     need nginx nginx "tests of the gateway behind a reverse proxy"
     [ -e /usr/lib/nginx/modules/ngx_stream_module.so ] ||
-        need ngx_stream_module.so libnginx-mod-stream "the same, for one that passes TCP on"
+        need ngx_stream_module.so libnginx-mod-stream "the same, passing TCP on"
     need apache2 apache2 "tests of the gateway behind another one"
-    need setpriv util-linux "runs both without privileges"
+    need haproxy haproxy "tests of the gateway behind one that passes TCP on"
+    need setpriv util-linux "runs all of them without privileges"
     need ejabberdctl ejabberd "tests against a second XMPP server"
     need tsung tsung "somebody else's load"
     need valgrind valgrind "benchmarks that count instructions"

@@ -282,6 +282,8 @@ impl Connection {
                 peer.proxied = true;
                 return true;
             }
+            // Some look in this way whether anybody listens.
+            Ok(Err(proxy::HeaderError::Lost(error))) => debug!(%error, "proxy left"),
             Ok(Err(error)) => {
                 let cause = StdError::source(&error).map(ToString::to_string);
                 warn!(%error, cause, proxy = %peer.address, "proxy refused: no PROXY protocol");

@@ -135,11 +135,27 @@ async fn a_proxy_that_passes_tcp_on_is_believed_and_has_to_say_something() {
 }
 
 #[tokio::test]
-async fn nginx_tells_where_a_stream_comes_from() {
+async fn real_proxies_tell_where_a_stream_comes_from() {
+    for kind in [Kind::NginxStream, Kind::HaproxyTcp] {
+        let gateway = gateway().server("proxy_protocol = true").start();
+        let proxy = Proxy::start(kind, gateway.bosh().address);
+        let browser = proxy.http().coming_from(Ipv4Addr::new(127, 0, 0, 2));
+        assert_eq!(logged_for(&gateway, browser).await, "127.0.0.2", "{kind:?}");
+    }
+}
+
+#[tokio::test]
+async fn haproxy_tells_that_a_stream_came_over_tls() {
     let gateway = gateway().server("proxy_protocol = true").start();
-    let nginx = Proxy::start(Kind::NginxStream, gateway.bosh().address);
-    let browser = nginx.http().coming_from(Ipv4Addr::new(127, 0, 0, 2));
-    assert_eq!(logged_for(&gateway, browser).await, "127.0.0.2");
+    let proxy = Proxy::start(Kind::HaproxyTcp, gateway.bosh().address);
+    let stranger = |endpoint: Endpoint| endpoint.coming_from(Ipv4Addr::new(127, 0, 0, 2));
+    for (created_by, is_secret) in [(proxy.https(), true), (proxy.http(), false)] {
+        let mut web = Bosh::open(&stranger(created_by), DOMAIN).await;
+        web.endpoint = stranger(proxy.http());
+        let used_in_clear = web.send("type='terminate'", "").await.response().await;
+        let refused = Some("policy-violation").filter(|_| is_secret);
+        assert_eq!(used_in_clear.condition().as_deref(), refused);
+    }
 }
 
 #[tokio::test]

@@ -1,5 +1,5 @@
 //! Nginx and Apache as Debian has them, with the examples of this repository: only ports and paths are
-//! put in. They run without privileges, in a folder of their own.
+//! put in. And those that pass TCP on. They run without privileges, in a folder of their own.
 
 use std::{
     fs,
@@ -49,10 +49,12 @@ const APACHE_MODULES: [&str; 24] = [
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Kind {
     Apache,
+    /// Ends TLS, passes TCP on, and says for whom in version 2 of the PROXY protocol.
+    HaproxyTcp,
     Nginx,
     /// Without the lines of the example that make it speak HTTP/1.1 to the gateway.
     NginxHttp10,
-    /// Passes TCP on, and says for whom in the PROXY protocol.
+    /// Passes TCP on, and says for whom in version 1 of the PROXY protocol.
     NginxStream,
 }
 
@@ -112,6 +114,7 @@ impl Proxy {
         let ports = free_ports();
         let (args, ready) = match kind {
             Kind::Apache => (apache(folder.path(), gateway, ports), "resuming normal"),
+            Kind::HaproxyTcp => (haproxy(folder.path(), gateway, ports), "Loading success"),
             Kind::NginxStream => (
                 nginx_stream(folder.path(), gateway, ports),
                 "start worker process ",
@@ -245,6 +248,23 @@ fn nginx_stream(folder: &Path, gateway: SocketAddr, [tcp, _]: [u16; 2]) -> Vec<S
          \x20       proxy_pass {gateway};\n        proxy_protocol on;\n    }}\n}}\n"
     );
     run_nginx(folder, &config)
+}
+
+fn haproxy(folder: &Path, gateway: SocketAddr, [tcp, tls]: [u16; 2]) -> Vec<String> {
+    let pem = certificate(folder).map(|path| fs::read_to_string(path).expect("PEM"));
+    fs::write(folder.join("both.pem"), pem.concat()).expect("a writable folder");
+    let pem = folder.join("both.pem");
+    let pem = pem.display();
+    let config = format!(
+        "defaults\n    mode tcp\n    timeout connect 5s\n    timeout client 90s\n    timeout server 90s\n\
+         listen rostergate\n    bind 127.0.0.1:{tcp}\n    bind 127.0.0.1:{tls} ssl crt {pem}\n\
+         \x20   server gateway {gateway} send-proxy-v2-ssl\n"
+    );
+    let file = folder.join("haproxy.cfg");
+    fs::write(&file, config).expect("a writable folder");
+    let file = file.to_str().expect("a folder of ours");
+    let args = ["haproxy", "-W", "-f", file];
+    args.map(str::to_owned).to_vec()
 }
 
 fn run_nginx(folder: &Path, config: &str) -> Vec<String> {
