@@ -3,38 +3,26 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 
-import { Browser, hidden, setOffline } from './browser.mjs';
-import { everybody, friend } from './friend.mjs';
-import { Site, domain, until } from './support.mjs';
+import { hidden, setOffline } from './browser.mjs';
+import { Scene } from './scene.mjs';
+import { domain, until } from './support.mjs';
 
 /** One for each test, whose sessions are nobody else's. */
 const WOMEN = ['anna', 'berta', 'clara', 'dora', 'emma'];
-let site;
-let browser;
-let bob;
+let scene;
 
 before(async () => {
-  site = await Site.start({
-    bosh: 'wait = "4s"\ninactivity = "5s"',
-    users: everybody(WOMEN),
-  });
-  browser = await Browser.start(site, {
+  scene = await Scene.start(WOMEN, {
     '/': 'tests/clients/page/converse.html',
     '/page.js': 'tests/clients/page/converse.js',
     '/converse/': 'demo/node_modules/converse.js/dist',
   });
-  bob = await friend(site, 'bob');
 });
 
-after(async () => {
-  await browser?.stop();
-  bob?.disconnect();
-  await site?.stop();
-});
+after(() => scene?.stop());
 
-const parameters = (user) => ({ url: site.url, jid: `${user}@${domain}`, password: site.password(user) });
 /** How often somebody has logged in. */
-const logins = (user) => site.gateway.output()
+const logins = (user) => scene.site.gateway.output()
   .match(new RegExp(`session bound.*"${user}@`, 'g'))?.length ?? 0;
 
 /** Waits until the page shows Bob, online. */
@@ -46,8 +34,7 @@ async function shows(page) {
 
 /** A tab with somebody logged in; `jid` is that of the session. */
 async function open(t, user) {
-  const page = await browser.open(parameters(user));
-  t.after(() => page.close());
+  const page = await scene.open(t, user);
   await shows(page);
   // Several messages at once would each begin a chat of its own, of which one is kept.
   await page.evaluate(async () => { await window.api.chats.open('bob@example.org'); });
@@ -56,7 +43,7 @@ async function open(t, user) {
 
 async function follow(page) {
   const jid = await page.evaluate(() => window.api.connection.get().jid);
-  await until(() => bob.online.has(jid), `Bob to see ${jid}`);
+  await scene.comes(jid);
   return Object.assign(page, { jid });
 }
 
@@ -66,50 +53,50 @@ const heard = (page) => page.evaluate(async () => {
   return chat?.messages?.map((message) => message.get('body')) ?? [];
 });
 
+/** Writes to Bob. */
+const say = (page, body) => page.evaluate(async (text) => {
+  (await window.api.chats.get('bob@example.org')).sendMessage({ body: text });
+}, body);
+
 async function hears(page, texts) {
   await until(async () => (await heard(page)).includes(texts.at(-1)), `${page.jid} to hear ${texts.at(-1)}`);
   const bodies = (await heard(page)).filter((body) => texts.includes(body));
   assert.deepEqual(bodies, texts, 'each once, in order');
 }
 
-/** Waits for the end of a session. */
-async function gone(jid) {
-  await until(() => !bob.online.has(jid), `Bob to see ${jid} go`);
-}
-
 test('a reload too late logs in again, and hears what was said meanwhile', async (t) => {
   const page = await open(t, 'anna');
-  await hears(page, bob.tell(page.jid, 3));
+  await hears(page, scene.bob.tell(page.jid, 3));
   const before = logins('anna');
   await page.goto('about:blank');
-  await gone(page.jid);
-  const texts = bob.tell(`anna@${domain}`, 5);
-  await page.goto(`${browser.url}?${new URLSearchParams(parameters('anna'))}`);
+  await scene.goes(page.jid);
+  const texts = scene.bob.tell(`anna@${domain}`, 5);
+  await scene.reopen(page, 'anna');
   await hears(page, texts);
   await shows(page);
   assert.equal(logins('anna'), before + 1);
   await follow(page);
-  await page.evaluate(async () => (await window.api.chats.get('bob@example.org')).sendMessage({ body: 'back' }));
-  await until(() => bob.heard.includes('back'), 'Bob to hear');
+  await say(page, 'back');
+  await until(() => scene.bob.heard.includes('back'), 'Bob to hear');
 });
 
 test('two tabs have a session each', async (t) => {
   const one = await open(t, 'berta');
   const two = await open(t, 'berta');
   assert.notEqual(one.jid, two.jid);
-  await site.change('berta', { 'bob@example.org': { name: 'Bob of two' } });
+  await scene.site.change('berta', { 'bob@example.org': { name: 'Bob of two' } });
   for (const page of [one, two]) {
     await page.bringToFront();
     await page.locator('.contact-name', { hasText: 'Bob of two' }).waitFor();
   }
-  await hears(one, bob.tell(one.jid, 3));
-  await hears(two, bob.tell(two.jid, 3));
+  await hears(one, scene.bob.tell(one.jid, 3));
+  await hears(two, scene.bob.tell(two.jid, 3));
   await two.close();
-  await gone(two.jid);
-  await hears(one, bob.tell(one.jid, 3));
+  await scene.goes(two.jid);
+  await hears(one, scene.bob.tell(one.jid, 3));
   const before = logins('berta');
   await one.reload();
-  await hears(one, bob.tell(one.jid, 3));
+  await hears(one, scene.bob.tell(one.jid, 3));
   assert.equal(logins('berta'), before, 'the reload goes on with the session');
 });
 
@@ -118,13 +105,13 @@ test('a short time without network ends no session', async (t) => {
   const before = logins('clara');
   const noticed = page.waitForEvent('requestfailed');
   await setOffline(page, true);
-  const texts = bob.tell(page.jid, 5);
-  await page.evaluate(async () => (await window.api.chats.get('bob@example.org')).sendMessage({ body: 'said offline' }));
+  const texts = scene.bob.tell(page.jid, 5);
+  await say(page, 'said offline');
   await noticed;
   await setOffline(page, false);
   await hears(page, texts);
-  await until(() => bob.heard.includes('said offline'), 'Bob to hear');
-  assert.equal(bob.heard.filter((text) => text === 'said offline').length, 1);
+  await until(() => scene.bob.heard.includes('said offline'), 'Bob to hear');
+  assert.equal(scene.bob.heard.filter((text) => text === 'said offline').length, 1);
   assert.equal(logins('clara'), before);
 });
 
@@ -132,9 +119,9 @@ test('a long time without network: a new session hears what was said meanwhile',
   const page = await open(t, 'dora');
   const before = logins('dora');
   await setOffline(page, true);
-  const texts = bob.tell(page.jid, 2);
-  await gone(page.jid);
-  texts.push(...bob.tell(`dora@${domain}`, 3));
+  const texts = scene.bob.tell(page.jid, 2);
+  await scene.goes(page.jid);
+  texts.push(...scene.bob.tell(`dora@${domain}`, 3));
   await setOffline(page, false);
   await hears(page, texts);
   await shows(page);
@@ -145,7 +132,7 @@ test('a hidden tab, whose timers are slow, misses nothing', async (t) => {
   const page = await open(t, 'emma');
   const before = logins('emma');
   await hidden(page, async () => {
-    for (let round = 0; round < 6; round += 1) await hears(page, bob.tell(page.jid, 3));
+    for (let round = 0; round < 6; round += 1) await hears(page, scene.bob.tell(page.jid, 3));
   });
   await shows(page);
   assert.equal(logins('emma'), before);

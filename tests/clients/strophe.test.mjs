@@ -3,36 +3,24 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 
-import { Browser, hidden, setOffline } from './browser.mjs';
-import { everybody, friend } from './friend.mjs';
-import { Site, domain, until } from './support.mjs';
+import { hidden, setOffline } from './browser.mjs';
+import { Scene } from './scene.mjs';
+import { domain, until } from './support.mjs';
 
 /** One for each test, whose sessions are nobody else's. */
 const WOMEN = ['anna', 'berta', 'clara', 'dora', 'emma', 'frida', 'greta'];
-let site;
-let browser;
-let bob;
+let scene;
 
 before(async () => {
-  site = await Site.start({
-    bosh: 'wait = "4s"\ninactivity = "5s"',
-    users: everybody(WOMEN),
-  });
-  browser = await Browser.start(site, {
+  scene = await Scene.start(WOMEN, {
     '/': 'tests/clients/page/strophe.html',
     '/page.js': 'tests/clients/page/strophe.js',
     '/strophe.js': 'tests/clients/node_modules/strophe.js/dist/strophe.umd.min.js',
   });
-  bob = await friend(site, 'bob');
 });
 
-after(async () => {
-  await browser?.stop();
-  bob?.disconnect();
-  await site?.stop();
-});
+after(() => scene?.stop());
 
-const parameters = (user) => ({ url: site.url, jid: `${user}@${domain}`, password: site.password(user) });
 const state = (page) => page.evaluate(() => window.app);
 
 /** Waits for something in the page, hidden or not. */
@@ -41,12 +29,11 @@ const when = (page, probe, argument) => until(
 
 /** A tab with somebody logged in; `jid` is that of the session. */
 async function open(t, user) {
-  const page = await browser.open(parameters(user));
-  t.after(() => page.close());
+  const page = await scene.open(t, user);
   await when(page, () => window.app?.online.some((from) => from.startsWith('bob@')));
   await when(page, () => 'bob@example.org' in window.app.roster);
   const { jid } = await state(page);
-  await until(() => bob.online.has(jid), `Bob to see ${jid}`);
+  await scene.comes(jid);
   return Object.assign(page, { jid });
 }
 
@@ -65,20 +52,15 @@ async function hearsAll(page, texts) {
   assert.deepEqual(first.slice(-texts.length), texts, 'in order');
 }
 
-/** Waits for the end of a session. */
-async function gone(jid) {
-  await until(() => !bob.online.has(jid), `Bob to see ${jid} go`);
-}
-
 test('login, the backend\'s list, presence, chat both ways, a push', async (t) => {
   const page = await open(t, 'anna');
   assert.deepEqual((await state(page)).roster, { 'bob@example.org': 'Bob <3' });
-  await hears(page, bob.tell(page.jid, 20));
+  await hears(page, scene.bob.tell(page.jid, 20));
   const said = Array.from({ length: 20 }, (_, number) => `hello ${number}`);
-  await page.evaluate(([to, texts]) => window.app.say(to, texts), [bob.jid, said]);
-  await until(() => bob.heard.includes(said.at(-1)), 'Bob to hear');
-  assert.deepEqual(bob.heard.slice(-said.length), said);
-  await site.change('anna', { 'bob@example.org': { name: 'Robert' }, 'carol@example.org': {} });
+  await page.evaluate(([to, texts]) => window.app.say(to, texts), [scene.bob.jid, said]);
+  await until(() => scene.bob.heard.includes(said.at(-1)), 'Bob to hear');
+  assert.deepEqual(scene.bob.heard.slice(-said.length), said);
+  await scene.site.change('anna', { 'bob@example.org': { name: 'Robert' }, 'carol@example.org': {} });
   await when(page, () => 'carol@example.org' in window.app.roster);
   assert.equal((await state(page)).roster['bob@example.org'], 'Robert');
 });
@@ -86,25 +68,25 @@ test('login, the backend\'s list, presence, chat both ways, a push', async (t) =
 test('a reload in time goes on with the session and loses nothing', async (t) => {
   const page = await open(t, 'berta');
   for (let round = 0; round < 3; round += 1) {
-    const texts = bob.tell(page.jid, 5);
+    const texts = scene.bob.tell(page.jid, 5);
     const reload = page.reload();
-    texts.push(...bob.tell(page.jid, 5));
+    texts.push(...scene.bob.tell(page.jid, 5));
     await reload;
-    texts.push(...bob.tell(page.jid, 5));
+    texts.push(...scene.bob.tell(page.jid, 5));
     await hearsAll(page, texts);
     const { states, sessions, jid } = await state(page);
     assert.deepEqual([states, sessions, jid], [['ATTACHED'], 0, page.jid]);
   }
-  await site.change('berta', { 'bob@example.org': { name: 'Bobby' } });
+  await scene.site.change('berta', { 'bob@example.org': { name: 'Bobby' } });
   await when(page, () => window.app.roster['bob@example.org'] === 'Bobby');
 });
 
 test('a reload too late logs in again, and hears what was said meanwhile', async (t) => {
   const page = await open(t, 'clara');
   await page.goto('about:blank');
-  await gone(page.jid);
-  const texts = bob.tell(`clara@${domain}`, 5);
-  await page.goto(`${browser.url}?${new URLSearchParams(parameters('clara'))}`);
+  await scene.goes(page.jid);
+  const texts = scene.bob.tell(`clara@${domain}`, 5);
+  await scene.reopen(page, 'clara');
   await hears(page, texts);
   const { states, sessions } = await state(page);
   assert.equal(sessions, 1, `${states}`);
@@ -115,17 +97,17 @@ test('two tabs have a session each', async (t) => {
   const one = await open(t, 'dora');
   const two = await open(t, 'dora');
   assert.notEqual(one.jid, two.jid);
-  await site.change('dora', { 'bob@example.org': { name: 'Bob of two' } });
+  await scene.site.change('dora', { 'bob@example.org': { name: 'Bob of two' } });
   for (const page of [one, two]) {
     await when(page, () => window.app.roster['bob@example.org'] === 'Bob of two');
   }
-  await hears(one, bob.tell(one.jid, 3));
-  await hears(two, bob.tell(two.jid, 3));
+  await hears(one, scene.bob.tell(one.jid, 3));
+  await hears(two, scene.bob.tell(two.jid, 3));
   await two.close();
-  await gone(two.jid);
-  await hears(one, bob.tell(one.jid, 3));
+  await scene.goes(two.jid);
+  await hears(one, scene.bob.tell(one.jid, 3));
   await one.reload();
-  await hears(one, bob.tell(one.jid, 3));
+  await hears(one, scene.bob.tell(one.jid, 3));
   assert.equal((await state(one)).sessions, 0);
 });
 
@@ -133,22 +115,22 @@ test('a short time without network ends no session', async (t) => {
   const page = await open(t, 'emma');
   const noticed = page.waitForEvent('requestfailed');
   await setOffline(page, true);
-  const texts = bob.tell(page.jid, 5);
-  await page.evaluate((to) => window.app.say(to, ['said offline']), bob.jid);
+  const texts = scene.bob.tell(page.jid, 5);
+  await page.evaluate((to) => window.app.say(to, ['said offline']), scene.bob.jid);
   await noticed;
   await setOffline(page, false);
   await hearsAll(page, texts);
-  await until(() => bob.heard.includes('said offline'), 'Bob to hear');
-  assert.equal(bob.heard.filter((text) => text === 'said offline').length, 1);
+  await until(() => scene.bob.heard.includes('said offline'), 'Bob to hear');
+  assert.equal(scene.bob.heard.filter((text) => text === 'said offline').length, 1);
   assert.equal((await state(page)).sessions, 1);
 });
 
 test('a long time without network: a new session hears what was said meanwhile', async (t) => {
   const page = await open(t, 'frida');
   await setOffline(page, true);
-  const first = bob.tell(page.jid, 2);
-  await gone(page.jid);
-  const texts = [...first, ...bob.tell(`frida@${domain}`, 3)];
+  const first = scene.bob.tell(page.jid, 2);
+  await scene.goes(page.jid);
+  const texts = [...first, ...scene.bob.tell(`frida@${domain}`, 3)];
   await setOffline(page, false);
   await hearsAll(page, texts);
   assert.ok((await state(page)).sessions > 1);
@@ -159,7 +141,7 @@ test('a hidden tab, whose timers are slow, misses nothing', async (t) => {
   const texts = await hidden(page, async () => {
     const all = [];
     for (let round = 0; round < 6; round += 1) {
-      const some = bob.tell(page.jid, 3);
+      const some = scene.bob.tell(page.jid, 3);
       await hears(page, some);
       all.push(...some);
     }
