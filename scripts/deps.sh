@@ -49,6 +49,7 @@ test)
     need ejabberdctl ejabberd "tests against a second XMPP server"
     need tsung tsung "somebody else's load"
     need valgrind valgrind "benchmarks that count instructions"
+    need systemd-analyze systemd "checks the units of contrib/systemd"
     need openssl openssl "makes the test certificates, and tries TLS"
     need curl curl "tries HTTP/2, HTTP/1.1 and client certificates"
     need g++ g++ "compiles the clients of the tests"

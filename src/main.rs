@@ -1,6 +1,6 @@
 //! The command line: `serve`, `check`, `example-config`.
 //!
-//! The environment is read here and nowhere else.
+//! The environment is read here and nowhere else, but for what `net::systemd` finds there.
 #![forbid(unsafe_code)]
 
 use std::{
@@ -12,7 +12,7 @@ use std::{
 
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
-use rostergate::{config::Config, server};
+use rostergate::{config::Config, net::systemd::Sockets, server};
 use tracing_subscriber::EnvFilter;
 
 /// `EX_USAGE` of sysexits(3), for a configuration that cannot be used.
@@ -80,13 +80,15 @@ fn load(file: &ConfigFile) -> Result<Config, ExitCode> {
 }
 
 fn serve(config: Config, file: ConfigFile) -> anyhow::Result<()> {
+    let names = env::var("LISTEN_FDNAMES").unwrap_or_default();
+    let sockets = Sockets::inherited(&names).context("LISTEN_FDS")?;
     log()?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build();
     runtime
         .context("no runtime")?
-        .block_on(server::run(config, &file.config))?;
+        .block_on(server::run(config, &file.config, sockets))?;
     Ok(())
 }
 

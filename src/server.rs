@@ -1,8 +1,15 @@
 //! Composition: builds everything from a [`Config`], serves until told to stop, reloads, drains.
 
 use std::{
-    collections::HashMap, convert::Infallible, net::SocketAddr, num::NonZeroU32, path::Path,
-    sync::Arc, time::Duration,
+    collections::HashMap,
+    convert::Infallible,
+    future::pending,
+    net::{SocketAddr, TcpListener},
+    num::NonZeroU32,
+    path::Path,
+    pin::pin,
+    sync::Arc,
+    time::Duration,
 };
 
 use arc_swap::ArcSwap;
@@ -10,7 +17,10 @@ use bytes::Bytes;
 use http::{HeaderValue, Request, Response, StatusCode, header};
 use http_body_util::{Either, Full};
 use hyper::{body::Incoming, service::service_fn};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    time::{Interval, interval, timeout},
+};
 use tower::ServiceExt as _;
 use tracing::{error, info, warn};
 
@@ -22,6 +32,7 @@ use crate::{
         clients::ClientAuthority,
         drain,
         listener::{self, BindError, Listener},
+        systemd::{self, Sockets},
         tls::{CertificateStore, TlsError},
         unread::{self, Watched},
     },
@@ -56,6 +67,12 @@ pub enum RunError {
         domain: String,
         /// What is wrong.
         source: Box<TlsSetupError>,
+    },
+    /// A socket was passed of a kind that is not configured.
+    #[error("a socket was passed for {key}, which is empty")]
+    Passed {
+        /// The key.
+        key: &'static str,
     },
     /// The system refuses signals or sockets.
     #[error("{0}")]
@@ -141,14 +158,6 @@ impl Tls {
         let clients = config.admin.client_ca.as_ref();
         [clients.filter(|_| !config.admin.is_apart()), clients]
     }
-
-    fn web(&self) -> Arc<CertificateStore> {
-        Arc::clone(&self.web)
-    }
-
-    fn admin(&self) -> Arc<CertificateStore> {
-        Arc::clone(&self.admin)
-    }
 }
 
 /// Which of the two interfaces a listener offers.
@@ -159,8 +168,27 @@ enum Interface {
     AdminOnly,
 }
 
-/// Runs the gateway until SIGTERM or SIGINT. SIGHUP reads `file` again.
-pub async fn run(config: Config, file: &Path) -> Result<(), RunError> {
+/// Listens at `addresses`, unless sockets have been `passed` for them.
+fn listeners(
+    key: &'static str,
+    addresses: &[SocketAddr],
+    passed: Vec<TcpListener>,
+    tls: Option<&Arc<CertificateStore>>,
+) -> Result<Vec<Listener>, RunError> {
+    if addresses.is_empty() && !passed.is_empty() {
+        return Err(RunError::Passed { key });
+    }
+    if passed.is_empty() {
+        let bind = |address: &SocketAddr| Ok(Listener::bind(*address, tls.cloned())?);
+        return addresses.iter().map(bind).collect();
+    }
+    let adopt = |socket| Ok(Listener::adopt(socket, tls.cloned())?);
+    passed.into_iter().map(adopt).collect()
+}
+
+/// Runs the gateway until SIGTERM or SIGINT, at `sockets` where there are some. SIGHUP reads `file`
+/// again.
+pub async fn run(config: Config, file: &Path, sockets: Sockets) -> Result<(), RunError> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hangup = signal(SignalKind::hangup())?;
@@ -207,40 +235,63 @@ pub async fn run(config: Config, file: &Path) -> Result<(), RunError> {
     } else {
         Interface::Both
     };
-    for address in &config.server.listen {
-        let listener = web(Listener::bind(*address, None)?);
+    let shown = tls.as_ref().map(|tls| &tls.web);
+    let shown_to_admins = tls.as_ref().map(|tls| &tls.admin);
+    let (server, admin) = (&config.server, &config.admin);
+    for listener in listeners("server.listen", &server.listen, sockets.http, None)? {
         bound.http.push(listener.local_addr());
-        serve(listener, main);
+        serve(web(listener), main);
     }
-    for address in &config.server.listen_tls {
-        let listener = web(Listener::bind(*address, tls.as_ref().map(Tls::web))?);
+    for listener in listeners(
+        "server.listen_tls",
+        &server.listen_tls,
+        sockets.https,
+        shown,
+    )? {
         bound.https.push(listener.local_addr());
-        serve(listener, main);
+        serve(web(listener), main);
     }
-    if let Some(address) = config.admin.listen {
-        let listener = Listener::bind(address, None)?;
+    for listener in listeners("admin.listen", admin.listen.as_slice(), sockets.admin, None)? {
         bound.admin = Some(listener.local_addr());
         serve(listener, Interface::AdminOnly);
     }
-    if let Some(address) = config.admin.listen_tls {
-        let listener = Listener::bind(address, tls.as_ref().map(Tls::admin))?;
+    let passed = sockets.admin_https;
+    for listener in listeners(
+        "admin.listen_tls",
+        admin.listen_tls.as_slice(),
+        passed,
+        shown_to_admins,
+    )? {
         bound.admin_tls = Some(listener.local_addr());
         serve(listener, Interface::AdminOnly);
     }
     bound.announce();
     info!(?bound, "ready");
 
+    systemd::ready("serving");
+
+    let mut heartbeat = Heartbeat::new();
+    let mut running = Running { config, file, tls };
     loop {
         tokio::select! {
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
-            _ = hangup.recv() => gateway.reload(file, tls.as_ref()),
+            _ = hangup.recv() => {
+                systemd::reloading();
+                systemd::ready(running.reload(&gateway));
+            }
+            () = heartbeat.beat() => {}
         }
     }
-    tokio::select! {
-        () = gateway.drain(config.server.drain_timeout) => {}
-        _ = terminate.recv() => warn!("second signal, stopping at once"),
-        _ = interrupt.recv() => warn!("second signal, stopping at once"),
+    systemd::stopping("ending sessions");
+    let mut drain = pin!(gateway.drain(&running.config.server));
+    loop {
+        tokio::select! {
+            () = &mut drain => break,
+            _ = terminate.recv() => break warn!("second signal, stopping at once"),
+            _ = interrupt.recv() => break warn!("second signal, stopping at once"),
+            () = heartbeat.beat() => {}
+        }
     }
     if stop.drain_within(LAST_ANSWERS).await != drain::Drained::Whole {
         info!("open connections cut");
@@ -285,34 +336,78 @@ impl Gateway {
         }
     }
 
+    /// Ends all sessions, giving them time to tell clients and servers.
+    async fn drain(&self, server: &config::Server) {
+        let shut_down = self.registry.shut_down(server.drain_spread);
+        if timeout(server.drain_timeout, shut_down).await.is_err() {
+            warn!(sessions = self.registry.len(), "sessions left behind");
+        }
+    }
+}
+
+/// What was configured last, and how to come by what is now.
+struct Running<'a> {
+    /// As it is in use: what needs a restart is as it was at the start.
+    config: Config,
+    file: &'a Path,
+    tls: Option<Tls>,
+}
+
+impl Running<'_> {
     /// Takes over what the configuration file says now; whatever is wrong with it leaves all as it was.
-    fn reload(&self, file: &Path, tls: Option<&Tls>) {
-        let config = match Config::load(file) {
+    /// Says how that went.
+    fn reload(&mut self, gateway: &Gateway) -> &'static str {
+        const REFUSED: &str = "serving, new configuration refused";
+        let mut config = match Config::load(self.file) {
             Ok(config) => config,
             Err(errors) => {
                 for error in errors.iter() {
                     error!(%error, "configuration not reloaded");
                 }
-                return;
+                return REFUSED;
             }
         };
-        match Current::build(&config, Some(&self.current.load())) {
-            Ok(current) => self.current.store(Arc::new(current)),
-            Err(error) => return error!(%error, "configuration not reloaded"),
+        let kept = config.keep_until_restart(&self.config);
+        match Current::build(&config, Some(&gateway.current.load())) {
+            Ok(current) => gateway.current.store(Arc::new(current)),
+            Err(error) => {
+                error!(%error, "configuration not reloaded");
+                return REFUSED;
+            }
         }
-        if let Some(tls) = tls
+        let mut status = "serving, configuration reloaded";
+        if let Some(tls) = &self.tls
             && let Err(error) = tls.replace(&config)
         {
             error!(%error, "certificates not reloaded, the old ones stay");
+            status = "serving, new certificates refused";
         }
+        for key in kept {
+            warn!(key, "changed, but not before a restart");
+            status = "serving, restart needed for the new configuration";
+        }
+        self.config = config;
         info!("configuration reloaded");
+        status
+    }
+}
+
+/// Tells systemd, where it asks, that the main loop runs.
+struct Heartbeat(Option<Interval>);
+
+impl Heartbeat {
+    fn new() -> Self {
+        Self(systemd::heartbeat().map(interval))
     }
 
-    /// Ends all sessions, giving them `patience` to tell clients and servers.
-    async fn drain(&self, patience: Duration) {
-        let shut_down = self.registry.shut_down();
-        if tokio::time::timeout(patience, shut_down).await.is_err() {
-            warn!(sessions = self.registry.len(), "sessions left behind");
+    /// Waits for the next beat. Cancel-safe.
+    async fn beat(&mut self) {
+        match &mut self.0 {
+            Some(interval) => {
+                interval.tick().await;
+                systemd::alive();
+            }
+            None => pending().await,
         }
     }
 }

@@ -42,6 +42,7 @@ struct ServerTable {
     forwarded_header: Option<Spanned<String>>,
     proxy_protocol: Option<bool>,
     drain_timeout: Option<Spanned<String>>,
+    drain_spread: Option<Spanned<String>>,
 }
 
 #[derive(Deserialize)]
@@ -210,6 +211,12 @@ impl Reader<'_> {
             &mut server.drain_timeout,
             "server.drain_timeout",
             table.drain_timeout,
+            value::duration(Duration::ZERO..=10 * MINUTE),
+        );
+        self.set(
+            &mut server.drain_spread,
+            "server.drain_spread",
+            table.drain_spread,
             value::duration(Duration::ZERO..=10 * MINUTE),
         );
         server

@@ -7,6 +7,7 @@
 mod error;
 mod file;
 mod reader;
+mod restart;
 mod tls;
 mod value;
 
@@ -91,6 +92,8 @@ pub struct Server {
     pub proxy_protocol: bool,
     /// How long sessions get to end after SIGTERM.
     pub drain_timeout: Duration,
+    /// Over how long their ends are spread.
+    pub drain_spread: Duration,
 }
 
 impl Default for Server {
@@ -106,6 +109,7 @@ impl Default for Server {
             forwarded_header: ForwardedHeader::XForwardedFor,
             proxy_protocol: false,
             drain_timeout: Duration::from_secs(10),
+            drain_spread: Duration::from_secs(2),
         }
     }
 }

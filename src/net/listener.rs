@@ -29,7 +29,7 @@ use hyper_util::{
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpSocket, TcpStream},
-    sync::{OwnedSemaphorePermit, Semaphore},
+    sync::{Notify, OwnedSemaphorePermit, Semaphore},
     time::{Instant, sleep, sleep_until, timeout},
 };
 use tokio_rustls::TlsAcceptor;
@@ -149,6 +149,25 @@ impl Listener {
             })
         };
         bind().map_err(|source| BindError { address, source })
+    }
+
+    /// Takes over a socket that somebody else has bound. Needs a tokio runtime.
+    ///
+    /// # Errors
+    ///
+    /// When it is of no use.
+    pub fn adopt(
+        socket: std::net::TcpListener,
+        tls: Option<Arc<CertificateStore>>,
+    ) -> io::Result<Self> {
+        socket.set_nonblocking(true)?;
+        Ok(Self {
+            address: socket.local_addr()?,
+            socket: TcpListener::from_std(socket)?,
+            tls,
+            is_proxy: None,
+            limits: Limits::default(),
+        })
     }
 
     /// With other bounds.
@@ -365,7 +384,7 @@ impl Connection {
     ///
     /// A connection on which nothing has been asked yet has a deadline of its own here: hyper has
     /// none for the HTTP/2 preface, and lets a graceful shutdown wait for half a request head.
-    async fn drive<C>(mut self, connection: C, asked: &AtomicBool)
+    async fn drive<C>(mut self, connection: C, asked: &FirstCall)
     where
         C: GracefulConnection,
         C::Error: std::fmt::Display,
@@ -393,14 +412,17 @@ impl Connection {
                         return;
                     }
                     draining = true;
-                    connection.as_mut().graceful_shutdown();
                     let last_call = Instant::now() + LAST_CALL;
                     let deadline = first_request.deadline().min(last_call);
                     first_request.set(sleep_until(deadline));
                 }
-                () = &mut first_request, if !asked.load(Ordering::Relaxed) => {
+                // Not before: hyper would close a connection whose first request it has not read yet.
+                () = asked.notify.notified(), if draining => {
+                    connection.as_mut().graceful_shutdown();
+                }
+                () = &mut first_request, if !asked.is_made() => {
                     // It may have been asked since.
-                    if !asked.load(Ordering::Relaxed) {
+                    if !asked.is_made() {
                         return debug!("nothing asked on a connection");
                     }
                 }
@@ -409,16 +431,30 @@ impl Connection {
     }
 }
 
+/// Whether a service has been called.
+#[derive(Default)]
+struct FirstCall {
+    is_made: AtomicBool,
+    /// Told once, when it is.
+    notify: Notify,
+}
+
+impl FirstCall {
+    fn is_made(&self) -> bool {
+        self.is_made.load(Ordering::Relaxed)
+    }
+}
+
 /// A service that remembers whether it has been called, and is told who the client has shown to be.
 struct Asked<S> {
     service: S,
-    asked: Arc<AtomicBool>,
+    asked: Arc<FirstCall>,
     client: Option<ClientChain>,
 }
 
 impl<S> Asked<S> {
-    fn wrap(service: S, client: Option<ClientChain>) -> (Self, Arc<AtomicBool>) {
-        let asked = Arc::new(AtomicBool::new(false));
+    fn wrap(service: S, client: Option<ClientChain>) -> (Self, Arc<FirstCall>) {
+        let asked = Arc::<FirstCall>::default();
         (
             Self {
                 service,
@@ -436,7 +472,9 @@ impl<S: Service<Request<Incoming>>> Service<Request<Incoming>> for Asked<S> {
     type Future = S::Future;
 
     fn call(&self, mut request: Request<Incoming>) -> Self::Future {
-        self.asked.store(true, Ordering::Relaxed);
+        if !self.asked.is_made.swap(true, Ordering::Relaxed) {
+            self.asked.notify.notify_one();
+        }
         if let Some(client) = &self.client {
             request.extensions_mut().insert(client.clone());
         }

@@ -7,6 +7,7 @@ pub mod drain;
 pub mod identity;
 pub mod listener;
 pub mod proxy;
+pub mod systemd;
 pub mod tls;
 pub mod unread;
 

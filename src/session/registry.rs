@@ -8,10 +8,11 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
 use parking_lot::Mutex;
-use tokio::{sync::Notify, task::JoinSet};
+use tokio::{sync::Notify, task::JoinSet, time::sleep};
 use tracing::info;
 
 use super::{Command, Mailbox, Sid};
@@ -92,15 +93,24 @@ impl Registry {
         self.len() == 0
     }
 
-    /// Admits no more sessions, tells all there are that the gateway is going down, and returns when
-    /// the last is gone.
-    pub async fn shut_down(&self) {
+    /// Whether no more sessions are admitted.
+    pub fn is_closed(&self) -> bool {
+        self.is_closed.load(Ordering::Relaxed)
+    }
+
+    /// Admits no more sessions, tells all there are that the gateway is going down, one after the other
+    /// in the time of `spread`, and returns when the last is gone.
+    pub async fn shut_down(&self, spread: Duration) {
         let mailboxes = self.close();
         info!(sessions = mailboxes.len(), "draining");
-        // At once: a session that does not read its mailbox keeps no other from hearing it.
+        let sessions = u32::try_from(mailboxes.len()).unwrap_or(u32::MAX).max(1);
+        let turns = (0..).map(|turn| spread.mul_f64(f64::from(turn) / f64::from(sessions)));
+        // Each by itself: a session that does not read its mailbox keeps no other from hearing it.
         let _telling: JoinSet<()> = mailboxes
             .into_iter()
-            .map(|mailbox| async move {
+            .zip(turns)
+            .map(|(mailbox, turn): (_, Duration)| async move {
+                sleep(turn).await;
                 // A session whose mailbox is closed has ended by itself.
                 let _ = mailbox.send(Box::new(Command::Shutdown)).await;
             })
@@ -194,7 +204,7 @@ mod tests {
 
         let mut shutdown = {
             let registry = Arc::clone(&registry);
-            tokio::spawn(async move { registry.shut_down().await })
+            tokio::spawn(async move { registry.shut_down(Duration::ZERO).await })
         };
         for (registration, mailbox) in &mut sessions {
             let told = timeout(Duration::from_secs(1), mailbox.recv()).await;
@@ -213,10 +223,35 @@ mod tests {
         assert!(registry.is_empty());
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn a_shutdown_takes_its_time_but_not_more() {
+        let registry = Arc::new(Registry::default());
+        let mut sessions: Vec<_> = (0..4).map(|_| register(&registry)).collect();
+        let began = tokio::time::Instant::now();
+        let shutdown = {
+            let registry = Arc::clone(&registry);
+            tokio::spawn(async move { registry.shut_down(Duration::from_secs(8)).await })
+        };
+        let mut told: Vec<u64> = Vec::new();
+        let hearing: JoinSet<_> = sessions
+            .drain(..)
+            .map(|(registration, mut mailbox)| async move {
+                mailbox.recv().await;
+                drop(registration);
+                began.elapsed().as_secs()
+            })
+            .collect();
+        told.extend(hearing.join_all().await);
+        told.sort_unstable();
+        assert_eq!(told, [0, 2, 4, 6]);
+        shutdown.await.unwrap();
+        assert!(registry.is_closed());
+    }
+
     #[tokio::test]
     async fn nobody_is_admitted_after_a_shutdown() {
         let registry = Arc::new(Registry::default());
-        registry.shut_down().await;
+        registry.shut_down(Duration::ZERO).await;
         let (entry, _mailbox) = entry();
         let refused = registry.register(Sid::random().unwrap(), entry);
         assert_eq!(refused.err(), Some(Closed));

@@ -72,6 +72,7 @@ pub(crate) struct Gateway {
 /// What its configuration says.
 #[derive(Clone, Debug)]
 pub(crate) struct Builder {
+    environment: Vec<(String, String)>,
     server: String,
     bosh: String,
     admin: String,
@@ -87,6 +88,7 @@ impl Gateway {
     pub(crate) fn builder(server: &impl Server) -> Builder {
         let place = server.place();
         Builder {
+            environment: Vec::new(),
             server: String::new(),
             bosh: String::new(),
             admin: String::new(),
@@ -175,6 +177,13 @@ impl Builder {
     /// Another upstream than the server's plain c2s port.
     pub(crate) fn upstream(mut self, url: &str) -> Self {
         url.clone_into(&mut self.upstream);
+        self
+    }
+
+    /// A variable of its environment.
+    #[allow(dead_code, reason = "only `it` needs it")]
+    pub(crate) fn env(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.to_owned(), value.to_owned()));
         self
     }
 
@@ -270,7 +279,9 @@ impl Builder {
         let log = directory.path().join("stderr.log");
         let program = Path::new(env!("CARGO_BIN_EXE_rostergate"));
         let filter = std::env::var("ROSTERGATE_LOG").unwrap_or_else(|_| "debug".to_owned());
-        let environment = [("ROSTERGATE_LOG", filter.as_str()), ("SCRATCH", "")];
+        let mut environment = vec![("ROSTERGATE_LOG", filter.as_str()), ("SCRATCH", "")];
+        let own = self.environment.iter();
+        environment.extend(own.map(|(name, value)| (&**name, &**value)));
         let mut process = Process::start(program, args, &environment, log);
         let (mut http, mut https, mut admin, mut admin_https) = (None, None, None, None);
         let says = |lines: &str, key: &str| lines.lines().any(|line| line.starts_with(key));
