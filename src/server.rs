@@ -453,6 +453,7 @@ impl Current {
                 },
                 creations: Creations::new(
                     config.bosh.max_sessions,
+                    config.bosh.sessions_per_address,
                     config.bosh.creations_per_address,
                 ),
                 strict: config.bosh.cors_strict,
@@ -493,6 +494,7 @@ fn build_host(
         },
         rosters,
         max_unconfirmed: config.bosh.max_unconfirmed,
+        sessions_per_user: config.bosh.sessions_per_user,
         max_request_rate: NonZeroU32::new(config.bosh.max_request_rate).unwrap_or(NonZeroU32::MIN),
     })
 }

@@ -63,6 +63,8 @@ struct BoshTable {
     max_unconfirmed: Option<Spanned<i64>>,
     max_request_rate: Option<Spanned<i64>>,
     max_sessions: Option<Spanned<i64>>,
+    sessions_per_address: Option<Spanned<i64>>,
+    sessions_per_user: Option<Spanned<i64>>,
     creations_per_address: Option<Spanned<i64>>,
     polling: Option<bool>,
     cors_strict: Option<bool>,
@@ -274,6 +276,18 @@ impl Reader<'_> {
             &mut bosh.max_sessions,
             "bosh.max_sessions",
             table.max_sessions,
+            1..=10_000_000,
+        );
+        self.number(
+            &mut bosh.sessions_per_address,
+            "bosh.sessions_per_address",
+            table.sessions_per_address,
+            1..=10_000_000,
+        );
+        self.number(
+            &mut bosh.sessions_per_user,
+            "bosh.sessions_per_user",
+            table.sessions_per_user,
             1..=10_000_000,
         );
         self.number(

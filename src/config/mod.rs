@@ -142,6 +142,10 @@ pub struct Bosh {
     pub max_request_rate: u32,
     /// Most sessions at once.
     pub max_sessions: usize,
+    /// Most sessions of one address at once.
+    pub sessions_per_address: usize,
+    /// Most bound sessions of one user at once.
+    pub sessions_per_user: usize,
     /// Most sessions that one address may create in a minute.
     pub creations_per_address: u32,
     /// Whether clients may poll (`hold` or `wait` of 0) rather than have requests held.
@@ -167,6 +171,8 @@ impl Default for Bosh {
             max_unconfirmed: 400,
             max_request_rate: 100,
             max_sessions: 50_000,
+            sessions_per_address: 1000,
+            sessions_per_user: 50,
             creations_per_address: 120,
             polling: true,
             report_grace: Duration::from_secs(2),

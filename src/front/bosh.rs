@@ -40,7 +40,7 @@ use tracing::{debug, info, warn};
 
 use super::{address::Proxies, body::Chunks, cors::Cors, creations::Creations};
 use crate::{
-    net::listener::Peer,
+    net::{listener::Peer, seldom::Seldom},
     proto::{
         bosh::{
             Rid,
@@ -100,6 +100,7 @@ pub struct Settings {
 pub struct Front {
     registry: Arc<Registry>,
     failures: Failures,
+    refusals: Seldom,
 }
 
 /// What has become of a request.
@@ -119,6 +120,7 @@ impl Front {
         Self {
             registry,
             failures: Failures::default(),
+            refusals: Seldom::default(),
         }
     }
 
@@ -289,10 +291,15 @@ impl Front {
         }
         let address = client.address.ip();
         let known = Some(address).filter(|address| !settings.proxies.trust(*address));
-        if !settings.creations.admit(known, self.registry.len()) {
-            warn!(client = %address, sessions = self.registry.len(), "too many sessions");
-            return Err(Condition::SystemShutdown);
-        }
+        let seat = settings
+            .creations
+            .admit(known, &self.registry)
+            .map_err(|refusal| {
+                if let Some(unsaid) = self.refusals.is_due() {
+                    warn!(client = %address, %refusal, unsaid, "session refused");
+                }
+                Condition::SystemShutdown
+            })?;
         let sid = Sid::random().map_err(|error| {
             warn!(%error, "no randomness for a session id");
             Condition::InternalServerError
@@ -305,7 +312,10 @@ impl Front {
             &settings.policy,
             sid.clone(),
             creation,
-            client,
+            session::Creator {
+                origin: client,
+                seat,
+            },
             reply,
         )
         .map_err(|Closed| Condition::SystemShutdown)?;

@@ -5,6 +5,7 @@ use std::{
     num::NonZeroU32,
 };
 
+use crate::{net::tally::Seat, session::Registry};
 use governor::{Quota, RateLimiter, clock::DefaultClock, state::keyed::HashMapStateStore};
 
 /// Addresses that are remembered at once; beyond that, those that are entitled to all again are forgotten.
@@ -14,30 +15,60 @@ const MAX_ADDRESSES: usize = 10_000;
 #[derive(Debug)]
 pub struct Creations {
     max_sessions: usize,
+    sessions_per_address: usize,
     by_address: RateLimiter<IpAddr, HashMapStateStore<IpAddr>, DefaultClock>,
 }
 
+/// The bound that is reached.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum Refusal {
+    /// `max_sessions`
+    #[error("too many sessions in all")]
+    InAll,
+    /// `sessions_per_address`
+    #[error("too many sessions of this address")]
+    OfAddress,
+    /// `creations_per_address`
+    #[error("too many new sessions of this address")]
+    TooFast,
+}
+
 impl Creations {
-    /// At most `max_sessions` in all, and `per_minute` by one address.
-    pub fn new(max_sessions: usize, per_minute: u32) -> Self {
+    /// At most `max_sessions` in all and `sessions_per_address` of one address at once; that may create
+    /// `per_minute`.
+    pub fn new(max_sessions: usize, sessions_per_address: usize, per_minute: u32) -> Self {
         let per_minute = NonZeroU32::new(per_minute).unwrap_or(NonZeroU32::MIN);
         Self {
             max_sessions,
+            sessions_per_address,
             by_address: RateLimiter::hashmap(Quota::per_minute(per_minute)),
         }
     }
 
-    /// Whether one more session may be created, besides the `sessions` that there are. `client` is `None`
-    /// where its address is unknown.
-    pub fn admit(&self, client: Option<IpAddr>, sessions: usize) -> bool {
-        if sessions >= self.max_sessions {
-            return false;
+    /// Whether one more session may be created, besides those that there are. `client` is `None` where its
+    /// address is unknown; else the session is to hold the seat that it gets.
+    ///
+    /// # Errors
+    ///
+    /// The bound that is reached.
+    pub fn admit(
+        &self,
+        client: Option<IpAddr>,
+        sessions: &Registry,
+    ) -> Result<Option<Seat<IpAddr>>, Refusal> {
+        if sessions.len() >= self.max_sessions {
+            return Err(Refusal::InAll);
         }
-        let Some(client) = client else { return true };
+        let Some(client) = client.map(network) else {
+            return Ok(None);
+        };
+        let seat = sessions.by_address.seat(client, self.sessions_per_address);
+        let seat = seat.ok_or(Refusal::OfAddress)?;
         if self.by_address.len() >= MAX_ADDRESSES {
             self.by_address.retain_recent();
         }
-        self.by_address.check_key(&network(client)).is_ok()
+        let paced = self.by_address.check_key(&client);
+        paced.map(|()| Some(seat)).map_err(|_| Refusal::TooFast)
     }
 }
 
@@ -53,35 +84,46 @@ fn network(address: IpAddr) -> IpAddr {
 mod tests {
     use super::*;
 
-    fn creations(max_sessions: usize, per_minute: u32) -> Creations {
-        Creations::new(max_sessions, per_minute)
+    fn admits(creations: &Creations, client: &str) -> Result<Option<Seat<IpAddr>>, Refusal> {
+        creations.admit(client.parse().ok(), &Registry::default())
     }
 
     #[test]
     fn an_address_has_its_share_and_takes_no_other() {
-        let creations = creations(100, 3);
-        let greedy: IpAddr = "192.0.2.1".parse().unwrap();
-        let other: IpAddr = "192.0.2.2".parse().unwrap();
+        let creations = Creations::new(100, 100, 3);
         for _ in 0..3 {
-            assert!(creations.admit(Some(greedy), 0));
+            assert!(admits(&creations, "192.0.2.1").is_ok());
         }
-        assert!(!creations.admit(Some(greedy), 0));
-        assert!(creations.admit(Some(other), 0));
-        assert!(creations.admit(None, 0));
+        let refusal = admits(&creations, "192.0.2.1").err();
+        assert_eq!(refusal, Some(Refusal::TooFast));
+        assert!(admits(&creations, "192.0.2.2").is_ok());
+        assert!(admits(&creations, "unknown").is_ok());
     }
 
     #[test]
     fn an_ipv6_network_is_one_address() {
-        let creations = creations(100, 1);
-        assert!(creations.admit("2001:db8::1".parse().ok(), 0));
-        assert!(!creations.admit("2001:db8::2".parse().ok(), 0));
-        assert!(creations.admit("2001:db8:0:1::1".parse().ok(), 0));
+        let creations = Creations::new(100, 100, 1);
+        assert!(admits(&creations, "2001:db8::1").is_ok());
+        assert!(admits(&creations, "2001:db8::2").is_err());
+        assert!(admits(&creations, "2001:db8:0:1::1").is_ok());
+    }
+
+    #[test]
+    fn what_counts_is_what_an_address_has_now() {
+        let (creations, registry) = (Creations::new(100, 1, 100), Registry::default());
+        let client = "192.0.2.1".parse().ok();
+        let seat = creations.admit(client, &registry);
+        assert!(seat.is_ok());
+        let refusal = creations.admit(client, &registry).err();
+        assert_eq!(refusal, Some(Refusal::OfAddress));
+        drop(seat);
+        assert!(creations.admit(client, &registry).is_ok());
     }
 
     #[test]
     fn there_is_an_end_of_all() {
-        let creations = creations(2, 100);
-        assert!(creations.admit(None, 1));
-        assert!(!creations.admit(None, 2));
+        let creations = Creations::new(0, 100, 100);
+        let refusal = admits(&creations, "192.0.2.1").err();
+        assert_eq!(refusal, Some(Refusal::InAll));
     }
 }

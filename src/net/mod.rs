@@ -7,7 +7,9 @@ pub mod drain;
 pub mod identity;
 pub mod listener;
 pub mod proxy;
+pub mod seldom;
 pub mod systemd;
+pub mod tally;
 pub mod tls;
 pub mod unread;
 

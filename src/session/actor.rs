@@ -14,6 +14,7 @@ mod account;
 
 use std::{
     future::{Future, poll_fn},
+    net::IpAddr,
     num::NonZeroU32,
     pin::Pin,
     sync::Arc,
@@ -30,8 +31,9 @@ use tokio::{
 use tracing::{debug, info, warn};
 
 use self::account::stream_error;
-use super::{Closed, Command, Entry, MAILBOX, Origin, Registration, Registry, Reply, Sid};
+use super::{Closed, Command, Creator, Entry, MAILBOX, Registration, Registry, Reply, Sid};
 use crate::{
+    net::tally::Seat,
     pipe::{Effect, Pipe, Rules},
     proto::{
         bosh::{
@@ -76,6 +78,8 @@ pub struct Host {
     pub rules: Rules,
     /// Stanzas that the server may have to keep for a client that does not listen.
     pub max_unconfirmed: u32,
+    /// Sessions of one user at once.
+    pub sessions_per_user: usize,
     /// Requests of a session in a second, in the long run; more wait.
     pub max_request_rate: NonZeroU32,
 }
@@ -116,6 +120,9 @@ struct Actor {
     /// The client is ahead of its pace: until when its requests wait.
     slowed_until: Option<Instant>,
     timer: Pin<Box<Sleep>>,
+    // What the session counts for, until it has ended.
+    by_address: Option<Seat<IpAddr>>,
+    by_user: Option<Seat<String>>,
 }
 
 struct RosterNeed {
@@ -134,20 +141,20 @@ enum Input {
     UpstreamLost(String),
 }
 
-/// Starts a session, whose creation request came from `origin` and is answered through `reply`.
+/// Starts a session, whose creation request came from `creator` and is answered through `reply`.
 pub fn spawn(
     registry: &Arc<Registry>,
     host: Arc<Host>,
     policy: &Policy,
     sid: Sid,
     creation: Creation,
-    origin: Origin,
+    creator: Creator,
     reply: oneshot::Sender<Reply>,
 ) -> Result<(), Closed> {
     let (sender, mailbox) = mpsc::channel(MAILBOX);
     let entry = Entry {
         mailbox: sender,
-        secure: origin.secure,
+        secure: creator.origin.secure,
     };
     let registration = registry.register(sid, entry)?;
     let now = now();
@@ -156,7 +163,7 @@ pub fn spawn(
         let lang = creation.lang.clone();
         Box::pin(async move {
             let initiator = Initiator {
-                address: origin.address,
+                address: creator.origin.address,
                 jid: None,
                 lang: lang.as_deref().unwrap_or("en"),
             };
@@ -184,6 +191,8 @@ pub fn spawn(
         pace: RateLimiter::direct(pace),
         slowed_until: None,
         timer: Box::pin(tokio::time::sleep(NEGOTIATION)),
+        by_address: creator.seat,
+        by_user: None,
     };
     tokio::spawn(actor.run());
     Ok(())
@@ -463,6 +472,15 @@ impl Actor {
         match effect {
             Effect::Bound => {
                 self.negotiation = None;
+                if let Some(identity) = self.pipe.identity() {
+                    let most = self.host.sessions_per_user;
+                    self.by_user = self.registration.seat_user(identity.bare(), most);
+                    if self.by_user.is_none() {
+                        let sid = self.registration.sid();
+                        warn!(?sid, jid = identity.full(), "too many sessions of a user");
+                        return self.session.end(Some(Condition::PolicyViolation), now);
+                    }
+                }
                 if self.sm_offered
                     && let Link::Up(upstream) = &mut self.link
                     && upstream.is_manageable()
@@ -525,6 +543,7 @@ impl Actor {
     fn close(&mut self, end: End, now: Instant) {
         info!(sid = ?self.registration.sid(), ?end, "session ended");
         self.negotiation = None;
+        (self.by_address, self.by_user) = (None, None);
         self.roster = None;
         self.bounce_pending();
         self.sm.handle_confirmation(self.session.confirmed());

@@ -6,7 +6,11 @@
 mod actor;
 mod registry;
 
-use std::{fmt, net::SocketAddr, sync::Arc};
+use std::{
+    fmt,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
 
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
@@ -15,7 +19,10 @@ pub use self::{
     actor::{Host, spawn},
     registry::{Closed, Entry, Registration, Registry},
 };
-use crate::proto::bosh::body::{Document, Request};
+use crate::{
+    net::tally::Seat,
+    proto::bosh::body::{Document, Request},
+};
 
 /// Messages that may wait for a session: what it may have open, the one that a pause or a termination
 /// may come on top with, and resends. A client cannot fill this while it keeps to the rules.
@@ -54,6 +61,15 @@ pub struct Origin {
     pub address: SocketAddr,
     /// Whether the client's own connection is encrypted.
     pub secure: bool,
+}
+
+/// Who creates a session.
+#[derive(Debug)]
+pub struct Creator {
+    /// Where the creation request comes from.
+    pub origin: Origin,
+    /// What the session counts for; `None` where the address is unknown.
+    pub seat: Option<Seat<IpAddr>>,
 }
 
 /// What a session is told by the front and by the server. Travels boxed: tokio allocates channel slots

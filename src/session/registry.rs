@@ -4,6 +4,7 @@ use std::{
     borrow::Borrow,
     collections::HashMap,
     hash::{BuildHasher as _, RandomState},
+    net::IpAddr,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -16,6 +17,7 @@ use tokio::{sync::Notify, task::JoinSet, time::sleep};
 use tracing::info;
 
 use super::{Command, Mailbox, Sid};
+use crate::net::tally::{Seat, Tally};
 
 /// Independent locks, so that sessions rarely meet.
 const SHARDS: usize = 64;
@@ -37,6 +39,10 @@ pub struct Registry {
     sessions: AtomicUsize,
     emptied: Notify,
     is_closed: AtomicBool,
+    /// Sessions by the addresses of their clients.
+    pub by_address: Arc<Tally<IpAddr>>,
+    /// Bound sessions by the bare JIDs of their users.
+    pub by_user: Arc<Tally<String>>,
 }
 
 /// The gateway is going down: there will be no more sessions.
@@ -58,6 +64,8 @@ impl Default for Registry {
             sessions: AtomicUsize::new(0),
             emptied: Notify::new(),
             is_closed: AtomicBool::new(false),
+            by_address: Arc::default(),
+            by_user: Arc::default(),
         }
     }
 }
@@ -155,6 +163,11 @@ impl Registration {
     /// The session's id.
     pub fn sid(&self) -> &Sid {
         &self.sid
+    }
+
+    /// Counts the session as one of `user`'s, a bare JID, of at most `most`.
+    pub fn seat_user(&self, user: &str, most: usize) -> Option<Seat<String>> {
+        self.registry.by_user.seat(user.to_owned(), most)
     }
 }
 

@@ -22,6 +22,7 @@ mod hostile_http;
 mod hostile_server;
 mod hostile_session;
 mod http2;
+mod limits;
 mod login;
 mod names;
 mod operation;

@@ -1,0 +1,59 @@
+//! How much one address and one user may have; `bounds.rs` has what a request may be.
+
+use crate::support::{
+    bosh::{Bosh, bind_request, creation},
+    gateway::Gateway,
+    prosody::{DOMAIN, Prosody},
+};
+
+#[tokio::test]
+async fn an_address_has_so_many_sessions_at_once() {
+    let gateway = Gateway::builder(Prosody::shared())
+        .bosh("sessions_per_address = 2")
+        .start();
+    let create = async |address: &str| {
+        let headers = [("X-Forwarded-For", address)];
+        let creation = creation(DOMAIN, &[]);
+        gateway.bosh().request("POST", &headers, &creation).await
+    };
+    let mut sids = Vec::new();
+    for _ in 0..2 {
+        let created = create("192.0.2.1").await;
+        sids.push(created.xml().attr("sid").expect("a session").to_owned());
+    }
+    let refused = create("192.0.2.1").await;
+    assert_eq!(refused.status(), 503, "{refused:?}");
+    assert!(refused.header("retry-after").is_some());
+    refused.assert_usual_headers();
+    assert_eq!(create("192.0.2.2").await.status(), 200, "another's");
+    for _ in 0..20 {
+        assert_eq!(create("192.0.2.1").await.status(), 503);
+    }
+    let log = gateway.log();
+    let told = log.matches("too many sessions of this address").count();
+    assert!((1..20).contains(&told), "{told} lines of 21 refusals");
+}
+
+#[tokio::test]
+async fn a_user_has_so_many_sessions_and_the_newest_ends() {
+    let prosody = Prosody::shared();
+    let gateway = Gateway::builder(prosody)
+        .bosh("sessions_per_user = 2")
+        .start();
+    let john = prosody.account("john");
+    let mut one = Bosh::log_in(&gateway.bosh(), &john, "one").await;
+    let mut two = gateway.login(&john, "two").await;
+    let _marie = gateway.login(&prosody.account("marie"), "web").await;
+    let mut three = Bosh::open(&gateway.bosh(), DOMAIN).await;
+    three.authenticate(&john).await;
+    let bind = bind_request("three");
+    let answer = three.send("", &bind).await.body().await;
+    assert_eq!(answer.attr("type"), Some("terminate"), "{answer}");
+    assert_eq!(answer.attr("condition"), Some("policy-violation"));
+    two.fence().await;
+    let end = one.send("type='terminate'", "").await.body().await;
+    assert_eq!(end.attr("condition"), None, "it was still there");
+    // Now there is room.
+    let mut three = gateway.login(&john, "three").await;
+    three.fence().await;
+}
