@@ -30,6 +30,7 @@ use crate::{
     front::{address::Proxies, body::Chunks, bosh, bosh::Front, cors::Cors, creations::Creations},
     net::{
         clients::ClientAuthority,
+        connections::{Bounds, Connections},
         drain,
         listener::{self, BindError, Listener},
         systemd::{self, Sockets},
@@ -122,6 +123,7 @@ struct Gateway {
     current: ArcSwap<Current>,
     registry: Arc<Registry>,
     front: Arc<Front>,
+    connections: Arc<Connections>,
 }
 
 /// The certificates of the HTTPS listeners. Only where the admin API is served are clients asked for
@@ -168,6 +170,14 @@ enum Interface {
     AdminOnly,
 }
 
+fn bounds(server: &config::Server) -> Bounds {
+    Bounds {
+        in_all: server.max_connections,
+        per_address: server.connections_per_address,
+        proxies: server.trusted_proxies.clone(),
+    }
+}
+
 /// Listens at `addresses`, unless sockets have been `passed` for them.
 fn listeners(
     key: &'static str,
@@ -199,11 +209,14 @@ pub async fn run(config: Config, file: &Path, sockets: Sockets) -> Result<(), Ru
         current: ArcSwap::from_pointee(Current::build(&config, None)?),
         front: Arc::new(Front::new(Arc::clone(&registry))),
         registry,
+        connections: Arc::new(Connections::new(bounds(&config.server))),
     });
 
     let (stop, drain) = drain::channel();
     let mut bound = Bound::default();
     let serve = |listener: Listener, interface| {
+        let connections = &gateway.connections;
+        let listener = listener.counted(connections);
         let gateway = Arc::clone(&gateway);
         let make = move |peer: listener::Peer| {
             let gateway = Arc::clone(&gateway);
@@ -375,6 +388,7 @@ impl Running<'_> {
                 return REFUSED;
             }
         }
+        gateway.connections.bound(bounds(&config.server));
         let mut status = "serving, configuration reloaded";
         if let Some(tls) = &self.tls
             && let Err(error) = tls.replace(&config)

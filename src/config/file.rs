@@ -41,6 +41,8 @@ struct ServerTable {
     trusted_proxies: Option<Spanned<Vec<Spanned<String>>>>,
     forwarded_header: Option<Spanned<String>>,
     proxy_protocol: Option<bool>,
+    max_connections: Option<Spanned<i64>>,
+    connections_per_address: Option<Spanned<i64>>,
     drain_timeout: Option<Spanned<String>>,
     drain_spread: Option<Spanned<String>>,
 }
@@ -193,6 +195,18 @@ impl Reader<'_> {
             "server.trusted_proxies",
             table.trusted_proxies,
             value::network,
+        );
+        self.number(
+            &mut server.max_connections,
+            "server.max_connections",
+            table.max_connections,
+            1..=10_000_000,
+        );
+        self.number(
+            &mut server.connections_per_address,
+            "server.connections_per_address",
+            table.connections_per_address,
+            1..=10_000_000,
         );
         self.set(
             &mut server.forwarded_header,

@@ -90,6 +90,10 @@ pub struct Server {
     pub forwarded_header: ForwardedHeader,
     /// Whether they send a PROXY protocol header.
     pub proxy_protocol: bool,
+    /// Most connections at once.
+    pub max_connections: usize,
+    /// Most connections of one address at once.
+    pub connections_per_address: usize,
     /// How long sessions get to end after SIGTERM.
     pub drain_timeout: Duration,
     /// Over how long their ends are spread.
@@ -108,6 +112,8 @@ impl Default for Server {
             ],
             forwarded_header: ForwardedHeader::XForwardedFor,
             proxy_protocol: false,
+            max_connections: 100_000,
+            connections_per_address: 2000,
             drain_timeout: Duration::from_secs(10),
             drain_spread: Duration::from_secs(2),
         }

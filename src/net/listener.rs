@@ -35,7 +35,12 @@ use tokio::{
 use tokio_rustls::TlsAcceptor;
 use tracing::{debug, warn};
 
-use super::{clients::ClientChain, drain, proxy, tls::CertificateStore};
+use super::{
+    clients::ClientChain,
+    connections::{self, Connections},
+    drain, proxy,
+    tls::CertificateStore,
+};
 
 /// How many connections the kernel keeps for us until they are accepted.
 const BACKLOG: u32 = 1024;
@@ -116,6 +121,7 @@ pub struct Listener {
     address: SocketAddr,
     tls: Option<Arc<CertificateStore>>,
     is_proxy: Option<IsProxy>,
+    connections: Option<Arc<Connections>>,
     limits: Limits,
 }
 
@@ -145,6 +151,7 @@ impl Listener {
                 address,
                 tls,
                 is_proxy: None,
+                connections: None,
                 limits: Limits::default(),
             })
         };
@@ -166,8 +173,17 @@ impl Listener {
             socket: TcpListener::from_std(socket)?,
             tls,
             is_proxy: None,
+            connections: None,
             limits: Limits::default(),
         })
+    }
+
+    /// Counts its connections among these, and refuses those that are too many.
+    pub fn counted(self, connections: &Arc<Connections>) -> Self {
+        Self {
+            connections: Some(Arc::clone(connections)),
+            ..self
+        }
     }
 
     /// With other bounds.
@@ -214,6 +230,19 @@ impl Listener {
                 () = drain.draining() => return,
                 accepted = self.accept(&slots) => accepted,
             };
+            let place = match &self.connections {
+                Some(connections) => match connections.admit(address.ip()) {
+                    Some(place) => Some(place),
+                    None => {
+                        // To say it over TLS would take more than it is worth.
+                        if self.tls.is_none() {
+                            tokio::spawn(connections::refuse(stream));
+                        }
+                        continue;
+                    }
+                },
+                None => None,
+            };
             let mut peer = Peer {
                 address,
                 tls: self.tls.is_some(),
@@ -231,7 +260,7 @@ impl Listener {
                 .as_ref()
                 .map(|store| TlsAcceptor::from(store.current()));
             tokio::spawn(async move {
-                let _slot = slot;
+                let _places = (slot, place);
                 if is_proxied && !connection.introduce(&mut stream, &mut peer).await {
                     return;
                 }

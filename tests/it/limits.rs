@@ -3,7 +3,9 @@
 use crate::support::{
     bosh::{Bosh, bind_request, creation},
     gateway::Gateway,
+    http::Connection,
     prosody::{DOMAIN, Prosody},
+    within,
 };
 
 #[tokio::test]
@@ -56,4 +58,42 @@ async fn a_user_has_so_many_sessions_and_the_newest_ends() {
     // Now there is room.
     let mut three = gateway.login(&john, "three").await;
     three.fence().await;
+}
+
+#[tokio::test]
+async fn an_address_has_so_many_connections_and_a_proxy_more() {
+    let gateway = Gateway::builder(Prosody::shared())
+        .server("trusted_proxies = []")
+        .server("connections_per_address = 2")
+        .start();
+    let bosh = gateway.bosh();
+    let mut first = Connection::open(&bosh).await;
+    first.send("GET", &bosh.path, &[], "").await;
+    assert_eq!(first.response().await.status(), 200);
+    let second = Connection::open(&bosh).await;
+    let refused = bosh.request("GET", &[], "").await;
+    assert_eq!(refused.status(), 503, "{refused:?}");
+    assert_eq!(refused.header("retry-after"), Some("5"));
+    drop(second);
+    let admitted = async { while bosh.request("GET", &[], "").await.status() != 200 {} };
+    within("a place that is free again", admitted).await;
+
+    let gateway = Gateway::builder(Prosody::shared())
+        .server("connections_per_address = 1")
+        .start();
+    let _held = Connection::open(&gateway.bosh()).await;
+    let answer = gateway.bosh().request("GET", &[], "").await;
+    assert_eq!(answer.status(), 200, "loopback is trusted");
+}
+
+#[tokio::test]
+async fn there_is_an_end_of_connections() {
+    let gateway = Gateway::builder(Prosody::shared())
+        .server("max_connections = 1")
+        .start();
+    let bosh = gateway.bosh();
+    let mut only = Connection::open(&bosh).await;
+    only.send("GET", &bosh.path, &[], "").await;
+    assert_eq!(only.response().await.status(), 200);
+    assert_eq!(bosh.request("GET", &[], "").await.status(), 503);
 }

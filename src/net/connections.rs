@@ -1,0 +1,111 @@
+//! How many connections there may be, in all and from one address.
+
+use std::{net::IpAddr, sync::Arc, time::Duration};
+
+use arc_swap::ArcSwap;
+use ipnet::IpNet;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+    time::timeout,
+};
+use tracing::{debug, warn};
+
+use super::{
+    seldom::Seldom,
+    tally::{Seat, Tally},
+};
+
+/// All that a connection is told that is one too many.
+const REFUSAL: &[u8] =
+    b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\nConnection: close\r\n\
+    Content-Type: text/plain; charset=utf-8\r\nContent-Length: 21\r\n\r\ntoo many connections\n";
+/// How long it may take to hear it.
+const HEARING: Duration = Duration::from_secs(1);
+/// Bytes of its request that are read meanwhile: what is unread at the end would take the answer with it.
+const UNREAD: u64 = 64 << 10;
+
+/// What is allowed.
+#[derive(Clone, Debug)]
+pub struct Bounds {
+    /// Connections at once.
+    pub in_all: usize,
+    /// Connections of one address at once.
+    pub per_address: usize,
+    /// Proxies: bounded only in all.
+    pub proxies: Vec<IpNet>,
+}
+
+/// The connections of all listeners.
+#[derive(Debug)]
+pub struct Connections {
+    bounds: ArcSwap<Bounds>,
+    in_all: Arc<Tally<()>>,
+    by_address: Arc<Tally<IpAddr>>,
+    refusals: Seldom,
+}
+
+/// Counts as a connection until it is dropped.
+#[derive(Debug)]
+#[must_use = "it counts for as long as it lives"]
+pub struct Place {
+    _in_all: Seat<()>,
+    _by_address: Option<Seat<IpAddr>>,
+}
+
+impl Connections {
+    /// None yet.
+    pub fn new(bounds: Bounds) -> Self {
+        Self {
+            bounds: ArcSwap::from_pointee(bounds),
+            in_all: Arc::default(),
+            by_address: Arc::default(),
+            refusals: Seldom::default(),
+        }
+    }
+
+    /// Goes by other bounds from now on; connections that there are stay.
+    pub fn bound(&self, bounds: Bounds) {
+        self.bounds.store(Arc::new(bounds));
+    }
+
+    /// Admits one more from `address`, unless that would be too many.
+    pub fn admit(&self, address: IpAddr) -> Option<Place> {
+        let address = address.to_canonical();
+        let bounds = self.bounds.load();
+        let place = || {
+            let proxies = &bounds.proxies;
+            let is_proxy = proxies.iter().any(|network| network.contains(&address));
+            let in_all = self.in_all.seat((), bounds.in_all)?;
+            let by_address = if is_proxy {
+                None
+            } else {
+                Some(self.by_address.seat(address, bounds.per_address)?)
+            };
+            Some(Place {
+                _in_all: in_all,
+                _by_address: by_address,
+            })
+        };
+        let place = place();
+        if place.is_none()
+            && let Some(unsaid) = self.refusals.is_due()
+        {
+            warn!(%address, unsaid, "connection refused: too many");
+        }
+        place
+    }
+}
+
+/// Says over an unencrypted connection why it is closed.
+pub(super) async fn refuse(mut stream: TcpStream) {
+    let telling = async {
+        stream.write_all(REFUSAL).await?;
+        stream.shutdown().await?;
+        let mut request = (&mut stream).take(UNREAD);
+        tokio::io::copy(&mut request, &mut tokio::io::sink()).await
+    };
+    if !matches!(timeout(HEARING, telling).await, Ok(Ok(_))) {
+        debug!("connection lost while it was refused");
+    }
+}
