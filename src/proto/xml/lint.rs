@@ -109,7 +109,8 @@ pub fn is_nc_name(name: &[u8]) -> bool {
     chars.next().is_some_and(is_name_start) && chars.all(is_name_char)
 }
 
-/// As XML 1.0 has it since its fifth edition, but for U+FEFF: a byte order mark is not a name.
+/// As XML 1.0 has it since its fifth edition, but for U+FDF0 to U+FFFD: other parsers take none of them
+/// in names, and a byte order mark is among them.
 fn is_name_start(c: char) -> bool {
     matches!(
         c,
@@ -117,8 +118,7 @@ fn is_name_start(c: char) -> bool {
             | '\u{c0}'..='\u{d6}' | '\u{d8}'..='\u{f6}' | '\u{f8}'..='\u{2ff}'
             | '\u{370}'..='\u{37d}' | '\u{37f}'..='\u{1fff}' | '\u{200c}'..='\u{200d}'
             | '\u{2070}'..='\u{218f}' | '\u{2c00}'..='\u{2fef}' | '\u{3001}'..='\u{d7ff}'
-            | '\u{f900}'..='\u{fdcf}' | '\u{fdf0}'..='\u{fefe}' | '\u{ff00}'..='\u{fffd}'
-            | '\u{10000}'..='\u{effff}'
+            | '\u{f900}'..='\u{fdcf}' | '\u{10000}'..='\u{effff}'
     )
 }
 
@@ -242,6 +242,7 @@ mod tests {
             "a\u{2028}",
             "a'",
             "\u{feff}a",
+            "a\u{fffb}",
         ] {
             assert!(!is_nc_name(name.as_bytes()), "{name}");
         }
