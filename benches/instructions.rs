@@ -143,6 +143,7 @@ fn entry() -> Entry {
     Entry {
         roster: Arc::default(),
         validators: Validators::default(),
+        fetched: std::time::Duration::ZERO,
         fresh: true,
     }
 }

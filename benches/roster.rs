@@ -1,6 +1,6 @@
 //! What rosters cost: writing them, answering with them, publishing and comparing them.
 
-use std::{hint::black_box, sync::Arc};
+use std::{hint::black_box, sync::Arc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
@@ -30,6 +30,7 @@ fn entry(roster: &Arc<Roster>) -> Entry {
     Entry {
         roster: Arc::clone(roster),
         validators: Validators::default(),
+        fetched: Duration::ZERO,
         fresh: true,
     }
 }

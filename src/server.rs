@@ -206,7 +206,7 @@ pub async fn run(config: Config, file: &Path, sockets: Sockets) -> Result<(), Ru
     let tls = Tls::new(&config)?;
     let registry = Arc::new(Registry::default());
     let gateway = Arc::new(Gateway {
-        current: ArcSwap::from_pointee(Current::build(&config, None)?),
+        current: ArcSwap::from_pointee(Current::build(&config, None, &registry)?),
         front: Arc::new(Front::new(Arc::clone(&registry))),
         registry,
         connections: Arc::new(Connections::new(bounds(&config.server))),
@@ -381,7 +381,7 @@ impl Running<'_> {
             }
         };
         let kept = config.keep_until_restart(&self.config);
-        match Current::build(&config, Some(&gateway.current.load())) {
+        match Current::build(&config, Some(&gateway.current.load()), &gateway.registry) {
             Ok(current) => gateway.current.store(Arc::new(current)),
             Err(error) => {
                 error!(%error, "configuration not reloaded");
@@ -429,7 +429,11 @@ impl Heartbeat {
 impl Current {
     /// Builds what `config` says; rosters in memory are taken over from `previous`, so that sessions
     /// and refreshes go on meeting each other.
-    fn build(config: &Config, previous: Option<&Self>) -> Result<Self, RunError> {
+    fn build(
+        config: &Config,
+        previous: Option<&Self>,
+        registry: &Arc<Registry>,
+    ) -> Result<Self, RunError> {
         let mut hosts = HashMap::new();
         let mut rosters_by_domain = HashMap::new();
         for host in &config.hosts {
@@ -475,7 +479,11 @@ impl Current {
                 cors_headers: Cors::allowed_headers(&config.bosh.cors_headers),
                 hosts,
             }),
-            admin: Admin::new(&config.admin, Hosts::new(rosters_by_domain)),
+            admin: Admin::new(
+                &config.admin,
+                Hosts::new(rosters_by_domain),
+                Arc::clone(registry),
+            ),
         })
     }
 }

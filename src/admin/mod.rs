@@ -1,18 +1,25 @@
-//! The admin API: how the site's backend says that rosters have changed.
+//! The admin API: how the site's backend says that rosters have changed, and how people look into
+//! things.
 //!
 //! | request | what it does |
 //! |---|---|
 //! | `POST {path}/refresh`, `POST {path}/DOMAIN/refresh` | refreshes the users in a JSON array |
 //! | `GET {path}/refresh/USER`, `GET {path}/DOMAIN/refresh/USER` | refreshes one user |
+//! | `GET {path}/sessions` | counts all sessions and lists the oldest, 100 of them |
+//! | `GET {path}/rosters/USER`, `GET {path}/DOMAIN/rosters/USER` | shows what is in memory |
+//!
+//! Sessions are listed by `?user=` (a localpart or a bare JID), `?limit=` (1 to 1000) and `?after=`
+//! (the `next` of the answer before); for a roster, `?host=` can name the domain, too.
 //!
 //! | status | when |
 //! |---|---|
 //! | 200 | done; for an array, also if some of it failed |
-//! | 400 | the body is no JSON array of strings, a username is none, or no domain can be told |
+//! | 400 | the body is no JSON array of strings, a username or a parameter is none, or no domain |
+//! | | can be told |
 //! | 401 | a token is configured, and the request does not bear it |
 //! | 403 | no token is configured, and the request is not plainly from this machine, or with |
 //! | | client certificates configured, shows none that counts |
-//! | 404 | no such path, or a domain without rosters |
+//! | 404 | no such path, a domain without rosters, or nothing is known of a roster |
 //! | 405 | wrong method; `Allow` says which is right |
 //! | 408 | the body did not come in time |
 //! | 413 | the body is too large |
@@ -49,18 +56,21 @@ use percent_encoding::percent_decode_str;
 use tokio::time::Instant;
 use tower::Service;
 
-use self::{refresh::Call, respond::Failure};
+use self::{refresh::Call, respond::Failure, sessions::Filter};
 use crate::{
     config,
     roster::{
         refresh::Rosters,
         source::{ContactSource, HttpSource},
     },
+    session::Registry,
 };
 
 mod access;
 mod refresh;
 mod respond;
+mod rosters;
+mod sessions;
 #[cfg(test)]
 mod tests;
 
@@ -146,14 +156,16 @@ fn domain(name: &str) -> Option<DomainPart> {
 pub struct Admin<S = HttpSource> {
     config: Arc<config::Admin>,
     hosts: Hosts<S>,
+    sessions: Arc<Registry>,
 }
 
 impl<S> Admin<S> {
-    /// Serves `config.path` and what is below it.
-    pub fn new(config: &config::Admin, hosts: Hosts<S>) -> Self {
+    /// Serves `config.path` and what is below it; `sessions` are those that are shown.
+    pub fn new(config: &config::Admin, hosts: Hosts<S>, sessions: Arc<Registry>) -> Self {
         Self {
             config: Arc::new(config.clone()),
             hosts,
+            sessions,
         }
     }
 }
@@ -163,6 +175,7 @@ impl<S> Clone for Admin<S> {
         Self {
             config: Arc::clone(&self.config),
             hosts: self.hosts.clone(),
+            sessions: Arc::clone(&self.sessions),
         }
     }
 }
@@ -197,8 +210,15 @@ where
 /// What a path names.
 struct Target {
     domain: Option<String>,
-    /// Absent: the users are in the body.
-    user: Option<String>,
+    what: What,
+}
+
+enum What {
+    /// The users are in the body.
+    RefreshMany,
+    Refresh(String),
+    Roster(String),
+    Sessions,
 }
 
 impl Target {
@@ -209,17 +229,48 @@ impl Target {
         let segments: Option<Vec<_>> = path.split('/').map(decoded).collect();
         let segments = segments?;
         let segments: Vec<&str> = segments.iter().map(|segment| &**segment).collect();
-        let (domain, user) = match segments[..] {
-            ["refresh"] => (None, None),
-            ["refresh", user] if !user.is_empty() => (None, Some(user)),
-            [domain, "refresh"] => (Some(domain), None),
-            [domain, "refresh", user] if !user.is_empty() => (Some(domain), Some(user)),
+        let (domain, what) = match segments[..] {
+            ["sessions"] => (None, What::Sessions),
+            ["refresh"] => (None, What::RefreshMany),
+            ["refresh", user] if !user.is_empty() => (None, What::Refresh(user.into())),
+            ["rosters", user] if !user.is_empty() => (None, What::Roster(user.into())),
+            [domain, "refresh"] => (Some(domain), What::RefreshMany),
+            [domain, "refresh", user] if !user.is_empty() => {
+                (Some(domain), What::Refresh(user.into()))
+            }
+            [domain, "rosters", user] if !user.is_empty() => {
+                (Some(domain), What::Roster(user.into()))
+            }
             _ => return None,
         };
         Some(Self {
             domain: domain.map(String::from),
-            user: user.map(String::from),
+            what,
         })
+    }
+
+    /// The one method that goes with it.
+    fn method(&self) -> Method {
+        match self.what {
+            What::RefreshMany => Method::POST,
+            What::Refresh(_) | What::Roster(_) | What::Sessions => Method::GET,
+        }
+    }
+
+    /// Takes the domain from the query, if it is there.
+    fn read_query(&mut self, query: &str) -> Result<(), Failure> {
+        for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+            let fault = |expected| Failure::Parameter {
+                name: name.clone().into_owned(),
+                expected,
+            };
+            match (&*name, &self.domain) {
+                ("host", None) => self.domain = Some(value.into_owned()),
+                ("host", Some(_)) => return Err(fault("the domain is named already")),
+                _ => return Err(fault("no such parameter: host")),
+            }
+        }
+        Ok(())
     }
 }
 
@@ -229,8 +280,15 @@ impl<S: ContactSource + 'static> Admin<S> {
         B: Body + Send + 'static,
         B::Data: Send,
     {
-        let path = request.uri().path().strip_prefix(&*self.config.path);
-        let target = path.and_then(Target::parse).ok_or(Failure::NotFound)?;
+        let uri = request.uri();
+        let path = uri.path().strip_prefix(&*self.config.path);
+        let mut target = path.and_then(Target::parse).ok_or(Failure::NotFound)?;
+        let allowed = target.method();
+        let is_allowed = *request.method() == allowed;
+        let query = uri.query().unwrap_or_default();
+        if is_allowed && matches!(target.what, What::Roster(_)) {
+            target.read_query(query)?;
+        }
         let table = self.hosts.0.load_full();
         let path_domain = match &target.domain {
             Some(name) => {
@@ -240,11 +298,7 @@ impl<S: ContactSource + 'static> Admin<S> {
             }
             None => None,
         };
-        let allowed = match target.user {
-            Some(_) => Method::GET,
-            None => Method::POST,
-        };
-        if request.method() != allowed {
+        if !is_allowed {
             return Err(Failure::Method { allowed });
         }
         let call = Call {
@@ -254,9 +308,11 @@ impl<S: ContactSource + 'static> Admin<S> {
             after: self.config.deadline,
             deadline: Instant::now() + self.config.deadline,
         };
-        match target.user {
-            Some(user) => call.one(&user).await,
-            None => call.many(request.into_body(), self.config.max_body).await,
+        match target.what {
+            What::RefreshMany => call.many(request.into_body(), self.config.max_body).await,
+            What::Refresh(user) => call.one(&user).await,
+            What::Roster(user) => call.show(&user),
+            What::Sessions => Ok(sessions::list(&self.sessions, &Filter::parse(query)?)),
         }
     }
 }

@@ -78,7 +78,7 @@ impl<S: ContactSource + 'static> Call<S> {
     }
 
     /// The domain of those of the names that bear none.
-    fn default_domain<'a>(
+    pub(super) fn default_domain<'a>(
         &self,
         names: impl IntoIterator<Item = &'a str>,
     ) -> Result<Option<DomainPart>, Failure> {
@@ -93,7 +93,7 @@ impl<S: ContactSource + 'static> Call<S> {
         Ok(Some(domain))
     }
 
-    fn user(
+    pub(super) fn user(
         &self,
         name: &str,
         default: Option<&DomainPart>,

@@ -29,10 +29,17 @@ pub(super) enum Failure {
     NoRosters,
     #[error("no such path")]
     NotFound,
+    #[error("nothing is known of this user's roster")]
+    NothingKnown,
     #[error("without a token, only direct requests from this machine are allowed")]
     NotLocal,
     #[error("not a user of the domain in the path")]
     OtherDomain,
+    #[error("parameter {name}: {expected}")]
+    Parameter {
+        name: String,
+        expected: &'static str,
+    },
     #[error("body did not arrive in time")]
     SlowBody,
     #[error("bearer token is missing or wrong")]
@@ -51,12 +58,16 @@ impl Failure {
     /// The status of a request that fails as a whole.
     fn status(&self) -> StatusCode {
         match self {
-            Self::Body { .. } | Self::OtherDomain | Self::Username | Self::WhichDomain => {
-                StatusCode::BAD_REQUEST
-            }
+            Self::Body { .. }
+            | Self::OtherDomain
+            | Self::Parameter { .. }
+            | Self::Username
+            | Self::WhichDomain => StatusCode::BAD_REQUEST,
             Self::Token => StatusCode::UNAUTHORIZED,
             Self::Certificate | Self::NotLocal => StatusCode::FORBIDDEN,
-            Self::NoRosters | Self::NotFound | Self::UnknownDomain => StatusCode::NOT_FOUND,
+            Self::NoRosters | Self::NotFound | Self::NothingKnown | Self::UnknownDomain => {
+                StatusCode::NOT_FOUND
+            }
             Self::Method { .. } => StatusCode::METHOD_NOT_ALLOWED,
             Self::SlowBody => StatusCode::REQUEST_TIMEOUT,
             Self::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
@@ -99,9 +110,13 @@ fn is_zero(count: &usize) -> bool {
 
 impl Outcome {
     pub(super) fn ok() -> Self {
+        Self::saying("roster update complete")
+    }
+
+    pub(super) fn saying(message: impl Into<String>) -> Self {
         Self {
             status: "ok",
-            message: "roster update complete".into(),
+            message: message.into(),
         }
     }
 

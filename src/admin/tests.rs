@@ -65,7 +65,7 @@ impl Setup {
         let hosts = Hosts::new([(domain("example.org"), Some(rosters))]);
         let mut config = settings();
         edit(&mut config);
-        let admin = Admin::new(&config, hosts);
+        let admin = Admin::new(&config, hosts, Arc::default());
         Self {
             backend,
             john,
@@ -231,7 +231,7 @@ async fn a_body_that_does_not_end_is_given_up() {
             Poll::Pending
         }
     }
-    let admin: Admin = Admin::new(&settings(), Hosts::new([]));
+    let admin: Admin = Admin::new(&settings(), Hosts::new([]), Arc::default());
     let request = request("POST", "/roster_admin/refresh", "").map(|_| Endless);
     let began = Instant::now();
     assert_eq!(said(call(&admin, request).await).await.0, 408);
@@ -292,7 +292,7 @@ async fn a_backend_that_is_down_is_told() {
     let rosters = Rosters::new(source, Options::default());
     let _john = join(&rosters, "john");
     let hosts = Hosts::new([(domain("example.org"), Some(rosters))]);
-    let admin = Admin::new(&settings(), hosts);
+    let admin = Admin::new(&settings(), hosts, Arc::default());
     let get = request("GET", "/roster_admin/refresh/john", "");
     let (status, body) = said(call(&admin, get).await).await;
     assert_eq!(status, 502);
@@ -435,7 +435,7 @@ async fn the_domain_is_told_by_path_jid_or_host() {
         (domain("one.org"), Some(Arc::clone(&one))),
         (domain("plain.org"), None),
     ]);
-    let admin = Admin::new(&settings(), hosts.clone());
+    let admin = Admin::new(&settings(), hosts.clone(), Arc::default());
     let ask = async |host: Option<&str>, path: &str, body: &str| {
         let mut request = request("POST", path, body);
         request.headers_mut().remove("host");
@@ -726,6 +726,10 @@ impl ContactSource for Slow {
             skipped: 0,
         })
     }
+
+    fn address(&self, _: &Username) -> Option<String> {
+        None
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -742,7 +746,7 @@ async fn a_long_array_does_not_time_out_by_waiting_for_itself() {
         .map(|name| rosters.join(user(name), Arc::clone(&poke)));
     let _online: Vec<_> = online.collect();
     let hosts = Hosts::new([(domain("example.org"), Some(rosters))]);
-    let admin = Admin::new(&settings(), hosts);
+    let admin = Admin::new(&settings(), hosts, Arc::default());
     let post = request("POST", "/roster_admin/refresh", &json!(names).to_string());
     let began = Instant::now();
     assert_eq!(said(call(&admin, post).await).await, all_good(40));

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use http::{HeaderMap, HeaderName};
+use http::{HeaderMap, HeaderName, Version};
 use ipnet::IpNet;
 
 use super::forwarded;
@@ -35,10 +35,11 @@ impl Proxies {
 
     /// From where the request comes: from the peer, or, if the peer is trusted, from the last one in the
     /// header that is not. Entries further to the left are whatever the client made up.
-    pub fn origin(&self, peer: Peer, headers: &HeaderMap) -> Origin {
+    pub fn origin(&self, peer: Peer, version: Version, headers: &HeaderMap) -> Origin {
         let mut origin = Origin {
             address: peer.address,
             secure: peer.tls,
+            version,
         };
         if self.trust(origin.address.ip()) {
             match self.header {
@@ -107,7 +108,7 @@ mod tests {
             proxied: false,
         };
         let trusted = trusted.to_vec();
-        Proxies { trusted, header }.origin(peer, &headers)
+        Proxies { trusted, header }.origin(peer, Version::HTTP_11, &headers)
     }
 
     fn client_of(peer: &str, forwarded: &[&str]) -> String {

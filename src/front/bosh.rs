@@ -192,7 +192,7 @@ impl Front {
     {
         let (head, body) = request.into_parts();
         let proxies = &settings.proxies;
-        let client = || proxies.origin(peer, &head.headers);
+        let client = || proxies.origin(peer, head.version, &head.headers);
         if is_encoded(&head.headers) {
             let response = refused(StatusCode::UNSUPPORTED_MEDIA_TYPE, Condition::BadRequest);
             return Admission::Answered(closing(response));

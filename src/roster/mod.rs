@@ -2,7 +2,7 @@
 //!
 //! The types here are plain values without I/O. [`snapshot`] keeps them, [`diff`] compares them,
 //! [`render`] writes them as XML, [`source`] fetches them from the site's backend, and [`refresh`]
-//! decides when to fetch and whom to tell.
+//! decides when to fetch and whom to tell. [`failures`] remembers what went wrong.
 
 use std::{
     collections::HashSet,
@@ -20,6 +20,7 @@ use jid::{BareJid, NodePart, NodeRef};
 
 pub mod decode;
 pub mod diff;
+pub mod failures;
 pub mod refresh;
 pub mod render;
 pub mod snapshot;

@@ -18,6 +18,7 @@ use std::{
     collections::HashMap,
     hash::{BuildHasher, RandomState},
     sync::Arc,
+    time::{Duration, SystemTime},
 };
 
 use parking_lot::{Mutex, MutexGuard};
@@ -26,6 +27,7 @@ use tracing::{debug, warn};
 
 use super::{
     Poke, Roster, Username, diff,
+    failures::{Failure, Failures},
     snapshot::{Entry, Snapshot, Validators},
     source::{ContactSource, FetchError, Fetched},
 };
@@ -58,8 +60,25 @@ pub struct Rosters<S> {
     source: S,
     options: Options,
     snapshot: Snapshot,
+    failures: Failures,
     users: [Mutex<HashMap<Username, User>>; SHARDS],
     hasher: RandomState,
+}
+
+/// What is in memory about a user.
+#[derive(Clone, Debug)]
+pub struct Known {
+    /// Their roster.
+    pub entry: Option<Arc<Entry>>,
+    /// The last fetch for them that failed, perhaps before one that did not.
+    pub last_failure: Option<Failure>,
+}
+
+/// Time since 1970 (UTC).
+#[expect(clippy::disallowed_methods, reason = "the clock enters here")]
+fn now() -> Duration {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    since.unwrap_or_default()
 }
 
 /// A user who is online, or for whom a fetch is under way.
@@ -117,6 +136,7 @@ impl<S: ContactSource + 'static> Rosters<S> {
             source,
             options,
             snapshot: Snapshot::new(options.fallbacks),
+            failures: Failures::default(),
             users: Default::default(),
             hasher: RandomState::new(),
         })
@@ -130,6 +150,14 @@ impl<S: ContactSource + 'static> Rosters<S> {
     /// The bounds it was made with.
     pub fn options(&self) -> Options {
         self.options
+    }
+
+    /// What is in memory about a user.
+    pub fn known(&self, user: &Username) -> Known {
+        Known {
+            entry: self.snapshot.get(user),
+            last_failure: self.failures.last_of(user),
+        }
     }
 
     /// A session of `user` has begun; `poke` is woken whenever their roster has changed.
@@ -245,6 +273,7 @@ impl<S: ContactSource + 'static> Rosters<S> {
                     Entry {
                         roster: update.roster,
                         validators: update.validators,
+                        fetched: now(),
                         fresh,
                     },
                 );
@@ -379,13 +408,18 @@ impl<S: ContactSource + 'static> Task<S> {
             let known = entry.as_ref().map(|entry| &entry.validators);
             let fetched = self.rosters.source.contacts(&self.user, known).await;
             let fallback = entry.is_some();
-            match &fetched {
+            let update = fetched.and_then(|fetched| update(entry, fetched));
+            match &update {
                 Ok(_) => debug!(user = %self.user, "roster fetched"),
                 Err(error) => {
                     warn!(user = %self.user, %error, fallback, "roster fetch failed");
+                    self.rosters.failures.push(Failure {
+                        user: self.user.clone(),
+                        at: now(),
+                        error: error.clone(),
+                    });
                 }
             }
-            let update = fetched.and_then(|fetched| update(entry, fetched));
             if !self.rosters.finish(&self.user, update) {
                 self.done = true;
                 return;

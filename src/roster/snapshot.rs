@@ -5,7 +5,7 @@
 //! changes only when a user comes in or is forgotten; it is persistent, so that this copies the few
 //! nodes on the way to that user, and shares all others with the map before.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
 use http::HeaderValue;
@@ -37,6 +37,8 @@ pub struct Entry {
     pub roster: Arc<Roster>,
     /// For the next, conditional, fetch.
     pub validators: Validators,
+    /// When the backend last said so, as time since 1970 (UTC).
+    pub fetched: Duration,
     /// Fetched while the user has been online, so that every notification since has been heeded.
     /// Otherwise it is a fallback: for when the backend fails, until a fetch succeeds.
     pub fresh: bool,
@@ -156,6 +158,7 @@ mod tests {
         Entry {
             roster: Arc::default(),
             validators: Validators::default(),
+            fetched: Duration::ZERO,
             fresh,
         }
     }

@@ -70,6 +70,9 @@ pub trait ContactSource: Send + Sync {
         user: &Username,
         known: Option<&Validators>,
     ) -> impl Future<Output = Result<Fetched, FetchError>> + Send;
+
+    /// Where the contacts of `user` come from, without what may be secret.
+    fn address(&self, user: &Username) -> Option<String>;
 }
 
 /// A good answer.
@@ -331,6 +334,14 @@ impl ContactSource for HttpSource {
         let fetch = timeout(after, self.fetch(user, known)).await;
         fetch.unwrap_or(Err(FetchError::Timeout { after }))
     }
+
+    /// The URL without user, password and query: keys are kept there.
+    fn address(&self, user: &Username) -> Option<String> {
+        let uri = self.uri(user).ok()?;
+        let (scheme, authority) = (uri.scheme()?, uri.authority()?.as_str());
+        let host = authority.rsplit('@').next()?;
+        Some(format!("{scheme}://{host}{}", uri.path()))
+    }
 }
 
 /// An [`HttpSource`] that a reload of the configuration can replace. Fetches under way keep the one
@@ -358,6 +369,10 @@ impl ContactSource for Replaceable {
     ) -> Result<Fetched, FetchError> {
         let source = self.0.load_full();
         source.contacts(user, known).await
+    }
+
+    fn address(&self, user: &Username) -> Option<String> {
+        self.0.load().address(user)
     }
 }
 

@@ -31,7 +31,9 @@ use tokio::{
 use tracing::{debug, info, warn};
 
 use self::account::stream_error;
-use super::{Closed, Command, Creator, Entry, MAILBOX, Registration, Registry, Reply, Sid};
+use super::{
+    Closed, Command, Creator, Entry, MAILBOX, Record, Registration, Registry, Reply, Sid, State,
+};
 use crate::{
     net::tally::Seat,
     pipe::{Effect, Pipe, Rules},
@@ -98,6 +100,7 @@ enum Link {
 
 struct Actor {
     registration: Registration,
+    record: Arc<Record>,
     host: Arc<Host>,
     mailbox: mpsc::Receiver<Box<Command>>,
     session: Session,
@@ -152,12 +155,15 @@ pub fn spawn(
     reply: oneshot::Sender<Reply>,
 ) -> Result<(), Closed> {
     let (sender, mailbox) = mpsc::channel(MAILBOX);
+    let now = now();
+    let record = Record::new(registry.number(), &host.domain, creator.origin, now);
+    let record = Arc::new(record);
     let entry = Entry {
         mailbox: sender,
         secure: creator.origin.secure,
+        record: Arc::clone(&record),
     };
     let registration = registry.register(sid, entry)?;
-    let now = now();
     let connecting = {
         let host = Arc::clone(&host);
         let lang = creation.lang.clone();
@@ -174,6 +180,7 @@ pub fn spawn(
     let pace = Quota::per_second(rate).allow_burst(rate.saturating_mul(BURST));
     let actor = Actor {
         registration,
+        record,
         mailbox,
         session: Session::open(&creation, policy, Slot(0), now),
         pipe: Pipe::new(host.rules),
@@ -382,6 +389,7 @@ impl Actor {
             }
             Input::Connected(Ok((upstream, hello))) => {
                 self.link = Link::Up(upstream);
+                self.record.enter(State::Negotiating);
                 self.sm_offered = StreamManagement::is_offered(&hello.features);
                 let sid = self.registration.sid().expose();
                 self.session
@@ -414,6 +422,9 @@ impl Actor {
         }
         self.drain_events(now);
         self.keep_account(now);
+        if self.pipe.is_interested() {
+            self.record.set_interested();
+        }
     }
 
     fn handle_upstream(&mut self, event: UpstreamEvent, now: Instant) {
@@ -488,6 +499,7 @@ impl Actor {
                     upstream.queue_bytes(self.sm.enable());
                 }
                 if let Some(identity) = self.pipe.identity() {
+                    self.record.bind(identity.full());
                     info!(sid = ?self.registration.sid(), jid = identity.full(), "session bound");
                 }
             }
@@ -542,6 +554,7 @@ impl Actor {
     /// The session is over for the client: leave the server in good order.
     fn close(&mut self, end: End, now: Instant) {
         info!(sid = ?self.registration.sid(), ?end, "session ended");
+        self.record.enter(State::Ending);
         self.negotiation = None;
         (self.by_address, self.by_user) = (None, None);
         self.roster = None;
@@ -566,6 +579,7 @@ impl Actor {
             %error,
             "server unreachable",
         );
+        self.record.enter(State::Ending);
         self.link = Link::Down;
         for (slot, reply) in self.slots.drain(..) {
             // A client that has gone meanwhile needs no answer.

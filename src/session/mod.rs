@@ -4,6 +4,7 @@
 //! there; one owner per session also makes order and exclusion free. `ARCHITECTURE.md` has the figures.
 
 mod actor;
+mod record;
 mod registry;
 
 use std::{
@@ -13,10 +14,12 @@ use std::{
 };
 
 use bytes::Bytes;
+use http::Version;
 use tokio::sync::{mpsc, oneshot};
 
 pub use self::{
     actor::{Host, spawn},
+    record::{Record, State},
     registry::{Closed, Entry, Registration, Registry},
 };
 use crate::{
@@ -61,6 +64,8 @@ pub struct Origin {
     pub address: SocketAddr,
     /// Whether the client's own connection is encrypted.
     pub secure: bool,
+    /// The version of HTTP that reaches the gateway.
+    pub version: Version,
 }
 
 /// Who creates a session.

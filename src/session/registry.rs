@@ -7,7 +7,7 @@ use std::{
     net::IpAddr,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -16,7 +16,7 @@ use parking_lot::Mutex;
 use tokio::{sync::Notify, task::JoinSet, time::sleep};
 use tracing::info;
 
-use super::{Command, Mailbox, Sid};
+use super::{Command, Mailbox, Record, Sid};
 use crate::net::tally::{Seat, Tally};
 
 /// Independent locks, so that sessions rarely meet.
@@ -29,6 +29,8 @@ pub struct Entry {
     pub mailbox: Mailbox,
     /// It was created over an encrypted connection.
     pub secure: bool,
+    /// What is known of it.
+    pub record: Arc<Record>,
 }
 
 /// All live sessions, by sid. Locks are held for a map operation and never across an await.
@@ -37,6 +39,7 @@ pub struct Registry {
     shards: Vec<Mutex<HashMap<Sid, Entry>>>,
     hasher: RandomState,
     sessions: AtomicUsize,
+    numbers: AtomicU64,
     emptied: Notify,
     is_closed: AtomicBool,
     /// Sessions by the addresses of their clients.
@@ -62,6 +65,7 @@ impl Default for Registry {
             shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
             hasher: RandomState::new(),
             sessions: AtomicUsize::new(0),
+            numbers: AtomicU64::new(1),
             emptied: Notify::new(),
             is_closed: AtomicBool::new(false),
             by_address: Arc::default(),
@@ -89,6 +93,21 @@ impl Registry {
     /// A session.
     pub fn find(&self, sid: &str) -> Option<Entry> {
         self.shard(sid).lock().get(sid).cloned()
+    }
+
+    /// The number of the next session.
+    pub fn number(&self) -> u64 {
+        self.numbers.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// The records of all sessions, a part of them at a time and in no order. A lock is held for as long
+    /// as it takes to copy the pointers of a part, and not while the caller looks at them.
+    pub fn records(&self) -> impl Iterator<Item = Vec<Arc<Record>>> {
+        self.shards.iter().map(|shard| {
+            let shard = shard.lock();
+            let records = shard.values().map(|entry| Arc::clone(&entry.record));
+            records.collect()
+        })
     }
 
     /// Number of sessions.
@@ -187,14 +206,29 @@ impl Drop for Registration {
 mod tests {
     use std::time::Duration;
 
-    use tokio::{sync::mpsc, time::timeout};
+    use http::Version;
+    use tokio::{
+        sync::mpsc,
+        time::{Instant, timeout},
+    };
 
     use super::*;
+    use crate::session::Origin;
 
     fn entry() -> (Entry, mpsc::Receiver<Box<Command>>) {
         let (mailbox, receiver) = mpsc::channel(1);
-        let secure = false;
-        (Entry { mailbox, secure }, receiver)
+        let origin = Origin {
+            address: ([127, 0, 0, 1], 1).into(),
+            secure: false,
+            version: Version::HTTP_11,
+        };
+        let record = Record::new(1, "example.org", origin, Instant::now().into_std());
+        let entry = Entry {
+            mailbox,
+            secure: origin.secure,
+            record: Arc::new(record),
+        };
+        (entry, receiver)
     }
 
     fn register(registry: &Arc<Registry>) -> (Registration, mpsc::Receiver<Box<Command>>) {
@@ -240,7 +274,7 @@ mod tests {
     async fn a_shutdown_takes_its_time_but_not_more() {
         let registry = Arc::new(Registry::default());
         let mut sessions: Vec<_> = (0..4).map(|_| register(&registry)).collect();
-        let began = tokio::time::Instant::now();
+        let began = Instant::now();
         let shutdown = {
             let registry = Arc::clone(&registry);
             tokio::spawn(async move { registry.shut_down(Duration::from_secs(8)).await })

@@ -8,6 +8,7 @@
 
 mod addresses;
 mod admin;
+mod admin_views;
 mod backpressure;
 mod bosh_upstream;
 mod bounds;

@@ -76,6 +76,10 @@ impl ContactSource for Backend {
             skipped: 0,
         })
     }
+
+    fn address(&self, _: &Username) -> Option<String> {
+        None
+    }
 }
 
 fn version(roster: &Roster) -> u32 {

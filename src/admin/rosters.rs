@@ -1,0 +1,115 @@
+//! What is in memory of one user's roster, for people who look into it. Nothing is fetched.
+
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use http::{HeaderValue, Response, StatusCode};
+use http_body_util::Full;
+use serde::Serialize;
+
+use super::{
+    refresh::Call,
+    respond::{self, Failure, Outcome},
+};
+use crate::roster::{Contact, failures, snapshot, source::ContactSource};
+
+#[derive(Serialize)]
+struct Known<'a> {
+    #[serde(flatten)]
+    outcome: Outcome,
+    jid: String,
+    /// Where it comes from, without what may be secret.
+    url: Option<String>,
+    roster: Option<Roster<'a>>,
+    last_failure: Option<Failed>,
+}
+
+#[derive(Serialize)]
+struct Roster<'a> {
+    fetched: String,
+    /// Fetched while the user has been online; otherwise it waits for the next login.
+    fresh: bool,
+    etag: Option<String>,
+    last_modified: Option<String>,
+    contacts: Vec<Item<'a>>,
+}
+
+#[derive(Serialize)]
+struct Item<'a> {
+    jid: &'a str,
+    name: Option<&'a str>,
+    groups: &'a [String],
+    subscription: &'static str,
+}
+
+#[derive(Serialize)]
+struct Failed {
+    at: String,
+    reason: String,
+}
+
+/// As RFC 3339 has it, in UTC, to the second.
+fn date(since_1970: Duration) -> String {
+    humantime::format_rfc3339_seconds(SystemTime::UNIX_EPOCH + since_1970).to_string()
+}
+
+fn text(value: Option<&HeaderValue>) -> Option<String> {
+    value.map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned())
+}
+
+impl<'a> Roster<'a> {
+    fn new(entry: &'a snapshot::Entry) -> Self {
+        Self {
+            fetched: date(entry.fetched),
+            fresh: entry.fresh,
+            etag: text(entry.validators.etag.as_ref()),
+            last_modified: text(entry.validators.last_modified.as_ref()),
+            contacts: entry.roster.contacts().iter().map(Item::new).collect(),
+        }
+    }
+}
+
+impl<'a> Item<'a> {
+    fn new(contact: &'a Contact) -> Self {
+        Self {
+            jid: contact.jid.as_str(),
+            name: contact.name.as_deref(),
+            groups: &contact.groups,
+            subscription: contact.subscription.as_str(),
+        }
+    }
+}
+
+impl Failed {
+    fn new(failure: &failures::Failure) -> Self {
+        Self {
+            at: date(failure.at),
+            reason: failure.error.to_string(),
+        }
+    }
+}
+
+impl<S: ContactSource + 'static> Call<S> {
+    /// Shows what is in memory about one user.
+    pub(super) fn show(&self, name: &str) -> Result<Response<Full<Bytes>>, Failure> {
+        let default = self.default_domain([name])?;
+        let (domain, user) = self.user(name, default.as_ref())?;
+        let rosters = self.table.rosters(&domain)?;
+        let known = rosters.known(&user);
+        if known.entry.is_none() && known.last_failure.is_none() {
+            return Err(Failure::NothingKnown);
+        }
+        let message = match &known.entry {
+            Some(entry) => format!("contacts: {}", entry.roster.len()),
+            None => "no roster in memory".to_owned(),
+        };
+        let shown = Known {
+            outcome: Outcome::saying(message),
+            jid: format!("{user}@{domain}"),
+            url: rosters.source().address(&user),
+            roster: known.entry.as_deref().map(Roster::new),
+            last_failure: known.last_failure.as_ref().map(Failed::new),
+        };
+        Ok(respond::json(StatusCode::OK, &shown))
+    }
+}

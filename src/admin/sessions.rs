@@ -1,0 +1,172 @@
+//! Which sessions there are, for people who look into them. The sessions are not asked: what is shown
+//! is what each has written down (`session::Record`).
+
+use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
+
+use bytes::Bytes;
+use http::{Response, StatusCode, Version};
+use http_body_util::Full;
+use jid::BareJid;
+use serde::Serialize;
+use tokio::time::Instant;
+
+use super::respond::{self, Failure, Outcome};
+use crate::{
+    roster::Username,
+    session::{Record, Registry, State},
+};
+
+/// Most sessions in one answer, where nothing else is asked for; and if whatever is asked for.
+const USUAL_LIMIT: usize = 100;
+const MOST: usize = 1000;
+
+/// Which sessions are to be listed.
+#[derive(Debug, Default, Eq, PartialEq)]
+pub(super) struct Filter {
+    /// Prepared; a bare JID, or a localpart of any domain.
+    user: Option<String>,
+    /// Only sessions with a higher number.
+    after: u64,
+    limit: Option<usize>,
+}
+
+impl Filter {
+    /// Reads the query of a request.
+    pub(super) fn parse(query: &str) -> Result<Self, Failure> {
+        let mut filter = Self::default();
+        for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+            let fault = |expected| Failure::Parameter {
+                name: name.clone().into_owned(),
+                expected,
+            };
+            match &*name {
+                "user" => {
+                    let user = if value.contains('@') {
+                        BareJid::new(&value).ok().map(|jid| jid.to_string())
+                    } else {
+                        Username::prepare(&value).map(|user| user.to_string())
+                    };
+                    filter.user = Some(user.ok_or(Failure::Username)?);
+                }
+                "after" => {
+                    let number = value.parse();
+                    filter.after = number.map_err(|_| fault("a session's number"))?;
+                }
+                "limit" => {
+                    let limit = value.parse().ok().filter(|it| (1..=MOST).contains(it));
+                    filter.limit = Some(limit.ok_or_else(|| fault("1 to 1000"))?);
+                }
+                _ => return Err(fault("no such parameter: user, after or limit")),
+            }
+        }
+        Ok(filter)
+    }
+
+    fn lists(&self, record: &Record) -> bool {
+        record.number() > self.after
+            && self.user.as_deref().is_none_or(|user| {
+                let jid = record.jid().and_then(|jid| jid.split('/').next());
+                jid.is_some_and(|jid| match user.contains('@') {
+                    true => jid == user,
+                    false => jid.split('@').next() == Some(user),
+                })
+            })
+    }
+}
+
+#[derive(Default, Serialize)]
+struct Counts {
+    total: usize,
+    connecting: usize,
+    negotiating: usize,
+    bound: usize,
+    ending: usize,
+    interested: usize,
+}
+
+impl Counts {
+    fn count(&mut self, record: &Record) {
+        self.total += 1;
+        self.interested += usize::from(record.is_interested());
+        *match record.state() {
+            State::Connecting => &mut self.connecting,
+            State::Negotiating => &mut self.negotiating,
+            State::Bound => &mut self.bound,
+            State::Ending => &mut self.ending,
+        } += 1;
+    }
+}
+
+#[derive(Serialize)]
+struct Survey<'a> {
+    #[serde(flatten)]
+    outcome: Outcome,
+    /// Of all sessions, listed or not.
+    counts: Counts,
+    sessions: Vec<Session<'a>>,
+    /// There are more: ask for those `after` this one.
+    next: Option<u64>,
+}
+
+#[derive(Serialize)]
+struct Session<'a> {
+    number: u64,
+    domain: &'a str,
+    jid: Option<&'a str>,
+    address: IpAddr,
+    /// Seconds.
+    age: u64,
+    front: &'static str,
+    tls: bool,
+    state: &'static str,
+    interested: bool,
+}
+
+impl<'a> Session<'a> {
+    fn new(record: &'a Record, now: Instant) -> Self {
+        let origin = record.origin();
+        Self {
+            number: record.number(),
+            domain: record.domain(),
+            jid: record.jid(),
+            address: origin.address.ip(),
+            age: record.age(now.into_std()).as_secs(),
+            front: match origin.version {
+                Version::HTTP_2 => "h2",
+                Version::HTTP_10 => "http/1.0",
+                _ => "http/1.1",
+            },
+            tls: origin.secure,
+            state: record.state().as_str(),
+            interested: record.is_interested(),
+        }
+    }
+}
+
+/// Counts all sessions, and lists the oldest that the filter lets through.
+pub(super) fn list(registry: &Registry, filter: &Filter) -> Response<Full<Bytes>> {
+    let limit = filter.limit.unwrap_or(USUAL_LIMIT);
+    let mut counts = Counts::default();
+    let mut listed: BTreeMap<u64, Arc<Record>> = BTreeMap::new();
+    let mut is_more = false;
+    for record in registry.records().flatten() {
+        counts.count(&record);
+        if filter.lists(&record) {
+            listed.insert(record.number(), record);
+            if listed.len() > limit {
+                listed.pop_last();
+                is_more = true;
+            }
+        }
+    }
+    let now = Instant::now();
+    let next = listed.keys().last().copied().filter(|_| is_more);
+    let outcome = Outcome::saying(format!("sessions: {}", counts.total));
+    let survey = Survey {
+        outcome,
+        counts,
+        sessions: listed.values().map(|it| Session::new(it, now)).collect(),
+        next,
+    };
+    respond::json(StatusCode::OK, &survey)
+}

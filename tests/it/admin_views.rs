@@ -1,0 +1,187 @@
+//! What people who look into things are shown of sessions and rosters.
+
+use serde_json::{Value, json};
+
+use crate::{
+    site::Site,
+    support::{backend::Fault, client::Account, gateway::Gateway, prosody::Prosody, xml::ROSTER},
+};
+
+/// What the admin API says to a `GET` below its path.
+async fn get(site: &Site, path: &str) -> (u16, Value) {
+    let endpoint = site.gateway.admin().at(&format!("/roster_admin{path}"));
+    let answer = endpoint.request("GET", &[], "").await;
+    let body = serde_json::from_str(answer.text()).expect("JSON");
+    (answer.status(), body)
+}
+
+async fn sessions(site: &Site, query: &str) -> Value {
+    let (status, body) = get(site, &format!("/sessions{query}")).await;
+    assert_eq!((status, &body["status"]), (200, &json!("ok")), "{body}");
+    body
+}
+
+async fn roster(site: &Site, user: &Account) -> Value {
+    let (status, body) = get(site, &format!("/rosters/{}", user.local)).await;
+    assert_eq!((status, &body["status"]), (200, &json!("ok")), "{body}");
+    body
+}
+
+#[tokio::test]
+async fn sessions_are_counted_and_shown() {
+    let site = Site::new();
+    let nobody = sessions(&site, "").await;
+    assert_eq!(nobody["counts"]["total"], 0);
+    assert_eq!(nobody["sessions"], json!([]));
+
+    let (john, marie) = (site.member("john"), site.member("marie"));
+    let web = site.online(&john, "web").await;
+    let shy = site.gateway.login(&marie, "shy").await;
+    let all = sessions(&site, "").await;
+    let counts = json!({
+        "total": 2, "connecting": 0, "negotiating": 0, "bound": 2, "ending": 0, "interested": 1,
+    });
+    assert_eq!(all["counts"], counts);
+    assert_eq!(all["next"], Value::Null);
+    let mut shown = all["sessions"].clone();
+    for session in shown.as_array_mut().expect("a list") {
+        let session = session.as_object_mut().expect("an object");
+        let age = session.remove("age").expect("seconds");
+        assert!(age.as_u64().expect("a number") < 120, "{age}");
+        assert!(session.remove("number").expect("its name").is_u64());
+    }
+    let session = |jid: &str, interested| {
+        json!({
+            "jid": jid, "domain": site.prosody.domain(), "address": "127.0.0.1",
+            "front": "http/1.1", "tls": false, "state": "bound", "interested": interested,
+        })
+    };
+    assert_eq!(
+        shown,
+        json!([session(&web.jid, true), session(&shy.jid, false)])
+    );
+}
+
+#[tokio::test]
+async fn sessions_are_found_by_user_and_page_by_page() {
+    let site = Site::new();
+    let (john, marie) = (site.member("john"), site.member("marie"));
+    let mut clients = Vec::new();
+    for (member, resource) in [(&john, "a"), (&marie, "b"), (&john, "c")] {
+        clients.push(site.gateway.login(member, resource).await);
+    }
+    let jids = |answer: &Value| -> Vec<String> {
+        let sessions = answer["sessions"].as_array().expect("a list");
+        let jids = sessions.iter().map(|it| it["jid"].as_str());
+        jids.map(|it| it.expect("bound").to_owned()).collect()
+    };
+    for user in [john.local.clone(), john.jid().to_uppercase()] {
+        let answer = sessions(&site, &format!("?user={user}")).await;
+        assert_eq!(jids(&answer), [&*clients[0].jid, &*clients[2].jid]);
+        assert_eq!(answer["counts"]["total"], 3);
+    }
+    let mut seen = Vec::new();
+    let mut after = json!(0);
+    for _ in 0..3 {
+        let page = sessions(&site, &format!("?limit=1&after={after}")).await;
+        let found = jids(&page);
+        assert_eq!(found.len(), 1);
+        seen.extend(found);
+        after = page["next"].clone();
+    }
+    assert_eq!(after, Value::Null, "that was the last page");
+    let all: Vec<_> = clients.iter().map(|client| client.jid.clone()).collect();
+    assert_eq!(seen, all);
+    for query in [
+        "?limit=0",
+        "?limit=1001",
+        "?after=x",
+        "?user=%40",
+        "?sort=age",
+    ] {
+        let (status, body) = get(&site, &format!("/sessions{query}")).await;
+        assert_eq!((status, &body["status"]), (400, &json!("error")), "{query}");
+    }
+}
+
+#[tokio::test]
+async fn a_roster_in_memory_is_shown() {
+    let site = Site::new();
+    site.backend.send_etags();
+    let john = site.member("john");
+    let marie = json!({ "marie@example.org": { "name": "Marie", "groups": ["Friends"] } });
+    site.backend.set(&john.local, marie);
+    let (status, body) = get(&site, &format!("/rosters/{}", john.local)).await;
+    assert_eq!((status, &body["status"]), (404, &json!("error")), "{body}");
+
+    let client = site.online(&john, "web").await;
+    let shown = roster(&site, &john).await;
+    assert_eq!(shown["jid"], john.jid());
+    assert_eq!(shown["url"], site.backend.url().replace("%s", &john.local));
+    assert_eq!(shown["last_failure"], Value::Null);
+    let in_memory = &shown["roster"];
+    let contacts = json!([{
+        "jid": "marie@example.org", "name": "Marie", "groups": ["Friends"], "subscription": "both",
+    }]);
+    assert_eq!(in_memory["contacts"], contacts);
+    assert_eq!(in_memory["fresh"], true);
+    assert!(in_memory["etag"].is_string(), "{in_memory}");
+    let fetched = in_memory["fetched"].as_str().expect("a date");
+    let fetched = humantime::parse_rfc3339(fetched).expect("RFC 3339");
+    let age = fetched.elapsed().expect("in the past");
+    assert!(age.as_secs() < 120, "{age:?}");
+
+    let host = format!("/rosters/{}?host={}", john.local, site.prosody.domain());
+    assert_eq!(get(&site, &host).await, (200, shown.clone()));
+    assert_eq!(get(&site, "/rosters/x?host=other.example").await.0, 404);
+    assert_eq!(
+        site.backend.fetches(&john.local),
+        1,
+        "looking fetches nothing"
+    );
+    drop(client);
+}
+
+#[tokio::test]
+async fn a_failed_fetch_is_shown_beside_the_roster() {
+    let site = Site::new();
+    let john = site.member("john");
+    let _client = site.online(&john, "web").await;
+    site.backend.fail(&john.local, Fault::Status(503));
+    let answer = site.post(&json!([john.local]).to_string()).await;
+    assert_eq!(answer.status(), 500);
+    let shown = roster(&site, &john).await;
+    assert_eq!(shown["last_failure"]["reason"], "backend answered 503");
+    assert_eq!(shown["roster"]["fresh"], true);
+
+    let aaron = site.member("aaron");
+    site.backend.fail(&aaron.local, Fault::Status(404));
+    let mut client = site.gateway.login(&aaron, "web").await;
+    let query = format!("<query xmlns='{ROSTER}'/>");
+    let answer = client.iq("get", &aaron.jid(), &query).await;
+    assert_eq!(answer.attr("type"), Some("error"));
+    let shown = roster(&site, &aaron).await;
+    assert_eq!(shown["roster"], Value::Null);
+    assert_eq!(shown["last_failure"]["reason"], "backend answered 404");
+}
+
+#[tokio::test]
+async fn what_the_roster_url_keeps_secret_is_not_shown() {
+    let prosody = Prosody::shared();
+    // Nobody listens there: the fetch fails, and is known of.
+    let url = "http://127.0.0.1:1/of/%s?key=secret";
+    let gateway = Gateway::builder(prosody).host(&format!("http_roster_url = \"{url}\""));
+    let gateway = gateway.start();
+    let john = prosody.account("john");
+    let mut client = gateway.login(&john, "web").await;
+    let query = format!("<query xmlns='{ROSTER}'/>");
+    client.iq("get", &john.jid(), &query).await;
+    let path = format!("/roster_admin/rosters/{}", john.local);
+    let answer = gateway.admin().at(&path).request("GET", &[], "").await;
+    let shown: Value = serde_json::from_str(answer.text()).expect("JSON");
+    assert_eq!(
+        shown["url"],
+        format!("http://127.0.0.1:1/of/{}", john.local)
+    );
+    assert!(!answer.text().contains("secret"), "{shown}");
+}
