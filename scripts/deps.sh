@@ -3,7 +3,7 @@
 #
 #   scripts/deps.sh demo     a Rust toolchain (checked only), prosody, node, npm; Converse.js
 #   scripts/deps.sh test     all of that, and chromium, nginx, apache2, haproxy, ejabberd, tsung, valgrind,
-#                            openssl, curl; XMPP clients
+#                            openssl, curl, man-db; XMPP clients
 #
 # Debian packages come from apt-get, with sudo only when something is missing and we are not root.
 # Converse.js comes from npm, in the versions of demo/package-lock.json, and the clients that the
@@ -50,6 +50,7 @@ test)
     need tsung tsung "somebody else's load"
     need valgrind valgrind "benchmarks that count instructions"
     need systemd-analyze systemd "checks the units of contrib/systemd"
+    need man man-db "reads the manual page"
     need openssl openssl "makes the test certificates, and tries TLS"
     need curl curl "tries HTTP/2, HTTP/1.1 and client certificates"
     need g++ g++ "compiles the clients of the tests"

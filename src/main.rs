@@ -1,7 +1,9 @@
-//! The command line: `serve`, `check`, `example-config`.
+//! The command line: `serve`, `check`, `example-config`; `man`, `completions`.
 //!
 //! The environment is read here and nowhere else, but for what `net::systemd` finds there.
 #![forbid(unsafe_code)]
+
+mod manual;
 
 use std::{
     env,
@@ -11,7 +13,8 @@ use std::{
 };
 
 use anyhow::Context;
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory as _, Parser, Subcommand};
+use clap_complete::Shell;
 use rostergate::{config::Config, net::systemd::Sockets, server};
 use tracing_subscriber::EnvFilter;
 
@@ -41,6 +44,13 @@ enum Command {
     Check(ConfigFile),
     /// Print a configuration with every key, its meaning and its default
     ExampleConfig,
+    /// Print the manual page, in roff
+    Man,
+    /// Print what makes a shell complete these arguments
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
 }
 
 #[derive(Args)]
@@ -57,10 +67,14 @@ fn main() -> ExitCode {
             Err(refused) => return refused,
         },
         Command::Check(file) => match load(&file) {
-            Ok(_) => print(&format!("{}: no errors\n", file.config.display())),
+            Ok(_) => print(format!("{}: no errors\n", file.config.display()).as_bytes()),
             Err(refused) => return refused,
         },
-        Command::ExampleConfig => print(Config::example()),
+        Command::ExampleConfig => print(Config::example().as_bytes()),
+        Command::Man => manual::page(Arguments::command())
+            .context("no manual page")
+            .and_then(|page| print(&page)),
+        Command::Completions { shell } => print(&manual::completions(Arguments::command(), shell)),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -109,8 +123,6 @@ fn log() -> anyhow::Result<()> {
     Ok(())
 }
 
-fn print(text: &str) -> anyhow::Result<()> {
-    io::stdout()
-        .write_all(text.as_bytes())
-        .context("cannot write")
+fn print(text: &[u8]) -> anyhow::Result<()> {
+    io::stdout().write_all(text).context("cannot write")
 }
