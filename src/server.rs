@@ -27,7 +27,10 @@ use tracing::{error, info, warn};
 use crate::{
     admin::{Admin, Hosts, Peer},
     config::{self, Config},
-    front::{address::Proxies, body::Chunks, bosh, bosh::Front, cors::Cors, creations::Creations},
+    front::{
+        address::Proxies, body::Chunks, bosh, bosh::Front, cors::Cors, creations::Creations,
+        discovery::Discovery,
+    },
     net::{
         clients::ClientAuthority,
         connections::{Bounds, Connections},
@@ -115,6 +118,7 @@ struct Current {
     bosh_path: String,
     admin_path: String,
     bosh: Arc<bosh::Settings>,
+    discovery: Option<Discovery>,
     admin: Admin<Replaceable>,
 }
 
@@ -340,6 +344,11 @@ impl Gateway {
             }
             let Ok(response) = current.admin.clone().oneshot(request).await;
             response.map(Either::Right)
+        } else if !matches!(interface, Interface::AdminOnly)
+            && let Some(discovery) = &current.discovery
+            && let Some(response) = discovery.answer(request.method(), path)
+        {
+            response.map(Either::Right)
         } else {
             let mut response = Response::new(Either::Right(Full::from("not found\n")));
             *response.status_mut() = StatusCode::NOT_FOUND;
@@ -479,6 +488,7 @@ impl Current {
                 cors_headers: Cors::allowed_headers(&config.bosh.cors_headers),
                 hosts,
             }),
+            discovery: config.bosh_url.as_deref().map(Discovery::new),
             admin: Admin::new(
                 &config.admin,
                 Hosts::new(rosters_by_domain),

@@ -27,6 +27,7 @@ pub(super) struct File {
     server: ServerTable,
     certificate: Vec<CertificateTable>,
     bosh: BoshTable,
+    discovery: DiscoveryTable,
     admin: AdminTable,
     host: Vec<HostTable>,
 }
@@ -77,6 +78,12 @@ struct BoshTable {
 
 #[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
+struct DiscoveryTable {
+    bosh_url: Option<Spanned<String>>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 struct AdminTable {
     path: Option<Spanned<String>>,
     listen: Option<Spanned<String>>,
@@ -120,6 +127,11 @@ impl Reader<'_> {
         let mut taken = Taken::default();
         let server = self.server(file.server, file.certificate, &mut taken);
         let bosh = self.bosh(file.bosh);
+        let bosh_url = self.read(
+            "discovery.bosh_url",
+            file.discovery.bosh_url,
+            value::public_url,
+        );
         let admin = self.admin(file.admin, &mut taken, &server, &bosh.path);
         if file.host.is_empty() {
             let cure = "add [[host]] with its domain and upstream";
@@ -133,6 +145,7 @@ impl Reader<'_> {
         Config {
             server,
             bosh,
+            bosh_url,
             admin,
             hosts,
         }

@@ -33,6 +33,8 @@ pub struct Config {
     pub server: Server,
     /// `[bosh]`
     pub bosh: Bosh,
+    /// `[discovery]`: where clients are told that BOSH is; `None` where they are told nothing.
+    pub bosh_url: Option<String>,
     /// `[admin]`
     pub admin: Admin,
     /// `[[host]]`, at least one, domains distinct.
@@ -409,12 +411,20 @@ mod tests {
             ("[server]", ""),
             ("[[certificate]]", "chain = \"a\"\nprivate_key = \"a\"\n"),
             ("[bosh]", ""),
+            ("[discovery]", ""),
             ("[admin]", ""),
             ("[[host]]", mandatory),
         ];
         assert_eq!(
             keys("", ""),
-            ["server", "certificate", "bosh", "admin", "host"]
+            [
+                "server",
+                "certificate",
+                "bosh",
+                "discovery",
+                "admin",
+                "host"
+            ]
         );
         for (table, mandatory) in tables {
             for key in keys(table, mandatory) {

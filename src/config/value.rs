@@ -134,6 +134,22 @@ pub(super) fn path(text: &str) -> Result<String, Fault> {
     }
 }
 
+/// A URL for clients, who take no other than https (XEP-0156 "Business Rules").
+pub(super) fn public_url(text: &str) -> Result<String, Fault> {
+    let is_public = text.parse().is_ok_and(|uri: Uri| {
+        uri.scheme_str() == Some("https")
+            && uri.authority().is_some_and(|it| !it.as_str().contains('@'))
+    });
+    if is_public && !text.contains('#') {
+        Ok(text.to_owned())
+    } else {
+        Err(Fault::new(
+            "not an https URL",
+            "write it like https://chat.example.org/http-bind",
+        ))
+    }
+}
+
 /// `*`, or an origin as browsers send it (RFC 6454 §6.2), in lower case.
 pub(super) fn origin(text: &str) -> Result<String, Fault> {
     if text == "*" {

@@ -5,4 +5,5 @@ pub mod body;
 pub mod bosh;
 pub mod cors;
 pub mod creations;
+pub mod discovery;
 mod forwarded;

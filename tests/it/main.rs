@@ -13,6 +13,7 @@ mod backpressure;
 mod bosh_upstream;
 mod bounds;
 mod browser;
+mod discovery;
 mod drain;
 mod ejabberd;
 mod failures;

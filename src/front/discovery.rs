@@ -1,0 +1,65 @@
+//! How clients that know only the domain find the way to us (XEP-0156 "HTTP Lookup Method").
+
+use bytes::Bytes;
+use http::{HeaderValue, Method, Response, StatusCode, header};
+use http_body_util::Full;
+
+use crate::proto::xml::write;
+
+const XML_PATH: &str = "/.well-known/host-meta";
+const JSON_PATH: &str = "/.well-known/host-meta.json";
+/// What BOSH is called there.
+const BOSH: &str = "urn:xmpp:alt-connections:xbosh";
+const ALLOW: HeaderValue = HeaderValue::from_static("GET, HEAD");
+
+/// The two documents that say so (RFC 6415).
+#[derive(Clone, Debug)]
+pub struct Discovery {
+    xml: Bytes,
+    json: Bytes,
+}
+
+impl Discovery {
+    /// Says that the connection manager is at `url`.
+    pub fn new(url: &str) -> Self {
+        let mut xml = b"<?xml version='1.0' encoding='utf-8'?>\n\
+            <XRD xmlns='http://docs.oasis-open.org/ns/xri/xrd-1.0'>\n  <Link"
+            .to_vec();
+        write::attribute(&mut xml, "rel", BOSH);
+        write::attribute(&mut xml, "href", url);
+        xml.extend(b"/>\n</XRD>\n");
+        let json = serde_json::json!({ "links": [{ "rel": BOSH, "href": url }] });
+        Self {
+            xml: xml.into(),
+            json: json.to_string().into(),
+        }
+    }
+
+    /// The answer to a request, if it is for one of the documents.
+    pub fn answer(&self, method: &Method, path: &str) -> Option<Response<Full<Bytes>>> {
+        let (document, content_type) = match path {
+            XML_PATH => (&self.xml, "application/xrd+xml"),
+            JSON_PATH => (&self.json, "application/json"),
+            _ => return None,
+        };
+        let mut response = if [Method::GET, Method::HEAD].contains(method) {
+            let mut response = Response::new(Full::from(document.clone()));
+            let content_type = HeaderValue::from_static(content_type);
+            response
+                .headers_mut()
+                .insert(header::CONTENT_TYPE, content_type);
+            response
+        } else {
+            let mut response = Response::new(Full::default());
+            *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
+            response.headers_mut().insert(header::ALLOW, ALLOW);
+            response
+        };
+        // Any page may look (XEP-0156 "Implementation Notes").
+        response.headers_mut().insert(
+            header::ACCESS_CONTROL_ALLOW_ORIGIN,
+            HeaderValue::from_static("*"),
+        );
+        Some(response)
+    }
+}
