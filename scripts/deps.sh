@@ -3,11 +3,12 @@
 #
 #   scripts/deps.sh demo     a Rust toolchain (checked only), prosody, node, npm; Converse.js
 #   scripts/deps.sh test     all of that, and chromium, nginx, apache2, haproxy, ejabberd, tsung, valgrind,
-#                            openssl, curl, man-db; XMPP clients
+#                            openssl, curl, man-db, python3-venv; XMPP clients; schemathesis
 #
 # Debian packages come from apt-get, with sudo only when something is missing and we are not root.
 # Converse.js comes from npm, in the versions of demo/package-lock.json, and the clients that the
-# tests drive in those of tests/clients/package-lock.json. A second run does nothing.
+# tests drive in those of tests/clients/package-lock.json; schemathesis from PyPI, in those of
+# tests/openapi/requirements.txt. A second run does nothing.
 set -eu
 what=${1:-demo}
 root=$(cd "$(dirname "$0")/.." && pwd)
@@ -50,6 +51,8 @@ test)
     need tsung tsung "somebody else's load"
     need valgrind valgrind "benchmarks that count instructions"
     need systemd-analyze systemd "checks the units of contrib/systemd"
+    python3 -c "import ensurepip" 2>/dev/null ||
+        need python3-ensurepip python3-venv "holds schemathesis, which checks openapi.yaml"
     need man man-db "reads the manual page"
     need openssl openssl "makes the test certificates, and tries TLS"
     need curl curl "tries HTTP/2, HTTP/1.1 and client certificates"
@@ -104,5 +107,15 @@ modules() {
 }
 modules demo "Converse.js and its companions"
 case $what in
-test) modules tests/clients "the XMPP clients of the tests" ;;
+test)
+    modules tests/clients "the XMPP clients of the tests"
+    # The stamp is as that of the modules.
+    cd "$root/tests/openapi"
+    cmp -s requirements.txt venv/.installed || {
+        echo "installing: schemathesis, which checks openapi.yaml (pip, in tests/openapi/venv)"
+        python3 -m venv --clear venv
+        venv/bin/pip install -q --disable-pip-version-check --no-deps -r requirements.txt
+        cp requirements.txt venv/.installed
+    }
+    ;;
 esac

@@ -27,6 +27,7 @@ mod http2;
 mod limits;
 mod login;
 mod names;
+mod openapi;
 mod operation;
 mod original_bugs;
 mod presence;
