@@ -46,6 +46,7 @@ test)
         need ngx_stream_module.so libnginx-mod-stream "the same, passing TCP on"
     need apache2 apache2 "tests of the gateway behind another one"
     need haproxy haproxy "tests of the gateway behind one that passes TCP on"
+    need prometheus prometheus "asks the queries of the Grafana dashboard"
     need setpriv util-linux "runs all of them without privileges"
     need ejabberdctl ejabberd "tests against a second XMPP server"
     need tsung tsung "somebody else's load"

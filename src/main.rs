@@ -15,7 +15,11 @@ use std::{
 use anyhow::Context;
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use clap_complete::Shell;
-use rostergate::{config::Config, net::systemd::Sockets, server};
+use rostergate::{
+    config::{self, Config, LogFormat},
+    net::systemd::Sockets,
+    server,
+};
 use tracing_subscriber::EnvFilter;
 
 /// `EX_USAGE` of sysexits(3), for a configuration that cannot be used.
@@ -31,8 +35,8 @@ struct Arguments {
 
 const ENVIRONMENT: &str = "Environment:
   ROSTERGATE_CONFIG      configuration file, where --config is not given
-  ROSTERGATE_LOG         what to log, such as info or warn,rostergate=debug [default: info]
-  ROSTERGATE_LOG_FORMAT  json for one object per line
+  ROSTERGATE_LOG         what to log, such as warn,rostergate=debug, in place of log.filter
+  ROSTERGATE_LOG_FORMAT  text or json, in place of log.format
 
 Exit status: 0 done, 1 cannot run, 64 configuration error, 2 bad arguments";
 
@@ -96,7 +100,7 @@ fn load(file: &ConfigFile) -> Result<Config, ExitCode> {
 fn serve(config: Config, file: ConfigFile) -> anyhow::Result<()> {
     let names = env::var("LISTEN_FDNAMES").unwrap_or_default();
     let sockets = Sockets::inherited(&names).context("LISTEN_FDS")?;
-    log()?;
+    log(&config.log)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build();
@@ -106,8 +110,8 @@ fn serve(config: Config, file: ConfigFile) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn log() -> anyhow::Result<()> {
-    let directives = env::var("ROSTERGATE_LOG").unwrap_or_else(|_| "info".to_owned());
+fn log(config: &config::Log) -> anyhow::Result<()> {
+    let directives = env::var("ROSTERGATE_LOG").unwrap_or_else(|_| config.filter.clone());
     let filter = EnvFilter::builder()
         .parse(&directives)
         .context("ROSTERGATE_LOG")?;
@@ -115,10 +119,15 @@ fn log() -> anyhow::Result<()> {
         .with_env_filter(filter)
         .with_writer(io::stderr)
         .with_ansi(io::stderr().is_terminal());
-    match env::var("ROSTERGATE_LOG_FORMAT").as_deref() {
-        Ok("json") => log.json().init(),
-        Ok("text") | Err(_) => log.init(),
+    let format = match env::var("ROSTERGATE_LOG_FORMAT").as_deref() {
+        Ok("json") => LogFormat::Json,
+        Ok("text") => LogFormat::Text,
         Ok(other) => anyhow::bail!("ROSTERGATE_LOG_FORMAT: neither json nor text (got {other:?})"),
+        Err(_) => config.format,
+    };
+    match format {
+        LogFormat::Json => log.json().init(),
+        LogFormat::Text => log.init(),
     }
     Ok(())
 }

@@ -25,12 +25,13 @@ use tower::ServiceExt as _;
 use tracing::{error, info, warn};
 
 use crate::{
-    admin::{Admin, Hosts, Peer},
+    admin::{self, Admin, Hosts, Peer},
     config::{self, Config},
     front::{
         address::Proxies, body::Chunks, bosh, bosh::Front, cors::Cors, creations::Creations,
-        discovery::Discovery,
+        discovery::Discovery, exchange::Exchange, monitoring::Monitoring,
     },
+    metrics,
     net::{
         clients::ClientAuthority,
         connections::{Bounds, Connections},
@@ -94,6 +95,8 @@ pub struct Bound {
     pub admin: Option<SocketAddr>,
     /// The same over HTTPS.
     pub admin_tls: Option<SocketAddr>,
+    /// Metrics and health, if they have a listener of their own.
+    pub monitoring: Option<SocketAddr>,
 }
 
 impl Bound {
@@ -110,6 +113,9 @@ impl Bound {
         if let Some(address) = &self.admin_tls {
             println!("admin listening on https://{address}");
         }
+        if let Some(address) = &self.monitoring {
+            println!("monitoring listening on http://{address}");
+        }
     }
 }
 
@@ -120,6 +126,9 @@ struct Current {
     bosh: Arc<bosh::Settings>,
     discovery: Option<Discovery>,
     admin: Admin<Replaceable>,
+    /// Metrics and health are served where the API is, to this machine.
+    monitoring_with_admin: bool,
+    logs_access: bool,
 }
 
 /// The running gateway, shared by all connections.
@@ -128,6 +137,7 @@ struct Gateway {
     registry: Arc<Registry>,
     front: Arc<Front>,
     connections: Arc<Connections>,
+    monitoring: Monitoring,
 }
 
 /// The certificates of the HTTPS listeners. Only where the admin API is served are clients asked for
@@ -166,12 +176,13 @@ impl Tls {
     }
 }
 
-/// Which of the two interfaces a listener offers.
+/// Which of the interfaces a listener offers.
 #[derive(Clone, Copy)]
 enum Interface {
     Both,
     BoshOnly,
     AdminOnly,
+    MonitoringOnly,
 }
 
 fn bounds(server: &config::Server) -> Bounds {
@@ -209,11 +220,14 @@ pub async fn run(config: Config, file: &Path, sockets: Sockets) -> Result<(), Ru
 
     let tls = Tls::new(&config)?;
     let registry = Arc::new(Registry::default());
+    let connections = Connections::new(bounds(&config.server), Arc::clone(&registry.metrics));
+    let connections = Arc::new(connections);
     let gateway = Arc::new(Gateway {
         current: ArcSwap::from_pointee(Current::build(&config, None, &registry)?),
         front: Arc::new(Front::new(Arc::clone(&registry))),
+        monitoring: Monitoring::new(Arc::clone(&registry), Arc::clone(&connections)),
         registry,
-        connections: Arc::new(Connections::new(bounds(&config.server))),
+        connections,
     });
 
     let (stop, drain) = drain::channel();
@@ -282,6 +296,11 @@ pub async fn run(config: Config, file: &Path, sockets: Sockets) -> Result<(), Ru
         bound.admin_tls = Some(listener.local_addr());
         serve(listener, Interface::AdminOnly);
     }
+    let monitoring = config.monitoring.as_slice();
+    for listener in listeners("monitoring.listen", monitoring, Vec::new(), None)? {
+        bound.monitoring = Some(listener.local_addr());
+        serve(listener, Interface::MonitoringOnly);
+    }
     bound.announce();
     info!(?bound, "ready");
 
@@ -295,7 +314,9 @@ pub async fn run(config: Config, file: &Path, sockets: Sockets) -> Result<(), Ru
             _ = interrupt.recv() => break,
             _ = hangup.recv() => {
                 systemd::reloading();
-                systemd::ready(running.reload(&gateway));
+                let reloaded = running.reload(&gateway);
+                gateway.registry.metrics.reloaded(reloaded.outcome());
+                systemd::ready(reloaded.status());
             }
             () = heartbeat.beat() => {}
         }
@@ -325,37 +346,60 @@ impl Gateway {
         interface: Interface,
     ) -> Response<Either<Chunks, Full<Bytes>>> {
         let current = self.current.load_full();
-        let path = request.uri().path();
-        let trimmed = path.strip_suffix('/').unwrap_or(path);
-        let bosh = trimmed == current.bosh_path && !matches!(interface, Interface::AdminOnly);
-        let admin = path
-            .strip_prefix(&*current.admin_path)
-            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-            && !matches!(interface, Interface::BoshOnly);
-        if bosh {
-            self.front
-                .handle(peer, request, &current.bosh)
-                .await
-                .map(Either::Left)
-        } else if admin {
-            // Who comes by way of a proxy is not on this machine, whatever the proxy says.
-            if !peer.proxied {
-                request.extensions_mut().insert(Peer(peer.address));
+        let wanted = current.wanted(request.uri().path(), interface);
+        let log = current.logs_access.then_some(&current.bosh.proxies);
+        let metrics = &self.registry.metrics;
+        let exchange = Exchange::new(metrics, wanted, peer, &request, log);
+        let response = match wanted {
+            metrics::Interface::Bosh => {
+                let response = self.front.handle(peer, request, &current.bosh).await;
+                response.map(Either::Left)
             }
-            let Ok(response) = current.admin.clone().oneshot(request).await;
-            response.map(Either::Right)
-        } else if !matches!(interface, Interface::AdminOnly)
-            && let Some(discovery) = &current.discovery
-            && let Some(response) = discovery.answer(request.method(), path)
-        {
-            response.map(Either::Right)
-        } else {
-            let mut response = Response::new(Either::Right(Full::from("not found\n")));
-            *response.status_mut() = StatusCode::NOT_FOUND;
-            let plain = HeaderValue::from_static("text/plain; charset=utf-8");
-            response.headers_mut().insert(header::CONTENT_TYPE, plain);
-            response
-        }
+            metrics::Interface::Admin => {
+                introduce(peer, &mut request);
+                let Ok(response) = current.admin.clone().oneshot(request).await;
+                response.map(Either::Right)
+            }
+            metrics::Interface::Discovery
+            | metrics::Interface::Monitoring
+            | metrics::Interface::Unknown => {
+                introduce(peer, &mut request);
+                let response = self.look_up(&current, wanted, &request, interface);
+                response.map(Either::Right)
+            }
+        };
+        exchange.answered(response.status());
+        response
+    }
+
+    /// Answers what needs no waiting.
+    fn look_up<B>(
+        &self,
+        current: &Current,
+        wanted: metrics::Interface,
+        request: &Request<B>,
+        interface: Interface,
+    ) -> Response<Full<Bytes>> {
+        let (method, path) = (request.method(), request.uri().path());
+        let is_open = matches!(interface, Interface::MonitoringOnly);
+        let peer = request.extensions().get().copied();
+        let response = match wanted {
+            metrics::Interface::Discovery => {
+                let discovery = current.discovery.as_ref();
+                discovery.and_then(|discovery| discovery.answer(method, path))
+            }
+            metrics::Interface::Monitoring
+                if is_open || admin::is_local(peer, request.headers()) =>
+            {
+                self.monitoring.answer(method, path)
+            }
+            metrics::Interface::Monitoring => {
+                let text = "only for programs on this machine: see monitoring.listen\n";
+                return plain(StatusCode::FORBIDDEN, text);
+            }
+            _ => None,
+        };
+        response.unwrap_or_else(|| plain(StatusCode::NOT_FOUND, "not found\n"))
     }
 
     /// Ends all sessions, giving them time to tell clients and servers.
@@ -365,6 +409,22 @@ impl Gateway {
             warn!(sessions = self.registry.len(), "sessions left behind");
         }
     }
+}
+
+/// Says who is at the other end. Who comes by way of a proxy is not on this machine, whatever the proxy says.
+fn introduce<B>(peer: listener::Peer, request: &mut Request<B>) {
+    if !peer.proxied {
+        request.extensions_mut().insert(Peer(peer.address));
+    }
+}
+
+/// An answer in words.
+fn plain(status: StatusCode, text: &'static str) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::from(text));
+    *response.status_mut() = status;
+    let plain = HeaderValue::from_static("text/plain; charset=utf-8");
+    response.headers_mut().insert(header::CONTENT_TYPE, plain);
+    response
 }
 
 /// What was configured last, and how to come by what is now.
@@ -378,15 +438,14 @@ struct Running<'a> {
 impl Running<'_> {
     /// Takes over what the configuration file says now; whatever is wrong with it leaves all as it was.
     /// Says how that went.
-    fn reload(&mut self, gateway: &Gateway) -> &'static str {
-        const REFUSED: &str = "serving, new configuration refused";
+    fn reload(&mut self, gateway: &Gateway) -> Reloaded {
         let mut config = match Config::load(self.file) {
             Ok(config) => config,
             Err(errors) => {
                 for error in errors.iter() {
                     error!(%error, "configuration not reloaded");
                 }
-                return REFUSED;
+                return Reloaded::Refused;
             }
         };
         let kept = config.keep_until_restart(&self.config);
@@ -394,24 +453,55 @@ impl Running<'_> {
             Ok(current) => gateway.current.store(Arc::new(current)),
             Err(error) => {
                 error!(%error, "configuration not reloaded");
-                return REFUSED;
+                return Reloaded::Refused;
             }
         }
         gateway.connections.bound(bounds(&config.server));
-        let mut status = "serving, configuration reloaded";
+        let mut reloaded = Reloaded::Whole;
         if let Some(tls) = &self.tls
             && let Err(error) = tls.replace(&config)
         {
             error!(%error, "certificates not reloaded, the old ones stay");
-            status = "serving, new certificates refused";
+            reloaded = Reloaded::WithoutCertificates;
         }
         for key in kept {
             warn!(key, "changed, but not before a restart");
-            status = "serving, restart needed for the new configuration";
+            reloaded = Reloaded::InPart;
         }
         self.config = config;
         info!("configuration reloaded");
-        status
+        reloaded
+    }
+}
+
+/// How a reload went.
+enum Reloaded {
+    Whole,
+    /// The rest needs a restart.
+    InPart,
+    WithoutCertificates,
+    Refused,
+}
+
+impl Reloaded {
+    /// For systemd.
+    fn status(&self) -> &'static str {
+        match self {
+            Self::Whole => "serving, configuration reloaded",
+            Self::InPart => "serving, restart needed for the new configuration",
+            Self::WithoutCertificates => "serving, new certificates refused",
+            Self::Refused => "serving, new configuration refused",
+        }
+    }
+
+    /// For those who count.
+    fn outcome(&self) -> &'static str {
+        match self {
+            Self::Whole => "ok",
+            Self::InPart => "restart_needed",
+            Self::WithoutCertificates => "certificates_refused",
+            Self::Refused => "refused",
+        }
     }
 }
 
@@ -436,6 +526,29 @@ impl Heartbeat {
 }
 
 impl Current {
+    /// What a request is for, at a listener that offers `interface`.
+    fn wanted(&self, path: &str, interface: Interface) -> metrics::Interface {
+        use Interface::{AdminOnly, BoshOnly, Both, MonitoringOnly};
+
+        let trimmed = path.strip_suffix('/').unwrap_or(path);
+        let below_admin = || {
+            path.strip_prefix(&*self.admin_path)
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        };
+        match interface {
+            Both | BoshOnly if trimmed == self.bosh_path => metrics::Interface::Bosh,
+            Both | AdminOnly if below_admin() => metrics::Interface::Admin,
+            Both | AdminOnly if self.monitoring_with_admin && Monitoring::serves(path) => {
+                metrics::Interface::Monitoring
+            }
+            Both | BoshOnly if self.discovery.is_some() && Discovery::serves(path) => {
+                metrics::Interface::Discovery
+            }
+            MonitoringOnly if Monitoring::serves(path) => metrics::Interface::Monitoring,
+            _ => metrics::Interface::Unknown,
+        }
+    }
+
     /// Builds what `config` says; rosters in memory are taken over from `previous`, so that sessions
     /// and refreshes go on meeting each other.
     fn build(
@@ -451,6 +564,7 @@ impl Current {
             let built = build_host(
                 config,
                 host,
+                registry.metrics.domain(&domain),
                 previous.and_then(|host| host.rosters.as_ref()),
             )
             .map_err(|source| RunError::Upstream {
@@ -494,6 +608,8 @@ impl Current {
                 Hosts::new(rosters_by_domain),
                 Arc::clone(registry),
             ),
+            monitoring_with_admin: config.monitoring.is_none(),
+            logs_access: config.log.access,
         })
     }
 }
@@ -501,6 +617,7 @@ impl Current {
 fn build_host(
     config: &Config,
     host: &config::Host,
+    metrics: metrics::Domain,
     previous: Option<&Arc<Rosters<Replaceable>>>,
 ) -> Result<Host, TlsSetupError> {
     let options = Options {
@@ -514,7 +631,7 @@ fn build_host(
                 rosters.source().replace(source);
                 Arc::clone(rosters)
             }
-            None => Rosters::new(Replaceable::new(source), options),
+            None => Rosters::counted(Replaceable::new(source), options, metrics.clone()),
         }
     });
     Ok(Host {
@@ -525,6 +642,7 @@ fn build_host(
             directed: host.presence == config::Presence::Directed,
         },
         rosters,
+        metrics,
         max_unconfirmed: config.bosh.max_unconfirmed,
         sessions_per_user: config.bosh.sessions_per_user,
         max_request_rate: NonZeroU32::new(config.bosh.max_request_rate).unwrap_or(NonZeroU32::MIN),

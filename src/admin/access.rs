@@ -73,7 +73,8 @@ fn is_of_another_site(headers: &HeaderMap) -> bool {
     }
 }
 
-fn is_local(peer: Option<Peer>, headers: &HeaderMap) -> bool {
+/// Whether a request plainly comes from this machine.
+pub fn is_local(peer: Option<Peer>, headers: &HeaderMap) -> bool {
     peer.is_some_and(|Peer(address)| address.ip().to_canonical().is_loopback())
         && !FOREIGN.iter().any(|name| headers.contains_key(name))
 }

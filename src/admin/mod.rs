@@ -67,6 +67,7 @@ use crate::{
 };
 
 mod access;
+pub use access::is_local;
 mod refresh;
 mod respond;
 mod rosters;
@@ -200,9 +201,15 @@ where
             return Box::pin(ready(Ok(respond::failure(&failure))));
         }
         let admin = self.clone();
+        let metrics = Arc::clone(&self.sessions.metrics);
         Box::pin(async move {
             let reply = admin.answer(request).await;
-            Ok(reply.unwrap_or_else(|failure| respond::failure(&failure)))
+            Ok(reply.unwrap_or_else(|failure| {
+                if matches!(failure, Failure::TooLarge { .. }) {
+                    metrics.limit("admin.max_body");
+                }
+                respond::failure(&failure)
+            }))
         })
     }
 }
@@ -307,6 +314,7 @@ impl<S: ContactSource + 'static> Admin<S> {
             host: host(&request),
             after: self.config.deadline,
             deadline: Instant::now() + self.config.deadline,
+            metrics: Arc::clone(&self.sessions.metrics),
         };
         match target.what {
             What::RefreshMany => call.many(request.into_body(), self.config.max_body).await,

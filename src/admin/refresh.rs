@@ -17,7 +17,10 @@ use super::{
     Table,
     respond::{self, Failed, Failure, Outcome, Summary},
 };
-use crate::roster::{Username, refresh::Rosters, source::ContactSource};
+use crate::{
+    metrics::Metrics,
+    roster::{Username, refresh::Rosters, source::ContactSource},
+};
 
 /// Most entries of `failed`.
 const MOST_FAILED: usize = 1000;
@@ -31,6 +34,7 @@ pub(super) struct Call<S> {
     /// How long the request may take, and when that ends.
     pub(super) after: Duration,
     pub(super) deadline: Instant,
+    pub(super) metrics: Arc<Metrics>,
 }
 
 /// One user to be refreshed, and who asked for it.
@@ -49,6 +53,8 @@ impl<S: ContactSource + 'static> Call<S> {
         let rosters = self.table.rosters(&domain)?;
         let after = self.after;
         let refreshed = timeout_at(self.deadline, rosters.refresh(&user)).await;
+        let updated = usize::from(matches!(refreshed, Ok(Ok(()))));
+        self.metrics.refreshed(updated, 1 - updated);
         refreshed.map_err(|_| Failure::Deadline { after })??;
         Ok(respond::json(StatusCode::OK, &Outcome::ok()))
     }
@@ -74,6 +80,8 @@ impl<S: ContactSource + 'static> Call<S> {
         let mut failures = vec![Some(Failure::Deadline { after: self.after }); names.len()];
         let jobs = self.jobs(&names, default.as_ref(), &mut failures);
         self.run(jobs, &mut failures).await;
+        let failed = failures.iter().flatten().count();
+        self.metrics.refreshed(names.len() - failed, failed);
         Ok(summary(names, failures))
     }
 

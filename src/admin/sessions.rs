@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use super::respond::{self, Failure, Outcome};
 use crate::{
     roster::Username,
-    session::{Record, Registry, State},
+    session::{Counts, Record, Registry},
 };
 
 /// Most sessions in one answer, where nothing else is asked for; and if whatever is asked for.
@@ -71,29 +71,6 @@ impl Filter {
                     false => jid.split('@').next() == Some(user),
                 })
             })
-    }
-}
-
-#[derive(Default, Serialize)]
-struct Counts {
-    total: usize,
-    connecting: usize,
-    negotiating: usize,
-    bound: usize,
-    ending: usize,
-    interested: usize,
-}
-
-impl Counts {
-    fn count(&mut self, record: &Record) {
-        self.total += 1;
-        self.interested += usize::from(record.is_interested());
-        *match record.state() {
-            State::Connecting => &mut self.connecting,
-            State::Negotiating => &mut self.negotiating,
-            State::Bound => &mut self.bound,
-            State::Ending => &mut self.ending,
-        } += 1;
     }
 }
 

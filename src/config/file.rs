@@ -9,8 +9,8 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::{
-    Admin, Backend, Bosh, Config, ForwardedHeader, Host, Presence, ProxyProtocol, Scheme, Server,
-    Upstream, UpstreamTls,
+    Admin, Backend, Bosh, Config, ForwardedHeader, Host, Log, LogFormat, Presence, ProxyProtocol,
+    Scheme, Server, Upstream, UpstreamTls,
     error::{self, ConfigErrors},
     reader::{Reader, Taken},
     value::{self, Fault},
@@ -29,6 +29,8 @@ pub(super) struct File {
     bosh: BoshTable,
     discovery: DiscoveryTable,
     admin: AdminTable,
+    monitoring: MonitoringTable,
+    log: LogTable,
     host: Vec<HostTable>,
 }
 
@@ -96,6 +98,20 @@ struct AdminTable {
     max_body: Option<Spanned<String>>,
 }
 
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct MonitoringTable {
+    listen: Option<Spanned<String>>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct LogTable {
+    filter: Option<Spanned<String>>,
+    format: Option<Spanned<String>>,
+    access: Option<bool>,
+}
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct HostTable {
@@ -133,6 +149,10 @@ impl Reader<'_> {
             value::public_url,
         );
         let admin = self.admin(file.admin, &mut taken, &server, &bosh.path);
+        let monitoring = self.read("monitoring.listen", file.monitoring.listen, |t| {
+            taken.address(t)
+        });
+        let log = self.log(file.log);
         if file.host.is_empty() {
             let cure = "add [[host]] with its domain and upstream";
             self.fault("host", None, Fault::new("no host to serve", cure));
@@ -147,6 +167,8 @@ impl Reader<'_> {
             bosh,
             bosh_url,
             admin,
+            monitoring,
+            log,
             hosts,
         }
     }
@@ -419,6 +441,24 @@ impl Reader<'_> {
             self.fault("admin.path", path, fault);
         }
         admin
+    }
+
+    fn log(&mut self, table: LogTable) -> Log {
+        let mut log = Log::default();
+        self.set(
+            &mut log.filter,
+            "log.filter",
+            table.filter,
+            value::log_filter,
+        );
+        self.set(&mut log.format, "log.format", table.format, |text| {
+            value::choice(
+                text,
+                &[("text", LogFormat::Text), ("json", LogFormat::Json)],
+            )
+        });
+        log.access = table.access.unwrap_or(log.access);
+        log
     }
 
     fn host(&mut self, table: HostTable, taken: &mut Taken) -> Option<Host> {

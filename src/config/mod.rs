@@ -37,6 +37,11 @@ pub struct Config {
     pub bosh_url: Option<String>,
     /// `[admin]`
     pub admin: Admin,
+    /// `[monitoring]`: where metrics and health are served to anybody; `None`: where the admin API is, to
+    /// this machine alone.
+    pub monitoring: Option<SocketAddr>,
+    /// `[log]`
+    pub log: Log,
     /// `[[host]]`, at least one, domains distinct.
     pub hosts: Vec<Host>,
 }
@@ -229,6 +234,36 @@ impl Admin {
     pub fn is_apart(&self) -> bool {
         self.listen.is_some() || self.listen_tls.is_some()
     }
+}
+
+/// `[log]`
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Log {
+    /// What is logged, as directives of `tracing_subscriber::EnvFilter`.
+    pub filter: String,
+    /// How it is written.
+    pub format: LogFormat,
+    /// Whether each HTTP request has a line.
+    pub access: bool,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self {
+            filter: "info".to_owned(),
+            format: LogFormat::Text,
+            access: false,
+        }
+    }
+}
+
+/// `log.format`
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum LogFormat {
+    /// Lines for people.
+    Text,
+    /// One JSON object for each line.
+    Json,
 }
 
 /// `[[host]]`

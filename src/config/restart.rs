@@ -26,6 +26,16 @@ impl Config {
         keep(&mut keys, "admin.listen_tls", listen_tls, was);
         let (proxy_protocol, was) = (&mut server.proxy_protocol, &running.server.proxy_protocol);
         keep(&mut keys, "server.proxy_protocol", proxy_protocol, was);
+        keep(
+            &mut keys,
+            "monitoring.listen",
+            &mut self.monitoring,
+            &running.monitoring,
+        );
+        let (filter, was) = (&mut self.log.filter, &running.log.filter);
+        keep(&mut keys, "log.filter", filter, was);
+        let (format, was) = (&mut self.log.format, &running.log.format);
+        keep(&mut keys, "log.format", format, was);
         for host in &mut self.hosts {
             let running = running.hosts.iter().find(|old| old.domain == host.domain);
             // New rosters come with what is configured now.

@@ -238,6 +238,15 @@ pub(super) fn dns_name(text: &str) -> Result<String, Fault> {
         .map_err(|_| Fault::new("not a DNS name", "write it like backend.example.org"))
 }
 
+/// What is to be logged.
+pub(super) fn log_filter(text: &str) -> Result<String, Fault> {
+    let filter = tracing_subscriber::EnvFilter::builder().parse(text);
+    filter.map(|_| text.to_owned()).map_err(|_| {
+        let cure = "write it like info, or warn,rostergate=debug";
+        Fault::new("not a log filter", cure)
+    })
+}
+
 /// One of a few words.
 pub(super) fn choice<T: Copy>(text: &str, choices: &[(&str, T)]) -> Result<T, Fault> {
     choices

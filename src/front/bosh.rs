@@ -142,7 +142,10 @@ impl Front {
                 let pipelines = pipelines(&request);
                 let admission =
                     Completed::new(async move { front.admit(peer, request, &settings).await });
-                self.post(admission, pipelines).await
+                let response = self.post(admission, pipelines).await;
+                let refusal = response.extensions().get().map(|Refused(it)| *it);
+                self.registry.metrics.answered(refusal);
+                response
             }
             // hyper leaves the body of an answer to HEAD out.
             Method::GET | Method::HEAD => {
@@ -172,7 +175,12 @@ impl Front {
         admission: impl Future<Output = Admission>,
         pipelines: bool,
     ) -> Response<Chunks> {
-        match admission.await {
+        let admission = admission.await;
+        let _hold = match &admission {
+            Admission::Answered(_) => None,
+            Admission::Passed(_) | Admission::Created(..) => Some(self.registry.metrics.hold()),
+        };
+        match admission {
             Admission::Answered(response) => response,
             Admission::Passed(answer) => answered(answer.await.ok()),
             Admission::Created(answer, trial) => match answer.await {
@@ -204,6 +212,7 @@ impl Front {
             }
             Ok(Ok(document)) => document,
             Ok(Err(Unread::TooLarge(beginning))) => {
+                self.registry.metrics.limit("bosh.max_body");
                 self.end_session_of(&beginning, client, proxies).await;
                 return Admission::Answered(closing(terminated(Condition::PolicyViolation)));
             }
@@ -295,6 +304,7 @@ impl Front {
             .creations
             .admit(known, &self.registry)
             .map_err(|refusal| {
+                self.registry.metrics.limit(refusal.key());
                 if let Some(unsaid) = self.refusals.is_due() {
                     warn!(client = %address, %refusal, unsaid, "session refused");
                 }
@@ -319,6 +329,7 @@ impl Front {
             reply,
         )
         .map_err(|Closed| Condition::SystemShutdown)?;
+        self.registry.metrics.created.inc();
         info!(?sid, client = %address, domain = host.domain, "session created");
         Ok((answer, trial))
     }
@@ -405,7 +416,11 @@ fn is_encoded(headers: &HeaderMap) -> bool {
 /// An answer that belongs to no session, or ends it.
 fn terminated(condition: Condition) -> Response<Chunks> {
     let document = Document::terminate(Some(condition));
-    respond(StatusCode::OK, XML, Chunks::new(document.into_chunks()))
+    let mut response = respond(StatusCode::OK, XML, Chunks::new(document.into_chunks()));
+    response
+        .extensions_mut()
+        .insert(Refused(condition.as_str()));
+    response
 }
 
 /// The last answer on its connection: what else the client sends there is not read.
@@ -438,6 +453,8 @@ fn unavailable() -> Response<Chunks> {
     response
         .headers_mut()
         .insert(header::RETRY_AFTER, RETRY_AFTER);
+    let condition = Condition::SystemShutdown.as_str();
+    response.extensions_mut().insert(Refused(condition));
     response
 }
 
@@ -449,6 +466,10 @@ fn respond(status: StatusCode, content_type: HeaderValue, body: Chunks) -> Respo
         .insert(header::CONTENT_TYPE, content_type);
     response
 }
+
+/// Goes with an answer that no session gave: its condition.
+#[derive(Clone, Copy)]
+struct Refused(&'static str);
 
 /// Why there is no request body.
 enum Unread {

@@ -33,6 +33,17 @@ pub enum Refusal {
     TooFast,
 }
 
+impl Refusal {
+    /// The key that it is configured by.
+    pub fn key(self) -> &'static str {
+        match self {
+            Self::InAll => "bosh.max_sessions",
+            Self::OfAddress => "bosh.sessions_per_address",
+            Self::TooFast => "bosh.creations_per_address",
+        }
+    }
+}
+
 impl Creations {
     /// At most `max_sessions` in all and `sessions_per_address` of one address at once; that may create
     /// `per_minute`.

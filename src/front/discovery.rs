@@ -35,6 +35,11 @@ impl Discovery {
         }
     }
 
+    /// Whether `path` is that of one of them.
+    pub fn serves(path: &str) -> bool {
+        [XML_PATH, JSON_PATH].contains(&path)
+    }
+
     /// The answer to a request, if it is for one of the documents.
     pub fn answer(&self, method: &Method, path: &str) -> Option<Response<Full<Bytes>>> {
         let (document, content_type) = match path {

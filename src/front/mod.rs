@@ -6,4 +6,6 @@ pub mod bosh;
 pub mod cors;
 pub mod creations;
 pub mod discovery;
+pub mod exchange;
 mod forwarded;
+pub mod monitoring;

@@ -11,6 +11,8 @@ use tokio::{
 };
 use tracing::{debug, warn};
 
+use crate::metrics::Metrics;
+
 use super::{
     seldom::Seldom,
     tally::{Seat, Tally},
@@ -43,6 +45,7 @@ pub struct Connections {
     in_all: Arc<Tally<()>>,
     by_address: Arc<Tally<IpAddr>>,
     refusals: Seldom,
+    metrics: Arc<Metrics>,
 }
 
 /// Counts as a connection until it is dropped.
@@ -54,13 +57,14 @@ pub struct Place {
 }
 
 impl Connections {
-    /// None yet.
-    pub fn new(bounds: Bounds) -> Self {
+    /// None yet; refusals are counted in `metrics`.
+    pub fn new(bounds: Bounds, metrics: Arc<Metrics>) -> Self {
         Self {
             bounds: ArcSwap::from_pointee(bounds),
             in_all: Arc::default(),
             by_address: Arc::default(),
             refusals: Seldom::default(),
+            metrics,
         }
     }
 
@@ -69,31 +73,39 @@ impl Connections {
         self.bounds.store(Arc::new(bounds));
     }
 
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.in_all.count(&())
+    }
+
     /// Admits one more from `address`, unless that would be too many.
     pub fn admit(&self, address: IpAddr) -> Option<Place> {
         let address = address.to_canonical();
         let bounds = self.bounds.load();
-        let place = || {
+        let place = || -> Result<Place, &'static str> {
             let proxies = &bounds.proxies;
             let is_proxy = proxies.iter().any(|network| network.contains(&address));
-            let in_all = self.in_all.seat((), bounds.in_all)?;
+            let in_all = self.in_all.seat((), bounds.in_all);
+            let in_all = in_all.ok_or("server.max_connections")?;
             let by_address = if is_proxy {
                 None
             } else {
-                Some(self.by_address.seat(address, bounds.per_address)?)
+                let seat = self.by_address.seat(address, bounds.per_address);
+                Some(seat.ok_or("server.connections_per_address")?)
             };
-            Some(Place {
+            Ok(Place {
                 _in_all: in_all,
                 _by_address: by_address,
             })
         };
-        let place = place();
-        if place.is_none()
-            && let Some(unsaid) = self.refusals.is_due()
-        {
-            warn!(%address, unsaid, "connection refused: too many");
-        }
-        place
+        place()
+            .inspect_err(|limit| {
+                self.metrics.limit(limit);
+                if let Some(unsaid) = self.refusals.is_due() {
+                    warn!(%address, limit, unsaid, "connection refused: too many");
+                }
+            })
+            .ok()
     }
 }
 

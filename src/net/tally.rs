@@ -37,6 +37,13 @@ impl<K: Clone + Eq + Hash> Tally<K> {
     }
 }
 
+impl<K: Eq + Hash> Tally<K> {
+    /// How many seats `key` has taken.
+    pub fn count(&self, key: &K) -> usize {
+        self.0.lock().get(key).copied().unwrap_or_default()
+    }
+}
+
 impl<K: Eq + Hash> Drop for Seat<K> {
     fn drop(&mut self) {
         let mut taken = self.tally.0.lock();

@@ -86,6 +86,11 @@ impl Pipe {
         self.desk.is_interested()
     }
 
+    /// How many roster pushes the client has been given.
+    pub fn pushes(&self) -> u64 {
+        self.desk.pushes()
+    }
+
     /// The client sent this.
     pub fn client_stanza(&mut self, stanza: Stanza) {
         let identity = match &self.identity {

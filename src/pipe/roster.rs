@@ -52,6 +52,11 @@ impl Desk {
         self.interested
     }
 
+    /// How many pushes there have been.
+    pub fn pushes(&self) -> u64 {
+        self.pushes
+    }
+
     /// The client asks for its roster.
     pub fn client_get(&mut self, get: &Stanza, identity: &Identity, effects: &mut Effects) {
         let Some(id) = get.id() else {

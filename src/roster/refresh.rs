@@ -22,8 +22,10 @@ use std::{
 };
 
 use parking_lot::{Mutex, MutexGuard};
-use tokio::sync::oneshot;
+use tokio::{sync::oneshot, time::Instant};
 use tracing::{debug, warn};
+
+use crate::metrics;
 
 use super::{
     Poke, Roster, Username, diff,
@@ -61,6 +63,7 @@ pub struct Rosters<S> {
     options: Options,
     snapshot: Snapshot,
     failures: Failures,
+    metrics: metrics::Domain,
     users: [Mutex<HashMap<Username, User>>; SHARDS],
     hasher: RandomState,
 }
@@ -132,11 +135,17 @@ impl Ticket {
 impl<S: ContactSource + 'static> Rosters<S> {
     /// Nobody online, nothing in memory.
     pub fn new(source: S, options: Options) -> Arc<Self> {
+        Self::counted(source, options, metrics::Domain::default())
+    }
+
+    /// The same, with what happens counted in `metrics`.
+    pub fn counted(source: S, options: Options, metrics: metrics::Domain) -> Arc<Self> {
         Arc::new(Self {
             source,
             options,
             snapshot: Snapshot::new(options.fallbacks),
             failures: Failures::default(),
+            metrics,
             users: Default::default(),
             hasher: RandomState::new(),
         })
@@ -373,7 +382,12 @@ impl<S: ContactSource + 'static> Lease<S> {
                 None => Ok(()),
             };
             match rosters.snapshot.get(&user) {
-                Some(entry) => Ok(Arc::clone(&entry.roster)),
+                Some(entry) => {
+                    if outcome.is_err() {
+                        rosters.metrics.stale.inc();
+                    }
+                    Ok(Arc::clone(&entry.roster))
+                }
                 // `Ok` means that the user has left meanwhile, and the entry too.
                 None => Err(outcome.err().unwrap_or(FetchError::Abandoned)),
             }
@@ -406,7 +420,14 @@ impl<S: ContactSource + 'static> Task<S> {
         loop {
             let entry = self.rosters.begin(&self.user);
             let known = entry.as_ref().map(|entry| &entry.validators);
+            let began = Instant::now();
             let fetched = self.rosters.source.contacts(&self.user, known).await;
+            let outcome = match &fetched {
+                Ok(Fetched::New { .. }) => "new",
+                Ok(Fetched::Unchanged) => "unchanged",
+                Err(error) => error.outcome(),
+            };
+            self.rosters.metrics.fetched(outcome, began.elapsed());
             let fallback = entry.is_some();
             let update = fetched.and_then(|fetched| update(entry, fetched));
             match &update {

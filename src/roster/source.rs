@@ -140,6 +140,25 @@ pub enum FetchError {
     Url,
 }
 
+impl FetchError {
+    /// The same in a word or two.
+    pub fn outcome(&self) -> &'static str {
+        match self {
+            Self::Abandoned => "abandoned",
+            Self::BrokenOff => "broken_off",
+            Self::NotAnObject => "not_an_object",
+            Self::NotHttp => "not_http",
+            Self::Refused => "refused",
+            Self::Status { .. } => "status",
+            Self::Timeout { .. } => "timeout",
+            Self::Tls => "tls",
+            Self::TooLarge { .. } => "too_large",
+            Self::Unreachable => "unreachable",
+            Self::Url => "url",
+        }
+    }
+}
+
 /// Everything but RFC 3986 §2.3 "unreserved".
 const RESERVED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'-')

@@ -35,6 +35,7 @@ use super::{
     Closed, Command, Creator, Entry, MAILBOX, Record, Registration, Registry, Reply, Sid, State,
 };
 use crate::{
+    metrics::{self, Way},
     net::tally::Seat,
     pipe::{Effect, Pipe, Rules},
     proto::{
@@ -46,6 +47,7 @@ use crate::{
         },
         c2s::stream::StreamCondition,
         sm::StreamManagement,
+        stanza::Kind,
     },
     roster::{
         Poke, Roster,
@@ -78,6 +80,8 @@ pub struct Host {
     pub rosters: Option<Arc<Rosters<Replaceable>>>,
     /// What is done to stanzas.
     pub rules: Rules,
+    /// What is counted.
+    pub metrics: metrics::Domain,
     /// Stanzas that the server may have to keep for a client that does not listen.
     pub max_unconfirmed: u32,
     /// Sessions of one user at once.
@@ -114,6 +118,8 @@ struct Actor {
     next_slot: u32,
     roster: Option<RosterNeed>,
     poke: Arc<Poke>,
+    /// Roster pushes that have been counted.
+    pushes: u64,
     /// Until the resource is bound.
     negotiation: Option<Instant>,
     last_written: Instant,
@@ -192,6 +198,7 @@ pub fn spawn(
         next_slot: 1,
         roster: None,
         poke: Arc::default(),
+        pushes: 0,
         negotiation: Some(now + NEGOTIATION),
         last_written: now,
         leaving: false,
@@ -254,6 +261,7 @@ impl Actor {
         {
             if let Err(early) = self.pace.check() {
                 let now = now();
+                self.registration.metrics().limit("bosh.max_request_rate");
                 self.slowed_until = Some(now + early.wait_time_from(now));
             }
             return Poll::Ready(Input::Command(*command));
@@ -388,6 +396,7 @@ impl Actor {
                 self.session.end(Some(Condition::SystemShutdown), now);
             }
             Input::Connected(Ok((upstream, hello))) => {
+                self.host.metrics.connected("ok", self.record.age(now));
                 self.link = Link::Up(upstream);
                 self.record.enter(State::Negotiating);
                 self.sm_offered = StreamManagement::is_offered(&hello.features);
@@ -425,6 +434,14 @@ impl Actor {
         if self.pipe.is_interested() {
             self.record.set_interested();
         }
+        let pushes = self.pipe.pushes();
+        if pushes != self.pushes {
+            self.registration
+                .metrics()
+                .pushes
+                .inc_by(pushes.wrapping_sub(self.pushes));
+            self.pushes = pushes;
+        }
     }
 
     fn handle_upstream(&mut self, event: UpstreamEvent, now: Instant) {
@@ -437,6 +454,7 @@ impl Actor {
                 if self.sm.handle_nonza(&element, now) {
                     return;
                 }
+                self.count(Way::FromServer, element.kind());
                 let counts = element.is_stanza();
                 self.pipe.server_stanza(element);
                 if counts {
@@ -469,7 +487,10 @@ impl Actor {
                 self.apply(effect, now);
             } else if let Some(event) = self.session.poll_event() {
                 match event {
-                    Event::Stanza(stanza) => self.pipe.client_stanza(stanza),
+                    Event::Stanza(stanza) => {
+                        self.count(Way::FromClient, stanza.kind());
+                        self.pipe.client_stanza(stanza);
+                    }
                     Event::Restart => self.restart(now),
                     Event::Ended(end) => self.close(end, now),
                 }
@@ -489,6 +510,7 @@ impl Actor {
                     if self.by_user.is_none() {
                         let sid = self.registration.sid();
                         warn!(?sid, jid = identity.full(), "too many sessions of a user");
+                        self.registration.metrics().limit("bosh.sessions_per_user");
                         return self.session.end(Some(Condition::PolicyViolation), now);
                     }
                 }
@@ -504,8 +526,12 @@ impl Actor {
                 }
             }
             Effect::NeedRoster => self.need_roster(),
-            Effect::ToClient(stanza) => self.session.send(stanza),
+            Effect::ToClient(stanza) => {
+                self.count(Way::ToClient, stanza.kind());
+                self.session.send(stanza);
+            }
             Effect::ToServer(stanza) => {
+                self.count(Way::ToServer, stanza.kind());
                 if let Link::Up(upstream) = &mut self.link {
                     upstream.queue(&stanza);
                     self.sm.sent(&stanza);
@@ -513,6 +539,7 @@ impl Actor {
                 }
             }
             Effect::ToServerMany { bytes, count } => {
+                self.registration.metrics().presence_to_server(count);
                 if let Link::Up(upstream) = &mut self.link {
                     upstream.queue_bytes(bytes);
                     self.sm.sent_others(count);
@@ -520,6 +547,10 @@ impl Actor {
                 }
             }
         }
+    }
+
+    fn count(&self, way: Way, kind: Kind) {
+        self.registration.metrics().stanza(way, kind);
     }
 
     fn need_roster(&mut self) {
@@ -554,6 +585,7 @@ impl Actor {
     /// The session is over for the client: leave the server in good order.
     fn close(&mut self, end: End, now: Instant) {
         info!(sid = ?self.registration.sid(), ?end, "session ended");
+        self.registration.metrics().ended(end.as_str());
         self.record.enter(State::Ending);
         self.negotiation = None;
         (self.by_address, self.by_user) = (None, None);
@@ -579,6 +611,10 @@ impl Actor {
             %error,
             "server unreachable",
         );
+        self.host
+            .metrics
+            .connected(error.outcome(), self.record.age(now));
+        self.registration.metrics().ended("unreachable");
         self.record.enter(State::Ending);
         self.link = Link::Down;
         for (slot, reply) in self.slots.drain(..) {

@@ -4,6 +4,7 @@
 //! there; one owner per session also makes order and exclusion free. `ARCHITECTURE.md` has the figures.
 
 mod actor;
+mod counts;
 mod record;
 mod registry;
 
@@ -19,6 +20,7 @@ use tokio::sync::{mpsc, oneshot};
 
 pub use self::{
     actor::{Host, spawn},
+    counts::Counts,
     record::{Record, State},
     registry::{Closed, Entry, Registration, Registry},
 };

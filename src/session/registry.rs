@@ -16,8 +16,11 @@ use parking_lot::Mutex;
 use tokio::{sync::Notify, task::JoinSet, time::sleep};
 use tracing::info;
 
-use super::{Command, Mailbox, Record, Sid};
-use crate::net::tally::{Seat, Tally};
+use super::{Command, Counts, Mailbox, Record, Sid};
+use crate::{
+    metrics::Metrics,
+    net::tally::{Seat, Tally},
+};
 
 /// Independent locks, so that sessions rarely meet.
 const SHARDS: usize = 64;
@@ -42,6 +45,8 @@ pub struct Registry {
     numbers: AtomicU64,
     emptied: Notify,
     is_closed: AtomicBool,
+    /// What is counted of them, and of all else.
+    pub metrics: Arc<Metrics>,
     /// Sessions by the addresses of their clients.
     pub by_address: Arc<Tally<IpAddr>>,
     /// Bound sessions by the bare JIDs of their users.
@@ -68,6 +73,7 @@ impl Default for Registry {
             numbers: AtomicU64::new(1),
             emptied: Notify::new(),
             is_closed: AtomicBool::new(false),
+            metrics: Arc::default(),
             by_address: Arc::default(),
             by_user: Arc::default(),
         }
@@ -108,6 +114,15 @@ impl Registry {
             let records = shard.values().map(|entry| Arc::clone(&entry.record));
             records.collect()
         })
+    }
+
+    /// How many of them are how far.
+    pub fn counts(&self) -> Counts {
+        let mut counts = Counts::default();
+        for record in self.records().flatten() {
+            counts.count(&record);
+        }
+        counts
     }
 
     /// Number of sessions.
@@ -182,6 +197,11 @@ impl Registration {
     /// The session's id.
     pub fn sid(&self) -> &Sid {
         &self.sid
+    }
+
+    /// Where it counts what happens.
+    pub fn metrics(&self) -> &Metrics {
+        &self.registry.metrics
     }
 
     /// Counts the session as one of `user`'s, a bare JID, of at most `most`.

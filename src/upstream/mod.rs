@@ -409,6 +409,26 @@ pub enum ConnectError {
 }
 
 impl ConnectError {
+    /// What went wrong, in a word or two.
+    pub fn outcome(&self) -> &'static str {
+        match self {
+            Self::Resolve { .. } => "no_address",
+            Self::LeftAlone => "left_alone",
+            Self::Connect { .. } => "refused",
+            Self::Timeout { .. } => "timeout",
+            Self::Certificate { .. } => "certificate",
+            Self::Exchange { .. } => "no_answer",
+            Self::Tls(_)
+            | Self::StartTlsNotOffered
+            | Self::StartTlsRequired
+            | Self::StartTlsRefused
+            | Self::Injected => "tls",
+            Self::Stream { .. } | Self::SeeOtherHost { .. } => "stream_error",
+            Self::WrongDomain { .. } | Self::Unexpected { .. } => "not_xmpp",
+            Self::Closed | Self::Lost(_) => "lost",
+        }
+    }
+
     /// What a stream error means instead of the features.
     fn of_stream_error(condition: &StreamCondition) -> Self {
         match condition.name.as_str() {

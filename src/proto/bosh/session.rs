@@ -91,6 +91,18 @@ pub enum End {
     Violation(Condition),
 }
 
+impl End {
+    /// In one word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Closed => "closed",
+            Self::Inactive => "inactive",
+            Self::Terminated => "terminated",
+            Self::Violation(condition) => condition.as_str(),
+        }
+    }
+}
+
 /// The session state machine.
 #[derive(Debug)]
 pub struct Session {

@@ -41,6 +41,7 @@ impl Actor {
         if self.session.is_open() && self.is_behind() {
             if self.given_up_at().is_some_and(|at| at <= now) {
                 debug!(sid = ?self.registration.sid(), "client does not listen");
+                self.registration.metrics().limit("bosh.max_unconfirmed");
                 self.bounce_pending();
                 self.session
                     .send(stream_error("resource-constraint", "too much is waiting"));
@@ -66,6 +67,7 @@ impl Actor {
     /// The connection broke: the client hears what may not have arrived, and that it is over.
     pub(super) fn server_lost(&mut self, reason: &str, now: Instant) {
         warn!(sid = ?self.registration.sid(), domain = self.host.domain, reason, "server lost");
+        self.host.metrics.lost.inc();
         self.link = Link::Down;
         self.return_unsent();
         // Not remote-connection-failed, after which Converse never comes back.

@@ -65,6 +65,7 @@ pub(crate) struct Gateway {
     https: Option<SocketAddr>,
     admin: Option<SocketAddr>,
     admin_https: Option<SocketAddr>,
+    monitoring: Option<SocketAddr>,
     /// What it is started with; none for another BOSH.
     builder: Option<Builder>,
 }
@@ -119,6 +120,12 @@ impl Gateway {
     /// The admin API, wherever it listens without TLS.
     pub(crate) fn admin(&self) -> Endpoint {
         Endpoint::new(self.admin.unwrap_or(self.http), "/roster_admin")
+    }
+
+    /// What watches over it, wherever it is asked.
+    pub(crate) fn monitoring(&self) -> Endpoint {
+        let address = self.monitoring.or(self.admin).unwrap_or(self.http);
+        Endpoint::new(address, "/metrics")
     }
 
     pub(crate) fn transport(&self) -> Transport {
@@ -264,6 +271,7 @@ impl Builder {
                 https: None,
                 admin: None,
                 admin_https: None,
+                monitoring: None,
                 builder: None,
             };
         }
@@ -284,14 +292,17 @@ impl Builder {
         environment.extend(own.map(|(name, value)| (&**name, &**value)));
         let mut process = Process::start(program, args, &environment, log);
         let (mut http, mut https, mut admin, mut admin_https) = (None, None, None, None);
+        let mut monitoring = None;
         let says = |lines: &str, key: &str| lines.lines().any(|line| line.starts_with(key));
         let tls = says(&self.server, "listen_tls =");
         let own_admin = says(&self.admin, "listen =");
         let own_admin_tls = says(&self.admin, "listen_tls =");
+        let own_monitoring = self.more_hosts.contains("[monitoring]\nlisten =");
         while http.is_none()
             || (tls && https.is_none())
             || (own_admin && admin.is_none())
             || (own_admin_tls && admin_https.is_none())
+            || (own_monitoring && monitoring.is_none())
         {
             let Some(line) = process.line(START) else {
                 panic!(
@@ -309,6 +320,8 @@ impl Builder {
                 admin = address(url);
             } else if let Some(url) = line.strip_prefix("admin listening on https://") {
                 admin_https = address(url);
+            } else if let Some(url) = line.strip_prefix("monitoring listening on http://") {
+                monitoring = address(url);
             } else {
                 panic!("an unknown line on standard output: {line}");
             }
@@ -322,6 +335,7 @@ impl Builder {
             https,
             admin,
             admin_https,
+            monitoring,
             builder: Some(self),
         }
     }

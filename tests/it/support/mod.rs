@@ -29,9 +29,18 @@ pub(crate) const DEADLINE: Duration = Duration::from_secs(10);
 
 /// The result of `future`; panics, naming `what`, where it takes longer than [`DEADLINE`].
 pub(crate) async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
-    match tokio::time::timeout(DEADLINE, future).await {
+    within_limit(DEADLINE, what, future).await
+}
+
+/// The same with another limit.
+pub(crate) async fn within_limit<T>(
+    limit: Duration,
+    what: &str,
+    future: impl Future<Output = T>,
+) -> T {
+    match tokio::time::timeout(limit, future).await {
         Ok(value) => value,
-        Err(_) => panic!("waited {DEADLINE:?} in vain for {what}"),
+        Err(_) => panic!("waited {limit:?} in vain for {what}"),
     }
 }
 

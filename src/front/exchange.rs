@@ -1,0 +1,88 @@
+//! One HTTP request and what becomes of it: counted, and logged where that is asked for.
+
+use std::{net::IpAddr, sync::Arc, time::Instant};
+
+use http::{Method, Request, StatusCode, Version};
+use tracing::info;
+
+use super::address::Proxies;
+use crate::{
+    metrics::{HUNG_UP, Interface, Metrics},
+    net::listener::Peer,
+};
+
+/// A request that is being answered. If it is dropped before, its client has hung up.
+#[must_use = "it is told of when it ends"]
+pub struct Exchange {
+    metrics: Arc<Metrics>,
+    interface: Interface,
+    began: Instant,
+    line: Option<Line>,
+    status: u16,
+}
+
+/// What an access line says of the request.
+struct Line {
+    client: IpAddr,
+    method: Method,
+    /// Without the query, which may tell of users.
+    path: String,
+    version: Version,
+}
+
+#[expect(clippy::disallowed_methods, reason = "the clock enters here")]
+fn now() -> Instant {
+    Instant::now()
+}
+
+impl Exchange {
+    /// Begins with a request for `interface`; `log` are the proxies to be believed, if it is to be logged.
+    pub fn new<B>(
+        metrics: &Arc<Metrics>,
+        interface: Interface,
+        peer: Peer,
+        request: &Request<B>,
+        log: Option<&Proxies>,
+    ) -> Self {
+        let line = log.map(|proxies| {
+            let origin = proxies.origin(peer, request.version(), request.headers());
+            Line {
+                client: origin.address.ip(),
+                method: request.method().clone(),
+                path: request.uri().path().to_owned(),
+                version: request.version(),
+            }
+        });
+        Self {
+            metrics: Arc::clone(metrics),
+            interface,
+            began: now(),
+            line,
+            status: HUNG_UP,
+        }
+    }
+
+    /// There is an answer.
+    pub fn answered(mut self, status: StatusCode) {
+        self.status = status.as_u16();
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        let took = now().saturating_duration_since(self.began);
+        self.metrics.request(self.interface, self.status, took);
+        if let Some(line) = &self.line {
+            info!(
+                target: "rostergate::access",
+                client = %line.client,
+                method = %line.method,
+                path = line.path,
+                version = ?line.version,
+                status = self.status,
+                seconds = took.as_secs_f64(),
+                "request"
+            );
+        }
+    }
+}

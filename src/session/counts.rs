@@ -1,0 +1,42 @@
+//! How many sessions there are, by what their records say.
+
+use serde::Serialize;
+
+use super::{Record, State};
+
+/// The numbers.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Serialize)]
+pub struct Counts {
+    /// All of them.
+    pub total: usize,
+    connecting: usize,
+    negotiating: usize,
+    bound: usize,
+    ending: usize,
+    /// Those that have been given a roster, and get pushes.
+    pub interested: usize,
+}
+
+impl Counts {
+    /// One more.
+    pub fn count(&mut self, record: &Record) {
+        self.total += 1;
+        self.interested += usize::from(record.is_interested());
+        *match record.state() {
+            State::Connecting => &mut self.connecting,
+            State::Negotiating => &mut self.negotiating,
+            State::Bound => &mut self.bound,
+            State::Ending => &mut self.ending,
+        } += 1;
+    }
+
+    /// How many are in each state.
+    pub fn by_state(&self) -> [(State, usize); 4] {
+        [
+            (State::Connecting, self.connecting),
+            (State::Negotiating, self.negotiating),
+            (State::Bound, self.bound),
+            (State::Ending, self.ending),
+        ]
+    }
+}

@@ -1,0 +1,183 @@
+//! The dashboard of `contrib/grafana`, asked of a real Prometheus that watches a real gateway; and whether
+//! `docs/metrics.md` has what there is.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    net::{Ipv4Addr, SocketAddr},
+    path::Path,
+    time::Duration,
+};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::{
+    site::Site,
+    support::{
+        bosh::creation,
+        free_ports,
+        http::{Connection, Endpoint},
+        process::Process,
+        prosody::Prosody,
+        within, within_limit,
+    },
+};
+
+/// It looks at the gateway once a second, and a rate needs two looks.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A Prometheus that runs.
+struct Prometheus {
+    _process: Process,
+    _directory: TempDir,
+    api: Endpoint,
+}
+
+impl Prometheus {
+    fn watching(target: SocketAddr) -> Self {
+        let directory = tempfile::Builder::new()
+            .prefix("rostergate-it-prometheus-")
+            .tempdir();
+        let directory = directory.expect("a temporary directory can be made");
+        let config = directory.path().join("prometheus.yml");
+        let text = format!(
+            "global: {{scrape_interval: 1s}}\n\
+             scrape_configs: [{{job_name: rostergate, static_configs: [{{targets: ['{target}']}}]}}]\n"
+        );
+        fs::write(&config, text).expect("the configuration can be written");
+        let [port] = free_ports();
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        let args = [
+            format!("--config.file={}", config.display()),
+            format!(
+                "--storage.tsdb.path={}",
+                directory.path().join("data").display()
+            ),
+            format!("--web.listen-address={address}"),
+        ];
+        let log = directory.path().join("stderr.log");
+        let program = Path::new("/usr/bin/prometheus");
+        assert!(
+            program.exists(),
+            "no Prometheus: scripts/deps.sh test installs it"
+        );
+        Self {
+            _process: Process::start(program, args, &[], log),
+            _directory: directory,
+            api: Endpoint::new(address, "/api/v1/query"),
+        }
+    }
+
+    /// What a query finds now: how many series, or what is wrong with it.
+    async fn series(&self, query: &str) -> Option<usize> {
+        let encoded: String = form_urlencoded::byte_serialize(query.as_bytes()).collect();
+        let url = format!("{}?query={encoded}", self.api.path);
+        let mut connection = Connection::try_open(&self.api).await?;
+        connection
+            .send("GET", &url, &[("Connection", "close")], "")
+            .await;
+        let response = connection.response().await;
+        if response.status() == 503 {
+            return None;
+        }
+        let answer: Value = serde_json::from_str(response.text()).expect("JSON");
+        assert_eq!(answer["status"], "success", "{query}: {answer}");
+        Some(answer["data"]["result"].as_array().expect("series").len())
+    }
+}
+
+fn file(path: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
+    fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// The queries of a dashboard, with the title of the panel.
+fn queries(dashboard: &Value) -> Vec<(String, String)> {
+    let panels = dashboard["panels"].as_array().expect("panels");
+    let queries = panels.iter().flat_map(|panel| {
+        let title = panel["title"].as_str().expect("a title");
+        let targets = panel["targets"].as_array().expect("targets");
+        targets.iter().map(move |target| {
+            let query = target["expr"].as_str().expect("a query");
+            (title.to_owned(), query.to_owned())
+        })
+    });
+    queries.collect()
+}
+
+/// A site where everything has happened that there is a series for.
+async fn lively() -> Site {
+    let site = Site::with(Prosody::shared(), |gateway| {
+        gateway
+            .bosh("max_sessions = 2")
+            .tables("[monitoring]\nlisten = \"127.0.0.1:0\"")
+    });
+    let (john, marie) = (site.member("john"), site.member("marie"));
+    let web = site.online(&john, "web").await;
+    site.befriend(&john, &marie);
+    site.refresh(&[&john]).await;
+    web.logout().await;
+    let gone = "<body xmlns='http://jabber.org/protocol/httpbind' sid='x' rid='1'/>";
+    site.gateway.bosh().post(gone).await;
+    let _second = site.gateway.login(&john, "web").await;
+    let third = site.gateway.bosh().post(&creation(&john.domain, &[])).await;
+    assert_eq!(third.status(), 503);
+    site.gateway.signal("HUP");
+    site
+}
+
+#[tokio::test]
+async fn every_query_of_the_dashboard_finds_something() {
+    let dashboard: Value =
+        serde_json::from_str(&file("contrib/grafana/rostergate.json")).expect("JSON");
+    let site = lively().await;
+    let prometheus = Prometheus::watching(site.gateway.monitoring().address);
+    let queries = queries(&dashboard);
+    assert!(queries.len() > 20, "{queries:?}");
+    for (panel, query) in &queries {
+        let query = query
+            .replace("$instance", ".*")
+            .replace("$__rate_interval", "1m");
+        within_limit(PATIENCE, &format!("{panel}: {query}"), async {
+            while prometheus.series(&query).await.unwrap_or_default() == 0 {}
+        })
+        .await;
+    }
+    // What it does not know, no query finds.
+    assert_eq!(prometheus.series("rostergate_nonsense").await, Some(0));
+}
+
+#[tokio::test]
+async fn the_documentation_has_what_there_is() {
+    let site = lively().await;
+    let text = within("the last of them", async {
+        loop {
+            let response = site.gateway.monitoring().request("GET", &[], "").await;
+            if response.text().contains("rostergate_reloads_total") {
+                break response.text().to_owned();
+            }
+        }
+    })
+    .await;
+    let there: BTreeSet<String> = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("# TYPE "))
+        .map(|line| {
+            line.replace(" info", "_info gauge")
+                .replace(" counter", "_total counter")
+        })
+        .collect();
+    assert!(there.len() > 20, "{there:?}");
+    let described: BTreeSet<String> = file("docs/metrics.md")
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `rostergate_"))
+        .map(|line| {
+            let mut cells = line.split('|').map(str::trim);
+            let name = cells.next().expect("a name").trim_end_matches('`');
+            let name = name.split('{').next().expect("its first part");
+            format!("rostergate_{name} {}", cells.next().expect("a kind"))
+        })
+        .collect();
+    assert_eq!(there, described);
+}
