@@ -448,6 +448,8 @@ mod tests {
             ("[bosh]", ""),
             ("[discovery]", ""),
             ("[admin]", ""),
+            ("[monitoring]", ""),
+            ("[log]", ""),
             ("[[host]]", mandatory),
         ];
         assert_eq!(
@@ -458,6 +460,8 @@ mod tests {
                 "bosh",
                 "discovery",
                 "admin",
+                "monitoring",
+                "log",
                 "host"
             ]
         );

@@ -46,7 +46,7 @@ impl Home {
         let builder = match self {
             Self::Prosody(prosody) => Gateway::builder(&**prosody),
             // It keeps 5,000 stanzas, and mixes what comes while a session ends with what the session
-            // leaves, or loses one: so the session has to last as long as they come.
+            // leaves: so the session has to last as long as they come.
             Self::Ejabberd(ejabberd) => Gateway::builder(*ejabberd)
                 .bosh("max_unconfirmed = 4000")
                 .bosh("inactivity = \"12s\""),
