@@ -1,9 +1,12 @@
 //! Who may call: whoever bears the token, or has a certificate that counts; where neither is
 //! configured, this machine alone.
 
+use std::net::IpAddr;
+
 use http::{
     Extensions, HeaderMap,
-    header::{AUTHORIZATION, HeaderName, ORIGIN},
+    header::{AUTHORIZATION, HOST, HeaderName, ORIGIN},
+    uri::Authority,
 };
 use subtle::ConstantTimeEq;
 use tracing::debug;
@@ -14,10 +17,12 @@ use crate::{
     net::clients::ClientChain,
 };
 
-/// A request with one of these comes from a web page, or through a proxy on this machine.
-const FOREIGN: [HeaderName; 6] = [
+/// Where a browser says how the page that asks is related to what it asks.
+const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+
+/// A request with one of these comes from a web page that is not ours, or through a proxy on this machine.
+const FOREIGN: [HeaderName; 5] = [
     ORIGIN,
-    HeaderName::from_static("sec-fetch-site"),
     HeaderName::from_static("forwarded"),
     HeaderName::from_static("x-forwarded-for"),
     HeaderName::from_static("x-real-ip"),
@@ -67,7 +72,7 @@ pub(super) fn check(
 ///
 /// Old browsers do not say of which: theirs count as others, whenever a page is behind it at all.
 fn is_of_another_site(headers: &HeaderMap) -> bool {
-    match headers.get("sec-fetch-site") {
+    match headers.get(FETCH_SITE) {
         Some(site) => site != "same-origin" && site != "none",
         None => headers.contains_key(ORIGIN),
     }
@@ -77,6 +82,19 @@ fn is_of_another_site(headers: &HeaderMap) -> bool {
 pub fn is_local(peer: Option<Peer>, headers: &HeaderMap) -> bool {
     peer.is_some_and(|Peer(address)| address.ip().to_canonical().is_loopback())
         && !FOREIGN.iter().any(|name| headers.contains_key(name))
+        && (!headers.contains_key(FETCH_SITE)
+            || !is_of_another_site(headers) && is_for_this_machine(headers))
+}
+
+/// Whether a request calls this machine so, and not by a name that anybody could have given to its address.
+fn is_for_this_machine(headers: &HeaderMap) -> bool {
+    let host = headers.get(HOST).and_then(|host| host.to_str().ok());
+    let authority = host.and_then(|host| host.parse::<Authority>().ok());
+    authority.is_some_and(|authority| {
+        let host = authority.host();
+        let address = host.trim_matches(['[', ']']).parse::<IpAddr>();
+        host.eq_ignore_ascii_case("localhost") || address.is_ok_and(|it| it.is_loopback())
+    })
 }
 
 fn bears(headers: &HeaderMap, token: &Secret) -> bool {

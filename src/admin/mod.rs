@@ -5,6 +5,8 @@
 //! |---|---|
 //! | `POST {path}/refresh`, `POST {path}/DOMAIN/refresh` | refreshes the users in a JSON array |
 //! | `GET {path}/refresh/USER`, `GET {path}/DOMAIN/refresh/USER` | refreshes one user |
+//! | `GET {path}/` | a page for people: how the gateway is doing |
+//! | `GET {path}/status` | the same for programs |
 //! | `GET {path}/sessions` | counts all sessions and lists the oldest, 100 of them |
 //! | `GET {path}/rosters/USER`, `GET {path}/DOMAIN/rosters/USER` | shows what is in memory |
 //!
@@ -56,7 +58,7 @@ use percent_encoding::percent_decode_str;
 use tokio::time::Instant;
 use tower::Service;
 
-use self::{refresh::Call, respond::Failure, sessions::Filter};
+use self::{refresh::Call, respond::Failure, sessions::Filter, status::Asset};
 use crate::{
     config,
     roster::{
@@ -72,6 +74,7 @@ mod refresh;
 mod respond;
 mod rosters;
 mod sessions;
+mod status;
 #[cfg(test)]
 mod tests;
 
@@ -197,7 +200,19 @@ where
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let caller = access::Caller::of(request.extensions());
-        if let Err(failure) = access::check(&self.config, &caller, request.headers()) {
+        let granted = access::check(&self.config, &caller, request.headers());
+        let path = request.uri().path().strip_prefix(&*self.config.path);
+        // Where a token lets people in, they need something to show it to.
+        if granted.is_ok() || self.config.token.is_some() {
+            let is_read = [Method::GET, Method::HEAD].contains(request.method());
+            if is_read && path == Some("") {
+                return Box::pin(ready(Ok(status::add_slash(&self.config.path))));
+            }
+            if let Some(asset) = path.and_then(Asset::at).filter(|_| is_read) {
+                return Box::pin(ready(Ok(asset.response())));
+            }
+        }
+        if let Err(failure) = granted {
             return Box::pin(ready(Ok(respond::failure(&failure))));
         }
         let admin = self.clone();
@@ -226,6 +241,9 @@ enum What {
     Refresh(String),
     Roster(String),
     Sessions,
+    Status,
+    /// Nothing but the page.
+    Asset,
 }
 
 impl Target {
@@ -238,6 +256,8 @@ impl Target {
         let segments: Vec<&str> = segments.iter().map(|segment| &**segment).collect();
         let (domain, what) = match segments[..] {
             ["sessions"] => (None, What::Sessions),
+            ["status"] => (None, What::Status),
+            ["" | "status.js" | "status.css"] => (None, What::Asset),
             ["refresh"] => (None, What::RefreshMany),
             ["refresh", user] if !user.is_empty() => (None, What::Refresh(user.into())),
             ["rosters", user] if !user.is_empty() => (None, What::Roster(user.into())),
@@ -260,7 +280,9 @@ impl Target {
     fn method(&self) -> Method {
         match self.what {
             What::RefreshMany => Method::POST,
-            What::Refresh(_) | What::Roster(_) | What::Sessions => Method::GET,
+            What::Refresh(_) | What::Roster(_) | What::Sessions | What::Status | What::Asset => {
+                Method::GET
+            }
         }
     }
 
@@ -320,6 +342,8 @@ impl<S: ContactSource + 'static> Admin<S> {
             What::RefreshMany => call.many(request.into_body(), self.config.max_body).await,
             What::Refresh(user) => call.one(&user).await,
             What::Roster(user) => call.show(&user),
+            What::Status => Ok(status::status(&self.sessions, &call.table)),
+            What::Asset => Err(Failure::NotFound),
             What::Sessions => Ok(sessions::list(&self.sessions, &Filter::parse(query)?)),
         }
     }

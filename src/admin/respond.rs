@@ -1,6 +1,6 @@
 //! Answers: JSON, never to be cached, and nothing that lets other origins read them.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use http::{
@@ -142,6 +142,11 @@ pub(super) fn failure(failure: &Failure) -> Response<Full<Bytes>> {
         _ => {}
     }
     response
+}
+
+/// As RFC 3339 has it, in UTC, to the second.
+pub(super) fn date(since_1970: Duration) -> String {
+    humantime::format_rfc3339_seconds(SystemTime::UNIX_EPOCH + since_1970).to_string()
 }
 
 pub(super) fn json(status: StatusCode, body: &impl Serialize) -> Response<Full<Bytes>> {

@@ -1,7 +1,5 @@
 //! What is in memory of one user's roster, for people who look into it. Nothing is fetched.
 
-use std::time::{Duration, SystemTime};
-
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode};
 use http_body_util::Full;
@@ -48,11 +46,6 @@ struct Failed {
     reason: String,
 }
 
-/// As RFC 3339 has it, in UTC, to the second.
-fn date(since_1970: Duration) -> String {
-    humantime::format_rfc3339_seconds(SystemTime::UNIX_EPOCH + since_1970).to_string()
-}
-
 fn text(value: Option<&HeaderValue>) -> Option<String> {
     value.map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned())
 }
@@ -60,7 +53,7 @@ fn text(value: Option<&HeaderValue>) -> Option<String> {
 impl<'a> Roster<'a> {
     fn new(entry: &'a snapshot::Entry) -> Self {
         Self {
-            fetched: date(entry.fetched),
+            fetched: respond::date(entry.fetched),
             fresh: entry.fresh,
             etag: text(entry.validators.etag.as_ref()),
             last_modified: text(entry.validators.last_modified.as_ref()),
@@ -83,7 +76,7 @@ impl<'a> Item<'a> {
 impl Failed {
     fn new(failure: &failures::Failure) -> Self {
         Self {
-            at: date(failure.at),
+            at: respond::date(failure.at),
             reason: failure.error.to_string(),
         }
     }

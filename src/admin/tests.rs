@@ -388,8 +388,6 @@ async fn one_user_by_path() {
         ("/roster_admin/refresh/%FF", 404),
         ("/roster_admin/refresh/", 404),
         ("/roster_admin/refresh/john/x", 404),
-        ("/roster_admin", 404),
-        ("/roster_admin/", 404),
         ("/roster_admin/nope", 404),
         ("/roster_administration/refresh/john", 404),
         ("/roster_admin/other.org/refresh/john", 404),
@@ -554,6 +552,28 @@ async fn without_a_token_only_this_machine_gets_in() {
         assert_eq!(from(Some(stranger), None).await, 403, "{stranger}");
     }
     assert_eq!(from(None, None).await, 403, "unknown peer");
+    let browser = async |host: &'static str, site: &'static str| {
+        let mut request = request("GET", "/roster_admin/status", "");
+        let headers = request.headers_mut();
+        headers.insert("host", HeaderValue::from_static(host));
+        headers.insert("sec-fetch-site", HeaderValue::from_static(site));
+        said(call(&setup.admin, request).await).await.0
+    };
+    for host in [
+        "localhost",
+        "LocalHost:5280",
+        "127.0.0.1:5280",
+        "[::1]:5280",
+    ] {
+        assert_eq!(browser(host, "same-origin").await, 200, "{host}");
+        assert_eq!(browser(host, "none").await, 200, "{host}");
+        assert_eq!(browser(host, "cross-site").await, 403, "{host}");
+        assert_eq!(browser(host, "same-site").await, 403, "{host}");
+    }
+    // A name that somebody has given to 127.0.0.1 so that their page may ask.
+    for host in ["rebound.example", "localhost.evil.example", "10.0.0.1", ""] {
+        assert_eq!(browser(host, "same-origin").await, 403, "{host}");
+    }
     for header in [
         "origin",
         "sec-fetch-site",
@@ -752,4 +772,37 @@ async fn a_long_array_does_not_time_out_by_waiting_for_itself() {
     assert_eq!(said(call(&admin, post).await).await, all_good(40));
     let took = began.elapsed().as_millis();
     assert!((600..660).contains(&took), "two at a time: {took} ms");
+}
+
+/// Status and headers of an answer that need not be JSON.
+async fn page(admin: &Admin, path: &str, peer: [u8; 4]) -> (u16, http::HeaderMap) {
+    let mut request = request("GET", path, "");
+    request.extensions_mut().insert(Peer((peer, 1).into()));
+    let response = call(admin, request).await;
+    (response.status().as_u16(), response.headers().clone())
+}
+
+#[tokio::test]
+async fn the_page_is_for_those_who_may_ask_or_have_to_show_a_token() {
+    const PARTS: [&str; 3] = ["", "status.js", "status.css"];
+    let open = Setup::new().await;
+    let guarded = Setup::with(|admin| admin.token = Some(Secret::new("s3cret"))).await;
+    for part in PARTS {
+        let path = format!("/roster_admin/{part}");
+        let (status, headers) = page(&open.admin, &path, [127, 0, 0, 1]).await;
+        assert_eq!(status, 200, "{path}");
+        let policy = headers["content-security-policy"].to_str().unwrap();
+        assert!(policy.starts_with("default-src 'none';"), "{policy}");
+        assert_eq!(page(&open.admin, &path, [10, 0, 0, 1]).await.0, 403);
+        assert_eq!(page(&guarded.admin, &path, [10, 0, 0, 1]).await.0, 200);
+    }
+    // What it shows is not.
+    let data = page(&guarded.admin, "/roster_admin/status", [10, 0, 0, 1]).await;
+    assert_eq!(data.0, 401);
+
+    let (status, headers) = page(&open.admin, "/roster_admin", [127, 0, 0, 1]).await;
+    assert_eq!(
+        (status, &headers["location"]),
+        (308, &HeaderValue::from_static("roster_admin/"))
+    );
 }

@@ -25,7 +25,7 @@ use parking_lot::{Mutex, MutexGuard};
 use tokio::{sync::oneshot, time::Instant};
 use tracing::{debug, warn};
 
-use crate::metrics;
+use crate::metrics::{self, health::Part};
 
 use super::{
     Poke, Roster, Username, diff,
@@ -427,13 +427,15 @@ impl<S: ContactSource + 'static> Task<S> {
                 Ok(Fetched::Unchanged) => "unchanged",
                 Err(error) => error.outcome(),
             };
-            self.rosters.metrics.fetched(outcome, began.elapsed());
+            let metrics = &self.rosters.metrics;
+            metrics.fetched(outcome, fetched.is_ok(), began.elapsed());
             let fallback = entry.is_some();
             let update = fetched.and_then(|fetched| update(entry, fetched));
             match &update {
                 Ok(_) => debug!(user = %self.user, "roster fetched"),
                 Err(error) => {
                     warn!(user = %self.user, %error, fallback, "roster fetch failed");
+                    metrics.failed(Part::Backend, format!("roster of {}: {error}", self.user));
                     self.rosters.failures.push(Failure {
                         user: self.user.clone(),
                         at: now(),

@@ -35,7 +35,7 @@ use super::{
     Closed, Command, Creator, Entry, MAILBOX, Record, Registration, Registry, Reply, Sid, State,
 };
 use crate::{
-    metrics::{self, Way},
+    metrics::{self, Way, health::Part},
     net::tally::Seat,
     pipe::{Effect, Pipe, Rules},
     proto::{
@@ -396,7 +396,9 @@ impl Actor {
                 self.session.end(Some(Condition::SystemShutdown), now);
             }
             Input::Connected(Ok((upstream, hello))) => {
-                self.host.metrics.connected("ok", self.record.age(now));
+                self.host
+                    .metrics
+                    .connected("ok", true, self.record.age(now));
                 self.link = Link::Up(upstream);
                 self.record.enter(State::Negotiating);
                 self.sm_offered = StreamManagement::is_offered(&hello.features);
@@ -611,9 +613,9 @@ impl Actor {
             %error,
             "server unreachable",
         );
-        self.host
-            .metrics
-            .connected(error.outcome(), self.record.age(now));
+        let metrics = &self.host.metrics;
+        metrics.connected(error.outcome(), false, self.record.age(now));
+        metrics.failed(Part::Upstream, error.to_string());
         self.registration.metrics().ended("unreachable");
         self.record.enter(State::Ending);
         self.link = Link::Down;

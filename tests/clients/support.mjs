@@ -186,10 +186,10 @@ VirtualHost "${domain}"
 /** The site: who has which contacts, and the servers that go with it. */
 export class Site {
   /**
-   * `users`: contacts by user, as the backend gives them. `bosh`: lines of the [bosh] table.
+   * `users`: contacts by user, as the backend gives them. `bosh`, `admin`: lines of these tables.
    * `server`: prosody or ejabberd.
    */
-  static async start({ users, bosh = '', server = 'prosody' }) {
+  static async start({ users, bosh = '', admin = '', server = 'prosody' }) {
     const binary = join(target, 'debug/rostergate');
     assert.ok(existsSync(binary), 'rostergate is not built: `cargo build`, or `make clients`');
     const site = new Site();
@@ -197,7 +197,7 @@ export class Site {
     site.programs = [];
     site.folder = mkdtempSync(join(tmpdir(), 'rostergate-clients-'));
     try {
-      await site.run(binary, bosh, server);
+      await site.run(binary, bosh, admin, server);
     } catch (error) {
       await site.stop();
       throw error;
@@ -205,7 +205,7 @@ export class Site {
     return site;
   }
 
-  async run(binary, bosh, server) {
+  async run(binary, bosh, admin, server) {
     this.backend = createHttpServer((req, res) => {
       const user = decodeURIComponent(req.url.split('/').at(-1));
       const contacts = this.users[user];
@@ -220,6 +220,8 @@ export class Site {
 listen = ["127.0.0.1:0"]
 [bosh]
 ${bosh}
+[admin]
+${admin}
 [[host]]
 domain = "${domain}"
 upstream = "xmpp://127.0.0.1:${c2s}"

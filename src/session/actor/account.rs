@@ -8,6 +8,7 @@ use tracing::{debug, warn};
 
 use super::{Actor, Link};
 use crate::{
+    metrics::health::Part,
     pipe::bounce,
     proto::{bosh::condition::Condition, stanza::Stanza},
 };
@@ -67,7 +68,8 @@ impl Actor {
     /// The connection broke: the client hears what may not have arrived, and that it is over.
     pub(super) fn server_lost(&mut self, reason: &str, now: Instant) {
         warn!(sid = ?self.registration.sid(), domain = self.host.domain, reason, "server lost");
-        self.host.metrics.lost.inc();
+        self.host.metrics.lost();
+        self.host.metrics.failed(Part::Upstream, reason.to_owned());
         self.link = Link::Down;
         self.return_unsent();
         // Not remote-connection-failed, after which Converse never comes back.

@@ -3,15 +3,23 @@
 //! Counters are increased where things happen; [`Metrics::render`] writes them down in the format of
 //! OpenMetrics. What there is at a moment, such as sessions, is counted when somebody asks.
 
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
 
+use parking_lot::Mutex;
 use prometheus_client::{
     encoding::{EncodeLabelSet, text},
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram, info::Info},
     registry::Registry,
 };
 
+use self::health::{Failure, Failures, Health, Part};
 use crate::{proto::stanza::Kind, session::Counts};
+
+pub mod health;
 
 /// Bounds of the histograms' buckets, seconds: from a lookup in memory to a backend that is slow, and for
 /// requests that are held, to the longest `bosh.wait`.
@@ -147,6 +155,7 @@ fn of_answers() -> Histogram {
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
+    started: Gauge,
     requests: Family<OfRequest, Counter>,
     bosh_ok: Counter,
     request_seconds: Histograms<OfInterface>,
@@ -174,6 +183,8 @@ pub struct Metrics {
 /// The families that a [`Domain`] is a row of.
 #[derive(Debug)]
 struct Domains {
+    known: Mutex<BTreeMap<String, Domain>>,
+    failures: Arc<Failures>,
     fetches: Family<DomainOutcome, Counter>,
     fetch_seconds: Histograms<OfDomain>,
     stale: Family<OfDomain, Counter>,
@@ -192,8 +203,12 @@ pub struct Domain {
     pub stale: Counter,
     connects: Family<DomainOutcome, Counter>,
     connect_seconds: Histogram,
-    /// Connections to the server that broke.
-    pub lost: Counter,
+    lost: Counter,
+    failures: Arc<Failures>,
+    /// Whether the backend works.
+    pub backend: Health,
+    /// Whether the server can be connected to.
+    pub upstream: Health,
 }
 
 impl Default for Domain {
@@ -206,6 +221,8 @@ impl Default for Domain {
 impl Default for Domains {
     fn default() -> Self {
         Self {
+            known: Mutex::default(),
+            failures: Arc::default(),
             fetches: Family::default(),
             fetch_seconds: histograms(of_answers),
             stale: Family::default(),
@@ -218,6 +235,12 @@ impl Default for Domains {
 
 impl Domains {
     fn of(&self, domain: &str) -> Domain {
+        let mut known = self.known.lock();
+        let known = known.entry(domain.to_owned());
+        known.or_insert_with(|| self.row(domain)).clone()
+    }
+
+    fn row(&self, domain: &str) -> Domain {
         let domain = domain.to_owned();
         let label = OfDomain {
             domain: domain.clone(),
@@ -229,6 +252,9 @@ impl Domains {
             connects: self.connects.clone(),
             connect_seconds: self.connect_seconds.get_or_create_owned(&label),
             lost: self.lost.get_or_create_owned(&label),
+            failures: Arc::clone(&self.failures),
+            backend: Health::default(),
+            upstream: Health::default(),
             domain,
         }
     }
@@ -276,16 +302,62 @@ impl Domain {
     }
 
     /// The backend has been asked for a roster.
-    pub fn fetched(&self, outcome: &'static str, took: Duration) {
+    pub fn fetched(&self, outcome: &'static str, worked: bool, took: Duration) {
         self.fetches.get_or_create(&self.outcome(outcome)).inc();
         self.fetch_seconds.observe(took.as_secs_f64());
+        self.backend.note(worked, since_1970());
     }
 
     /// The server has been connected to, or not.
-    pub fn connected(&self, outcome: &'static str, took: Duration) {
+    pub fn connected(&self, outcome: &'static str, worked: bool, took: Duration) {
         self.connects.get_or_create(&self.outcome(outcome)).inc();
         self.connect_seconds.observe(took.as_secs_f64());
+        self.upstream.note(worked, since_1970());
     }
+
+    /// A connection to the server broke.
+    pub fn lost(&self) {
+        self.lost.inc();
+        self.upstream.note(false, since_1970());
+    }
+
+    /// Something did not work: `error` says what, in a sentence.
+    pub fn failed(&self, part: Part, error: String) {
+        self.failures.push(Failure {
+            at: since_1970(),
+            domain: self.domain.clone(),
+            part,
+            error,
+        });
+    }
+
+    /// Which one it is.
+    pub fn name(&self) -> &str {
+        &self.domain
+    }
+}
+
+/// What [`Metrics::survey`] tells. Times are those since 1970 (UTC).
+#[derive(Debug)]
+pub struct Survey {
+    /// When the gateway was started.
+    pub started: Duration,
+    /// Requests that wait for their answer.
+    pub held: i64,
+    /// Sessions ever.
+    pub created: u64,
+    /// Contacts that were pushed.
+    pub pushes: u64,
+    /// Users that were refreshed.
+    pub updated: u64,
+    /// Users that could not be.
+    pub failed: u64,
+    /// When the backend last said that any have changed.
+    pub last_refresh: Option<Duration>,
+    /// All domains that there have been.
+    pub domains: Vec<Domain>,
+    /// What has failed of late, the latest first.
+    pub failures: Vec<Failure>,
 }
 
 /// A request that is with its session.
@@ -310,9 +382,13 @@ fn now() -> Instant {
 }
 
 #[expect(clippy::disallowed_methods, reason = "the clock enters here")]
-fn unix_time() -> i64 {
+fn since_1970() -> Duration {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    i64::try_from(since.unwrap_or_default().as_secs()).unwrap_or(i64::MAX)
+    since.unwrap_or_default()
+}
+
+fn unix_time() -> i64 {
+    i64::try_from(since_1970().as_secs()).unwrap_or(i64::MAX)
 }
 
 /// The row of a stanza in [`Metrics::stanzas`], and its label.
@@ -336,7 +412,7 @@ impl Default for Metrics {
         registry.register(
             "start_time_seconds",
             "When it was started, since 1970 (UTC)",
-            started,
+            started.clone(),
         );
 
         let requests = Family::<OfRequest, Counter>::default();
@@ -456,6 +532,7 @@ impl Default for Metrics {
             refreshed: ["updated", "failed"]
                 .map(|outcome| refreshes.get_or_create_owned(&Outcome { outcome })),
             registry,
+            started,
             requests,
             request_seconds,
             bosh_requests,
@@ -549,6 +626,23 @@ impl Metrics {
     /// The configuration has been read again.
     pub fn reloaded(&self, outcome: &'static str) {
         self.reloads.get_or_create(&Outcome { outcome }).inc();
+    }
+
+    /// A few of them, for people who look at a page.
+    pub fn survey(&self) -> Survey {
+        let known = self.domains.known.lock();
+        let time = |gauge: &Gauge| Duration::from_secs(gauge.get().unsigned_abs());
+        Survey {
+            started: time(&self.started),
+            held: self.held.get(),
+            created: self.created.get(),
+            pushes: self.pushes.get(),
+            updated: self.refreshed[0].get(),
+            failed: self.refreshed[1].get(),
+            last_refresh: Some(time(&self.last_refresh)).filter(|at| !at.is_zero()),
+            domains: known.values().cloned().collect(),
+            failures: self.domains.failures.latest(),
+        }
     }
 
     /// Everything, in the text format of OpenMetrics 1.0.

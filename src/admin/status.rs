@@ -1,0 +1,163 @@
+//! How the gateway is doing, for people: a page, and what it shows as JSON.
+//!
+//! The page holds no data, so it may be had without the token: it asks for that, and keeps it in the tab.
+
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, Response, StatusCode, header};
+use http_body_util::Full;
+use serde::Serialize;
+
+use super::{
+    Table,
+    respond::{self, Outcome},
+};
+use crate::{
+    metrics::{Survey, health},
+    session::{Counts, Registry},
+};
+
+/// Nothing but what is served beside it.
+const POLICY: HeaderValue = HeaderValue::from_static(
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; \
+     base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+);
+const FURTHER: [(HeaderName, &str); 4] = [
+    (header::CACHE_CONTROL, "no-cache"),
+    (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    (header::REFERRER_POLICY, "no-referrer"),
+    (header::X_FRAME_OPTIONS, "DENY"),
+];
+
+/// A part of the page.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Asset {
+    Page,
+    Script,
+    Style,
+}
+
+impl Asset {
+    /// The one at this place below the path of the API.
+    pub(super) fn at(path: &str) -> Option<Self> {
+        match path {
+            "/" => Some(Self::Page),
+            "/status.js" => Some(Self::Script),
+            "/status.css" => Some(Self::Style),
+            _ => None,
+        }
+    }
+
+    pub(super) fn response(self) -> Response<Full<Bytes>> {
+        let (content_type, text) = match self {
+            Self::Page => ("text/html; charset=utf-8", include_str!("page/status.html")),
+            Self::Script => ("text/javascript", include_str!("page/status.js")),
+            Self::Style => ("text/css", include_str!("page/status.css")),
+        };
+        let mut response = Response::new(Full::from(text));
+        let headers = response.headers_mut();
+        let content_type = HeaderValue::from_static(content_type);
+        headers.insert(header::CONTENT_TYPE, content_type);
+        headers.insert(header::CONTENT_SECURITY_POLICY, POLICY);
+        for (name, value) in FURTHER {
+            headers.insert(name, HeaderValue::from_static(value));
+        }
+        response
+    }
+}
+
+/// From the path without its slash to that with it, on which the page's own links are built.
+pub(super) fn add_slash(path: &str) -> Response<Full<Bytes>> {
+    let last = path.rsplit('/').next().unwrap_or_default();
+    let mut response = Response::new(Full::default());
+    *response.status_mut() = StatusCode::PERMANENT_REDIRECT;
+    let location = HeaderValue::try_from(format!("{last}/"));
+    let headers = response.headers_mut();
+    headers.extend(location.ok().map(|location| (header::LOCATION, location)));
+    response
+}
+
+#[derive(Serialize)]
+struct Status<'a> {
+    #[serde(flatten)]
+    outcome: Outcome,
+    version: &'static str,
+    started: String,
+    draining: bool,
+    sessions: Counts,
+    sessions_ever: u64,
+    held_requests: i64,
+    pushes: u64,
+    refreshes: Refreshes,
+    hosts: Vec<Host<'a>>,
+    failures: Vec<Failure<'a>>,
+}
+
+#[derive(Serialize)]
+struct Refreshes {
+    updated: u64,
+    failed: u64,
+    last: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Host<'a> {
+    domain: &'a str,
+    /// Whether it worked the last time; null if it has not been needed.
+    backend: Option<bool>,
+    upstream: Option<bool>,
+    stale_rosters: u64,
+}
+
+#[derive(Serialize)]
+struct Failure<'a> {
+    at: String,
+    domain: &'a str,
+    part: &'static str,
+    error: &'a str,
+}
+
+impl<'a> From<&'a health::Failure> for Failure<'a> {
+    fn from(failure: &'a health::Failure) -> Self {
+        Self {
+            at: respond::date(failure.at),
+            domain: &failure.domain,
+            part: failure.part.as_str(),
+            error: &failure.error,
+        }
+    }
+}
+
+/// What the page shows.
+pub(super) fn status<S>(sessions: &Registry, table: &Table<S>) -> Response<Full<Bytes>> {
+    let survey: Survey = sessions.metrics.survey();
+    let configured = survey.domains.iter().filter(|domain| {
+        let mut names = table.0.keys();
+        names.any(|name| name.as_str() == domain.name())
+    });
+    let hosts = configured.map(|domain| Host {
+        domain: domain.name(),
+        backend: domain.backend.works(),
+        upstream: domain.upstream.works(),
+        stale_rosters: domain.stale.get(),
+    });
+    let draining = sessions.is_closed();
+    let outcome = Outcome::saying(if draining { "going down" } else { "serving" });
+    let status = Status {
+        outcome,
+        version: env!("CARGO_PKG_VERSION"),
+        started: respond::date(survey.started),
+        draining,
+        sessions: sessions.counts(),
+        sessions_ever: survey.created,
+        held_requests: survey.held,
+        pushes: survey.pushes,
+        refreshes: Refreshes {
+            updated: survey.updated,
+            failed: survey.failed,
+            last: survey.last_refresh.map(respond::date),
+        },
+        hosts: hosts.collect(),
+        failures: survey.failures.iter().map(Failure::from).collect(),
+    };
+    respond::json(StatusCode::OK, &status)
+}

@@ -1,0 +1,128 @@
+//! Whether the backend and the server of a domain do their work, and what has failed of late.
+
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use parking_lot::Mutex;
+
+/// Most failures that are remembered.
+const MOST: usize = 50;
+
+/// What a domain depends on.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Part {
+    /// The site's backend.
+    Backend,
+    /// The XMPP server.
+    Upstream,
+}
+
+impl Part {
+    /// In a word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Backend => "backend",
+            Self::Upstream => "upstream",
+        }
+    }
+}
+
+/// Something that did not work.
+#[derive(Clone, Debug)]
+pub struct Failure {
+    /// When, as time since 1970 (UTC).
+    pub at: Duration,
+    /// Of which domain.
+    pub domain: String,
+    /// Whose fault it is.
+    pub part: Part,
+    /// What is wrong; a sentence.
+    pub error: String,
+}
+
+/// The latest failures of all domains; the oldest go first.
+#[derive(Debug, Default)]
+pub struct Failures(Mutex<VecDeque<Failure>>);
+
+impl Failures {
+    /// One more.
+    pub fn push(&self, failure: Failure) {
+        let mut failures = self.0.lock();
+        if failures.len() >= MOST {
+            failures.pop_front();
+        }
+        failures.push_back(failure);
+    }
+
+    /// All that are remembered, the latest first.
+    pub fn latest(&self) -> Vec<Failure> {
+        self.0.lock().iter().rev().cloned().collect()
+    }
+}
+
+/// When something last worked, and last did not. Clones share that.
+#[derive(Clone, Debug, Default)]
+pub struct Health(Arc<Times>);
+
+/// Milliseconds since 1970 (UTC); 0: never.
+#[derive(Debug, Default)]
+struct Times {
+    worked: AtomicU64,
+    failed: AtomicU64,
+}
+
+impl Health {
+    /// It has worked, or not, at this time since 1970.
+    pub fn note(&self, worked: bool, at: Duration) {
+        let times = &*self.0;
+        let time = if worked { &times.worked } else { &times.failed };
+        let at = u64::try_from(at.as_millis()).unwrap_or(u64::MAX);
+        time.fetch_max(at, Ordering::Relaxed);
+    }
+
+    /// Whether it worked the last time; `None` if it has not been tried.
+    pub fn works(&self) -> Option<bool> {
+        let worked = self.0.worked.load(Ordering::Relaxed);
+        let failed = self.0.failed.load(Ordering::Relaxed);
+        (worked.max(failed) > 0).then_some(worked > failed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_time_counts() {
+        let health = Health::default();
+        assert_eq!(health.works(), None);
+        for (worked, at) in [(true, 1), (false, 2), (true, 3)] {
+            health.clone().note(worked, Duration::from_secs(at));
+            assert_eq!(health.works(), Some(worked));
+        }
+        health.note(false, Duration::from_secs(2));
+        assert_eq!(health.works(), Some(true), "that was before");
+    }
+
+    #[test]
+    fn the_latest_failures_are_remembered() {
+        let failures = Failures::default();
+        for second in 0..=MOST as u64 {
+            failures.push(Failure {
+                at: Duration::from_secs(second),
+                domain: "example.org".to_owned(),
+                part: Part::Backend,
+                error: String::new(),
+            });
+        }
+        let seconds: Vec<_> = failures.latest().iter().map(|it| it.at.as_secs()).collect();
+        assert_eq!(seconds.len(), MOST);
+        assert_eq!((seconds[0], seconds[MOST - 1]), (MOST as u64, 1));
+    }
+}
