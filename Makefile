@@ -7,7 +7,8 @@ export RUSTDOCFLAGS ?= -D warnings
 
 # `make test` does its steps in order, whatever -j says.
 .NOTPARALLEL:
-.PHONY: help demo test check unit model browser clients compare deps bench deny certs run
+.PHONY: help demo test check unit model browser clients compare deps bench certs run \
+	deb package image licences deny sbom
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -15,7 +16,7 @@ help: ## this list
 demo: ## a live site: real Prosody, rostergate, two people's chats, a friend list
 	@demo/run
 
-test: deps check unit browser clients ## everything: lints, unit, integration, browser and client tests
+test: deps check unit browser clients package licences ## everything: lints, unit, integration, browser, client and package tests
 
 check: ## formatting, lints, documentation
 	$(CARGO) fmt --all --check
@@ -67,9 +68,36 @@ fuzz: ## fuzz each target for FUZZ_SECONDS (NAME=scan_body for one; installs nig
 	        -print_funcs=0 -print_final_stats=1 || exit 1; \
 	done
 
-deny: ## licences, advisories, duplicates (installs cargo-deny)
-	@command -v cargo-deny >/dev/null || $(CARGO) install --locked cargo-deny --version 0.20.2
-	cargo deny check
+# Tools that Debian does not have: `$(call tool,NAME,VERSION)` installs cargo-NAME, once.
+tool = @command -v cargo-$(1) >/dev/null || $(CARGO) install --locked cargo-$(1) --version $(2)
+
+deb: ## a Debian package, in target/package (installs cargo-deb)
+	$(call tool,deb,3.8.0)
+	$(CARGO) build --release --locked
+	scripts/deb.sh target/release/rostergate target/package
+
+package: ## the Debian package of the program as tested: installed, started, removed, in a layer of its own
+	$(call tool,deb,3.8.0)
+	$(CARGO) build --locked
+	tests/package/run "$$(scripts/deb.sh $${CARGO_TARGET_DIR:-target}/debug/rostergate target/package/debug)"
+
+image: ## what the Dockerfile builds, built and run without Docker (needs musl-tools)
+	tests/package/image
+
+licences: ## licences, duplicates and origins of the dependencies (installs cargo-deny)
+	$(call tool,deny,0.20.2)
+	$(CARGO) deny check bans licenses sources
+
+deny: ## the same, and security advisories, which come from the network
+	$(call tool,deny,0.20.2)
+	$(CARGO) deny check
+
+sbom: ## what the program is made of, as CycloneDX: rostergate.cdx.json (installs cargo-cyclonedx)
+	$(call tool,cyclonedx,0.5.9)
+	$(CARGO) cyclonedx --format json --spec-version 1.5 --describe crate
+	@$(CARGO) tree --locked -e normal,build --target all --prefix none | cut -d ' ' -f 1 | sort -u \
+		| grep -v '^rostergate$$' | while read -r crate; do \
+		grep -q "\"name\": \"$$crate\"" rostergate.cdx.json || { echo "$$crate is missing"; exit 1; }; done
 
 certs: ## make the test certificates anew
 	certs/make.sh

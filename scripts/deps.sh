@@ -3,7 +3,7 @@
 #
 #   scripts/deps.sh demo     a Rust toolchain (checked only), prosody, node, npm; Converse.js
 #   scripts/deps.sh test     all of that, and chromium, nginx, apache2, haproxy, ejabberd, tsung, valgrind,
-#                            openssl, curl, man-db, python3-venv; XMPP clients; schemathesis
+#                            prometheus, openssl, curl, man-db, python3-venv, lintian; XMPP clients; schemathesis
 #
 # Debian packages come from apt-get, with sudo only when something is missing and we are not root.
 # Converse.js comes from npm, in the versions of demo/package-lock.json, and the clients that the
@@ -55,6 +55,9 @@ test)
     python3 -c "import ensurepip" 2>/dev/null ||
         need python3-ensurepip python3-venv "holds schemathesis, which checks openapi.yaml"
     need man man-db "reads the manual page"
+    need dpkg-shlibdeps dpkg-dev "makes the Debian package"
+    need lintian lintian "checks it"
+    need ip iproute2 "gives the test of it a network of its own"
     need openssl openssl "makes the test certificates, and tries TLS"
     need curl curl "tries HTTP/2, HTTP/1.1 and client certificates"
     need g++ g++ "compiles the clients of the tests"
