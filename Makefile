@@ -95,7 +95,7 @@ deny: ## the same, and security advisories, which come from the network
 sbom: ## what the program is made of, as CycloneDX: rostergate.cdx.json (installs cargo-cyclonedx)
 	$(call tool,cyclonedx,0.5.9)
 	$(CARGO) cyclonedx --format json --spec-version 1.5 --describe crate
-	@$(CARGO) tree --locked -e normal,build --target all --prefix none | cut -d ' ' -f 1 | sort -u \
+	@$(CARGO) tree --locked -e normal,build --prefix none | cut -d ' ' -f 1 | sort -u \
 		| grep -v '^rostergate$$' | while read -r crate; do \
 		grep -q "\"name\": \"$$crate\"" rostergate.cdx.json || { echo "$$crate is missing"; exit 1; }; done
 
