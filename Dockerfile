@@ -13,7 +13,7 @@ WORKDIR /rostergate
 COPY . .
 RUN target="$(uname -m)-unknown-linux-musl" && rustup target add "$target" \
     && cargo build --release --locked --target "$target" \
-    && install -D "target/$target/release/rostergate" /image/rostergate \
+    && install -D -s "target/$target/release/rostergate" /image/rostergate \
     && install -D -m 644 /etc/ssl/certs/ca-certificates.crt /image/etc/ssl/certs/ca-certificates.crt
 
 FROM scratch
