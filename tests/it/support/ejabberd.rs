@@ -81,6 +81,11 @@ impl Ejabberd {
         Endpoint::new((Ipv4Addr::LOCALHOST, self.http).into(), "/http-bind")
     }
 
+    #[allow(dead_code, reason = "for the benches")]
+    pub(crate) fn pid(&self) -> u32 {
+        self.process.as_ref().expect("it runs").pid()
+    }
+
     /// A new user whose name starts so and is nobody else's.
     pub(crate) async fn account(&self, name: &str) -> Account {
         self.account_named(&format!("{name}-{}", unique())).await
