@@ -75,6 +75,27 @@ pub(super) enum Transport {
     Tls(Box<TlsStream<TcpStream>>),
 }
 
+impl Transport {
+    /// Has the kernel acknowledge now what has been read.
+    ///
+    /// Prosody leaves Nagle's algorithm on, and writes what stream management has to say by itself: the next
+    /// stanza then waits in its kernel for an acknowledgement that ours would hold back for 40 ms. Linux
+    /// forgets the option with each write, so it is set after each read.
+    fn acknowledge(&self) {
+        // A connection that has just broken says so elsewhere.
+        #[cfg(target_os = "linux")]
+        let _ = self.tcp().set_quickack(true);
+    }
+
+    #[cfg(target_os = "linux")]
+    fn tcp(&self) -> &TcpStream {
+        match self {
+            Self::Plain(tcp) => tcp,
+            Self::Tls(tls) => tls.get_ref().0,
+        }
+    }
+}
+
 impl Upstream {
     /// Nothing is sent before [`Self::restart`]. `from` is the client, to be told to the server.
     pub(super) fn new(host: &Arc<Host>, transport: Transport, from: Option<&BareJid>) -> Self {
@@ -131,6 +152,12 @@ impl Upstream {
     /// Bytes not yet written.
     pub fn queued(&self) -> usize {
         self.queued
+    }
+
+    /// Whether the kernel acknowledges at once what comes now.
+    #[cfg(all(test, target_os = "linux"))]
+    pub(super) fn acknowledges_at_once(&self) -> bool {
+        self.transport.tcp().quickack().expect("an open connection")
     }
 
     /// Whether the connection is encrypted.
@@ -201,7 +228,9 @@ impl Upstream {
                 Transport::Tls(tls) => Pin::new(tls).poll_read(cx, &mut buf),
             })?;
             self.stream.handle_bytes(buf.filled());
-            Poll::Ready(Ok(buf.filled().len()))
+            let read = buf.filled().len();
+            self.transport.acknowledge();
+            Poll::Ready(Ok(read))
         })
     }
 

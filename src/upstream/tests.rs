@@ -852,3 +852,30 @@ async fn a_space_keeps_an_idle_connection() {
         Ok(UpstreamEvent::Stanza(_))
     ));
 }
+
+/// Where a server leaves Nagle's algorithm on, its next stanza waits for that.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn what_is_read_is_acknowledged_at_once() {
+    const TURNS: usize = 20;
+    let port = serve(async |mut server: Server| {
+        server.expect(OPENED).await;
+        server.send(&features(SASL)).await;
+        for _ in 0..TURNS {
+            server.expect("<presence/>").await;
+            server.send("<message/>").await;
+        }
+        server.end().await;
+    })
+    .await;
+    let (mut upstream, _) = auto(port).connect(WEB).await.unwrap();
+    for _ in 0..TURNS {
+        // After answers, Linux would hold acknowledgements back until there is one more.
+        upstream.queue_bytes(Bytes::from_static(b"<presence/>"));
+        event(&mut upstream).await.unwrap();
+        let Upstream::C2s(c2s) = &upstream else {
+            panic!("no stream");
+        };
+        assert!(c2s.acknowledges_at_once());
+    }
+}
