@@ -5,6 +5,8 @@
 //! Nothing here reads the environment.
 
 mod error;
+#[cfg(test)]
+mod example;
 mod file;
 mod reader;
 mod restart;
@@ -423,67 +425,6 @@ mod tests {
 
     fn parse(text: &str) -> Result<Config, ConfigErrors> {
         Config::parse(text, "test.toml", Path::new("."))
-    }
-
-    /// The keys of a table, by the list that an unknown one is answered with.
-    fn keys(table: &str, mandatory: &str) -> Vec<String> {
-        let errors = parse(&format!("{table}\n{mandatory}nothing_like_it = 1\n")).unwrap_err();
-        let cure = errors
-            .iter()
-            .next()
-            .and_then(|error| error.cure.clone())
-            .expect("a cure");
-        let keys = cure
-            .strip_prefix("the keys known here are ")
-            .expect("a list of keys");
-        keys.split(", ").map(str::to_owned).collect()
-    }
-
-    #[test]
-    fn example_says_every_key() {
-        let mandatory = "domain = \"a\"\nupstream = \"xmpp://a\"\n";
-        let tables = [
-            ("[server]", ""),
-            ("[[certificate]]", "chain = \"a\"\nprivate_key = \"a\"\n"),
-            ("[bosh]", ""),
-            ("[discovery]", ""),
-            ("[admin]", ""),
-            ("[monitoring]", ""),
-            ("[log]", ""),
-            ("[[host]]", mandatory),
-        ];
-        assert_eq!(
-            keys("", ""),
-            [
-                "server",
-                "certificate",
-                "bosh",
-                "discovery",
-                "admin",
-                "monitoring",
-                "log",
-                "host"
-            ]
-        );
-        for (table, mandatory) in tables {
-            for key in keys(table, mandatory) {
-                let line = error::example_line(table.trim_matches(['[', ']']), &key);
-                assert!(line.is_some(), "{table} {key} is not in the example");
-            }
-        }
-    }
-
-    #[test]
-    fn example_is_the_defaults() {
-        let example = parse(Config::example()).expect("the example is valid");
-        let least = parse(
-            "[[host]]\ndomain = 'example.org'\nupstream = 'xmpp://127.0.0.1:5222'\n\
-             http_roster_url = 'http://localhost/contacts/%s'\n",
-        );
-        assert_eq!(
-            format!("{example:#?}"),
-            format!("{:#?}", least.expect("valid"))
-        );
     }
 
     #[test]
