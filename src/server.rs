@@ -36,7 +36,7 @@ use crate::{
         clients::ClientAuthority,
         connections::{Bounds, Connections},
         drain,
-        listener::{self, BindError, Listener},
+        listener::{self, BindError, Limits, Listener},
         systemd::{self, Sockets},
         tls::{CertificateStore, TlsError},
         unread::{self, Watched},
@@ -137,6 +137,7 @@ struct Gateway {
     registry: Arc<Registry>,
     front: Arc<Front>,
     connections: Arc<Connections>,
+    limits: Arc<ArcSwap<Limits>>,
     monitoring: Monitoring,
 }
 
@@ -228,13 +229,14 @@ pub async fn run(config: Config, file: &Path, sockets: Sockets) -> Result<(), Ru
         monitoring: Monitoring::new(Arc::clone(&registry), Arc::clone(&connections)),
         registry,
         connections,
+        limits: Arc::new(ArcSwap::from_pointee(config.server.limits)),
     });
 
     let (stop, drain) = drain::channel();
     let mut bound = Bound::default();
     let serve = |listener: Listener, interface| {
         let connections = &gateway.connections;
-        let listener = listener.counted(connections);
+        let listener = listener.counted(connections).with_limits(&gateway.limits);
         let gateway = Arc::clone(&gateway);
         let make = move |peer: listener::Peer| {
             let gateway = Arc::clone(&gateway);
@@ -457,6 +459,7 @@ impl Running<'_> {
             }
         }
         gateway.connections.bound(bounds(&config.server));
+        gateway.limits.store(Arc::new(config.server.limits));
         let mut reloaded = Reloaded::Whole;
         if let Some(tls) = &self.tls
             && let Err(error) = tls.replace(&config)
@@ -587,6 +590,7 @@ impl Current {
                 },
                 polling: config.bosh.polling,
                 max_body: config.bosh.max_body,
+                body_timeout: config.bosh.body_timeout,
                 xml: xml::Limits::default(),
                 proxies: Proxies {
                     trusted: config.server.trusted_proxies.clone(),

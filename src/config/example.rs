@@ -47,7 +47,9 @@ fn entries() -> Vec<Entry<'static>> {
             if bare.starts_with('[') {
                 table = bare;
             } else if let Some((key, value)) = bare.split_once(" = ")
-                && key.chars().all(|c| c.is_ascii_lowercase() || c == '_')
+                && key
+                    .chars()
+                    .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
             {
                 entries.push(Entry {
                     table,

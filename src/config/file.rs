@@ -46,6 +46,10 @@ struct ServerTable {
     proxy_protocol: Option<bool>,
     max_connections: Option<Spanned<i64>>,
     connections_per_address: Option<Spanned<i64>>,
+    handshake_timeout: Option<Spanned<String>>,
+    idle_timeout: Option<Spanned<String>>,
+    max_head: Option<Spanned<String>>,
+    http2_ping: Option<Spanned<String>>,
     drain_timeout: Option<Spanned<String>>,
     drain_spread: Option<Spanned<String>>,
 }
@@ -65,6 +69,7 @@ struct BoshTable {
     inactivity: Option<Spanned<String>>,
     max_pause: Option<Spanned<String>>,
     max_body: Option<Spanned<String>>,
+    body_timeout: Option<Spanned<String>>,
     max_unconfirmed: Option<Spanned<i64>>,
     max_request_rate: Option<Spanned<i64>>,
     max_sessions: Option<Spanned<i64>>,
@@ -244,6 +249,30 @@ impl Reader<'_> {
             1..=10_000_000,
         );
         self.set(
+            &mut server.limits.handshake,
+            "server.handshake_timeout",
+            table.handshake_timeout,
+            value::duration(SECOND..=MINUTE),
+        );
+        self.set(
+            &mut server.limits.idle,
+            "server.idle_timeout",
+            table.idle_timeout,
+            value::duration(SECOND..=60 * MINUTE),
+        );
+        self.set(
+            &mut server.limits.head,
+            "server.max_head",
+            table.max_head,
+            value::size(8 * KIB..=MIB),
+        );
+        self.set(
+            &mut server.limits.ping,
+            "server.http2_ping",
+            table.http2_ping,
+            value::duration(SECOND..=10 * MINUTE),
+        );
+        self.set(
             &mut server.forwarded_header,
             "server.forwarded_header",
             table.forwarded_header,
@@ -308,6 +337,12 @@ impl Reader<'_> {
             "bosh.max_body",
             table.max_body,
             value::size(4 * KIB..=16 * MIB),
+        );
+        self.set(
+            &mut bosh.body_timeout,
+            "bosh.body_timeout",
+            table.body_timeout,
+            value::duration(SECOND..=10 * MINUTE),
         );
         self.number(
             &mut bosh.max_unconfirmed,

@@ -26,7 +26,7 @@ use jid::DomainPart;
 
 pub use error::{ConfigError, ConfigErrors, Position};
 
-use crate::net::{clients::ClientAuthority, identity::Identity};
+use crate::net::{clients::ClientAuthority, identity::Identity, listener::Limits};
 
 /// Everything that `rostergate.toml` says.
 #[derive(Clone, Debug)]
@@ -103,6 +103,8 @@ pub struct Server {
     pub max_connections: usize,
     /// Most connections of one address at once.
     pub connections_per_address: usize,
+    /// What one connection may be.
+    pub limits: Limits,
     /// How long sessions get to end after SIGTERM.
     pub drain_timeout: Duration,
     /// Over how long their ends are spread.
@@ -123,6 +125,7 @@ impl Default for Server {
             proxy_protocol: false,
             max_connections: 100_000,
             connections_per_address: 2000,
+            limits: Limits::default(),
             drain_timeout: Duration::from_secs(10),
             drain_spread: Duration::from_secs(2),
         }
@@ -151,6 +154,8 @@ pub struct Bosh {
     pub max_pause: Duration,
     /// Longest request body, bytes.
     pub max_body: usize,
+    /// Longest time for one to come in.
+    pub body_timeout: Duration,
     /// Stanzas the server still owns while no client listens.
     pub max_unconfirmed: u32,
     /// Requests of one session in a second, in the long run; more wait.
@@ -183,6 +188,7 @@ impl Default for Bosh {
             inactivity: Duration::from_secs(120),
             max_pause: Duration::from_secs(120),
             max_body: 256 << 10,
+            body_timeout: Duration::from_secs(30),
             max_unconfirmed: 400,
             max_request_rate: 100,
             max_sessions: 50_000,

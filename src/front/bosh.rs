@@ -59,8 +59,6 @@ const ALLOW: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, OPTIONS");
 const PAGE: &str = "<!DOCTYPE html><title>BOSH</title><p>This is a BOSH connection manager: \
                     point your XMPP web client here.</p>\n";
 
-/// Longest time for a request body to come in.
-const BODY_DEADLINE: Duration = Duration::from_secs(30);
 /// Bytes over the limit that are read and forgotten, so that the client can hear why.
 const OVERREAD: usize = 1 << 20;
 /// How long they are waited for.
@@ -80,6 +78,8 @@ pub struct Settings {
     pub polling: bool,
     /// Longest request body, bytes.
     pub max_body: usize,
+    /// Longest time for one to come in.
+    pub body_timeout: Duration,
     /// Bounds on documents.
     pub xml: xml::Limits,
     /// Which pages may read answers.
@@ -205,7 +205,7 @@ impl Front {
             let response = refused(StatusCode::UNSUPPORTED_MEDIA_TYPE, Condition::BadRequest);
             return Admission::Answered(closing(response));
         }
-        let document = match timeout(BODY_DEADLINE, read(body, settings.max_body)).await {
+        let document = match timeout(settings.body_timeout, read(body, settings.max_body)).await {
             Ok(Ok(document)) if document.is_empty() => {
                 let response = refused(StatusCode::BAD_REQUEST, Condition::BadRequest);
                 return Admission::Answered(response);
@@ -216,7 +216,10 @@ impl Front {
                 self.end_session_of(&beginning, client, proxies).await;
                 return Admission::Answered(closing(terminated(Condition::PolicyViolation)));
             }
-            Ok(Err(Unread::Broken)) | Err(_) => {
+            late_or_broken => {
+                if late_or_broken.is_err() {
+                    self.registry.metrics.limit("bosh.body_timeout");
+                }
                 return Admission::Answered(closing(terminated(Condition::BadRequest)));
             }
         };

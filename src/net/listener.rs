@@ -16,6 +16,7 @@ use std::{
     time::Duration,
 };
 
+use arc_swap::ArcSwap;
 use http::{Request, Response};
 use hyper::{
     body::{Body, Incoming},
@@ -29,7 +30,7 @@ use hyper_util::{
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpSocket, TcpStream},
-    sync::{Notify, OwnedSemaphorePermit, Semaphore},
+    sync::Notify,
     time::{Instant, sleep, sleep_until, timeout},
 };
 use tokio_rustls::TlsAcceptor;
@@ -48,8 +49,8 @@ const BACKLOG: u32 = 1024;
 const BACK_OFF: Duration = Duration::from_millis(200);
 /// How long a drain waits for a first request that may be on its way.
 const LAST_CALL: Duration = Duration::from_secs(1);
-/// Read buffer of an HTTP/1 connection, and so the longest request head, bytes.
-const MAX_BUFFER: usize = 64 << 10;
+/// Longest request head over HTTP/2, bytes: each of [`MAX_STREAMS`] may keep one.
+const MAX_HEADER_LIST: u32 = 16 << 10;
 /// Requests at once on an HTTP/2 connection.
 const MAX_STREAMS: u32 = 250;
 
@@ -72,11 +73,9 @@ fn hint(error: &io::Error) -> &'static str {
     }
 }
 
-/// Bounds of one listener.
+/// Bounds of a connection.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Connections at once; more wait in the kernel's queue.
-    pub connections: usize,
     /// Longest TLS handshake, and longest wait for a proxy's header.
     pub handshake: Duration,
     /// Longest wait for a request head to be complete, on a new connection and between requests.
@@ -84,6 +83,8 @@ pub struct Limits {
     /// Longer than proxies keep idle connections (Nginx: 60 s), or they send requests on
     /// connections that are just being closed.
     pub idle: Duration,
+    /// Longest request head, bytes; at least 8 KiB. It is the read buffer of an HTTP/1 connection.
+    pub head: usize,
     /// How often the other end of an HTTP/2 connection is asked whether it is still there, and how
     /// long it may take to answer.
     pub ping: Duration,
@@ -92,9 +93,9 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            connections: 1 << 17,
             handshake: Duration::from_secs(10),
             idle: Duration::from_secs(75),
+            head: 64 << 10,
             ping: Duration::from_secs(20),
         }
     }
@@ -122,7 +123,7 @@ pub struct Listener {
     tls: Option<Arc<CertificateStore>>,
     is_proxy: Option<IsProxy>,
     connections: Option<Arc<Connections>>,
-    limits: Limits,
+    limits: Arc<ArcSwap<Limits>>,
 }
 
 impl Listener {
@@ -152,7 +153,7 @@ impl Listener {
                 tls,
                 is_proxy: None,
                 connections: None,
-                limits: Limits::default(),
+                limits: Arc::default(),
             })
         };
         bind().map_err(|source| BindError { address, source })
@@ -174,7 +175,7 @@ impl Listener {
             tls,
             is_proxy: None,
             connections: None,
-            limits: Limits::default(),
+            limits: Arc::default(),
         })
     }
 
@@ -186,9 +187,12 @@ impl Listener {
         }
     }
 
-    /// With other bounds.
-    pub fn with_limits(self, limits: Limits) -> Self {
-        Self { limits, ..self }
+    /// With other bounds: each connection has those that are there when it is accepted.
+    pub fn with_limits(self, limits: &Arc<ArcSwap<Limits>>) -> Self {
+        Self {
+            limits: Arc::clone(limits),
+            ..self
+        }
     }
 
     /// Connections from where `is_proxy` says so have to begin with a header of the PROXY protocol, or are
@@ -222,13 +226,12 @@ impl Listener {
         B::Data: Send,
         B::Error: Into<Box<dyn StdError + Send + Sync>>,
     {
-        let slots = Arc::new(Semaphore::new(self.limits.connections));
         let make = Arc::new(make);
         loop {
-            let (slot, mut stream, address) = tokio::select! {
+            let (mut stream, address) = tokio::select! {
                 biased;
                 () = drain.draining() => return,
-                accepted = self.accept(&slots) => accepted,
+                accepted = self.accept() => accepted,
             };
             let place = match &self.connections {
                 Some(connections) => match connections.admit(address.ip()) {
@@ -253,14 +256,14 @@ impl Listener {
             let make = Arc::clone(&make);
             let mut connection = Connection {
                 drain: drain.clone(),
-                limits: self.limits,
+                limits: **self.limits.load(),
             };
             let tls = self
                 .tls
                 .as_ref()
                 .map(|store| TlsAcceptor::from(store.current()));
             tokio::spawn(async move {
-                let _places = (slot, place);
+                let _place = place;
                 if is_proxied && !connection.introduce(&mut stream, &mut peer).await {
                     return;
                 }
@@ -269,15 +272,7 @@ impl Listener {
         }
     }
 
-    async fn accept(
-        &self,
-        slots: &Arc<Semaphore>,
-    ) -> (OwnedSemaphorePermit, TcpStream, SocketAddr) {
-        let slot = slots
-            .clone()
-            .acquire_owned()
-            .await
-            .expect("the semaphore is never closed");
+    async fn accept(&self) -> (TcpStream, SocketAddr) {
         loop {
             match self.socket.accept().await {
                 Ok((stream, address)) => {
@@ -286,7 +281,7 @@ impl Listener {
                         debug!(%error, "connection lost before it was accepted");
                         continue;
                     }
-                    return (slot, stream, address);
+                    return (stream, address);
                 }
                 // The fault of one peer, not of the listener.
                 Err(error) if is_of_the_connection(&error) => {
@@ -383,7 +378,7 @@ impl Connection {
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(self.limits.idle)
-            .max_buf_size(MAX_BUFFER)
+            .max_buf_size(self.limits.head)
             .half_close(false)
             .serve_connection(TokioIo::new(stream), service);
         self.drive(connection, &asked).await;
@@ -400,9 +395,12 @@ impl Connection {
         B::Error: Into<Box<dyn StdError + Send + Sync>>,
     {
         let (service, asked) = Asked::wrap(service, client);
+        let head = u32::try_from(self.limits.head).unwrap_or(u32::MAX);
+        let max_header_list = head.min(MAX_HEADER_LIST);
         let connection = http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
             .max_concurrent_streams(MAX_STREAMS)
+            .max_header_list_size(max_header_list)
             .keep_alive_interval(self.limits.ping)
             .keep_alive_timeout(self.limits.ping)
             .serve_connection(TokioIo::new(stream), service);

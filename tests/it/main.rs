@@ -37,6 +37,7 @@ mod proxies;
 mod proxy_examples;
 mod reliability;
 mod reload;
+mod request_limits;
 mod roster;
 mod rules_cors;
 mod rules_pace;
