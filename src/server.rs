@@ -51,8 +51,6 @@ use crate::{
     upstream::{Connector, TlsSetupError},
 };
 
-/// Undelivered bytes of a session beyond which its server is not read from.
-const MAX_PENDING: usize = 1 << 20;
 /// How long a connection may take to finish what it is saying once the sessions are gone.
 const LAST_ANSWERS: Duration = Duration::from_secs(2);
 
@@ -221,6 +219,7 @@ pub async fn run(config: Config, file: &Path, sockets: Sockets) -> Result<(), Ru
 
     let tls = Tls::new(&config)?;
     let registry = Arc::new(Registry::default());
+    registry.backlog.bound(config.bosh.max_pending_total);
     let connections = Connections::new(bounds(&config.server), Arc::clone(&registry.metrics));
     let connections = Arc::new(connections);
     let gateway = Arc::new(Gateway {
@@ -459,6 +458,8 @@ impl Running<'_> {
             }
         }
         gateway.connections.bound(bounds(&config.server));
+        let backlog = &gateway.registry.backlog;
+        backlog.bound(config.bosh.max_pending_total);
         gateway.limits.store(Arc::new(config.server.limits));
         let mut reloaded = Reloaded::Whole;
         if let Some(tls) = &self.tls
@@ -585,7 +586,7 @@ impl Current {
                     wait: config.bosh.wait,
                     inactivity: config.bosh.inactivity,
                     max_pause: config.bosh.max_pause,
-                    max_pending: MAX_PENDING,
+                    max_pending: config.bosh.max_pending,
                     report_grace: config.bosh.report_grace,
                 },
                 polling: config.bosh.polling,

@@ -20,6 +20,7 @@ const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
+const TIB: u64 = 1 << 40;
 
 #[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -71,6 +72,8 @@ struct BoshTable {
     max_body: Option<Spanned<String>>,
     body_timeout: Option<Spanned<String>>,
     max_unconfirmed: Option<Spanned<i64>>,
+    max_pending: Option<Spanned<String>>,
+    max_pending_total: Option<Spanned<String>>,
     max_request_rate: Option<Spanned<i64>>,
     max_sessions: Option<Spanned<i64>>,
     sessions_per_address: Option<Spanned<i64>>,
@@ -349,6 +352,18 @@ impl Reader<'_> {
             "bosh.max_unconfirmed",
             table.max_unconfirmed,
             10..=100_000,
+        );
+        self.set(
+            &mut bosh.max_pending,
+            "bosh.max_pending",
+            table.max_pending,
+            value::size(64 * KIB..=64 * MIB),
+        );
+        self.set(
+            &mut bosh.max_pending_total,
+            "bosh.max_pending_total",
+            table.max_pending_total,
+            value::size(MIB..=TIB),
         );
         self.number(
             &mut bosh.max_request_rate,

@@ -158,6 +158,10 @@ pub struct Bosh {
     pub body_timeout: Duration,
     /// Stanzas the server still owns while no client listens.
     pub max_unconfirmed: u32,
+    /// Undelivered bytes of a session beyond which its server is not read from.
+    pub max_pending: usize,
+    /// The same of all sessions.
+    pub max_pending_total: usize,
     /// Requests of one session in a second, in the long run; more wait.
     pub max_request_rate: u32,
     /// Most sessions at once.
@@ -190,6 +194,8 @@ impl Default for Bosh {
             max_body: 256 << 10,
             body_timeout: Duration::from_secs(30),
             max_unconfirmed: 400,
+            max_pending: 1 << 20,
+            max_pending_total: 256 << 20,
             max_request_rate: 100,
             max_sessions: 50_000,
             sessions_per_address: 1000,

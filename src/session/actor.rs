@@ -128,6 +128,8 @@ struct Actor {
     pace: DefaultDirectRateLimiter,
     /// The client is ahead of its pace: until when its requests wait.
     slowed_until: Option<Instant>,
+    /// Its server waits, because of what pends for all clients.
+    is_held_up: bool,
     timer: Pin<Box<Sleep>>,
     // What the session counts for, until it has ended.
     by_address: Option<Seat<IpAddr>>,
@@ -204,6 +206,7 @@ pub fn spawn(
         leaving: false,
         pace: RateLimiter::direct(pace),
         slowed_until: None,
+        is_held_up: false,
         timer: Box::pin(tokio::time::sleep(NEGOTIATION)),
         by_address: creator.seat,
         by_user: None,
@@ -277,7 +280,7 @@ impl Actor {
         {
             return Poll::Ready(Input::Roster(result));
         }
-        let wants_upstream = !self.is_behind();
+        let wants_upstream = !self.is_behind() && !self.hold_up();
         match &mut self.link {
             Link::Connecting(connecting) => connecting.as_mut().poll(cx).map(Input::Connected),
             Link::Up(upstream) => upstream.poll(cx, wants_upstream).map(|event| match event {
@@ -356,7 +359,7 @@ impl Actor {
             _ => {}
         }
         if self.sm.is_unanswered(now) {
-            if self.is_behind() {
+            if self.is_behind() || self.is_held_up {
                 self.sm.excuse_server(now);
             } else {
                 self.server_lost("stream management is not answered", now);
@@ -640,5 +643,6 @@ impl Actor {
                 content_type,
             });
         }
+        self.registration.count_pending(self.session.pending());
     }
 }

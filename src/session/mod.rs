@@ -4,6 +4,7 @@
 //! there; one owner per session also makes order and exclusion free. `ARCHITECTURE.md` has the figures.
 
 mod actor;
+mod backlog;
 mod counts;
 mod record;
 mod registry;
@@ -20,6 +21,7 @@ use tokio::sync::{mpsc, oneshot};
 
 pub use self::{
     actor::{Host, spawn},
+    backlog::Backlog,
     counts::Counts,
     record::{Record, State},
     registry::{Closed, Entry, Registration, Registry},

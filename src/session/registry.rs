@@ -16,7 +16,7 @@ use parking_lot::Mutex;
 use tokio::{sync::Notify, task::JoinSet, time::sleep};
 use tracing::info;
 
-use super::{Command, Counts, Mailbox, Record, Sid};
+use super::{Backlog, Command, Counts, Mailbox, Record, Sid};
 use crate::{
     metrics::Metrics,
     net::tally::{Seat, Tally},
@@ -47,6 +47,8 @@ pub struct Registry {
     is_closed: AtomicBool,
     /// What is counted of them, and of all else.
     pub metrics: Arc<Metrics>,
+    /// What pends for their clients.
+    pub backlog: Backlog,
     /// Sessions by the addresses of their clients.
     pub by_address: Arc<Tally<IpAddr>>,
     /// Bound sessions by the bare JIDs of their users.
@@ -74,6 +76,7 @@ impl Default for Registry {
             emptied: Notify::new(),
             is_closed: AtomicBool::new(false),
             metrics: Arc::default(),
+            backlog: Backlog::default(),
             by_address: Arc::default(),
             by_user: Arc::default(),
         }
@@ -93,6 +96,7 @@ impl Registry {
         Ok(Registration {
             registry: Arc::clone(self),
             sid,
+            pending: 0,
         })
     }
 
@@ -191,6 +195,8 @@ impl Registry {
 pub struct Registration {
     registry: Arc<Registry>,
     sid: Sid,
+    /// Bytes that are counted among those of the backlog.
+    pending: usize,
 }
 
 impl Registration {
@@ -204,6 +210,20 @@ impl Registration {
         &self.registry.metrics
     }
 
+    /// Counts the bytes that pend for the client among those of all sessions.
+    pub fn count_pending(&mut self, bytes: usize) {
+        if bytes != self.pending {
+            self.registry.backlog.change(self.pending, bytes);
+            self.pending = bytes;
+        }
+    }
+
+    /// Whether so much pends in all that no more should for this client, for which `bytes` do.
+    pub fn is_backlog_used_up(&self, bytes: usize) -> bool {
+        let registry = &self.registry;
+        registry.backlog.is_used_up(bytes, registry.len())
+    }
+
     /// Counts the session as one of `user`'s, a bare JID, of at most `most`.
     pub fn seat_user(&self, user: &str, most: usize) -> Option<Seat<String>> {
         self.registry.by_user.seat(user.to_owned(), most)
@@ -212,6 +232,7 @@ impl Registration {
 
 impl Drop for Registration {
     fn drop(&mut self) {
+        self.count_pending(0);
         self.registry
             .shard(self.sid.expose())
             .lock()

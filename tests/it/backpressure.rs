@@ -14,6 +14,7 @@ use crate::support::{
     gateway::{Gateway, Place, Server},
     http::Endpoint,
     prosody::Prosody,
+    within,
     xml::{BIND, CLIENT, SASL, STREAMS, message},
 };
 
@@ -68,6 +69,62 @@ async fn a_client_that_never_polls_costs_little_and_misses_nothing() {
         let body = message.body().expect("a body");
         let came = body.split(' ').next().expect("a number comes first");
         assert_eq!(came, number.to_string(), "in order, none lost or doubled");
+    }
+}
+
+/// Sessions that do not poll, and what is written to each: 24 MB in all.
+const SILENT: usize = 6;
+const EACH: usize = 40;
+
+#[tokio::test]
+async fn many_that_do_not_poll_have_a_bound_together_and_miss_nothing() {
+    let prosody = Prosody::builder().start();
+    let gateway = Gateway::builder(&prosody)
+        .bosh("max_pending = '16MiB'")
+        .bosh("max_pending_total = '2MiB'")
+        .start();
+    let mut desk = prosody.contact("desk").await;
+    let mut silent = Vec::new();
+    for number in 0..SILENT {
+        let account = prosody.account(&format!("web{number}"));
+        let mut web = Bosh::open(&gateway.bosh(), &account.domain).await;
+        web.authenticate(&account).await;
+        let jid = web.bind("tab").await;
+        silent.push((web, jid));
+    }
+    let mut neighbor = gateway.login(&prosody.account("john"), "web").await;
+    let before = peak(gateway.pid());
+
+    for number in 0..EACH {
+        for (_, jid) in &silent {
+            desk.send_message(jid, &format!("{number} {}", "x".repeat(SIZE)));
+        }
+        // The server has had them.
+        desk.fence().await;
+    }
+    let metrics = gateway.admin().at("/metrics");
+    let held_up = async {
+        let line = format!("limits_hit_total{{limit=\"bosh.max_pending_total\"}} {SILENT}\n");
+        while !metrics.request("GET", &[], "").await.text().contains(&line) {}
+    };
+    within("all of them to be held up", held_up).await;
+    desk.send_message(&neighbor.jid, "hello");
+    neighbor.expect_message("hello").await;
+    let grown = peak(gateway.pid()) - before;
+    let offered = SILENT * EACH * SIZE;
+    assert!(grown < ALLOWED, "{grown} bytes more for {offered}");
+
+    for (web, _) in &mut silent {
+        let mut came = Vec::new();
+        while came.len() < EACH {
+            let answer = web.exchange("").await;
+            assert_eq!(answer.attr("type"), None, "the session is there: {answer}");
+            let bodies = answer.children().filter_map(|child| child.body());
+            let numbers = bodies.map(|body| body.split(' ').next().unwrap_or_default().to_owned());
+            came.extend(numbers);
+        }
+        let expected: Vec<_> = (0..EACH).map(|number| number.to_string()).collect();
+        assert_eq!(came, expected, "in order, none lost or doubled");
     }
 }
 

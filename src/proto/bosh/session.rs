@@ -352,6 +352,11 @@ impl Session {
         }
     }
 
+    /// Bytes that the client has not been sent.
+    pub fn pending(&self) -> usize {
+        self.pending.size()
+    }
+
     /// False while so much is pending that the server should not be read from.
     pub fn wants_upstream(&self) -> bool {
         self.pending.size() < self.terms.max_pending

@@ -23,6 +23,18 @@ impl Actor {
         !self.session.wants_upstream() || self.sm.unconfirmed() >= self.host.max_unconfirmed
     }
 
+    /// Whether the server has to be kept waiting because of what pends for all clients, this one having more
+    /// than its share. The client is not given up for that; when it comes for what it has, there is room.
+    pub(super) fn hold_up(&mut self) -> bool {
+        let was_held_up = self.is_held_up;
+        self.is_held_up = self.registration.is_backlog_used_up(self.session.pending());
+        if self.is_held_up && !was_held_up {
+            debug!(sid = ?self.registration.sid(), "too much is waiting for all clients");
+            self.registration.metrics().limit("bosh.max_pending_total");
+        }
+        self.is_held_up
+    }
+
     /// When a client that is behind and does not listen is given up: at once, if the server keeps what it has
     /// not got.
     pub(super) fn given_up_at(&self) -> Option<Instant> {
@@ -42,7 +54,11 @@ impl Actor {
         if self.session.is_open() && self.is_behind() {
             if self.given_up_at().is_some_and(|at| at <= now) {
                 debug!(sid = ?self.registration.sid(), "client does not listen");
-                self.registration.metrics().limit("bosh.max_unconfirmed");
+                let key = match self.session.wants_upstream() {
+                    true => "bosh.max_unconfirmed",
+                    false => "bosh.max_pending",
+                };
+                self.registration.metrics().limit(key);
                 self.bounce_pending();
                 self.session
                     .send(stream_error("resource-constraint", "too much is waiting"));
