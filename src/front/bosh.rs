@@ -10,10 +10,13 @@
 //! | unencrypted, to a session that was created over TLS | 200, `policy-violation`; it is not touched |
 //! | `to` missing or no domain / not served | 200, `improper-addressing` / `host-unknown` |
 //! | polling, where it is not configured | 200, `policy-violation` |
-//! | server unreachable | 503 with `Retry-After`; from the third try on 200, `remote-connection-failed` |
-//! | draining, too many sessions | 503 with `Retry-After` |
+//! | server unreachable | 503, `remote-connection-failed`; from the third try on with 200 |
+//! | draining | 503, `system-shutdown` |
+//! | too many sessions | 503, `undefined-condition` |
 //! | a page that may not read the answer creates a session | with `cors_strict` 403, `policy-violation` |
 //! | another method | 405 |
+//!
+//! With 503, there is a `Retry-After`, and a `<text/>` in the body that says why.
 //!
 //! All of them carry the CORS headers: without them, a browser would tell the page nothing.
 
@@ -236,8 +239,10 @@ impl Front {
                 }
                 match self.create(client(), creation, settings) {
                     Ok((answer, trial)) => Admission::Created(answer, trial),
-                    Err(Condition::SystemShutdown) => Admission::Answered(unavailable()),
-                    Err(condition) => Admission::Answered(terminated(condition)),
+                    Err(Uncreated::NotNow(condition, why)) => {
+                        Admission::Answered(unavailable(condition, &why))
+                    }
+                    Err(Uncreated::Never(condition)) => Admission::Answered(terminated(condition)),
                 }
             }
             Err(refusal) => {
@@ -290,7 +295,7 @@ impl Front {
         client: Origin,
         creation: Creation,
         settings: &Settings,
-    ) -> Result<(oneshot::Receiver<Reply>, u64), Condition> {
+    ) -> Result<(oneshot::Receiver<Reply>, u64), Uncreated> {
         let to = creation.to.as_deref().unwrap_or_default();
         let domain = jid::DomainPart::new(to).map_err(|_| Condition::ImproperAddressing)?;
         let host = settings
@@ -299,7 +304,7 @@ impl Front {
             .ok_or(Condition::HostUnknown)?;
         if !settings.polling && (creation.hold == Some(0) || creation.wait == Some(Duration::ZERO))
         {
-            return Err(Condition::PolicyViolation);
+            return Err(Condition::PolicyViolation.into());
         }
         let address = client.address.ip();
         let known = Some(address).filter(|address| !settings.proxies.trust(*address));
@@ -311,7 +316,7 @@ impl Front {
                 if let Some(unsaid) = self.refusals.is_due() {
                     warn!(client = %address, %refusal, unsaid, "session refused");
                 }
-                Condition::SystemShutdown
+                Uncreated::NotNow(Condition::Undefined, refusal.to_string())
             })?;
         let sid = Sid::random().map_err(|error| {
             warn!(%error, "no randomness for a session id");
@@ -331,10 +336,23 @@ impl Front {
             },
             reply,
         )
-        .map_err(|Closed| Condition::SystemShutdown)?;
+        .map_err(|Closed| Uncreated::NotNow(Condition::SystemShutdown, "going down".to_owned()))?;
         self.registry.metrics.created.inc();
         info!(?sid, client = %address, domain = host.domain, "session created");
         Ok((answer, trial))
+    }
+}
+
+/// Why a session is not created.
+enum Uncreated {
+    Never(Condition),
+    /// The client may come again; this is why.
+    NotNow(Condition, String),
+}
+
+impl From<Condition> for Uncreated {
+    fn from(condition: Condition) -> Self {
+        Self::Never(condition)
     }
 }
 
@@ -394,7 +412,10 @@ fn answered(reply: Option<Reply>) -> Response<Chunks> {
                 Chunks::new(document.into_chunks()),
             )
         }
-        Some(Reply::Unreachable) => unavailable(),
+        Some(Reply::Unreachable) => unavailable(
+            Condition::RemoteConnectionFailed,
+            "the XMPP server cannot be reached",
+        ),
         None => terminated(Condition::ItemNotFound),
     }
 }
@@ -446,8 +467,10 @@ fn pipelines<B>(request: &Request<B>) -> bool {
 }
 
 /// Come again: strophe and stanza.js repeat the request after a 503, and give up on anything in 4xx.
-fn unavailable() -> Response<Chunks> {
-    let document = Document::terminate(Some(Condition::SystemShutdown));
+///
+/// No client looks at the body then, but people do.
+fn unavailable(condition: Condition, why: &str) -> Response<Chunks> {
+    let document = Document::terminate_because(condition, why);
     let mut response = respond(
         StatusCode::SERVICE_UNAVAILABLE,
         XML,
@@ -456,8 +479,9 @@ fn unavailable() -> Response<Chunks> {
     response
         .headers_mut()
         .insert(header::RETRY_AFTER, RETRY_AFTER);
-    let condition = Condition::SystemShutdown.as_str();
-    response.extensions_mut().insert(Refused(condition));
+    response
+        .extensions_mut()
+        .insert(Refused(condition.as_str()));
     response
 }
 

@@ -516,6 +516,8 @@ impl Actor {
                         let sid = self.registration.sid();
                         warn!(?sid, jid = identity.full(), "too many sessions of a user");
                         self.registration.metrics().limit("bosh.sessions_per_user");
+                        let text = "too many sessions of this user";
+                        self.session.send(stream_error("policy-violation", text));
                         return self.session.end(Some(Condition::PolicyViolation), now);
                     }
                 }

@@ -93,8 +93,8 @@ async fn assert_unreachable(greeting: &str) {
     let nothing = [const { String::new() }; 2];
     let (gateway, mut bystander, _hostile) = scene(greeting.to_owned(), nothing).await;
     for expected in [
-        (503, "system-shutdown"),
-        (503, "system-shutdown"),
+        (503, "remote-connection-failed"),
+        (503, "remote-connection-failed"),
         (200, "remote-connection-failed"),
     ] {
         let response = gateway.bosh().post(&creation(DOMAIN, &[])).await;

@@ -158,7 +158,7 @@ async fn what_fails_is_counted() {
     let seen = Samples::of(&site.gateway).await;
     for (sample, value) in [
         ("bosh_requests_total{outcome=\"item-not-found\"}", 1),
-        ("bosh_requests_total{outcome=\"system-shutdown\"}", 1),
+        ("bosh_requests_total{outcome=\"undefined-condition\"}", 1),
         ("limits_hit_total{limit=\"bosh.max_sessions\"}", 1),
         ("limits_hit_total{limit=\"admin.max_body\"}", 1),
         ("http_requests_total{interface=\"bosh\",code=\"503\"}", 1),

@@ -292,6 +292,16 @@ impl Document {
         Self::with(&terminate_attributes(condition), std::iter::empty())
     }
 
+    /// The same with a word to whoever looks into it; `text` has no markup.
+    pub fn terminate_because(condition: Condition, text: &str) -> Self {
+        let text = format!("<text xmlns='urn:ietf:params:xml:ns:xmpp-streams'>{text}</text>");
+        let text = Stanza::from_trusted(text.into(), 0, Bytes::new());
+        Self::with(
+            &terminate_attributes(Some(condition)),
+            std::iter::once(&text),
+        )
+    }
+
     /// A `<body/>` with `attributes` (each with a leading space) around `stanzas`.
     pub fn with<'a>(attributes: &str, stanzas: impl Iterator<Item = &'a Stanza> + Clone) -> Self {
         // XEP-0206: `stream:` has to be declared on the body that carries such an element.

@@ -25,6 +25,8 @@ pub enum Condition {
     RemoteStreamError,
     /// The gateway is being shut down.
     SystemShutdown,
+    /// Any other; the body says which.
+    Undefined,
 }
 
 impl Condition {
@@ -41,6 +43,7 @@ impl Condition {
             Self::RemoteConnectionFailed => "remote-connection-failed",
             Self::RemoteStreamError => "remote-stream-error",
             Self::SystemShutdown => "system-shutdown",
+            Self::Undefined => "undefined-condition",
         }
     }
 }

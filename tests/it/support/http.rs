@@ -16,6 +16,9 @@ use tokio_rustls::{TlsConnector, client::TlsStream};
 
 use super::{site::foreign, within, xml::Element};
 
+/// Of stream errors (RFC 6120 §4.9).
+const ERRORS: &str = "urn:ietf:params:xml:ns:xmpp-streams";
+
 /// Where a service is, and how to get there.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct Endpoint {
@@ -352,6 +355,18 @@ impl Response {
         let body = self.xml();
         assert_eq!(body.attr("type"), Some("terminate"), "{body}");
         body.attr("condition").map(str::to_owned)
+    }
+
+    /// The condition of an answer that tells the client to come again, and what it says to people.
+    #[track_caller]
+    pub(crate) fn not_now(&self) -> (String, String) {
+        self.assert_usual_headers();
+        assert_eq!(self.status(), 503, "{self:?}");
+        assert!(self.header("retry-after").is_some(), "{self:?}");
+        let body = self.xml();
+        let condition = body.attr("condition").expect("a condition");
+        let reason = body.child(ERRORS, "text").expect("a reason");
+        (condition.to_owned(), reason.text())
     }
 
     /// The body as XML.
