@@ -560,6 +560,15 @@ impl Current {
         previous: Option<&Self>,
         registry: &Arc<Registry>,
     ) -> Result<Self, RunError> {
+        let creations = Creations::new(
+            config.bosh.max_sessions,
+            config.bosh.sessions_per_address,
+            config.bosh.creations_per_address,
+        );
+        let creations = match previous {
+            Some(previous) => creations.following(&previous.bosh.creations),
+            None => creations,
+        };
         let mut hosts = HashMap::new();
         let mut rosters_by_domain = HashMap::new();
         for host in &config.hosts {
@@ -597,11 +606,7 @@ impl Current {
                     trusted: config.server.trusted_proxies.clone(),
                     header: config.server.forwarded_header,
                 },
-                creations: Creations::new(
-                    config.bosh.max_sessions,
-                    config.bosh.sessions_per_address,
-                    config.bosh.creations_per_address,
-                ),
+                creations,
                 strict: config.bosh.cors_strict,
                 cors: Cors::new(&config.bosh.cors_origins),
                 cors_headers: Cors::allowed_headers(&config.bosh.cors_headers),

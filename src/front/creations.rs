@@ -3,6 +3,7 @@
 use std::{
     net::{IpAddr, Ipv6Addr},
     num::NonZeroU32,
+    sync::Arc,
 };
 
 use crate::{net::tally::Seat, session::Registry};
@@ -16,8 +17,11 @@ const MAX_ADDRESSES: usize = 10_000;
 pub struct Creations {
     max_sessions: usize,
     sessions_per_address: usize,
-    by_address: RateLimiter<IpAddr, HashMapStateStore<IpAddr>, DefaultClock>,
+    per_minute: NonZeroU32,
+    by_address: Arc<Pace>,
 }
+
+type Pace = RateLimiter<IpAddr, HashMapStateStore<IpAddr>, DefaultClock>;
 
 /// The bound that is reached.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
@@ -52,8 +56,17 @@ impl Creations {
         Self {
             max_sessions,
             sessions_per_address,
-            by_address: RateLimiter::hashmap(Quota::per_minute(per_minute)),
+            per_minute,
+            by_address: Arc::new(RateLimiter::hashmap(Quota::per_minute(per_minute))),
         }
+    }
+
+    /// Remembers what addresses have created under `previous` bounds, where their pace is the same.
+    pub fn following(mut self, previous: &Self) -> Self {
+        if self.per_minute == previous.per_minute {
+            self.by_address = Arc::clone(&previous.by_address);
+        }
+        self
     }
 
     /// Whether one more session may be created, besides those that there are. `client` is `None` where its
@@ -109,6 +122,16 @@ mod tests {
         assert_eq!(refusal, Some(Refusal::TooFast));
         assert!(admits(&creations, "192.0.2.2").is_ok());
         assert!(admits(&creations, "unknown").is_ok());
+    }
+
+    #[test]
+    fn other_bounds_make_nobody_forget() {
+        let old = Creations::new(100, 100, 1);
+        assert!(admits(&old, "192.0.2.1").is_ok());
+        let same = Creations::new(50, 50, 1).following(&old);
+        assert_eq!(admits(&same, "192.0.2.1").err(), Some(Refusal::TooFast));
+        let faster = Creations::new(50, 50, 2).following(&same);
+        assert!(admits(&faster, "192.0.2.1").is_ok());
     }
 
     #[test]

@@ -54,6 +54,25 @@ async fn limits_and_tokens_change_and_sessions_stay() {
 }
 
 #[tokio::test]
+async fn who_has_created_too_many_sessions_gains_nothing_by_a_reload() {
+    let gateway = Gateway::builder(Prosody::shared())
+        .bosh("max_sessions = 10")
+        .bosh("creations_per_address = 1")
+        .start();
+    let from = [("X-Forwarded-For", "192.0.2.1")];
+    let create = async || {
+        let creation = creation(DOMAIN, &[]);
+        gateway.bosh().request("POST", &from, &creation).await
+    };
+    assert_eq!(create().await.status(), 200);
+    reload(&gateway, "max_sessions = 10", "max_sessions = 20").await;
+    let (_, reason) = create().await.not_now();
+    assert_eq!(reason, "too many new sessions of this address");
+    reload(&gateway, "per_address = 1", "per_address = 2").await;
+    assert_eq!(create().await.status(), 200, "a new bound");
+}
+
+#[tokio::test]
 async fn what_needs_a_restart_is_named_and_the_rest_taken_over() {
     let gateway = Gateway::builder(Prosody::shared())
         .bosh("max_sessions = 1")
