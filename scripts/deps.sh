@@ -52,6 +52,7 @@ test)
     need tsung tsung "somebody else's load"
     need valgrind valgrind "benchmarks that count instructions"
     need systemd-analyze systemd "checks the units of contrib/systemd"
+    need systemd-socket-activate systemd "starts the gateway with sockets"
     python3 -c "import ensurepip" 2>/dev/null ||
         need python3-ensurepip python3-venv "holds schemathesis, which checks openapi.yaml"
     need man man-db "reads the manual page"

@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, File},
-    net::TcpListener,
+    net::{SocketAddr, TcpListener},
     os::fd::OwnedFd,
     path::Path,
     process::{Child, Command, Stdio},
@@ -15,7 +15,13 @@ use std::{
 use tempfile::TempDir;
 use tokio::net::UnixDatagram;
 
-use crate::support::{gateway::Gateway, http::Endpoint, prosody::Prosody, within};
+use crate::support::{
+    free_ports,
+    gateway::Gateway,
+    http::{Connection, Endpoint},
+    prosody::Prosody,
+    within,
+};
 
 /// The end of `NOTIFY_SOCKET` that systemd has.
 struct Manager {
@@ -173,6 +179,53 @@ async fn a_restart_refuses_no_connection() {
         client.await.expect("never refused");
     }
     gateway.stop();
+}
+
+/// `systemd-socket-activate` listens, and starts the gateway in its own place for the first connection.
+#[tokio::test]
+async fn systemds_own_tool_passes_sockets_and_the_first_connection_waits() {
+    const TOOL: &str = "systemd-socket-activate";
+    let version = Command::new(TOOL).arg("--version").output();
+    version.expect("systemd-socket-activate (package systemd; `make deps`) can be run");
+    let addresses = free_ports().map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
+    let [https, http] = addresses;
+    let directory = TempDir::new().expect("a directory");
+    let config = directory.path().join("rostergate.toml");
+    let certs = Path::new(env!("CARGO_MANIFEST_DIR")).join("certs");
+    let text = Gateway::builder(Prosody::shared())
+        .server("listen_tls = ['192.0.2.1:5281']")
+        .server(&format!("certificate = {:?}", certs.join("localhost.crt")))
+        .server(&format!("private_key = {:?}", certs.join("localhost.key")))
+        .config();
+    fs::write(&config, text.replace("127.0.0.1:0", "192.0.2.1:5280")).expect("written");
+    let log = File::create(directory.path().join("log")).expect("a log");
+    let child = Command::new("setpriv")
+        .args(["--pdeathsig", "KILL", TOOL, "--fdname=https:http"])
+        .args(addresses.map(|address| format!("--listen={address}")))
+        .arg(env!("CARGO_BIN_EXE_rostergate"))
+        .args(["serve", "--config"])
+        .arg(&config)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(log)
+        .spawn();
+    let activated = Activated(child.expect("setpriv (util-linux) can be run"));
+
+    let http = Endpoint::new(http, "/http-bind");
+    let listening = async {
+        loop {
+            if let Some(connection) = Connection::try_open(&http).await {
+                break connection;
+            }
+        }
+    };
+    // The gateway is not there yet.
+    let mut first = within("a socket", listening).await;
+    first.send("GET", &http.path, &[], "").await;
+    assert_eq!(first.response().await.status(), 200);
+    let https = Endpoint::new(https, "/http-bind").over_tls();
+    assert_eq!(https.request("GET", &[], "").await.status(), 200);
+    activated.stop();
 }
 
 #[test]
