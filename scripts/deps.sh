@@ -119,7 +119,8 @@ test)
     cmp -s requirements.txt venv/.installed || {
         echo "installing: schemathesis, which checks openapi.yaml (pip, in tests/openapi/venv)"
         python3 -m venv --clear venv
-        venv/bin/pip install -q --disable-pip-version-check --no-deps -r requirements.txt
+        venv/bin/pip install -q --disable-pip-version-check --no-deps \
+            --require-hashes -r requirements.txt
         cp requirements.txt venv/.installed
     }
     ;;
