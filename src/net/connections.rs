@@ -18,10 +18,6 @@ use super::{
     tally::{Seat, Tally},
 };
 
-/// All that a connection is told that is one too many.
-const REFUSAL: &[u8] =
-    b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\nConnection: close\r\n\
-    Content-Type: text/plain; charset=utf-8\r\nContent-Length: 21\r\n\r\ntoo many connections\n";
 /// How long it may take to hear it.
 const HEARING: Duration = Duration::from_secs(1);
 /// Bytes of its request that are read meanwhile: what is unread at the end would take the answer with it.
@@ -36,6 +32,27 @@ pub struct Bounds {
     pub per_address: usize,
     /// Proxies: bounded only in all.
     pub proxies: Vec<IpNet>,
+}
+
+/// The bound that is reached.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum Refusal {
+    /// `max_connections`
+    #[error("too many connections in all")]
+    InAll,
+    /// `connections_per_address`
+    #[error("too many connections of this address")]
+    OfAddress,
+}
+
+impl Refusal {
+    /// The key that it is configured by.
+    fn key(self) -> &'static str {
+        match self {
+            Self::InAll => "server.max_connections",
+            Self::OfAddress => "server.connections_per_address",
+        }
+    }
 }
 
 /// The connections of all listeners.
@@ -78,41 +95,49 @@ impl Connections {
         self.in_all.count(&())
     }
 
-    /// Admits one more from `address`, unless that would be too many.
-    pub fn admit(&self, address: IpAddr) -> Option<Place> {
+    /// Admits one more from `address`.
+    ///
+    /// # Errors
+    ///
+    /// The bound that is reached.
+    pub fn admit(&self, address: IpAddr) -> Result<Place, Refusal> {
         let address = address.to_canonical();
         let bounds = self.bounds.load();
-        let place = || -> Result<Place, &'static str> {
+        let place = || {
             let proxies = &bounds.proxies;
             let is_proxy = proxies.iter().any(|network| network.contains(&address));
             let in_all = self.in_all.seat((), bounds.in_all);
-            let in_all = in_all.ok_or("server.max_connections")?;
+            let in_all = in_all.ok_or(Refusal::InAll)?;
             let by_address = if is_proxy {
                 None
             } else {
                 let seat = self.by_address.seat(address, bounds.per_address);
-                Some(seat.ok_or("server.connections_per_address")?)
+                Some(seat.ok_or(Refusal::OfAddress)?)
             };
             Ok(Place {
                 _in_all: in_all,
                 _by_address: by_address,
             })
         };
-        place()
-            .inspect_err(|limit| {
-                self.metrics.limit(limit);
-                if let Some(unsaid) = self.refusals.is_due() {
-                    warn!(%address, limit, unsaid, "connection refused: too many");
-                }
-            })
-            .ok()
+        place().inspect_err(|refusal: &Refusal| {
+            self.metrics.limit(refusal.key());
+            if let Some(unsaid) = self.refusals.is_due() {
+                warn!(%address, %refusal, unsaid, "connection refused");
+            }
+        })
     }
 }
 
 /// Says over an unencrypted connection why it is closed.
-pub(super) async fn refuse(mut stream: TcpStream) {
+pub(super) async fn refuse(mut stream: TcpStream, why: Refusal) {
+    let text = format!("{why}\n");
+    let length = text.len();
+    let answer = format!(
+        "HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\nConnection: close\r\n\
+         Content-Type: text/plain; charset=utf-8\r\nContent-Length: {length}\r\n\r\n{text}"
+    );
     let telling = async {
-        stream.write_all(REFUSAL).await?;
+        stream.write_all(answer.as_bytes()).await?;
         stream.shutdown().await?;
         let mut request = (&mut stream).take(UNREAD);
         tokio::io::copy(&mut request, &mut tokio::io::sink()).await

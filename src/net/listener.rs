@@ -235,11 +235,11 @@ impl Listener {
             };
             let place = match &self.connections {
                 Some(connections) => match connections.admit(address.ip()) {
-                    Some(place) => Some(place),
-                    None => {
+                    Ok(place) => Some(place),
+                    Err(refusal) => {
                         // To say it over TLS would take more than it is worth.
                         if self.tls.is_none() {
-                            tokio::spawn(connections::refuse(stream));
+                            tokio::spawn(connections::refuse(stream, refusal));
                         }
                         continue;
                     }

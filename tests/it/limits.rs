@@ -75,6 +75,7 @@ async fn an_address_has_so_many_connections_and_a_proxy_more() {
     let refused = bosh.request("GET", &[], "").await;
     assert_eq!(refused.status(), 503, "{refused:?}");
     assert_eq!(refused.header("retry-after"), Some("5"));
+    assert_eq!(refused.text(), "too many connections of this address\n");
     drop(second);
     let admitted = async { while bosh.request("GET", &[], "").await.status() != 200 {} };
     within("a place that is free again", admitted).await;
@@ -96,5 +97,7 @@ async fn there_is_an_end_of_connections() {
     let mut only = Connection::open(&bosh).await;
     only.send("GET", &bosh.path, &[], "").await;
     assert_eq!(only.response().await.status(), 200);
-    assert_eq!(bosh.request("GET", &[], "").await.status(), 503);
+    let refused = bosh.request("GET", &[], "").await;
+    assert_eq!(refused.status(), 503, "{refused:?}");
+    assert_eq!(refused.text(), "too many connections in all\n");
 }
