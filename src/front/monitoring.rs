@@ -52,7 +52,8 @@ impl Monitoring {
             "/metrics" => {
                 let counts = self.sessions.counts();
                 let connections = self.connections.count();
-                let text = self.sessions.metrics.render(&counts, connections);
+                let pending = self.sessions.backlog.bytes();
+                let text = self.sessions.metrics.render(&counts, connections, pending);
                 (StatusCode::OK, OPEN_METRICS, Bytes::from(text))
             }
             "/readyz" if self.sessions.is_closed() => {

@@ -177,6 +177,7 @@ pub struct Metrics {
     limits: Family<OfLimit, Counter>,
     reloads: Family<Outcome, Counter>,
     connections: Gauge,
+    pending: Gauge,
     domains: Domains,
 }
 
@@ -507,6 +508,12 @@ impl Default for Metrics {
             "Connections of clients, proxies and backends to the gateway",
             connections.clone(),
         );
+        let pending = Gauge::default();
+        registry.register(
+            "pending_bytes",
+            "What waits for clients to come for it",
+            pending.clone(),
+        );
         let domains = Domains::default();
         domains.register(&mut registry);
 
@@ -547,6 +554,7 @@ impl Default for Metrics {
             limits,
             reloads,
             connections,
+            pending,
             domains,
         }
     }
@@ -646,7 +654,7 @@ impl Metrics {
     }
 
     /// Everything, in the text format of OpenMetrics 1.0.
-    pub fn render(&self, counts: &Counts, connections: usize) -> String {
+    pub fn render(&self, counts: &Counts, connections: usize, pending: usize) -> String {
         let count = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
         for (state, number) in counts.by_state() {
             let state = state.as_str();
@@ -656,6 +664,7 @@ impl Metrics {
         }
         self.interested.set(count(counts.interested));
         self.connections.set(count(connections));
+        self.pending.set(count(pending));
         let mut text = String::new();
         text::encode(&mut text, &self.registry).expect("a string takes it");
         text

@@ -133,6 +133,26 @@ async fn what_happens_is_counted() {
 }
 
 #[tokio::test]
+async fn what_waits_for_a_client_is_counted() {
+    let site = Site::new();
+    let (john, marie) = (site.member("john"), site.member("marie"));
+    let desk = site.online(&marie, "desk").await;
+    let mut web = Bosh::log_in(&site.gateway.bosh(), &john, "web").await;
+    assert_eq!(Samples::of(&site.gateway).await.get("pending_bytes"), 0);
+    let text = "x".repeat(1000);
+    let jid = format!("{}/web", john.jid());
+    for _ in 0..10 {
+        desk.send_message(&jid, &text);
+    }
+    within("ten messages to wait", async {
+        while Samples::of(&site.gateway).await.get("pending_bytes") < 10 * 1000 {}
+    })
+    .await;
+    web.exchange("").await;
+    becomes(&site.gateway, "pending_bytes", 0).await;
+}
+
+#[tokio::test]
 async fn what_fails_is_counted() {
     let site = Site::with(Prosody::shared(), |gateway| {
         gateway
