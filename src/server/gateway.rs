@@ -1,0 +1,322 @@
+//! What is served, to whom, and how it is built from a [`Config`].
+
+use std::{collections::HashMap, net::IpAddr, num::NonZeroU32, sync::Arc};
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use http::{HeaderValue, Request, Response, StatusCode, header};
+use http_body_util::{Either, Full};
+use hyper::body::Incoming;
+use tokio::time::timeout;
+use tower::ServiceExt as _;
+use tracing::warn;
+
+use super::RunError;
+use crate::{
+    admin::{self, Admin, Hosts, Peer},
+    config::{self, Config},
+    front::{
+        address::Proxies, body::Chunks, bosh, bosh::Front, cors::Cors, creations::Creations,
+        discovery::Discovery, exchange::Exchange, monitoring::Monitoring,
+    },
+    metrics::{self, Interface},
+    net::{
+        connections::{Bounds, Connections},
+        listener::{self, Limits},
+        unread::Watched,
+    },
+    pipe::Rules,
+    proto::{bosh::terms::Policy, xml},
+    roster::{
+        refresh::{Options, Rosters},
+        source::{HttpSource, Replaceable},
+    },
+    session::{Host, Registry},
+    upstream::{Connector, TlsSetupError},
+};
+
+/// Everything that a reload replaces.
+pub(super) struct Current {
+    bosh_path: String,
+    admin_path: String,
+    bosh: Arc<bosh::Settings>,
+    discovery: Option<Discovery>,
+    admin: Admin<Replaceable>,
+    /// Metrics and health are served where the API is, to this machine.
+    monitoring_with_admin: bool,
+    logs_access: bool,
+}
+
+/// The running gateway, shared by all connections.
+pub(super) struct Gateway {
+    current: ArcSwap<Current>,
+    pub(super) registry: Arc<Registry>,
+    front: Arc<Front>,
+    pub(super) connections: Arc<Connections>,
+    pub(super) limits: Arc<ArcSwap<Limits>>,
+    monitoring: Monitoring,
+}
+
+/// What a listener offers.
+#[derive(Clone, Copy)]
+pub(super) enum Offer {
+    Both,
+    BoshOnly,
+    AdminOnly,
+    MonitoringOnly,
+}
+
+impl Gateway {
+    /// Without sessions.
+    pub(super) fn new(config: &Config) -> Result<Self, RunError> {
+        let registry = Arc::new(Registry::default());
+        registry.backlog.bound(config.bosh.max_pending_total);
+        let connections = Connections::new(bounds(&config.server), Arc::clone(&registry.metrics));
+        let connections = Arc::new(connections);
+        Ok(Self {
+            current: ArcSwap::from_pointee(Current::build(config, None, &registry)?),
+            front: Arc::new(Front::new(Arc::clone(&registry))),
+            monitoring: Monitoring::new(Arc::clone(&registry), Arc::clone(&connections)),
+            registry,
+            connections,
+            limits: Arc::new(ArcSwap::from_pointee(config.server.limits)),
+        })
+    }
+
+    /// Goes by another configuration from now on; if that cannot be, all stays as it is.
+    pub(super) fn apply(&self, config: &Config) -> Result<(), RunError> {
+        let current = Current::build(config, Some(&self.current.load()), &self.registry)?;
+        self.current.store(Arc::new(current));
+        self.connections.bound(bounds(&config.server));
+        self.registry.backlog.bound(config.bosh.max_pending_total);
+        self.limits.store(Arc::new(config.server.limits));
+        Ok(())
+    }
+
+    /// Whether this is a proxy that is believed.
+    pub(super) fn trusts(&self, address: IpAddr) -> bool {
+        self.current.load().bosh.proxies.trust(address)
+    }
+
+    /// Answers a request that has come to a listener.
+    pub(super) async fn handle(
+        &self,
+        peer: listener::Peer,
+        mut request: Request<Watched<Incoming>>,
+        offer: Offer,
+    ) -> Response<Either<Chunks, Full<Bytes>>> {
+        let current = self.current.load_full();
+        let wanted = current.wanted(request.uri().path(), offer);
+        let log = current.logs_access.then_some(&current.bosh.proxies);
+        let metrics = &self.registry.metrics;
+        let exchange = Exchange::new(metrics, wanted, peer, &request, log);
+        let response = match wanted {
+            Interface::Bosh => {
+                let response = self.front.handle(peer, request, &current.bosh).await;
+                response.map(Either::Left)
+            }
+            Interface::Admin => {
+                introduce(peer, &mut request);
+                let Ok(response) = current.admin.clone().oneshot(request).await;
+                response.map(Either::Right)
+            }
+            Interface::Discovery | Interface::Monitoring | Interface::Unknown => {
+                introduce(peer, &mut request);
+                let response = self.look_up(&current, wanted, &request, offer);
+                response.map(Either::Right)
+            }
+        };
+        exchange.answered(response.status());
+        response
+    }
+
+    /// Answers what needs no waiting.
+    fn look_up<B>(
+        &self,
+        current: &Current,
+        wanted: Interface,
+        request: &Request<B>,
+        offer: Offer,
+    ) -> Response<Full<Bytes>> {
+        let (method, path) = (request.method(), request.uri().path());
+        let is_open = matches!(offer, Offer::MonitoringOnly);
+        let peer = request.extensions().get().copied();
+        let response = match wanted {
+            Interface::Discovery => {
+                let discovery = current.discovery.as_ref();
+                discovery.and_then(|discovery| discovery.answer(method, path))
+            }
+            Interface::Monitoring if is_open || admin::is_local(peer, request.headers()) => {
+                self.monitoring.answer(method, path)
+            }
+            Interface::Monitoring => {
+                let text = "only for programs on this machine: see monitoring.listen\n";
+                return plain(StatusCode::FORBIDDEN, text);
+            }
+            _ => None,
+        };
+        response.unwrap_or_else(|| plain(StatusCode::NOT_FOUND, "not found\n"))
+    }
+
+    /// Ends all sessions, giving them time to tell clients and servers.
+    pub(super) async fn drain(&self, server: &config::Server) {
+        let shut_down = self.registry.shut_down(server.drain_spread);
+        if timeout(server.drain_timeout, shut_down).await.is_err() {
+            warn!(sessions = self.registry.len(), "sessions left behind");
+        }
+    }
+}
+
+/// Says who is at the other end. Who comes by way of a proxy is not on this machine, whatever the proxy says.
+fn introduce<B>(peer: listener::Peer, request: &mut Request<B>) {
+    if !peer.proxied {
+        request.extensions_mut().insert(Peer(peer.address));
+    }
+}
+
+/// An answer in words.
+fn plain(status: StatusCode, text: &'static str) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::from(text));
+    *response.status_mut() = status;
+    let plain = HeaderValue::from_static("text/plain; charset=utf-8");
+    response.headers_mut().insert(header::CONTENT_TYPE, plain);
+    response
+}
+
+impl Current {
+    /// What a request is for, at a listener that offers this.
+    fn wanted(&self, path: &str, offer: Offer) -> Interface {
+        use Offer::{AdminOnly, BoshOnly, Both, MonitoringOnly};
+
+        let trimmed = path.strip_suffix('/').unwrap_or(path);
+        let below_admin = || {
+            path.strip_prefix(&*self.admin_path)
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        };
+        match offer {
+            Both | BoshOnly if trimmed == self.bosh_path => Interface::Bosh,
+            Both | AdminOnly if below_admin() => Interface::Admin,
+            Both | AdminOnly if self.monitoring_with_admin && Monitoring::serves(path) => {
+                Interface::Monitoring
+            }
+            Both | BoshOnly if self.discovery.is_some() && Discovery::serves(path) => {
+                Interface::Discovery
+            }
+            MonitoringOnly if Monitoring::serves(path) => Interface::Monitoring,
+            _ => Interface::Unknown,
+        }
+    }
+
+    /// Builds what `config` says; rosters in memory are taken over from `previous`, so that sessions
+    /// and refreshes go on meeting each other.
+    fn build(
+        config: &Config,
+        previous: Option<&Self>,
+        registry: &Arc<Registry>,
+    ) -> Result<Self, RunError> {
+        let creations = Creations::new(
+            config.bosh.max_sessions,
+            config.bosh.sessions_per_address,
+            config.bosh.creations_per_address,
+        );
+        let creations = match previous {
+            Some(previous) => creations.following(&previous.bosh.creations),
+            None => creations,
+        };
+        let mut hosts = HashMap::new();
+        let mut rosters_by_domain = HashMap::new();
+        for host in &config.hosts {
+            let domain = host.domain.to_string();
+            let previous = previous.and_then(|previous| previous.bosh.hosts.get(&domain));
+            let built = build_host(
+                config,
+                host,
+                registry.metrics.domain(&domain),
+                previous.and_then(|host| host.rosters.as_ref()),
+            )
+            .map_err(|source| RunError::Upstream {
+                domain: domain.clone(),
+                source: Box::new(source),
+            })?;
+            rosters_by_domain.insert(host.domain.clone(), built.rosters.clone());
+            hosts.insert(domain, Arc::new(built));
+        }
+        Ok(Self {
+            bosh_path: config.bosh.path.clone(),
+            admin_path: config.admin.path.clone(),
+            bosh: Arc::new(bosh::Settings {
+                policy: Policy {
+                    wait: config.bosh.wait,
+                    inactivity: config.bosh.inactivity,
+                    max_pause: config.bosh.max_pause,
+                    max_pending: config.bosh.max_pending,
+                    report_grace: config.bosh.report_grace,
+                },
+                polling: config.bosh.polling,
+                max_body: config.bosh.max_body,
+                body_timeout: config.bosh.body_timeout,
+                xml: xml::Limits::default(),
+                proxies: Proxies {
+                    trusted: config.server.trusted_proxies.clone(),
+                    header: config.server.forwarded_header,
+                },
+                creations,
+                strict: config.bosh.cors_strict,
+                cors: Cors::new(&config.bosh.cors_origins),
+                cors_headers: Cors::allowed_headers(&config.bosh.cors_headers),
+                hosts,
+            }),
+            discovery: config.bosh_url.as_deref().map(Discovery::new),
+            admin: Admin::new(
+                &config.admin,
+                Hosts::new(rosters_by_domain),
+                Arc::clone(registry),
+            ),
+            monitoring_with_admin: config.monitoring.is_none(),
+            logs_access: config.log.access,
+        })
+    }
+}
+
+fn build_host(
+    config: &Config,
+    host: &config::Host,
+    metrics: metrics::Domain,
+    previous: Option<&Arc<Rosters<Replaceable>>>,
+) -> Result<Host, TlsSetupError> {
+    let options = Options {
+        concurrency: host.backend.concurrency,
+        ..Options::default()
+    };
+    let rosters = host.http_roster_url.as_ref().map(|url| {
+        let source = HttpSource::new(url.clone(), host.backend.clone(), host.domain.clone());
+        match previous {
+            Some(rosters) => {
+                rosters.source().replace(source);
+                Arc::clone(rosters)
+            }
+            None => Rosters::counted(Replaceable::new(source), options, metrics.clone()),
+        }
+    });
+    Ok(Host {
+        domain: host.domain.to_string(),
+        connector: Connector::new(host)?,
+        rules: Rules {
+            rosters: rosters.is_some(),
+            directed: host.presence == config::Presence::Directed,
+        },
+        rosters,
+        metrics,
+        max_unconfirmed: config.bosh.max_unconfirmed,
+        sessions_per_user: config.bosh.sessions_per_user,
+        max_request_rate: NonZeroU32::new(config.bosh.max_request_rate).unwrap_or(NonZeroU32::MIN),
+    })
+}
+
+fn bounds(server: &config::Server) -> Bounds {
+    Bounds {
+        in_all: server.max_connections,
+        per_address: server.connections_per_address,
+        proxies: server.trusted_proxies.clone(),
+    }
+}

@@ -1,0 +1,91 @@
+//! Reading the configuration again.
+
+use std::path::Path;
+
+use tracing::{error, info, warn};
+
+use super::{gateway::Gateway, tls::Tls};
+use crate::config::Config;
+
+/// What was configured last, and how to come by what is now.
+pub(super) struct Running<'a> {
+    /// As it is in use: what needs a restart is as it was at the start.
+    config: Config,
+    file: &'a Path,
+    tls: Option<Tls>,
+}
+
+impl<'a> Running<'a> {
+    pub(super) fn new(config: Config, file: &'a Path, tls: Option<Tls>) -> Self {
+        Self { config, file, tls }
+    }
+
+    /// The configuration in use.
+    pub(super) fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Takes over what the configuration file says now; whatever is wrong with it leaves all as it was.
+    /// Says how that went.
+    pub(super) fn reload(&mut self, gateway: &Gateway) -> Reloaded {
+        let mut config = match Config::load(self.file) {
+            Ok(config) => config,
+            Err(errors) => {
+                for error in errors.iter() {
+                    error!(%error, "configuration not reloaded");
+                }
+                return Reloaded::Refused;
+            }
+        };
+        let kept = config.keep_until_restart(&self.config);
+        if let Err(error) = gateway.apply(&config) {
+            error!(%error, "configuration not reloaded");
+            return Reloaded::Refused;
+        }
+        let mut reloaded = Reloaded::Whole;
+        if let Some(tls) = &self.tls
+            && let Err(error) = tls.replace(&config)
+        {
+            error!(%error, "certificates not reloaded, the old ones stay");
+            reloaded = Reloaded::WithoutCertificates;
+        }
+        for key in kept {
+            warn!(key, "changed, but not before a restart");
+            reloaded = Reloaded::InPart;
+        }
+        self.config = config;
+        info!("configuration reloaded");
+        reloaded
+    }
+}
+
+/// How a reload went.
+pub(super) enum Reloaded {
+    Whole,
+    /// The rest needs a restart.
+    InPart,
+    WithoutCertificates,
+    Refused,
+}
+
+impl Reloaded {
+    /// For systemd.
+    pub(super) fn status(&self) -> &'static str {
+        match self {
+            Self::Whole => "serving, configuration reloaded",
+            Self::InPart => "serving, restart needed for the new configuration",
+            Self::WithoutCertificates => "serving, new certificates refused",
+            Self::Refused => "serving, new configuration refused",
+        }
+    }
+
+    /// For those who count.
+    pub(super) fn outcome(&self) -> &'static str {
+        match self {
+            Self::Whole => "ok",
+            Self::InPart => "restart_needed",
+            Self::WithoutCertificates => "certificates_refused",
+            Self::Refused => "refused",
+        }
+    }
+}
