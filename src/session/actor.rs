@@ -321,19 +321,19 @@ impl Actor {
     }
 
     fn deadline(&self) -> Option<Instant> {
-        let link = match &self.link {
-            Link::Up(_) => Some(self.last_written + KEEPALIVE),
-            Link::Closing(_, deadline) => Some(*deadline),
-            Link::Connecting(_) | Link::Down => None,
+        // What is owed to a server, or by it, is owed no more once the stream ends.
+        let [link, sm] = match &self.link {
+            Link::Up(_) => [Some(self.last_written + KEEPALIVE), self.sm.poll_timeout()],
+            Link::Closing(_, deadline) => [Some(*deadline), None],
+            Link::Connecting(_) | Link::Down => [None, None],
         };
-        let deaf = self.given_up_at();
         [
             self.session.poll_timeout(),
             self.negotiation,
-            self.sm.poll_timeout(),
             self.slowed_until,
-            deaf,
+            self.given_up_at(),
             link,
+            sm,
         ]
         .into_iter()
         .flatten()
@@ -358,7 +358,7 @@ impl Actor {
             Link::Closing(_, deadline) if *deadline <= now => self.link = Link::Down,
             _ => {}
         }
-        if self.sm.is_unanswered(now) {
+        if matches!(self.link, Link::Up(_)) && self.sm.is_unanswered(now) {
             if self.is_behind() || self.is_held_up {
                 self.sm.excuse_server(now);
             } else {

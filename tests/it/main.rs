@@ -25,6 +25,7 @@ mod hostile_http;
 mod hostile_server;
 mod hostile_session;
 mod http2;
+mod idle;
 mod limits;
 mod login;
 mod monitoring;

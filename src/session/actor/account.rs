@@ -43,7 +43,8 @@ impl Actor {
         } else {
             UNDELIVERED
         };
-        let deaf_at = self.session.deaf_at().filter(|_| self.is_behind())?;
+        let is_behind = self.session.is_open() && self.is_behind();
+        let deaf_at = self.session.deaf_at().filter(|_| is_behind)?;
         Some(deaf_at + patience)
     }
 
