@@ -7,7 +7,7 @@ export RUSTDOCFLAGS ?= -D warnings
 
 # `make test` does its steps in order, whatever -j says.
 .NOTPARALLEL:
-.PHONY: help demo test check unit model browser clients compare deps bench certs run \
+.PHONY: help demo test check unit model browser clients compare deps bench bench-peers certs run \
 	deb package image licences deny sbom
 
 help: ## this list
@@ -48,10 +48,14 @@ clients: ## other people's clients, through rostergate to a real Prosody or ejab
 deps: ## install what the tests need
 	@scripts/deps.sh test
 
-bench: ## figures: scanner, rosters, instructions, end to end (NAME=roster for one)
+bench: ## figures: scanner, rosters, instructions (NAME=roster for one)
 	@scripts/deps.sh test
 	@command -v gungraun-runner >/dev/null || $(CARGO) install --locked gungraun-runner --version 0.20.0
-	$(CARGO) bench --locked $(if $(NAME),--bench $(NAME),--benches)
+	$(CARGO) bench --locked $(foreach name,$(or $(NAME),scan roster instructions),--bench $(name))
+
+bench-peers: ## rostergate beside what a site would use otherwise, to docs/performance.md (NAME=ping for one)
+	@scripts/deps.sh test
+	$(CARGO) bench --locked --bench peers -- $(NAME)
 
 FUZZ_SECONDS ?= 60
 FUZZ_TARGETS := $(basename $(notdir $(wildcard fuzz/fuzz_targets/*.rs)))

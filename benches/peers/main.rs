@@ -190,7 +190,11 @@ async fn operations(work: Work, peers: &Peers, scale: &Scale) -> Result<Page> {
             front,
             row.server.show(),
             row.together.show(),
-            format!("{ratio:.2}"),
+            if ratio.is_nan() {
+                "–".to_owned()
+            } else {
+                format!("{ratio:.2}")
+            },
             row.rate.show(),
             row.latencies(),
         ]
