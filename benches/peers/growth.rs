@@ -28,10 +28,19 @@ pub(crate) async fn idle(numbers: &[usize]) -> Result<Vec<(usize, f64)>> {
     }
     let before = resident(gateway.pid())?;
     let mut found = Vec::new();
-    for number in numbers {
+    'grow: for number in numbers {
         while sessions.len() < *number {
             let account = account(sessions.len());
-            let mut session = Session::log_in(&gateway.bosh(), &account, 600).await?;
+            let session = Session::log_in(&gateway.bosh(), &account, 600).await;
+            // What has been found so far is true all the same.
+            let mut session = match session {
+                Ok(session) => session,
+                Err(error) => {
+                    let (done, log) = (sessions.len(), gateway.log());
+                    println!("no more than {done} sessions: {error}\n{log}");
+                    break 'grow;
+                }
+            };
             session.send("", "").await?;
             sessions.push(session);
         }

@@ -67,10 +67,11 @@ impl Connection {
     }
 }
 
-/// A session with its connections, two as browsers have.
+/// A session with its connections, two as browsers have; the second one from when it is needed.
 #[derive(Debug)]
 pub(crate) struct Session {
-    connections: [Connection; 2],
+    to: SocketAddr,
+    connections: [Option<Connection>; 2],
     /// Which of them have a request out, the older first.
     out: Vec<usize>,
     head: String,
@@ -83,9 +84,9 @@ pub(crate) struct Session {
 impl Session {
     /// Logs in with SASL PLAIN, in four requests (where the server needs no more), and has none out.
     pub(crate) async fn log_in(to: &Endpoint, account: &Account, wait: u32) -> Result<Self> {
-        let open = || Connection::open(to.address);
         let mut session = Self {
-            connections: [open().await?, open().await?],
+            to: to.address,
+            connections: [None, None],
             out: Vec::new(),
             head: format!(
                 "POST {} HTTP/1.1\r\nHost: localhost\r\nContent-Type: text/xml; charset=utf-8\r\n\
@@ -160,7 +161,11 @@ impl Session {
         }
         write!(body, " {attributes}>{payload}</body>")?;
         let request = format!("{}{}\r\n\r\n{body}", self.head, body.len());
-        self.connections[free].send(&request).await?;
+        let connection = match &mut self.connections[free] {
+            Some(connection) => connection,
+            none => none.insert(Connection::open(self.to).await?),
+        };
+        connection.send(&request).await?;
         self.out.push(free);
         Ok(())
     }
@@ -168,7 +173,8 @@ impl Session {
     /// The answer to the oldest request that is out.
     pub(crate) async fn answer(&mut self) -> Result<String> {
         let oldest = *self.out.first().ok_or("no request is out")?;
-        let answer = self.connections[oldest].answer().await?;
+        let connection = self.connections[oldest].as_mut();
+        let answer = connection.ok_or("no connection")?.answer().await?;
         self.out.remove(0);
         Ok(answer)
     }

@@ -87,7 +87,6 @@ impl Row {
 async fn main() -> Result<()> {
     let quick = env::args().any(|argument| argument == "--quick");
     let scale = if quick { Scale::QUICK } else { Scale::WHOLE };
-    let mut pages = Vec::new();
 
     println!("starting all servers");
     let peers = Peers::start(SESSIONS).await?;
@@ -108,39 +107,40 @@ async fn main() -> Result<()> {
         .collect();
     let wanted = |name: &str| only.is_empty() || only.iter().any(|it| name.contains(it));
     for work in Work::ALL.into_iter().filter(|work| wanted(work.name())) {
-        pages.push(operations(work, &peers, &scale).await?);
+        write(operations(work, &peers, &scale).await?, quick)?;
     }
     if wanted("half load") {
-        pages.push(under_half_load(&peers, &scale).await?);
+        write(under_half_load(&peers, &scale).await?, quick)?;
     }
     drop(peers);
     if wanted("refresh") {
-        pages.push(refreshes(&scale).await?);
+        write(refreshes(&scale).await?, quick)?;
     }
     if wanted("idle") {
-        pages.push(idle(&scale).await?);
-    }
-
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    for (name, text, bars) in pages {
-        println!("\n{name}\n{text}");
-        if quick {
-            continue;
-        }
-        let page = if let Some(bars) = bars {
-            let file = format!("docs/performance/{name}.svg");
-            fs::write(root.join(&file), bars)?;
-            format!("{text}\n![{name}](performance/{name}.svg)\n")
-        } else {
-            text
-        };
-        report::replace(&root.join("docs/performance.md"), &name, &page)?;
+        write(idle(&scale).await?, quick)?;
     }
     Ok(())
 }
 
 /// The name of a part of the document, its table, and its picture.
 type Page = (String, String, Option<String>);
+
+/// Puts a part into its place, as soon as it is there.
+fn write((name, text, bars): Page, quick: bool) -> Result<()> {
+    println!("\n{name}\n{text}");
+    if quick {
+        return Ok(());
+    }
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let page = if let Some(bars) = bars {
+        let file = format!("docs/performance/{name}.svg");
+        fs::write(root.join(&file), bars)?;
+        format!("{text}\n![{name}](performance/{name}.svg)\n")
+    } else {
+        text
+    };
+    report::replace(&root.join("docs/performance.md"), &name, &page)
+}
 
 fn slug(work: Work) -> String {
     let words = work.name().split(|it: char| !it.is_alphanumeric());

@@ -8,7 +8,7 @@ use std::{
     error::Error as StdError,
     io,
     net::{IpAddr, SocketAddr},
-    pin::pin,
+    pin::{Pin, pin},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -264,7 +264,7 @@ impl Listener {
                 .map(|store| TlsAcceptor::from(store.current()));
             tokio::spawn(async move {
                 let _place = place;
-                if is_proxied && !connection.introduce(&mut stream, &mut peer).await {
+                if is_proxied && !Box::pin(connection.introduce(&mut stream, &mut peer)).await {
                     return;
                 }
                 connection.run(stream, tls, make(peer)).await;
@@ -336,7 +336,7 @@ impl Connection {
         false
     }
 
-    async fn run<S, B>(mut self, stream: TcpStream, tls: Option<TlsAcceptor>, service: S)
+    async fn run<S, B>(self, stream: TcpStream, tls: Option<TlsAcceptor>, service: S)
     where
         S: Service<Request<Incoming>, Response = Response<B>> + Send + 'static,
         S::Future: Send + 'static,
@@ -345,9 +345,22 @@ impl Connection {
         B::Data: Send,
         B::Error: Into<Box<dyn StdError + Send + Sync>>,
     {
-        let Some(tls) = tls else {
-            return self.http1(stream, service, None).await;
-        };
+        // Boxed, so that connections in clear need no room for it.
+        match tls {
+            Some(tls) => Box::pin(self.run_encrypted(stream, tls, service)).await,
+            None => self.http1(stream, service, None).await,
+        }
+    }
+
+    async fn run_encrypted<S, B>(mut self, stream: TcpStream, tls: TlsAcceptor, service: S)
+    where
+        S: Service<Request<Incoming>, Response = Response<B>> + Send + 'static,
+        S::Future: Send + 'static,
+        S::Error: Into<Box<dyn StdError + Send + Sync>>,
+        B: Body + Send + 'static,
+        B::Data: Send,
+        B::Error: Into<Box<dyn StdError + Send + Sync>>,
+    {
         let handshake = tokio::select! {
             handshake = timeout(self.limits.handshake, tls.accept(stream)) => handshake,
             () = self.drain.draining() => return,
@@ -360,9 +373,9 @@ impl Connection {
         let (_, tls) = stream.get_ref();
         let client = ClientChain::of(tls);
         if tls.alpn_protocol() == Some(b"h2") {
-            self.http2(stream, service, client).await;
+            Box::pin(self.http2(stream, service, client)).await;
         } else {
-            self.http1(stream, service, client).await;
+            Box::pin(self.http1(stream, service, client)).await;
         }
     }
 
@@ -381,7 +394,7 @@ impl Connection {
             .max_buf_size(self.limits.head)
             .half_close(false)
             .serve_connection(TokioIo::new(stream), service);
-        self.drive(connection, &asked).await;
+        self.drive(pin!(connection), &asked).await;
     }
 
     async fn http2<I, S, B>(self, stream: I, service: S, client: Option<ClientChain>)
@@ -404,19 +417,20 @@ impl Connection {
             .keep_alive_interval(self.limits.ping)
             .keep_alive_timeout(self.limits.ping)
             .serve_connection(TokioIo::new(stream), service);
-        self.drive(connection, &asked).await;
+        self.drive(pin!(connection), &asked).await;
     }
 
     /// Runs a connection to its end.
     ///
     /// A connection on which nothing has been asked yet has a deadline of its own here: hyper has
     /// none for the HTTP/2 preface, and lets a graceful shutdown wait for half a request head.
-    async fn drive<C>(mut self, connection: C, asked: &FirstCall)
+    ///
+    /// Takes it pinned: as a value, an async function would keep it twice.
+    async fn drive<C>(mut self, mut connection: Pin<&mut C>, asked: &FirstCall)
     where
         C: GracefulConnection,
         C::Error: std::fmt::Display,
     {
-        let mut connection = pin!(connection);
         let mut first_request = pin!(sleep(self.limits.idle));
         let mut draining = false;
         loop {

@@ -186,7 +186,7 @@ pub fn spawn(
     };
     let rate = host.max_request_rate;
     let pace = Quota::per_second(rate).allow_burst(rate.saturating_mul(BURST));
-    let actor = Actor {
+    let mut actor = Actor {
         registration,
         record,
         mailbox,
@@ -211,7 +211,8 @@ pub fn spawn(
         by_address: creator.seat,
         by_user: None,
     };
-    tokio::spawn(actor.run());
+    // Not by an async function: that would keep the session twice.
+    tokio::spawn(poll_fn(move |cx| actor.poll(cx)));
     Ok(())
 }
 
@@ -221,18 +222,16 @@ fn now() -> Instant {
 }
 
 impl Actor {
-    async fn run(mut self) {
-        poll_fn(|cx| self.poll(cx)).await;
-        debug!(sid = ?self.registration.sid(), "session forgotten");
-    }
-
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let now = now();
         for _ in 0..BUDGET {
             let Poll::Ready(input) = self.poll_input(cx) else {
                 self.answer(now);
                 match self.poll_timer(cx, now) {
-                    Poll::Pending if self.is_done() => return Poll::Ready(()),
+                    Poll::Pending if self.is_done() => {
+                        debug!(sid = ?self.registration.sid(), "session forgotten");
+                        return Poll::Ready(());
+                    }
                     Poll::Pending => return Poll::Pending,
                     Poll::Ready(()) => continue,
                 }
