@@ -2,31 +2,33 @@
 
 CARGO ?= cargo
 NAME ?=
+OPTIONS ?=
 STEPS ?= 2000000
 export RUSTDOCFLAGS ?= -D warnings
 
 # `make test` does its steps in order, whatever -j says.
 .NOTPARALLEL:
-.PHONY: help demo test check unit model browser clients compare deps bench bench-peers certs run \
+.PHONY: help demo test check unit instructions model browser clients compare deps bench bench-peers certs run \
 	deb package image licences deny sbom
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: ## a live site: real Prosody, rostergate, two people's chats, a friend list
 	@demo/run
 
-test: deps check unit browser clients package licences ## everything: lints, unit, integration, browser, client and package tests
+test: deps check unit instructions browser clients package licences ## everything: lints, unit, integration, browser, client and package tests
 
 check: ## formatting, lints, documentation
 	$(CARGO) fmt --all --check
-	$(CARGO) clippy --locked --all-targets -- -D warnings
-	$(CARGO) doc --locked --no-deps --document-private-items
+	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+	$(CARGO) doc --locked --workspace --no-deps --document-private-items
 
 unit: ## unit and integration tests, then those that must not depend on the kind of upstream
 	$(CARGO) test --locked
 	UPSTREAM_UNDER_TEST=bosh $(CARGO) test --locked --test it -- \
 		admin:: ejabberd:: failures:: names:: operation:: original_bugs:: presence:: roster::
+	$(CARGO) test --locked -p peers
 
 model: ## a BOSH session on a bad network, for STEPS= steps (SEED= to repeat)
 	STEPS=$(STEPS) $(CARGO) test --locked --lib whatever_the_network_does
@@ -48,14 +50,17 @@ clients: ## other people's clients, through rostergate to a real Prosody or ejab
 deps: ## install what the tests need
 	@scripts/deps.sh test
 
-bench: ## figures: scanner, rosters, instructions (NAME=roster for one)
-	@scripts/deps.sh test
+instructions: ## what the pure parts cost, each within its bound
 	@command -v gungraun-runner >/dev/null || $(CARGO) install --locked gungraun-runner --version 0.20.0
-	$(CARGO) bench --locked $(foreach name,$(or $(NAME),scan roster instructions),--bench $(name))
+	$(CARGO) bench --locked --bench instructions
 
-bench-peers: ## rostergate beside what a site would use otherwise, to docs/performance.md (NAME=ping for one)
-	@scripts/deps.sh test
-	$(CARGO) bench --locked --bench peers -- $(NAME)
+bench: ## figures: scanner, rosters (NAME=roster for one)
+	$(CARGO) bench --locked $(foreach name,$(or $(NAME),scan roster),--bench $(name))
+
+bench-peers: ## rostergate beside other BOSH servers and proxies, to docs/performance.md (OPTIONS=--help)
+	@scripts/deps.sh bench
+	$(CARGO) build --locked --release --workspace
+	target/release/peers --docs docs $(OPTIONS)
 
 FUZZ_SECONDS ?= 60
 FUZZ_TARGETS := $(basename $(notdir $(wildcard fuzz/fuzz_targets/*.rs)))

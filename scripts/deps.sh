@@ -4,6 +4,7 @@
 #   scripts/deps.sh demo     a Rust toolchain (checked only), prosody, node, npm; Converse.js
 #   scripts/deps.sh test     all of that, and chromium, nginx, apache2, haproxy, ejabberd, tsung, valgrind,
 #                            prometheus, openssl, curl, man-db, python3-venv, lintian; XMPP clients; schemathesis
+#   scripts/deps.sh bench    what the demo needs, and the servers and proxies that rostergate is compared with
 #
 # Debian packages come from apt-get, with sudo only when something is missing and we are not root.
 # Converse.js comes from npm, in the versions of demo/package-lock.json, and the clients that the
@@ -39,6 +40,15 @@ need npm npm "fetches Converse.js, the chat client"
 need cc "gcc libc6-dev" "the linker for Rust programs, and for ring's C"
 case $what in
 demo) ;;
+bench)
+    need nginx nginx "a proxy to compare with"
+    need haproxy haproxy "another one"
+    need ejabberdctl ejabberd "another XMPP server, and its BOSH"
+    need setpriv util-linux "ends all of them with the harness"
+    need g++ g++ "compiles what node-xmpp-bosh parses with"
+    need make make "the same"
+    need python3 python3 "the same"
+    ;;
 test)
     need chromium chromium "drives the demo page in a test"
     need nginx nginx "tests of the gateway behind a reverse proxy"
@@ -67,7 +77,7 @@ test)
     need_library purple libpurple-dev "Pidgin's library, a client in C"
     ;;
 *)
-    echo "usage: $0 demo|test" >&2
+    echo "usage: $0 demo|test|bench" >&2
     exit 64
     ;;
 esac
@@ -110,6 +120,14 @@ modules() {
     npm ci --ignore-scripts --no-audit --no-fund
     cp package-lock.json node_modules/.installed-lock
 }
+case $what in
+bench)
+    modules benches/peers/node-xmpp-bosh "node-xmpp-bosh, a connection manager to compare with"
+    # What it comes compiled with is for another system.
+    node -e 'require("node-expat")' 2>/dev/null || npm rebuild node-expat
+    exit
+    ;;
+esac
 modules demo "Converse.js and its companions"
 case $what in
 test)

@@ -99,6 +99,29 @@ pub struct Settings {
     pub hosts: HashMap<String, Arc<Host>>,
 }
 
+impl Settings {
+    /// Answers what is no POST.
+    fn explain(&self, method: &Method) -> Response<Chunks> {
+        match *method {
+            // hyper leaves the body of an answer to HEAD out.
+            Method::GET | Method::HEAD => {
+                let page = Bytes::from_static(PAGE.as_bytes());
+                respond(StatusCode::OK, HTML, page.into())
+            }
+            Method::OPTIONS => {
+                let mut response = Response::new(Chunks::default());
+                Cors::preflight(&self.cors_headers, response.headers_mut());
+                response
+            }
+            _ => {
+                let mut response = respond(StatusCode::METHOD_NOT_ALLOWED, HTML, Chunks::default());
+                response.headers_mut().insert(header::ALLOW, ALLOW);
+                response
+            }
+        }
+    }
+}
+
 /// The connection manager's endpoint.
 pub struct Front {
     registry: Arc<Registry>,
@@ -107,14 +130,19 @@ pub struct Front {
 }
 
 /// What has become of a request.
-#[expect(clippy::large_enum_variant, reason = "taken apart at once")]
 enum Admission {
-    /// It needs no session, or has none.
-    Answered(Response<Chunks>),
+    /// It needs no session, or has none. Boxed, because polls that are held keep room for it.
+    Answered(Box<Response<Chunks>>),
     /// A session has been created; the number is that of the trial.
     Created(oneshot::Receiver<Reply>, u64),
     /// A session has it.
     Passed(oneshot::Receiver<Reply>),
+}
+
+impl Admission {
+    fn answered(response: Response<Chunks>) -> Self {
+        Self::Answered(Box::new(response))
+    }
 }
 
 impl Front {
@@ -128,48 +156,44 @@ impl Front {
     }
 
     /// Answers one HTTP request; a poll may be held for as long as the session wants.
-    pub async fn handle<B>(
+    ///
+    /// Not an async function: that would keep the request, with the buffer that it was read into, for as long.
+    pub fn handle<B>(
         self: &Arc<Self>,
         peer: Peer,
         request: Request<B>,
         settings: &Arc<Settings>,
-    ) -> Response<Chunks>
+    ) -> impl Future<Output = Response<Chunks>> + Send + use<B>
     where
         B: Body<Data = Bytes, Error: Send> + Send + Unpin + 'static,
     {
-        let origin = request.headers().get(header::ORIGIN).cloned();
-        let mut response = match *request.method() {
-            Method::POST => {
-                let front = Arc::clone(self);
-                let settings = Arc::clone(settings);
-                let pipelines = pipelines(&request);
-                let admission =
-                    Completed::new(async move { front.admit(peer, request, &settings).await });
-                let response = self.post(admission, pipelines).await;
-                let refusal = response.extensions().get().map(|Refused(it)| *it);
-                self.registry.metrics.answered(refusal);
-                response
-            }
-            // hyper leaves the body of an answer to HEAD out.
-            Method::GET | Method::HEAD => {
-                let page = Bytes::from_static(PAGE.as_bytes());
-                respond(StatusCode::OK, HTML, page.into())
-            }
-            Method::OPTIONS => {
-                let mut response = Response::new(Chunks::default());
-                Cors::preflight(&settings.cors_headers, response.headers_mut());
-                response
-            }
-            _ => {
-                let mut response = respond(StatusCode::METHOD_NOT_ALLOWED, HTML, Chunks::default());
-                response.headers_mut().insert(header::ALLOW, ALLOW);
-                response
-            }
+        let front = Arc::clone(self);
+        let settings = Arc::clone(settings);
+        let origin = settings.cors.origin(request.headers());
+        let answer = if request.method() == Method::POST {
+            let (front, settings) = (Arc::clone(&front), Arc::clone(&settings));
+            let pipelines = pipelines(&request);
+            let admission =
+                Completed::new(async move { front.admit(peer, request, &settings).await });
+            Err((admission, pipelines))
+        } else {
+            Ok(Box::new(settings.explain(request.method())))
         };
-        let headers = response.headers_mut();
-        settings.cors.apply(origin.as_ref(), headers);
-        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        response
+        async move {
+            let mut response = match answer {
+                Ok(response) => *response,
+                Err((admission, pipelines)) => {
+                    let response = front.post(admission, pipelines).await;
+                    let refusal = response.extensions().get().map(|Refused(it)| *it);
+                    front.registry.metrics.answered(refusal);
+                    response
+                }
+            };
+            let headers = response.headers_mut();
+            settings.cors.apply(origin.as_ref(), headers);
+            headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+            response
+        }
     }
 
     /// Waits for the answer. Dropping this is how a session learns that its client has hung up.
@@ -184,7 +208,7 @@ impl Front {
             Admission::Passed(_) | Admission::Created(..) => Some(self.registry.metrics.hold()),
         };
         match admission {
-            Admission::Answered(response) => response,
+            Admission::Answered(response) => *response,
             Admission::Passed(answer) => answered(answer.await.ok()),
             Admission::Created(answer, trial) => match answer.await {
                 Ok(Reply::Unreachable) if self.failures.count(trial) > PATIENCE => {
@@ -206,48 +230,48 @@ impl Front {
         let client = || proxies.origin(peer, head.version, &head.headers);
         if is_encoded(&head.headers) {
             let response = refused(StatusCode::UNSUPPORTED_MEDIA_TYPE, Condition::BadRequest);
-            return Admission::Answered(closing(response));
+            return Admission::answered(closing(response));
         }
         let document = match timeout(settings.body_timeout, read(body, settings.max_body)).await {
             Ok(Ok(document)) if document.is_empty() => {
                 let response = refused(StatusCode::BAD_REQUEST, Condition::BadRequest);
-                return Admission::Answered(response);
+                return Admission::answered(response);
             }
             Ok(Ok(document)) => document,
             Ok(Err(Unread::TooLarge(beginning))) => {
                 self.registry.metrics.limit("bosh.max_body");
                 self.end_session_of(&beginning, client, proxies).await;
-                return Admission::Answered(closing(terminated(Condition::PolicyViolation)));
+                return Admission::answered(closing(terminated(Condition::PolicyViolation)));
             }
             late_or_broken => {
                 if late_or_broken.is_err() {
                     self.registry.metrics.limit("bosh.body_timeout");
                 }
-                return Admission::Answered(closing(terminated(Condition::BadRequest)));
+                return Admission::answered(closing(terminated(Condition::BadRequest)));
             }
         };
         match Message::parse(document, &settings.xml) {
             Ok(Message::Request(request)) => match self.pass(request, client, proxies) {
                 Ok(answer) => Admission::Passed(answer),
-                Err(condition) => Admission::Answered(terminated(condition)),
+                Err(condition) => Admission::answered(terminated(condition)),
             },
             Ok(Message::Creation(creation)) => {
                 let origin = head.headers.get(header::ORIGIN);
                 if settings.strict && origin.is_some_and(|origin| !settings.cors.allows(origin)) {
                     let response = refused(StatusCode::FORBIDDEN, Condition::PolicyViolation);
-                    return Admission::Answered(response);
+                    return Admission::answered(response);
                 }
                 match self.create(client(), creation, settings) {
                     Ok((answer, trial)) => Admission::Created(answer, trial),
                     Err(Uncreated::NotNow(condition, why)) => {
-                        Admission::Answered(unavailable(condition, &why))
+                        Admission::answered(unavailable(condition, &why))
                     }
-                    Err(Uncreated::Never(condition)) => Admission::Answered(terminated(condition)),
+                    Err(Uncreated::Never(condition)) => Admission::answered(terminated(condition)),
                 }
             }
             Err(refusal) => {
                 debug!(why = refusal.why, "request refused");
-                Admission::Answered(terminated(refusal.condition))
+                Admission::answered(terminated(refusal.condition))
             }
         }
     }

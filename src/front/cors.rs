@@ -49,6 +49,16 @@ impl Cors {
         }
     }
 
+    /// The origin of a request, if an answer has to name it. A copy: a header shares the memory of the whole
+    /// request, which a poll is not to hold.
+    pub fn origin(&self, headers: &HeaderMap) -> Option<HeaderValue> {
+        let origin = headers.get(header::ORIGIN)?;
+        match self {
+            Self::Any => None,
+            Self::Only(_) => HeaderValue::from_bytes(origin.as_bytes()).ok(),
+        }
+    }
+
     /// Adds what every answer needs, whatever its status.
     pub fn apply(&self, origin: Option<&HeaderValue>, headers: &mut HeaderMap) {
         match self {

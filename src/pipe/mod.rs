@@ -182,7 +182,12 @@ impl Pipe {
 
     /// The next thing to do.
     pub fn poll_effect(&mut self) -> Option<Effect> {
-        self.effects.pop_front()
+        let effect = self.effects.pop_front();
+        if effect.is_none() {
+            // Most sessions are idle most of the time, and then take no room for that.
+            self.effects = VecDeque::new();
+        }
+        effect
     }
 }
 

@@ -58,7 +58,7 @@ impl Carrier {
         effects.push_back(Effect::ToServer(presence.clone()));
         match kind {
             PresenceType::Available => {
-                let before = self.available.replace(presence);
+                let before = self.available.replace(presence.detached());
                 let Some(roster) = roster else {
                     effects.push_back(Effect::NeedRoster);
                     return;
@@ -244,6 +244,8 @@ impl Carrier {
             if self.strangers.len() >= MAX_STRANGERS {
                 self.strangers.pop_front();
             }
+            // One is usual: the client itself.
+            self.strangers.reserve_exact(1);
             self.strangers.push_back((full, presence.detached()));
         }
     }

@@ -127,6 +127,24 @@ fn a_roster_get_is_answered_here_and_never_forwarded() {
     assert!(harness.0.is_interested());
 }
 
+/// What an idle session takes would else be what its last request was read into.
+#[test]
+fn nothing_that_is_kept_of_a_client_keeps_its_request_in_memory() {
+    let mut harness = Harness::online(&friends(&["jane@example.org"]));
+    for text in [
+        "<presence><show>away</show></presence>",
+        "<iq type='get' id='r2'><query xmlns='jabber:iq:roster'/></iq>",
+        "<message to='jane@example.org' id='m'><body>hi</body></message>",
+    ] {
+        let request = Bytes::from(text.to_owned());
+        harness
+            .0
+            .client_stanza(Stanza::parse(request.clone()).unwrap());
+        harness.effects();
+        assert!(request.is_unique(), "{text}");
+    }
+}
+
 #[test]
 fn a_roster_get_addressed_to_the_own_account_is_answered_from_there() {
     let mut harness = Harness::bound();

@@ -32,6 +32,10 @@ use super::{
 const NOTHING_NEW: Duration = Duration::from_secs(15);
 /// How long the server may take to answer.
 const ANSWER: Duration = Duration::from_secs(60);
+/// How soon it is asked again, unless this many stanzas are waiting for it: each answer costs both sides as
+/// much as a stanza.
+const PACE: Duration = Duration::from_millis(100);
+const MANY: usize = 32;
 /// Stanzas of the client, and their bytes, that may wait for the server's acknowledgement.
 const MAX_OUTSTANDING: usize = 512;
 const MAX_OUTSTANDING_SIZE: usize = 4 << 20;
@@ -65,6 +69,8 @@ pub struct StreamManagement {
     kept_size: usize,
     /// Since when we have been waiting for an answer.
     asking: Option<Instant>,
+    /// Not to ask before.
+    asks_again: Option<Instant>,
 }
 
 #[derive(Debug, Default, Eq, PartialEq)]
@@ -192,6 +198,8 @@ impl StreamManagement {
         if let Some(Outstanding::Others(others)) = self.outstanding.back_mut() {
             *others = others.saturating_add(count);
         } else {
+            // All that there is in an idle session: no room for more.
+            self.outstanding.reserve_exact(1);
             self.outstanding.push_back(Outstanding::Others(count));
         }
     }
@@ -250,8 +258,10 @@ impl StreamManagement {
             let h = self.confirmed;
             out.extend_from_slice(format!("<a xmlns='urn:xmpp:sm:3' h='{h}'/>").as_bytes());
         }
-        if self.kept > 0 && self.asking.is_none() {
+        let may_ask = self.kept >= MANY || self.asks_again.is_none_or(|at| at <= now);
+        if self.wants_to_ask() && may_ask {
             self.asking = Some(now);
+            self.asks_again = now.checked_add(PACE);
             out.extend_from_slice(REQUEST);
         }
         (!out.is_empty()).then(|| out.into())
@@ -260,7 +270,8 @@ impl StreamManagement {
     /// When to call [`Self::poll_transmit`] and [`Self::is_unanswered`], if nothing else happens first.
     /// The latter only makes sense while the server is being read.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.answer_at().into_iter().chain(self.give_up_at()).min()
+        let due = [self.answer_at(), self.ask_at(), self.give_up_at()];
+        due.into_iter().flatten().min()
     }
 
     /// True when the server has not answered for so long that it will not.
@@ -275,6 +286,15 @@ impl StreamManagement {
 
     fn answer_at(&self) -> Option<Instant> {
         self.asked?.checked_add(NOTHING_NEW)
+    }
+
+    /// When to ask the server what it has, if not at once.
+    fn ask_at(&self) -> Option<Instant> {
+        self.asks_again.filter(|_| self.wants_to_ask())
+    }
+
+    fn wants_to_ask(&self) -> bool {
+        self.kept > 0 && self.asking.is_none()
     }
 
     fn give_up_at(&self) -> Option<Instant> {
@@ -388,8 +408,32 @@ mod tests {
         assert_eq!(told(&mut sm, now), "<r xmlns='urn:xmpp:sm:3'/>");
         assert_eq!(told(&mut sm, now), "", "one question at a time");
         acknowledges(&mut sm, 6, now);
-        assert_eq!(told(&mut sm, now), "<r xmlns='urn:xmpp:sm:3'/>");
         assert_eq!(outstanding(&mut sm), ["3"]);
+    }
+
+    #[test]
+    fn the_server_is_not_asked_all_the_time_unless_there_is_much_to_ask_for() {
+        const ASKED: &str = "<r xmlns='urn:xmpp:sm:3'/>";
+        let now = Instant::now();
+        let mut sm = on(now);
+        sm.sent(&message(1));
+        assert_eq!(told(&mut sm, now), ASKED);
+        acknowledges(&mut sm, 1, now);
+        assert_eq!(sm.poll_timeout(), None, "all is settled");
+
+        sm.sent(&message(2));
+        assert_eq!(told(&mut sm, now), "");
+        assert_eq!(sm.poll_timeout(), Some(now + PACE));
+        assert_eq!(told(&mut sm, now + PACE), ASKED);
+        let now = now + PACE;
+        acknowledges(&mut sm, 2, now);
+
+        for id in 0..31 {
+            sm.sent(&message(id));
+        }
+        assert_eq!(told(&mut sm, now), "");
+        sm.sent(&message(31));
+        assert_eq!(told(&mut sm, now), ASKED);
     }
 
     #[test]

@@ -1,9 +1,17 @@
 //! What is served, to whom, and how it is built from a [`Config`].
 
-use std::{collections::HashMap, net::IpAddr, num::NonZeroU32, sync::Arc};
+use std::{
+    collections::HashMap,
+    future::{Future, ready},
+    net::IpAddr,
+    num::NonZeroU32,
+    pin::Pin,
+    sync::Arc,
+};
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
+use futures_util::FutureExt as _;
 use http::{HeaderValue, Request, Response, StatusCode, header};
 use http_body_util::{Either, Full};
 use hyper::body::Incoming;
@@ -23,7 +31,7 @@ use crate::{
     net::{
         connections::{Bounds, Connections},
         listener::{self, Limits},
-        unread::Watched,
+        unread,
     },
     pipe::Rules,
     proto::{bosh::terms::Policy, xml},
@@ -56,6 +64,9 @@ pub(super) struct Gateway {
     pub(super) limits: Arc<ArcSwap<Limits>>,
     monitoring: Monitoring,
 }
+
+/// An answer on its way.
+type Answering = Pin<Box<dyn Future<Output = Response<Either<Chunks, Full<Bytes>>>> + Send>>;
 
 /// What a listener offers.
 #[derive(Clone, Copy)]
@@ -98,36 +109,53 @@ impl Gateway {
         self.current.load().bosh.proxies.trust(address)
     }
 
-    /// Answers a request that has come to a listener.
-    pub(super) async fn handle(
+    /// Answers a request that has come to a listener. Boxed, so that a poll that is held takes no more room
+    /// than it needs itself.
+    pub(super) fn handle(
         &self,
         peer: listener::Peer,
-        mut request: Request<Watched<Incoming>>,
+        request: Request<Incoming>,
         offer: Offer,
-    ) -> Response<Either<Chunks, Full<Bytes>>> {
+    ) -> Answering {
+        let (mut request, unread) = unread::watch(request);
         let current = self.current.load_full();
         let wanted = current.wanted(request.uri().path(), offer);
         let log = current.logs_access.then_some(&current.bosh.proxies);
         let metrics = &self.registry.metrics;
         let exchange = Exchange::new(metrics, wanted, peer, &request, log);
-        let response = match wanted {
+        let conclude = |response: &Response<_>| exchange.answered(response.status());
+        let answer: Answering = match wanted {
             Interface::Bosh => {
-                let response = self.front.handle(peer, request, &current.bosh).await;
-                response.map(Either::Left)
+                let answer = self.front.handle(peer, request, &current.bosh);
+                Box::pin(
+                    answer
+                        .map(|response| response.map(Either::Left))
+                        .inspect(conclude),
+                )
             }
             Interface::Admin => {
                 introduce(peer, &mut request);
-                let Ok(response) = current.admin.clone().oneshot(request).await;
-                response.map(Either::Right)
+                let answer = current.admin.clone().oneshot(request);
+                Box::pin(
+                    answer
+                        .map(|Ok(response)| response.map(Either::Right))
+                        .inspect(conclude),
+                )
             }
             Interface::Discovery | Interface::Monitoring | Interface::Unknown => {
                 introduce(peer, &mut request);
                 let response = self.look_up(&current, wanted, &request, offer);
-                response.map(Either::Right)
+                Box::pin(ready(response.map(Either::Right)).inspect(conclude))
             }
         };
-        exchange.answered(response.status());
-        response
+        match unread {
+            Some(unread) => Box::pin(async move {
+                let response = answer.await;
+                unread.forget().await;
+                response
+            }),
+            None => answer,
+        }
     }
 
     /// Answers what needs no waiting.

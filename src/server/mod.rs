@@ -14,6 +14,7 @@ use std::{
     time::Duration,
 };
 
+use futures_util::FutureExt as _;
 use hyper::{Request, body::Incoming, service::service_fn};
 use tokio::{
     signal::unix::{SignalKind, signal},
@@ -33,7 +34,6 @@ use crate::{
         listener::{self, BindError, Listener},
         systemd::{self, Sockets},
         tls::{CertificateStore, TlsError},
-        unread,
     },
     upstream::TlsSetupError,
 };
@@ -141,15 +141,9 @@ pub async fn run(config: Config, file: &Path, sockets: Sockets) -> Result<(), Ru
         let make = move |peer: listener::Peer| {
             let gateway = Arc::clone(&gateway);
             service_fn(move |request: Request<Incoming>| {
-                let gateway = Arc::clone(&gateway);
-                async move {
-                    let (request, unread) = unread::watch(request);
-                    let response = gateway.handle(peer, request, offer).await;
-                    if let Some(unread) = unread {
-                        unread.forget().await;
-                    }
-                    Ok::<_, Infallible>(response)
-                }
+                gateway
+                    .handle(peer, request, offer)
+                    .map(Ok::<_, Infallible>)
             })
         };
         tokio::spawn(listener.serve(make, stop.watch()));

@@ -226,7 +226,7 @@ impl Actor {
         let now = now();
         for _ in 0..BUDGET {
             let Poll::Ready(input) = self.poll_input(cx) else {
-                self.answer(now);
+                self.settle(now);
                 match self.poll_timer(cx, now) {
                     Poll::Pending if self.is_done() => {
                         debug!(sid = ?self.registration.sid(), "session forgotten");
@@ -238,7 +238,7 @@ impl Actor {
             };
             self.handle(input, now);
         }
-        self.answer(now);
+        self.settle(now);
         cx.waker().wake_by_ref();
         Poll::Pending
     }
@@ -630,8 +630,22 @@ impl Actor {
         }
     }
 
-    /// Sends the answers that are due.
-    fn answer(&mut self, now: Instant) {
+    /// Sends what is due, to both sides.
+    fn settle(&mut self, now: Instant) {
+        let has_answered = self.answer(now);
+        // Who is answered comes back, and what then goes to the server, if only that it has come, acknowledges
+        // what came of it, for less.
+        let is_acknowledged = has_answered && (self.sm.is_on() || self.negotiation.is_some());
+        if let Link::Up(upstream) = &mut self.link
+            && !is_acknowledged
+        {
+            upstream.acknowledge();
+        }
+    }
+
+    /// Sends the answers that are due; whether there were any.
+    fn answer(&mut self, now: Instant) -> bool {
+        let mut has_answered = false;
         while let Some((slot, document)) = self.session.poll_response(now) {
             let Some(index) = self.slots.iter().position(|(open, _)| *open == slot) else {
                 continue;
@@ -639,11 +653,13 @@ impl Actor {
             let (_, reply) = self.slots.swap_remove(index);
             let content_type = self.session.content_type().clone();
             // If the client has gone, it will ask again: the session keeps the answer.
-            let _ = reply.send(Reply::Document {
+            let is_there = reply.send(Reply::Document {
                 document,
                 content_type,
             });
+            has_answered |= is_there.is_ok();
         }
         self.registration.count_pending(self.session.pending());
+        has_answered
     }
 }

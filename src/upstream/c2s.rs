@@ -64,6 +64,9 @@ pub struct Upstream {
     from: Option<Box<str>>,
     /// `</stream:stream>` is queued or sent.
     closing: bool,
+    /// Something has been read, and nothing written since, so that the kernel may be holding back its
+    /// acknowledgement.
+    is_unacknowledged: bool,
     /// Writing failed. Told once nothing more can be read, as that may say why.
     broken: Option<io::Error>,
 }
@@ -73,27 +76,6 @@ pub struct Upstream {
 pub(super) enum Transport {
     Plain(TcpStream),
     Tls(Box<TlsStream<TcpStream>>),
-}
-
-impl Transport {
-    /// Has the kernel acknowledge now what has been read.
-    ///
-    /// Prosody leaves Nagle's algorithm on, and writes what stream management has to say by itself: the next
-    /// stanza then waits in its kernel for an acknowledgement that ours would hold back for 40 ms. Linux
-    /// forgets the option with each write, so it is set after each read.
-    fn acknowledge(&self) {
-        // A connection that has just broken says so elsewhere.
-        #[cfg(target_os = "linux")]
-        let _ = self.tcp().set_quickack(true);
-    }
-
-    #[cfg(target_os = "linux")]
-    fn tcp(&self) -> &TcpStream {
-        match self {
-            Self::Plain(tcp) => tcp,
-            Self::Tls(tls) => tls.get_ref().0,
-        }
-    }
 }
 
 impl Upstream {
@@ -107,6 +89,7 @@ impl Upstream {
             queued: 0,
             from: from.map(|from| from.as_str().into()),
             closing: false,
+            is_unacknowledged: false,
             broken: None,
         }
     }
@@ -149,6 +132,27 @@ impl Upstream {
         self.closing = true;
     }
 
+    /// Has the kernel acknowledge now what has been read, unless something written has done so.
+    ///
+    /// Prosody leaves Nagle's algorithm on, and writes what stream management has to say by itself: the next
+    /// stanza then waits in its kernel for an acknowledgement that ours would hold back for 40 ms. Linux
+    /// forgets the option with each write.
+    pub fn acknowledge(&mut self) {
+        if std::mem::take(&mut self.is_unacknowledged) {
+            // A connection that has just broken says so elsewhere.
+            #[cfg(target_os = "linux")]
+            let _ = self.tcp().set_quickack(true);
+        }
+    }
+
+    #[cfg(target_os = "linux")]
+    fn tcp(&self) -> &TcpStream {
+        match &self.transport {
+            Transport::Plain(tcp) => tcp,
+            Transport::Tls(tls) => tls.get_ref().0,
+        }
+    }
+
     /// Bytes not yet written.
     pub fn queued(&self) -> usize {
         self.queued
@@ -157,7 +161,7 @@ impl Upstream {
     /// Whether the kernel acknowledges at once what comes now.
     #[cfg(all(test, target_os = "linux"))]
     pub(super) fn acknowledges_at_once(&self) -> bool {
-        self.transport.tcp().quickack().expect("an open connection")
+        self.tcp().quickack().expect("an open connection")
     }
 
     /// Whether the connection is encrypted.
@@ -228,9 +232,8 @@ impl Upstream {
                 Transport::Tls(tls) => Pin::new(tls).poll_read(cx, &mut buf),
             })?;
             self.stream.handle_bytes(buf.filled());
-            let read = buf.filled().len();
-            self.transport.acknowledge();
-            Poll::Ready(Ok(read))
+            self.is_unacknowledged = true;
+            Poll::Ready(Ok(buf.filled().len()))
         })
     }
 
@@ -271,6 +274,7 @@ impl Upstream {
 
     fn written(&mut self, mut count: usize) {
         self.queued -= count;
+        self.is_unacknowledged = false;
         while let Some(chunk) = self.outgoing.front_mut() {
             if count < chunk.len() {
                 chunk.advance(count);

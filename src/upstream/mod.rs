@@ -208,6 +208,14 @@ impl Upstream {
         }
     }
 
+    /// Tells the server's kernel at once that what has been read has arrived. To be called where nothing is
+    /// going to be written soon; over BOSH there is nothing to do.
+    pub fn acknowledge(&mut self) {
+        if let Self::C2s(c2s) = self {
+            c2s.acknowledge();
+        }
+    }
+
     /// Bytes not yet written.
     pub fn queued(&self) -> usize {
         match self {

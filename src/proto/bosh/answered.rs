@@ -46,6 +46,8 @@ impl AnswerCache {
     /// Keeps the last `window` answers at least, and more of them for a client that acknowledges.
     pub(super) fn push(&mut self, answer: Answered, window: u64, acks: bool) {
         self.size = self.size.saturating_add(answer.document.size());
+        // Two are usual: no room for more.
+        self.answers.reserve_exact(1);
         self.answers.push_back(answer);
         while self.answers.len() as u64 > window
             && (!acks || self.answers.len() as u64 > MAX_ANSWERS || self.size > MAX_SIZE)

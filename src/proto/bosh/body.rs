@@ -308,8 +308,14 @@ impl Document {
         let streams = stanzas
             .clone()
             .any(|stanza| matches!(stanza.kind(), Kind::Features | Kind::StreamError));
+        let around = [OPEN, XMLNS_STREAM, attributes.as_bytes(), b">", CLOSE].map(<[u8]>::len);
+        let copied = stanzas
+            .clone()
+            .map(Stanza::size)
+            .filter(|size| *size <= COPY);
+        let size = around.into_iter().chain(copied).sum();
         let mut chunks = SmallVec::new();
-        let mut buffer = BytesMut::new();
+        let mut buffer = BytesMut::with_capacity(size);
         buffer.extend_from_slice(OPEN);
         if streams {
             buffer.extend_from_slice(XMLNS_STREAM);

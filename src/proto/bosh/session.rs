@@ -28,7 +28,6 @@ use std::{
 };
 
 use bytes::Bytes;
-use smallvec::SmallVec;
 
 use super::{
     Rid,
@@ -113,7 +112,7 @@ pub struct Session {
     /// Received in order and unanswered, oldest first.
     held: VecDeque<Held>,
     /// Received ahead of a missing rid, lowest first.
-    buffered: SmallVec<[Buffered; 1]>,
+    buffered: Vec<Buffered>,
     /// The latest answers, for clients that lost theirs.
     answered: AnswerCache,
     /// An answer that the client seems to lack, to be told with the next one.
@@ -210,7 +209,7 @@ impl Session {
             state: State::Open,
             last: creation.rid,
             held: VecDeque::from([held]),
-            buffered: SmallVec::new(),
+            buffered: Vec::new(),
             answered: AnswerCache::default(),
             report: None,
             replaced_at: None,
@@ -323,7 +322,12 @@ impl Session {
 
     /// The next thing for the shell to act on.
     pub fn poll_event(&mut self) -> Option<Event> {
-        self.events.pop_front()
+        let event = self.events.pop_front();
+        if event.is_none() {
+            // Most sessions are idle most of the time, and then take no room for that.
+            self.events = VecDeque::new();
+        }
+        event
     }
 
     /// The next answer to write. Drain after [`Self::poll_event`] has been drained.
@@ -331,7 +335,11 @@ impl Session {
         if self.responses.is_empty() {
             self.settle(now);
         }
-        self.responses.pop_front()
+        let response = self.responses.pop_front();
+        if response.is_none() {
+            self.responses = VecDeque::new();
+        }
+        response
     }
 
     /// When to call [`Self::handle_timeout`], if nothing else happens first.

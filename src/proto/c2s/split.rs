@@ -169,7 +169,11 @@ impl Splitter {
                     Ok(self.skip(rest.len().saturating_sub(kept), false, self.within))
                 }
             },
-            Within::Value(quote) => Ok(self.past(rest, &[quote], Within::StartTag)),
+            Within::Value(quote) => {
+                let end = memchr(quote, rest);
+                let len = end.map_or(rest.len(), |at| at.saturating_add(1));
+                Ok(self.skip(len, end.is_some(), Within::StartTag))
+            }
             Within::EndTag => match memchr(b'>', rest) {
                 Some(at) => {
                     self.skip(at.saturating_add(1), true, Within::Text);

@@ -238,25 +238,29 @@ fn closure(
     lang: Option<&[u8]>,
 ) -> Bytes {
     const CLIENT: &[u8] = b" xmlns='jabber:client'";
-    let mut out = Vec::new();
-    for outer in lexer.scopes.inherited(root.depth) {
-        let needed = match outer.ns {
-            _ if outer.prefix.is_empty() => needs_default,
-            Ns::Streams => uses_prefix(element, outer.prefix),
-            _ => true,
-        };
-        if needed {
-            push_raw(&mut out, b"xmlns", outer.prefix, outer.uri);
+    let inherited = lexer.scopes.inherited(root.depth);
+    let needed = inherited.filter(|outer| match outer.ns {
+        _ if outer.prefix.is_empty() => needs_default,
+        Ns::Streams => uses_prefix(element, outer.prefix),
+        _ => true,
+    });
+    let needed: SmallVec<[_; 4]> = needed.collect();
+    match (&needed[..], lang) {
+        ([], None) => return Bytes::new(),
+        // What nearly every stanza needs, if anything.
+        ([only], None) if only.prefix.is_empty() && only.ns == Ns::Client => {
+            return Bytes::from_static(CLIENT);
         }
+        _ => {}
+    }
+    let mut out = Vec::new();
+    for outer in needed {
+        push_raw(&mut out, b"xmlns", outer.prefix, outer.uri);
     }
     if let Some(lang) = lang {
         push_raw(&mut out, b"xml", b"lang", lang);
     }
-    if out == CLIENT {
-        Bytes::from_static(CLIENT)
-    } else {
-        out.into()
-    }
+    out.into()
 }
 
 fn uses_prefix(element: &[u8], prefix: &[u8]) -> bool {

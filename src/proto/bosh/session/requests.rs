@@ -40,6 +40,7 @@ impl Session {
         }
         let empty = request.payload.is_empty();
         let asks = empty && !request.restart && !request.terminate && request.pause.is_none();
+        self.held.reserve_exact(1);
         self.held.push_back(Held {
             rid: request.rid,
             slot,

@@ -1,0 +1,21 @@
+//! What BOSH costs, side by side: a load generator that speaks raw BOSH cheaply, and the servers and
+//! gateways that it is let loose on.
+//!
+//! - [`http`], [`session`]: the client's side, in as few instructions as can be
+//! - [`work`]: what sessions do while they are measured
+//! - [`crowd`]: sessions that are merely there
+//! - [`process`], [`servers`], [`systems`]: what is measured, each from a configuration of its own
+//! - [`statistics`], [`report`], [`plot`]: what comes out
+#![expect(clippy::disallowed_methods, reason = "it measures time")]
+
+pub mod backend;
+pub mod crowd;
+pub mod http;
+pub mod plot;
+pub mod process;
+pub mod report;
+pub mod servers;
+pub mod session;
+pub mod statistics;
+pub mod systems;
+pub mod work;

@@ -1,0 +1,348 @@
+//! `make bench-peers`: measures all systems, alternating, and writes docs/performance.md.
+#![expect(clippy::disallowed_methods, reason = "it measures time")]
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result};
+use clap::Parser;
+use peers::{
+    backend::Backend,
+    crowd::{Crowd, Refresh, memory, refresh},
+    report::{Results, Topic, replace},
+    servers::built_rostergate,
+    session::{Style, User},
+    systems::{Kind, System},
+    work::{Plan, Sample, Work, log_in, log_out},
+};
+
+/// Measures what BOSH costs through rostergate and through others.
+#[derive(Debug, Parser)]
+struct Options {
+    /// Rounds of everything.
+    #[arg(long, default_value_t = 3)]
+    rounds: usize,
+    /// Seconds that each round measures.
+    #[arg(long, default_value_t = 3.0)]
+    seconds: f64,
+    /// Logins through each system before anything is measured.
+    #[arg(long, default_value_t = 400)]
+    logins: usize,
+    /// Sessions at once.
+    #[arg(long, default_value_t = 50)]
+    sessions: usize,
+    /// One short round, to try it out.
+    #[arg(long)]
+    quick: bool,
+    /// Only what begins so: message-held, ping, roster-10, login, re-poll, refresh, idle.
+    #[arg(long, default_value = "")]
+    work: String,
+    /// Only systems in whose name this is.
+    #[arg(long, default_value = "")]
+    system: String,
+    /// Where performance.md is, to write the tables into it; else they are only shown.
+    #[arg(long)]
+    docs: Option<PathBuf>,
+    /// The program; by default the one built beside this one.
+    #[arg(long)]
+    rostergate: Option<PathBuf>,
+}
+
+/// What is measured at saturation.
+fn works() -> Vec<Work> {
+    use Style::{Held, Lean};
+
+    vec![
+        Work::Message(Held),
+        Work::Message(Lean),
+        Work::Ping(Held),
+        Work::Ping(Lean),
+        Work::Roster(10, Held),
+        Work::Roster(10, Lean),
+        Work::Roster(1000, Lean),
+        Work::Login,
+        Work::Repoll,
+    ]
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<()> {
+    let mut options = Options::parse();
+    if options.quick {
+        (options.rounds, options.seconds, options.logins) = (1, 1.0, 32);
+    }
+    let program = match &options.rostergate {
+        Some(program) => program.clone(),
+        None => built_rostergate()?,
+    };
+    let backend = Backend::start()?;
+    let kinds = Kind::ALL.into_iter();
+    let kinds: Vec<Kind> = kinds
+        .filter(|kind| {
+            kind.name()
+                .to_lowercase()
+                .contains(&options.system.to_lowercase())
+        })
+        .collect();
+    let run = Run {
+        options: &options,
+        program: &program,
+        backend: &backend,
+        kinds: &kinds,
+        begin: Instant::now(),
+    };
+    tokio::select! {
+        result = run.all() => result,
+        _ = tokio::signal::ctrl_c() => Ok(()),
+    }
+}
+
+/// What all stages need.
+struct Run<'a> {
+    options: &'a Options,
+    program: &'a Path,
+    backend: &'a Backend,
+    kinds: &'a [Kind],
+    begin: Instant,
+}
+
+impl Run<'_> {
+    fn say(&self, what: &str) {
+        eprintln!("{:6.1} s  {what}", self.begin.elapsed().as_secs_f64());
+    }
+
+    /// Whether the stage of this name is wanted.
+    fn wants(&self, stage: &str) -> bool {
+        stage.starts_with(&self.options.work)
+    }
+
+    async fn all(&self) -> Result<()> {
+        let mut results = Results::default();
+        self.works(&mut results).await?;
+        if self.wants("refresh") {
+            self.refresh(&mut results).await?;
+        }
+        if self.wants("idle") {
+            self.idle(&mut results).await?;
+        }
+        println!("{}", results.tables());
+        let Some(docs) = &self.options.docs else {
+            return Ok(());
+        };
+        let document = docs.join("performance.md");
+        let text = fs::read_to_string(&document)?;
+        fs::write(&document, replace(&text, "bench-peers", &results.tables())?)?;
+        fs::create_dir_all(docs.join("performance"))?;
+        for (name, svg) in results.plots() {
+            fs::write(docs.join("performance").join(name), svg)?;
+        }
+        self.say(&format!("written to {}", docs.display()));
+        Ok(())
+    }
+
+    /// What sessions do, as fast as it goes, and then half as fast.
+    async fn works(&self, results: &mut Results) -> Result<()> {
+        let works: Vec<Work> = works()
+            .into_iter()
+            .filter(|work| self.wants(&work.name()))
+            .collect();
+        if works.is_empty() {
+            return Ok(());
+        }
+        let mut users: Vec<User> =
+            Work::Repoll.users(sessions(Work::Repoll, self.options.sessions));
+        users.extend(Work::Roster(1000, Style::Lean).users(FEW));
+        let mut systems = Vec::new();
+        for kind in self.kinds {
+            self.say(&format!("starting {}", kind.name()));
+            let system = kind.start(self.program, self.backend, &users).await?;
+            warm_up(&system, self.options.logins)
+                .await
+                .with_context(|| format!("warming up {}", kind.name()))?;
+            systems.push(system);
+        }
+        for work in works {
+            let speaking = systems
+                .iter()
+                .filter(|system| system.kind.speaks(work.style()));
+            let speaking: Vec<&System> = speaking.collect();
+            for round in 1..=self.options.rounds {
+                for system in &speaking {
+                    match self.work(work, system, None, &round.to_string()).await {
+                        Ok(sample) => results.add(work, system.kind, sample),
+                        Err(error) => self.failed(results, &error),
+                    }
+                }
+            }
+            if work == Work::Repoll {
+                continue;
+            }
+            for system in &speaking {
+                let Some(rate) = results.rate(work, system.kind) else {
+                    continue;
+                };
+                match self.work(work, system, Some(rate / 2.0), "half").await {
+                    Ok(sample) => results.add_paced(work, system.kind, sample),
+                    Err(error) => self.failed(results, &error),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// What fails is left out and named; the rest goes on.
+    fn failed(&self, results: &mut Results, error: &anyhow::Error) {
+        let error = format!("{error:#}");
+        self.say(&format!("failed: {error}"));
+        results.add_failure(error);
+    }
+
+    async fn work(
+        &self,
+        work: Work,
+        system: &System,
+        pace: Option<f64>,
+        round: &str,
+    ) -> Result<Sample> {
+        let seconds = self.options.seconds;
+        let plan = Plan {
+            sessions: sessions(work, self.options.sessions),
+            warm_up: Duration::from_secs_f64(seconds / 4.0),
+            time: Duration::from_secs_f64(seconds),
+            pace,
+        };
+        let (work_name, name) = (work.name(), system.kind.name());
+        let sample = work.measure(system, plan).await;
+        let sample = sample.with_context(|| format!("{work_name} through {name}"))?;
+        self.tell(&work_name, name, round, &sample);
+        Ok(sample)
+    }
+
+    fn tell(&self, what: &str, name: &str, round: &str, sample: &Sample) {
+        let micros = sample.cpu.iter();
+        let micros: Vec<String> = micros
+            .map(|cpu| format!("{:.1}", cpu.as_secs_f64() * 1e6))
+            .collect();
+        let latency = sample
+            .latency
+            .map(|latency| format!("{:.1}", latency.as_secs_f64() * 1e3));
+        self.say(&format!(
+            "{what:<18} {name:<28} {round:>4}: {:>15} µs, {:>6.0} op/s, {} ms",
+            micros.join(" + "),
+            sample.rate,
+            latency.join(" / ")
+        ));
+    }
+
+    /// What it costs to tell rostergate of new contact lists.
+    async fn refresh(&self, results: &mut Results) -> Result<()> {
+        for kind in self.kinds.iter().filter(|kind| kind.has_rostergate()) {
+            if let Err(error) = self.refresh_through(*kind, results).await {
+                let error = error.context(format!("refresh through {}", kind.name()));
+                self.failed(results, &error);
+            }
+        }
+        Ok(())
+    }
+
+    async fn refresh_through(&self, kind: Kind, results: &mut Results) -> Result<()> {
+        let number = if self.options.quick { 200 } else { 1000 };
+        let users = Work::Login.users(number);
+        self.say(&format!("starting {}", kind.name()));
+        let system = kind.start(self.program, self.backend, &users).await?;
+        let mut crowd = Crowd::default();
+        for case in [Refresh::Offline, Refresh::Unchanged, Refresh::Changed] {
+            if case == Refresh::Unchanged {
+                crowd.join(&system, &users).await?;
+            }
+            // The first time warms up.
+            for round in 0..=self.options.rounds {
+                let sample = refresh(&system, self.backend, &mut crowd, case, number).await?;
+                if round > 0 {
+                    let Topic { name, .. } = case.into();
+                    self.tell(&name, kind.name(), &round.to_string(), &sample);
+                    results.add(case, kind, sample);
+                }
+            }
+        }
+        crowd.leave().await
+    }
+
+    /// What sessions take that are merely there.
+    async fn idle(&self, results: &mut Results) -> Result<()> {
+        for kind in self.kinds {
+            let numbers: &[usize] = match kind {
+                // They add nothing, or take all day to learn of their users.
+                Kind::RostergateProsody | Kind::RostergateEjabberd => continue,
+                _ if self.options.quick => &[200],
+                Kind::RostergateProsodyGenerational => &[1000, 5000, 9000],
+                Kind::Ejabberd => &[1000],
+                _ => &[1000, 5000],
+            };
+            if let Err(error) = self.idle_through(*kind, numbers, results).await {
+                let error = error.context(format!("idle sessions of {}", kind.name()));
+                self.failed(results, &error);
+            }
+        }
+        Ok(())
+    }
+
+    async fn idle_through(
+        &self,
+        kind: Kind,
+        numbers: &[usize],
+        results: &mut Results,
+    ) -> Result<()> {
+        let most = numbers.iter().max().copied().unwrap_or_default();
+        let users = Work::Login.users(most.max(self.options.sessions));
+        self.say(&format!("starting {}", kind.name()));
+        let system = kind.start(self.program, self.backend, &users).await?;
+        warm_up(&system, 32).await?;
+        let mut crowd = Crowd::default();
+        let memory = memory(&system, &mut crowd, numbers, |memory| {
+            let kilobytes = memory.bytes.iter();
+            let kilobytes: Vec<String> = kilobytes
+                .map(|bytes| format!("{:.1}", bytes / 1024.0))
+                .collect();
+            self.say(&format!(
+                "idle {:<13} {:<28}       {:>15} KB a session",
+                memory.sessions,
+                kind.name(),
+                kilobytes.join(" + ")
+            ));
+        });
+        results.add_memory(kind, memory.await?);
+        let work = Work::Message(Style::Lean);
+        let full = self.work(work, &system, None, "full").await?;
+        let half = self
+            .work(work, &system, Some(full.rate / 2.0), "half")
+            .await?;
+        results.add_crowded(kind, most, half);
+        crowd.leave().await
+    }
+}
+
+/// Sessions where each costs much.
+const FEW: usize = 10;
+
+fn sessions(work: Work, sessions: usize) -> usize {
+    match work {
+        Work::Roster(contacts, _) if contacts >= 1000 => sessions.min(FEW),
+        Work::Login => sessions.min(16),
+        Work::Repoll => sessions * 10,
+        _ => sessions,
+    }
+}
+
+/// Prosody's default garbage collector takes longer after some hundred logins, for good.
+async fn warm_up(system: &System, logins: usize) -> Result<()> {
+    let users = Work::Login.users(16);
+    for _ in 0..logins.div_ceil(users.len()) {
+        let sessions = log_in(system, &users, 60).await?;
+        log_out(sessions).await;
+    }
+    Ok(())
+}

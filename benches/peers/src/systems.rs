@@ -1,0 +1,155 @@
+//! What is compared: a server alone, or one with a gateway or a proxy in front.
+
+use std::{path::Path, sync::Arc};
+
+use anyhow::Result;
+
+use crate::{
+    backend::Backend,
+    http::Endpoint,
+    servers::{Gc, Server, ejabberd, haproxy, nginx, node_xmpp_bosh, prosody, rostergate},
+    session::{Style, User},
+};
+
+/// One way to serve BOSH.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub enum Kind {
+    /// rostergate in front of Prosody's c2s, with Prosody's default garbage collector.
+    RostergateProsody,
+    /// The same with the generational one.
+    RostergateProsodyGenerational,
+    /// rostergate in front of ejabberd's c2s.
+    RostergateEjabberd,
+    /// Prosody's own BOSH, with its default garbage collector.
+    Prosody,
+    /// The same with the generational one.
+    ProsodyGenerational,
+    /// nginx in front of that.
+    Nginx,
+    /// HAProxy in front of that.
+    Haproxy,
+    /// node-xmpp-bosh 0.7.10 in front of its c2s.
+    NodeXmppBosh,
+    /// ejabberd's own BOSH.
+    Ejabberd,
+}
+
+impl Kind {
+    /// All of them, in the order of the tables.
+    pub const ALL: [Self; 9] = [
+        Self::RostergateProsody,
+        Self::Prosody,
+        Self::RostergateProsodyGenerational,
+        Self::ProsodyGenerational,
+        Self::Nginx,
+        Self::Haproxy,
+        Self::NodeXmppBosh,
+        Self::RostergateEjabberd,
+        Self::Ejabberd,
+    ];
+
+    /// For tables.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::RostergateProsody => "rostergate + Prosody",
+            Self::RostergateProsodyGenerational => "rostergate + Prosody gen",
+            Self::RostergateEjabberd => "rostergate + ejabberd",
+            Self::Prosody => "Prosody",
+            Self::ProsodyGenerational => "Prosody gen",
+            Self::Nginx => "nginx + Prosody gen",
+            Self::Haproxy => "HAProxy + Prosody gen",
+            Self::NodeXmppBosh => "node-xmpp-bosh + Prosody gen",
+            Self::Ejabberd => "ejabberd",
+        }
+    }
+
+    /// Whether rostergate is a part of it.
+    pub fn has_rostergate(self) -> bool {
+        matches!(
+            self,
+            Self::RostergateProsody
+                | Self::RostergateProsodyGenerational
+                | Self::RostergateEjabberd
+        )
+    }
+
+    /// The same server on its own, which rostergate takes the BOSH off.
+    pub fn alone(self) -> Option<Self> {
+        match self {
+            Self::RostergateProsody => Some(Self::Prosody),
+            Self::RostergateProsodyGenerational => Some(Self::ProsodyGenerational),
+            Self::RostergateEjabberd => Some(Self::Ejabberd),
+            Self::NodeXmppBosh => Some(Self::ProsodyGenerational),
+            _ => None,
+        }
+    }
+
+    /// Whether it takes two requests at a time. ejabberd 23.01 answers neither where the later one
+    /// arrives first.
+    pub fn speaks(self, style: Style) -> bool {
+        style == Style::Lean || self != Self::Ejabberd
+    }
+
+    /// Starts all of it, for these users.
+    ///
+    /// # Errors
+    ///
+    /// Something does not start.
+    pub async fn start(self, program: &Path, backend: &Backend, users: &[User]) -> Result<System> {
+        let generational = Gc::Generational;
+        let servers = match self {
+            Self::RostergateProsody | Self::RostergateProsodyGenerational => {
+                let gc = if self == Self::RostergateProsody {
+                    Gc::Default
+                } else {
+                    generational
+                };
+                let server = prosody(gc, users, false)?;
+                vec![rostergate(program, server.c2s, backend)?, server]
+            }
+            Self::RostergateEjabberd => {
+                let server = ejabberd(users, false).await?;
+                vec![rostergate(program, server.c2s, backend)?, server]
+            }
+            Self::Prosody => vec![prosody(Gc::Default, users, true)?],
+            Self::ProsodyGenerational => vec![prosody(generational, users, true)?],
+            Self::Nginx => {
+                let server = prosody(generational, users, true)?;
+                vec![nginx(server.bosh.address)?, server]
+            }
+            Self::Haproxy => {
+                let server = prosody(generational, users, true)?;
+                vec![haproxy(server.bosh.address)?, server]
+            }
+            Self::NodeXmppBosh => {
+                let server = prosody(generational, users, true)?;
+                vec![node_xmpp_bosh(server.c2s)?, server]
+            }
+            Self::Ejabberd => vec![ejabberd(users, true).await?],
+        };
+        let endpoint = servers[0].bosh.clone();
+        Ok(System {
+            kind: self,
+            endpoint,
+            servers: servers.into(),
+        })
+    }
+}
+
+/// One that runs; all of it ends with the last copy.
+#[derive(Clone, Debug)]
+pub struct System {
+    /// What it is.
+    pub kind: Kind,
+    /// Where clients connect.
+    pub endpoint: Endpoint,
+    /// The front first, if there is one.
+    servers: Arc<[Server]>,
+}
+
+impl System {
+    /// Of its processes: the front, if there is one, and the server.
+    pub fn pids(&self) -> Vec<u32> {
+        self.servers.iter().map(Server::pid).collect()
+    }
+}

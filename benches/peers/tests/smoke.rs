@@ -1,0 +1,94 @@
+//! The harness still does what it says, with tiny numbers: through rostergate and through Prosody alone.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use peers::{
+    backend::Backend,
+    crowd::{Crowd, Refresh, memory, refresh},
+    servers::built_rostergate,
+    session::Style::{Held, Lean},
+    systems::Kind,
+    work::{Plan, Work},
+};
+
+const SESSIONS: usize = 4;
+
+#[tokio::test]
+async fn every_work_gets_done_and_is_counted() -> Result<()> {
+    let program = built_rostergate()?;
+    let backend = Backend::start()?;
+    let mut users = Work::Login.users(SESSIONS);
+    users.extend(Work::Roster(100, Lean).users(SESSIONS));
+    for kind in [
+        Kind::RostergateProsodyGenerational,
+        Kind::ProsodyGenerational,
+    ] {
+        let system = kind.start(&program, &backend, &users).await?;
+        // With the requests that each operation takes, at least and at most.
+        for (work, least, most) in [
+            (Work::Message(Held), 2.0, 2.0),
+            (Work::Message(Lean), 1.0, 1.0),
+            (Work::Ping(Held), 1.0, 2.0),
+            (Work::Ping(Lean), 1.0, 1.0),
+            (Work::Roster(100, Held), 1.0, 2.0),
+            (Work::Roster(100, Lean), 1.0, 1.0),
+            (Work::Login, 7.0, 7.0),
+            (Work::Repoll, 1.0, 1.0),
+        ] {
+            let plan = Plan {
+                sessions: SESSIONS,
+                warm_up: Duration::from_millis(50),
+                // All of the sessions poll at least once.
+                time: Duration::from_millis(if work == Work::Repoll { 1500 } else { 400 }),
+                pace: None,
+            };
+            let what = format!("{} through {}", work.name(), kind.name());
+            let sample = work.measure(&system, plan).await.context(what.clone())?;
+            // What is under way at the beginning and at the end counts by half.
+            let (least, most) = (least * 0.7, most * 1.3);
+            let requests = sample.requests;
+            assert!(
+                (least..=most).contains(&requests),
+                "{what}: {requests} requests"
+            );
+            let processes = if kind.has_rostergate() { 2 } else { 1 };
+            assert_eq!(sample.cpu.len(), processes, "{what}");
+            let [median, .., last] = sample.latency;
+            assert!(
+                Duration::ZERO < median && median <= last,
+                "{what}: {sample:?}"
+            );
+            let takes_time = |cpu: &Duration| *cpu > Duration::ZERO;
+            // A roster get does not reach Prosody.
+            assert!(takes_time(&sample.cpu[0]), "{what}: {sample:?}");
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn contact_lists_are_refreshed_and_pushed_to_a_crowd() -> Result<()> {
+    let program = built_rostergate()?;
+    let backend = Backend::start()?;
+    let users = Work::Login.users(SESSIONS);
+    let kind = Kind::RostergateProsodyGenerational;
+    let system = kind.start(&program, &backend, &users).await?;
+    let mut crowd = Crowd::default();
+    let offline = refresh(&system, &backend, &mut crowd, Refresh::Offline, SESSIONS).await?;
+    assert_eq!(offline.cpu.len(), 2);
+    let memories = memory(&system, &mut crowd, &[2, SESSIONS], |_| {}).await?;
+    assert_eq!(crowd.len(), SESSIONS);
+    assert_eq!(
+        memories
+            .iter()
+            .map(|memory| memory.sessions)
+            .collect::<Vec<_>>(),
+        [2, SESSIONS]
+    );
+    for case in [Refresh::Unchanged, Refresh::Changed, Refresh::Changed] {
+        let sample = refresh(&system, &backend, &mut crowd, case, SESSIONS).await?;
+        assert!(sample.cpu[0] > Duration::ZERO, "{case:?}: {sample:?}");
+    }
+    crowd.leave().await
+}
