@@ -7,6 +7,7 @@ use http::{Response, StatusCode};
 use http_body::Body;
 use http_body_util::{BodyExt, Full};
 use jid::{BareJid, DomainPart};
+use smallvec::SmallVec;
 use tokio::{
     task::JoinSet,
     time::{Instant, timeout_at},
@@ -42,7 +43,7 @@ struct Job<S> {
     rosters: Arc<Rosters<S>>,
     user: Username,
     /// Indexes into the array of the request.
-    entries: Vec<usize>,
+    entries: SmallVec<[usize; 1]>,
 }
 
 impl<S: ContactSource + 'static> Call<S> {
@@ -143,7 +144,7 @@ impl<S: ContactSource + 'static> Call<S> {
                 }
             };
             let job = *known.entry((domain, user.clone())).or_insert_with(|| {
-                let entries = Vec::new();
+                let entries = SmallVec::new();
                 jobs.push(Job {
                     rosters,
                     user,
@@ -166,12 +167,18 @@ impl<S: ContactSource + 'static> Call<S> {
         let mut running = JoinSet::new();
         loop {
             while running.len() < at_once
-                && let Some(job) = jobs.next()
+                && let Some(Job {
+                    rosters,
+                    user,
+                    entries,
+                }) = jobs.next()
             {
-                running.spawn(async move {
-                    let refreshed = job.rosters.refresh(&job.user).await;
-                    (job.entries, refreshed)
-                });
+                let Some(refreshing) = rosters.begin_refresh(&user) else {
+                    // Nobody is there, as for most of those that most requests name.
+                    entries.into_iter().for_each(|entry| failures[entry] = None);
+                    continue;
+                };
+                running.spawn(async move { (entries, refreshing.await) });
             }
             match timeout_at(self.deadline, running.join_next()).await {
                 Ok(Some(Ok((entries, refreshed)))) => {

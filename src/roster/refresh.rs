@@ -189,10 +189,18 @@ impl<S: ContactSource + 'static> Rosters<S> {
     ///
     /// The fetch failed, and nothing has changed. A user who logs out meanwhile is no error.
     pub async fn refresh(self: &Arc<Self>, user: &Username) -> Result<(), FetchError> {
-        match self.notify(user) {
-            Some(ticket) => ticket.outcome().await,
+        match self.begin_refresh(user) {
+            Some(refreshing) => refreshing.await,
             None => Ok(()),
         }
+    }
+
+    /// The same; `None` if it is done, so that nobody has to wait for nothing.
+    pub fn begin_refresh(
+        self: &Arc<Self>,
+        user: &Username,
+    ) -> Option<impl Future<Output = Result<(), FetchError>> + Send + use<S>> {
+        Some(self.notify(user)?.outcome())
     }
 
     fn notify(self: &Arc<Self>, user: &Username) -> Option<Ticket> {

@@ -26,6 +26,9 @@ pub struct Backend {
     generation: Arc<AtomicUsize>,
 }
 
+/// The generation in which nobody has contacts.
+const EMPTY: usize = usize::MAX;
+
 /// Who is on the contact lists of whom.
 impl User {
     /// The `number`th of those with so many contacts.
@@ -37,7 +40,7 @@ impl User {
     /// The localparts of a user's contacts. All are strangers but the first, another user with so many: a
     /// different one in each generation, who has this one, too.
     pub fn contacts(name: &str, generation: usize) -> Vec<String> {
-        let Some((contacts, number)) = numbers(name) else {
+        let Some((contacts, number)) = numbers(name).filter(|_| generation != EMPTY) else {
             return Vec::new();
         };
         let partner = number ^ (1 << (generation % 2));
@@ -79,6 +82,12 @@ impl Backend {
             });
         });
         Ok(backend)
+    }
+
+    /// Takes all contacts from everybody, or gives them back.
+    pub fn empty(&self, is_empty: bool) {
+        let generation = if is_empty { EMPTY } else { 0 };
+        self.generation.store(generation, Ordering::Relaxed);
     }
 
     /// Gives everybody another first contact.

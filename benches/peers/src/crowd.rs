@@ -22,8 +22,8 @@ use crate::{
     work::{Sample, log_in, quantiles, until},
 };
 
-/// Users in one request for a refresh.
-const BATCH: usize = 100;
+/// Users in one request for a refresh; sessions that log in before others look after theirs.
+pub const BATCH: usize = 100;
 
 /// Sessions that poll until they are dropped, at 60 seconds a poll.
 #[derive(Debug)]
@@ -195,7 +195,7 @@ pub enum Refresh {
     Changed,
 }
 
-/// Tells rostergate, in requests of 100, of users with ten contacts each, who are all in the crowd or none
+/// Tells rostergate, in requests of `batch`, of users with ten contacts each, who are all in the crowd or none
 /// of them.
 ///
 /// # Errors
@@ -207,10 +207,12 @@ pub async fn refresh(
     crowd: &mut Crowd,
     case: Refresh,
     users: usize,
+    batch: usize,
 ) -> Result<Sample> {
     let admin = Endpoint {
         address: system.endpoint.address,
         path: "/roster_admin/refresh".to_owned(),
+        is_encrypted: false,
     };
     let mut admin = Connection::new(&admin, "application/json");
     if case == Refresh::Changed {
@@ -227,7 +229,7 @@ pub async fn refresh(
     settle(read).await?;
     let (before, own, begin) = (read()?, cpu_time(std::process::id())?, Instant::now());
     let mut latencies = Vec::new();
-    for names in names.chunks(BATCH) {
+    for names in names.chunks(batch) {
         let begin = Instant::now();
         admin.send(&format!("[{}]", names.join(","))).await?;
         let answer = admin.answer().await?;
@@ -252,7 +254,7 @@ pub async fn refresh(
             .map(|(before, after)| each(after.saturating_sub(*before)))
             .collect(),
         load: each(cpu_time(std::process::id())?.saturating_sub(own)),
-        requests: 1.0 / BATCH as f64,
+        requests: 1.0 / batch as f64,
         rate: users as f64 / time,
         latency: quantiles(latencies),
     })

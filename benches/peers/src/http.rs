@@ -10,6 +10,8 @@ use tokio::{
     net::TcpStream,
 };
 
+use crate::http2::Http2;
+
 /// A service.
 #[derive(Clone, Debug)]
 pub struct Endpoint {
@@ -17,14 +19,19 @@ pub struct Endpoint {
     pub address: SocketAddr,
     /// With the leading slash.
     pub path: String,
+    /// Whether by HTTP/2 over TLS.
+    pub is_encrypted: bool,
 }
 
 /// A connection that is opened when it is needed, and again when the server has closed it.
 #[derive(Debug)]
 pub struct Connection {
-    address: SocketAddr,
+    endpoint: Endpoint,
+    content_type: &'static str,
     head: String,
     stream: Option<TcpStream>,
+    /// In the place of `stream`.
+    http2: Option<Http2>,
     /// What has been received.
     buffer: Vec<u8>,
     /// What is sent, kept to be used again.
@@ -34,14 +41,16 @@ pub struct Connection {
 
 impl Connection {
     /// To send bodies of this type there; nothing is opened yet.
-    pub fn new(endpoint: &Endpoint, content_type: &str) -> Self {
-        let Endpoint { address, path } = endpoint;
+    pub fn new(endpoint: &Endpoint, content_type: &'static str) -> Self {
+        let path = &endpoint.path;
         Self {
-            address: *address,
+            endpoint: endpoint.clone(),
+            content_type,
             head: format!(
                 "POST {path} HTTP/1.1\r\nHost: example.org\r\nContent-Type: {content_type}\r\nContent-Length: "
             ),
             stream: None,
+            http2: None,
             buffer: Vec::new(),
             request: Vec::new(),
             is_waiting: false,
@@ -59,13 +68,22 @@ impl Connection {
     ///
     /// There is no connection to be had.
     pub async fn send(&mut self, body: &str) -> Result<()> {
+        self.is_waiting = true;
+        if self.endpoint.is_encrypted {
+            if self.http2.is_none() {
+                self.http2 = Some(Http2::open(self.connect().await?).await?);
+            }
+            let http2 = self.http2.as_mut().context("just opened")?;
+            return http2
+                .send(&self.endpoint.path, self.content_type, body)
+                .await;
+        }
         self.request.clear();
         self.request.extend_from_slice(self.head.as_bytes());
         self.request
             .extend_from_slice(body.len().to_string().as_bytes());
         self.request.extend_from_slice(b"\r\n\r\n");
         self.request.extend_from_slice(body.as_bytes());
-        self.is_waiting = true;
         if let Some(stream) = &mut self.stream {
             // Closed meanwhile, as servers close idle connections? What it says is end of file.
             let is_open = matches!(
@@ -77,12 +95,18 @@ impl Connection {
             }
         }
         self.buffer.clear();
-        let stream = TcpStream::connect(self.address)
-            .await
-            .with_context(|| format!("connecting to {}", self.address))?;
-        stream.set_nodelay(true)?;
+        let stream = self.connect().await?;
         let stream = self.stream.insert(stream);
         Ok(stream.write_all(&self.request).await?)
+    }
+
+    async fn connect(&self) -> Result<TcpStream> {
+        let address = self.endpoint.address;
+        let stream = TcpStream::connect(address)
+            .await
+            .with_context(|| format!("connecting to {address}"))?;
+        stream.set_nodelay(true)?;
+        Ok(stream)
     }
 
     /// The body of the answer. May be given up and called again.
@@ -91,6 +115,11 @@ impl Connection {
     ///
     /// The connection ends first, or it is not HTTP, or not 200.
     pub async fn answer(&mut self) -> Result<Vec<u8>> {
+        if let Some(http2) = &mut self.http2 {
+            let answer = http2.answer().await?;
+            self.is_waiting = false;
+            return Ok(answer);
+        }
         let stream = self.stream.as_mut().context("no request was sent")?;
         loop {
             if let Some(answer) = parse(&self.buffer)? {

@@ -2,6 +2,7 @@
 //! gateways that it is let loose on.
 //!
 //! - [`http`], [`session`]: the client's side, in as few instructions as can be
+//! - [`growth`], [`giant`]: how cost grows
 //! - [`work`]: what sessions do while they are measured
 //! - [`crowd`]: sessions that are merely there
 //! - [`process`], [`servers`], [`systems`]: what is measured, each from a configuration of its own
@@ -10,7 +11,10 @@
 
 pub mod backend;
 pub mod crowd;
+pub mod giant;
+pub mod growth;
 pub mod http;
+mod http2;
 pub mod plot;
 pub mod process;
 pub mod report;

@@ -11,7 +11,9 @@ use anyhow::{Context as _, Result};
 use clap::Parser;
 use peers::{
     backend::Backend,
-    crowd::{Crowd, Refresh, memory, refresh},
+    crowd::{BATCH, Crowd, Refresh, memory, refresh},
+    giant,
+    growth::Growth,
     report::{Results, Topic, replace},
     servers::built_rostergate,
     session::{Style, User},
@@ -26,7 +28,7 @@ struct Options {
     #[arg(long, default_value_t = 3)]
     rounds: usize,
     /// Seconds that each round measures.
-    #[arg(long, default_value_t = 3.0)]
+    #[arg(long, default_value_t = 2.0)]
     seconds: f64,
     /// Logins through each system before anything is measured.
     #[arg(long, default_value_t = 400)]
@@ -37,7 +39,7 @@ struct Options {
     /// One short round, to try it out.
     #[arg(long)]
     quick: bool,
-    /// Only what begins so: message-held, ping, roster-10, login, re-poll, refresh, idle.
+    /// Only what begins so: message-held, ping, roster-10, login, re-poll, refresh, idle, growth, giant.
     #[arg(long, default_value = "")]
     work: String,
     /// Only systems in whose name this is.
@@ -128,6 +130,14 @@ impl Run<'_> {
         if self.wants("idle") {
             self.idle(&mut results).await?;
         }
+        for growth in Growth::ALL {
+            if self.wants(growth.name()) {
+                self.growth(growth, &mut results).await;
+            }
+        }
+        if self.wants("giant") {
+            self.giant(&mut results).await;
+        }
         println!("{}", results.tables());
         let Some(docs) = &self.options.docs else {
             return Ok(());
@@ -165,9 +175,7 @@ impl Run<'_> {
             systems.push(system);
         }
         for work in works {
-            let speaking = systems
-                .iter()
-                .filter(|system| system.kind.speaks(work.style()));
+            let speaking = systems.iter().filter(|system| system.kind.does(work));
             let speaking: Vec<&System> = speaking.collect();
             for round in 1..=self.options.rounds {
                 for system in &speaking {
@@ -260,7 +268,8 @@ impl Run<'_> {
             }
             // The first time warms up.
             for round in 0..=self.options.rounds {
-                let sample = refresh(&system, self.backend, &mut crowd, case, number).await?;
+                let sample =
+                    refresh(&system, self.backend, &mut crowd, case, number, BATCH).await?;
                 if round > 0 {
                     let Topic { name, .. } = case.into();
                     self.tell(&name, kind.name(), &round.to_string(), &sample);
@@ -271,12 +280,53 @@ impl Run<'_> {
         crowd.leave().await
     }
 
+    /// How cost grows.
+    async fn growth(&self, growth: Growth, results: &mut Results) {
+        let name = growth.name();
+        self.say(&format!("starting rostergate + Prosody gen for {name}"));
+        let time = Duration::from_secs_f64(self.options.seconds);
+        let most = if self.options.quick { 200 } else { usize::MAX };
+        let curve = growth.measure(
+            self.program,
+            self.backend,
+            (self.options.rounds, time),
+            most,
+            |size, cost| self.say(&format!("{name:<18} {size:>8}: {cost} µs")),
+        );
+        match curve.await {
+            Ok(curve) => results.add_curve(curve),
+            Err(error) => self.failed(results, &error),
+        }
+    }
+
+    /// What one user with very many contacts costs, and others.
+    async fn giant(&self, results: &mut Results) {
+        let sizes: &[usize] = if self.options.quick {
+            &[1000]
+        } else {
+            &[1000, 10_000, 100_000]
+        };
+        for contacts in sizes {
+            self.say(&format!("a user with {contacts} contacts"));
+            match giant::measure(self.program, self.backend, *contacts).await {
+                Ok(steps) => results.add_giant(steps),
+                Err(error) => {
+                    let error = error.context(format!("a user with {contacts} contacts"));
+                    self.failed(results, &error);
+                }
+            }
+        }
+    }
+
     /// What sessions take that are merely there.
     async fn idle(&self, results: &mut Results) -> Result<()> {
         for kind in self.kinds {
             let numbers: &[usize] = match kind {
                 // They add nothing, or take all day to learn of their users.
-                Kind::RostergateProsody | Kind::RostergateEjabberd => continue,
+                Kind::RostergateProsody
+                | Kind::RostergateEjabberd
+                | Kind::RostergateTls
+                | Kind::NginxTls => continue,
                 _ if self.options.quick => &[200],
                 Kind::RostergateProsodyGenerational => &[1000, 5000, 9000],
                 Kind::Ejabberd => &[1000],

@@ -1,8 +1,8 @@
-//! Bars, drawn as SVG by hand: there is little to draw.
+//! Bars and curves, drawn as SVG by hand: there is little to draw.
 
 use std::fmt::Write as _;
 
-use crate::statistics::figure;
+use crate::statistics::{Spread, figure};
 
 /// What one system needs.
 #[derive(Clone, Debug)]
@@ -90,6 +90,67 @@ pub fn bars(title: &str, bars: &[Bar]) -> String {
             ),
         );
     }
+    out.push_str("</svg>\n");
+    out
+}
+
+/// A curve, both axes logarithmic, from these points and the ranges around them.
+pub fn curve(title: &str, label: &str, points: &[(usize, Spread)]) -> String {
+    const HEIGHT: f64 = 320.0;
+    const AXIS: f64 = 60.0;
+    let values = points.iter().flat_map(|(_, cost)| [cost.least, cost.most]);
+    let lowest = values.clone().fold(f64::MAX, f64::min).max(0.01);
+    let highest = values.fold(lowest, f64::max);
+    let (first, last) = match points {
+        [(first, _), .., (last, _)] => (*first as f64, *last as f64),
+        _ => (1.0, 10.0),
+    };
+    let decades = |value: f64, from: f64, to: f64| (value / from).log10() / (to / from).log10();
+    // At least two decades, or noise looks like a slope.
+    let (bottom, top) = (lowest / 2.0, (highest * 2.0).max(lowest * 50.0));
+    let x = |value: f64| AXIS + decades(value, first, last) * (WIDTH - AXIS - 40.0);
+    let y = |value: f64| HEIGHT - AXIS - decades(value, bottom, top) * (HEIGHT - AXIS - TOP + 20.0);
+    let mut out = format!(
+        "<svg xmlns='http://www.w3.org/2000/svg' width='{WIDTH}' height='{HEIGHT}' \
+         viewBox='0 0 {WIDTH} {HEIGHT}' font-family='sans-serif' font-size='13'>\n\
+         <rect width='100%' height='100%' fill='#fff'/>\n\
+         <text x='10' y='20' font-size='15' font-weight='bold'>{}</text>\n\
+         <text x='{}' y='{}' text-anchor='middle'>{}</text>\n",
+        escape(title),
+        WIDTH / 2.0,
+        HEIGHT - 12.0,
+        escape(label),
+    );
+    let mut way = String::new();
+    for (size, cost) in points {
+        let (at, middle) = (x(*size as f64), y(cost.median));
+        let (least, most) = (y(cost.least.max(0.01)), y(cost.most));
+        way.push_str(&format!(
+            "{}{at:.1} {middle:.1}",
+            if way.is_empty() { "M" } else { "L" }
+        ));
+        line(
+            &mut out,
+            &format!(
+                "<path d='M{at:.1} {least:.1}V{most:.1}' stroke='#222'/>\
+                 <circle cx='{at:.1}' cy='{middle:.1}' r='4' fill='{FRONT}'/>\
+                 <text x='{at:.1}' y='{:.1}' text-anchor='middle'>{}</text>\
+                 <text x='{at:.1}' y='{:.1}' text-anchor='middle'>{}</text>",
+                most - 8.0,
+                figure(cost.median),
+                HEIGHT - AXIS + 22.0,
+                figure(*size as f64).trim_end_matches(".00"),
+            ),
+        );
+    }
+    line(
+        &mut out,
+        &format!(
+            "<path d='{way}' stroke='{FRONT}' fill='none'/>\
+             <path d='M{AXIS} {:.1}H{WIDTH}' stroke='#ccc'/>",
+            HEIGHT - AXIS + 4.0
+        ),
+    );
     out.push_str("</svg>\n");
     out
 }

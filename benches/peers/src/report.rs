@@ -6,7 +6,9 @@ use anyhow::{Context as _, Result};
 
 use crate::{
     crowd::{Memory, Refresh},
-    plot::{Bar, bars},
+    giant::Step,
+    growth::Curve,
+    plot::{Bar, bars, curve},
     statistics::{Spread, figure},
     systems::Kind,
     work::{Sample, Work},
@@ -49,6 +51,8 @@ pub struct Results {
     memory: BTreeMap<Kind, Vec<Memory>>,
     /// Message latency of a few sessions while thousands are idle.
     crowded: BTreeMap<Kind, (usize, Sample)>,
+    curves: Vec<Curve>,
+    giants: Vec<Step>,
     failures: Vec<String>,
 }
 
@@ -94,6 +98,16 @@ impl Results {
         self.crowded.insert(kind, (sessions, sample));
     }
 
+    /// Adds how something grows.
+    pub fn add_curve(&mut self, curve: Curve) {
+        self.curves.push(curve);
+    }
+
+    /// Adds what a user with many contacts cost.
+    pub fn add_giant(&mut self, steps: Vec<Step>) {
+        self.giants.extend(steps);
+    }
+
     /// Adds what could not be measured, and why.
     pub fn add_failure(&mut self, failure: String) {
         self.failures.push(failure);
@@ -127,6 +141,7 @@ impl Results {
     pub fn tables(&self) -> String {
         let tables = self.subjects.iter().map(Subject::table);
         let mut out = tables.collect::<String>() + &self.memory_table();
+        out.push_str(&self.growth_tables());
         if !self.failures.is_empty() {
             out.push_str("\nNot measured:\n\n");
         }
@@ -181,9 +196,57 @@ impl Results {
         out
     }
 
+    fn growth_tables(&self) -> String {
+        let mut out = String::new();
+        for Curve { growth, points } in &self.curves {
+            let (what, label) = growth.title();
+            let name = growth.name();
+            let sizes = points.iter().map(|(size, _)| format!(" {size} |"));
+            let costs = points.iter().map(|(_, cost)| format!(" {cost} |"));
+            out.push_str(&format!(
+                "### {what}, by {label}\n\n![{what}, by {label}](performance/{name}.svg)\n\n\
+                 | {label} |{}\n|---{}|\n| rostergate, µs |{}\n\n",
+                sizes.collect::<String>(),
+                "|---".repeat(points.len()),
+                costs.collect::<String>(),
+            ));
+        }
+        if !self.giants.is_empty() {
+            out.push_str(
+                "### A user with very many contacts\n\nAnd the longest that somebody else waited for a \
+                 roster of ten contacts meanwhile.\n\n\
+                 | contacts | what | rostergate, ms | µs a contact | took, ms | another waited, ms |\n\
+                 |---|---|---|---|---|---|\n",
+            );
+        }
+        for step in &self.giants {
+            let millis = |time: Duration| figure(time.as_secs_f64() * 1e3);
+            out.push_str(&format!(
+                "| {} | {} | {} | {} | {} | {} |\n",
+                figure(step.contacts as f64),
+                step.what,
+                millis(step.cpu),
+                figure(step.cpu.as_secs_f64() * 1e6 / step.contacts as f64),
+                millis(step.time),
+                millis(step.longest),
+            ));
+        }
+        out
+    }
+
     /// Plots, with their file names.
     pub fn plots(&self) -> Vec<(String, String)> {
-        self.subjects.iter().map(Subject::plot).collect()
+        let curves = self.curves.iter().map(|Curve { growth, points }| {
+            let (what, label) = growth.title();
+            let title = format!("{what}, by {label}: µs of CPU");
+            let name = format!("{}.svg", growth.name());
+            (name, curve(&title, label, points))
+        });
+        self.subjects
+            .iter()
+            .map(Subject::plot)
+            .chain(curves)
+            .collect()
     }
 }
 

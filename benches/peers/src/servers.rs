@@ -61,6 +61,7 @@ impl Server {
                         bosh: Endpoint {
                             address: local(http),
                             path: "/http-bind".to_owned(),
+                            is_encrypted: start.is_encrypted,
                         },
                     });
                 }
@@ -76,6 +77,8 @@ struct Start {
     environment: Vec<(&'static str, String)>,
     /// Whether it listens on the first port as well.
     has_c2s: bool,
+    /// Whether it speaks HTTP/2 over TLS on the second.
+    is_encrypted: bool,
 }
 
 impl Start {
@@ -84,6 +87,7 @@ impl Start {
             command: command.map(str::to_owned).to_vec(),
             environment: Vec::new(),
             has_c2s: false,
+            is_encrypted: false,
         }
     }
 }
@@ -220,6 +224,7 @@ pub async fn ejabberd(users: &[User], has_rosters: bool) -> Result<Server> {
         let api = Endpoint {
             address: server.bosh.address,
             path: format!("/api/{command}"),
+            is_encrypted: false,
         };
         Connection::new(&api, "application/json")
     };
@@ -246,14 +251,28 @@ pub async fn ejabberd(users: &[User], has_rosters: bool) -> Result<Server> {
 /// # Errors
 ///
 /// It cannot be started.
-pub fn rostergate(program: &Path, upstream: SocketAddr, backend: &Backend) -> Result<Server> {
+pub fn rostergate(
+    program: &Path,
+    upstream: SocketAddr,
+    backend: &Backend,
+    is_encrypted: bool,
+) -> Result<Server> {
     let program = program
         .canonicalize()
         .with_context(|| format!("{} (cargo build makes it)", program.display()))?;
     let backend = backend.address;
     Server::start(|folder, [_, http]| {
+        let listen = if is_encrypted {
+            let [certificate, key] = certificate();
+            format!(
+                "listen = []\nlisten_tls = [\"127.0.0.1:{http}\"]\n\
+                 certificate = \"{certificate}\"\nprivate_key = \"{key}\""
+            )
+        } else {
+            format!("listen = [\"127.0.0.1:{http}\"]")
+        };
         let config = format!(
-            "[server]\nlisten = [\"127.0.0.1:{http}\"]\n\
+            "[server]\n{listen}\n\
              [bosh]\nmax_request_rate = 1000000\n\
              [[host]]\ndomain = \"{DOMAIN}\"\nupstream = \"xmpp://{upstream}\"\n\
              http_roster_url = \"http://{backend}/contacts/%s\"\n"
@@ -262,6 +281,7 @@ pub fn rostergate(program: &Path, upstream: SocketAddr, backend: &Backend) -> Re
         fs::write(&file, config)?;
         let mut start = Start::new([text(&program)?, "serve", "--config", text(&file)?]);
         start.environment = vec![("ROSTERGATE_LOG", "warn".to_owned())];
+        start.is_encrypted = is_encrypted;
         Ok(start)
     })
     .context("rostergate")
@@ -272,8 +292,14 @@ pub fn rostergate(program: &Path, upstream: SocketAddr, backend: &Backend) -> Re
 /// # Errors
 ///
 /// It cannot be started.
-pub fn nginx(upstream: SocketAddr) -> Result<Server> {
+pub fn nginx(upstream: SocketAddr, is_encrypted: bool) -> Result<Server> {
     Server::start(|folder, [_, http]| {
+        let tls = if is_encrypted {
+            let [certificate, key] = certificate();
+            format!("ssl http2; ssl_certificate {certificate}; ssl_certificate_key {key};")
+        } else {
+            ";".to_owned()
+        };
         let own_files = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
             .map(|name| format!("{name}_temp_path {name};"))
             .join(" ");
@@ -284,22 +310,17 @@ pub fn nginx(upstream: SocketAddr) -> Result<Server> {
              access_log off; {own_files}\n\
              keepalive_requests 100000000; keepalive_timeout 300s;\n\
              upstream server {{ server {upstream}; keepalive 10000; keepalive_requests 100000000; }}\n\
-             server {{ listen 127.0.0.1:{http};\n\
+             server {{ listen 127.0.0.1:{http} {tls}\n\
              location /http-bind {{ proxy_pass http://server; proxy_http_version 1.1;\n\
              proxy_set_header Connection \"\"; proxy_set_header Host {DOMAIN};\n\
              proxy_buffering off; proxy_read_timeout 90s; }} }} }}\n"
         );
         let file = folder.join("nginx.conf");
         fs::write(&file, config)?;
-        Ok(Start::new([
-            "nginx",
-            "-p",
-            text(folder)?,
-            "-c",
-            text(&file)?,
-            "-e",
-            "stderr",
-        ]))
+        let (folder, file) = (text(folder)?, text(&file)?);
+        let mut start = Start::new(["nginx", "-p", folder, "-c", file, "-e", "stderr"]);
+        start.is_encrypted = is_encrypted;
+        Ok(start)
     })
     .context("nginx")
 }
@@ -355,6 +376,14 @@ pub fn node_xmpp_bosh(upstream: SocketAddr) -> Result<Server> {
         Ok(start)
     })
     .context("node-xmpp-bosh")
+}
+
+/// The certificate for tests and its key.
+fn certificate() -> [String; 2] {
+    ["crt", "key"].map(|kind| {
+        let folder = env!("CARGO_MANIFEST_DIR");
+        format!("{folder}/../../certs/localhost.{kind}")
+    })
 }
 
 fn text(path: &Path) -> Result<&str> {

@@ -201,15 +201,18 @@ impl Session {
 
 /// An answer that goes on.
 fn good(answer: Vec<u8>) -> Result<Vec<u8>> {
-    // The attributes of the body come first.
-    let head = &answer[..answer.len().min(300)];
-    let bad: [&[u8]; 4] = [
-        b"terminate",
-        b"<failure",
-        b"type='error'",
-        b"type=\"error\"",
-    ];
-    if bad.iter().any(|bad| memmem::find(head, bad).is_some()) {
+    let tag = |begin: &[u8]| {
+        let at = memmem::find(&answer, begin)?;
+        let tag = answer[at..].split(|byte| *byte == b'>').next()?;
+        Some(tag.to_vec())
+    };
+    let is_error = |tag: Vec<u8>| {
+        let bad: [&[u8]; 4] = [b"'terminate'", b"\"terminate\"", b"'error'", b"\"error\""];
+        bad.iter().any(|bad| memmem::find(&tag, bad).is_some())
+    };
+    // Presence that comes too late for a contact comes back as an error, too, and matters not.
+    let has_error = tag(b"<body").is_some_and(is_error) || tag(b"<iq").is_some_and(is_error);
+    if has_error || tag(b"<failure").is_some() {
         bail!("answered: {}", String::from_utf8_lossy(&answer));
     }
     Ok(answer)
@@ -255,5 +258,7 @@ mod tests {
     fn the_end_of_a_session_is_no_good_answer() {
         assert!(good(b"<body/>".to_vec()).is_ok());
         assert!(good(b"<body type='terminate'/>".to_vec()).is_err());
+        assert!(good(b"<body><iq type=\"error\"/></body>".to_vec()).is_err());
+        assert!(good(b"<body><presence type='error'/></body>".to_vec()).is_ok());
     }
 }

@@ -9,6 +9,7 @@ use crate::{
     http::Endpoint,
     servers::{Gc, Server, ejabberd, haproxy, nginx, node_xmpp_bosh, prosody, rostergate},
     session::{Style, User},
+    work::Work,
 };
 
 /// One way to serve BOSH.
@@ -32,11 +33,15 @@ pub enum Kind {
     NodeXmppBosh,
     /// ejabberd's own BOSH.
     Ejabberd,
+    /// rostergate in front of Prosody's c2s; clients come by HTTP/2 over TLS.
+    RostergateTls,
+    /// nginx in front of Prosody's BOSH; clients come by HTTP/2 over TLS.
+    NginxTls,
 }
 
 impl Kind {
     /// All of them, in the order of the tables.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 11] = [
         Self::RostergateProsody,
         Self::Prosody,
         Self::RostergateProsodyGenerational,
@@ -46,6 +51,8 @@ impl Kind {
         Self::NodeXmppBosh,
         Self::RostergateEjabberd,
         Self::Ejabberd,
+        Self::RostergateTls,
+        Self::NginxTls,
     ];
 
     /// For tables.
@@ -60,6 +67,8 @@ impl Kind {
             Self::Haproxy => "HAProxy + Prosody gen",
             Self::NodeXmppBosh => "node-xmpp-bosh + Prosody gen",
             Self::Ejabberd => "ejabberd",
+            Self::RostergateTls => "rostergate TLS + Prosody gen",
+            Self::NginxTls => "nginx TLS + Prosody gen",
         }
     }
 
@@ -73,21 +82,28 @@ impl Kind {
         )
     }
 
-    /// The same server on its own, which rostergate takes the BOSH off.
+    /// What it is compared with: the same server on its own, which rostergate takes the BOSH off; without
+    /// TLS what has it.
     pub fn alone(self) -> Option<Self> {
         match self {
             Self::RostergateProsody => Some(Self::Prosody),
             Self::RostergateProsodyGenerational => Some(Self::ProsodyGenerational),
             Self::RostergateEjabberd => Some(Self::Ejabberd),
             Self::NodeXmppBosh => Some(Self::ProsodyGenerational),
+            Self::RostergateTls => Some(Self::RostergateProsodyGenerational),
+            Self::NginxTls => Some(Self::Nginx),
             _ => None,
         }
     }
 
-    /// Whether it takes two requests at a time. ejabberd 23.01 answers neither where the later one
-    /// arrives first.
-    pub fn speaks(self, style: Style) -> bool {
-        style == Style::Lean || self != Self::Ejabberd
+    /// Whether it does this work. ejabberd 23.01 takes no two requests at a time: where the later one arrives
+    /// first, it answers neither. Behind TLS, messages tell enough.
+    pub fn does(self, work: Work) -> bool {
+        match self {
+            Self::Ejabberd => work.style() == Style::Lean,
+            Self::RostergateTls | Self::NginxTls => work == Work::Message(Style::Lean),
+            _ => true,
+        }
     }
 
     /// Starts all of it, for these users.
@@ -105,17 +121,22 @@ impl Kind {
                     generational
                 };
                 let server = prosody(gc, users, false)?;
-                vec![rostergate(program, server.c2s, backend)?, server]
+                vec![rostergate(program, server.c2s, backend, false)?, server]
+            }
+            Self::RostergateTls => {
+                let server = prosody(generational, users, false)?;
+                vec![rostergate(program, server.c2s, backend, true)?, server]
             }
             Self::RostergateEjabberd => {
                 let server = ejabberd(users, false).await?;
-                vec![rostergate(program, server.c2s, backend)?, server]
+                vec![rostergate(program, server.c2s, backend, false)?, server]
             }
             Self::Prosody => vec![prosody(Gc::Default, users, true)?],
             Self::ProsodyGenerational => vec![prosody(generational, users, true)?],
-            Self::Nginx => {
+            Self::Nginx | Self::NginxTls => {
                 let server = prosody(generational, users, true)?;
-                vec![nginx(server.bosh.address)?, server]
+                let is_encrypted = self == Self::NginxTls;
+                vec![nginx(server.bosh.address, is_encrypted)?, server]
             }
             Self::Haproxy => {
                 let server = prosody(generational, users, true)?;

@@ -32,6 +32,10 @@ const WAIT: u32 = 60;
 /// Servers show it to its sender, too.
 const PRESENCE: &str = "<presence xmlns='jabber:client'/>";
 
+/// What people say.
+const TEXT: &str =
+    "Wherefore art thou, Romeo? Deny thy father and refuse thy name, or if thou wilt not";
+
 const QUANTILES: [f64; 3] = [0.5, 0.99, 0.999];
 
 /// One kind of work.
@@ -39,6 +43,8 @@ const QUANTILES: [f64; 3] = [0.5, 0.99, 0.999];
 pub enum Work {
     /// Messages to and fro between pairs, one under way each.
     Message(Style),
+    /// The same, one request each, with so many bytes of text.
+    MessageOf(usize),
     /// XEP-0199 pings of the domain.
     Ping(Style),
     /// Roster gets, of so many contacts.
@@ -107,6 +113,7 @@ impl Work {
         };
         match self {
             Self::Message(how) => format!("message-{}", style(how)),
+            Self::MessageOf(bytes) => format!("message-of-{bytes}"),
             Self::Ping(how) => format!("ping-{}", style(how)),
             Self::Roster(contacts, how) => format!("roster-{contacts}-{}", style(how)),
             Self::Login => "login".to_owned(),
@@ -122,6 +129,7 @@ impl Work {
         };
         match self {
             Self::Message(how) => format!("Message, {}", style(how)),
+            Self::MessageOf(bytes) => format!("Message of {bytes} bytes"),
             Self::Ping(how) => format!("XEP-0199 ping, {}", style(how)),
             Self::Roster(contacts, how) => {
                 format!("Roster get, {contacts} contacts, {}", style(how))
@@ -135,7 +143,7 @@ impl Work {
     pub fn style(self) -> Style {
         match self {
             Self::Message(style) | Self::Ping(style) | Self::Roster(_, style) => style,
-            Self::Login | Self::Repoll => Style::Lean,
+            Self::MessageOf(_) | Self::Login | Self::Repoll => Style::Lean,
         }
     }
 
@@ -174,7 +182,13 @@ impl Work {
                     running.spawn(until(stopped.clone(), work));
                 }
             }
-            Self::Message(style) => {
+            Self::Message(_) | Self::MessageOf(_) => {
+                let style = self.style();
+                let text = match self {
+                    Self::MessageOf(bytes) => "x".repeat(bytes),
+                    _ => TEXT.to_owned(),
+                };
+                let text: Arc<str> = text.into();
                 let sessions = log_in(system, &users, WAIT).await?;
                 let jids = sessions.iter().map(|session| session.jid.clone());
                 let jids = jids.collect::<Vec<_>>();
@@ -193,6 +207,7 @@ impl Work {
                     let dialog = Dialog {
                         style,
                         to,
+                        text: Arc::clone(&text),
                         turn,
                         pair,
                     };
@@ -351,11 +366,10 @@ fn roster_get() -> String {
     "<iq xmlns='jabber:client' type='get' id='op'><query xmlns='jabber:iq:roster'/></iq>".to_owned()
 }
 
-fn message(to: &str, at: u64) -> String {
+fn message(to: &str, text: &str, at: u64) -> String {
     format!(
-        "<message xmlns='jabber:client' type='chat' id='at-{at}-' to='{to}'>\
-         <body>Wherefore art thou, Romeo? Deny thy father and refuse thy name, or if thou wilt not</body>\
-         </message>"
+        "<message xmlns='jabber:client' type='chat' id='##{at}##' to='{to}'>\
+         <body>{text}</body></message>"
     )
 }
 
@@ -363,6 +377,7 @@ fn message(to: &str, at: u64) -> String {
 struct Dialog {
     style: Style,
     to: String,
+    text: Arc<str>,
     turn: Turn,
     /// Where the pair is among all of them, 0 to 1.
     pair: f64,
@@ -381,7 +396,9 @@ async fn converse(
     meter: Arc<Meter>,
     stopped: watch::Receiver<bool>,
 ) -> Result<()> {
-    let Dialog { style, to, .. } = dialog;
+    let Dialog {
+        style, to, text, ..
+    } = dialog;
     let work = async {
         const MESSAGE: &[u8] = b"<message";
         let requests = &meter.requests;
@@ -397,7 +414,7 @@ async fn converse(
         }
         loop {
             schedule.turn().await;
-            let stanza = message(&to, meter.now());
+            let stanza = message(&to, &text, meter.now());
             let answer = session.operate(style, &stanza, MESSAGE, requests).await?;
             received(&answer, &meter)?;
         }
@@ -409,7 +426,7 @@ async fn converse(
 
 /// Counts a message by the time that it bears.
 fn received(answer: &[u8], meter: &Meter) -> Result<()> {
-    let sent = between(answer, b"at-", b"-").context("a message of ours")?;
+    let sent = between(answer, b"##", b"##").context("a message of ours")?;
     let latency = meter.now().saturating_sub(sent.parse()?);
     meter.done(Duration::from_micros(latency));
     Ok(())
