@@ -241,6 +241,14 @@ impl Session {
         }
     }
 
+    /// Before, there is nothing to say: an answer to a creation has a session id, however little time the
+    /// client gives it (XEP-0124 "Session Creation Response").
+    fn is_introduced(&self) -> bool {
+        self.opening
+            .as_ref()
+            .is_none_or(|opening| !opening.is_empty())
+    }
+
     // === What happened outside ===
 
     /// A request has arrived.
@@ -346,7 +354,9 @@ impl Session {
     pub fn poll_timeout(&self) -> Option<Instant> {
         match &self.state {
             State::Open => {
-                let held = self.held.iter().filter(|held| held.slot.is_some());
+                let is_introduced = self.is_introduced();
+                let held = self.held.iter();
+                let held = held.filter(|held| held.slot.is_some() && is_introduced);
                 let gap = self.gap_since.map(|since| after(since, GAP));
                 let held = held.map(|held| held.deadline);
                 let crowd = self

@@ -12,7 +12,7 @@ use crate::proto::bosh::{
 impl Session {
     /// Answers whatever can and must be answered, strictly in the order of the rids.
     pub(super) fn settle(&mut self, now: Instant) {
-        if !self.is_open() {
+        if !self.is_open() || !self.is_introduced() {
             return;
         }
         while let Some(oldest) = self.held.front() {

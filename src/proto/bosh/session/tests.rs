@@ -184,6 +184,22 @@ fn creation_is_answered_with_the_terms_once_the_features_are_there() {
     );
 }
 
+/// A server that is slower than the client is patient must not make the gateway say nothing at all.
+#[test]
+fn a_creation_is_not_answered_before_there_is_a_session_id_to_tell() {
+    let mut harness = Harness::opening("wait='1'");
+    harness.wait(5 * SECOND);
+    assert_eq!(harness.answers(), []);
+    assert_eq!(
+        harness.session.poll_timeout(),
+        None,
+        "nothing to wake up for"
+    );
+    harness.session.introduce("sid", "example.org", None);
+    let answers = harness.answers();
+    assert!(answers[0].1.contains("sid='sid'"), "{answers:?}");
+}
+
 #[test]
 fn features_that_are_late_come_with_the_next_answer() {
     let mut harness = Harness::opening("wait='5'");
