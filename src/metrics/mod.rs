@@ -497,7 +497,7 @@ impl Default for Metrics {
         let limits = Family::<OfLimit, Counter>::default();
         registry.register(
             "limits_hit",
-            "What was refused, by the configuration key of the limit",
+            "What was refused, made to wait or ended, by the configuration key of the limit",
             limits.clone(),
         );
         let reloads = Family::<Outcome, Counter>::default();

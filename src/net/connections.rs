@@ -55,6 +55,31 @@ impl Refusal {
     }
 }
 
+/// A bound of a connection that was admitted, and is ended for it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Overrun {
+    /// `handshake_timeout`
+    Handshake,
+    /// `idle_timeout`
+    Idle,
+    /// `max_head`
+    Head,
+    /// `http2_ping`
+    Ping,
+}
+
+impl Overrun {
+    /// The key that it is configured by.
+    fn key(self) -> &'static str {
+        match self {
+            Self::Handshake => "server.handshake_timeout",
+            Self::Idle => "server.idle_timeout",
+            Self::Head => "server.max_head",
+            Self::Ping => "server.http2_ping",
+        }
+    }
+}
+
 /// The connections of all listeners.
 #[derive(Debug)]
 pub struct Connections {
@@ -69,6 +94,7 @@ pub struct Connections {
 #[derive(Debug)]
 #[must_use = "it counts for as long as it lives"]
 pub struct Place {
+    metrics: Arc<Metrics>,
     _in_all: Seat<()>,
     _by_address: Option<Seat<IpAddr>>,
 }
@@ -115,6 +141,7 @@ impl Connections {
                 Some(seat.ok_or(Refusal::OfAddress)?)
             };
             Ok(Place {
+                metrics: Arc::clone(&self.metrics),
                 _in_all: in_all,
                 _by_address: by_address,
             })
@@ -125,6 +152,13 @@ impl Connections {
                 warn!(%address, %refusal, unsaid, "connection refused");
             }
         })
+    }
+}
+
+impl Place {
+    /// Counts a connection that is ended for what it did, or did not.
+    pub(super) fn overran(&self, bound: Overrun) {
+        self.metrics.limit(bound.key());
     }
 }
 

@@ -38,7 +38,7 @@ use tracing::{debug, warn};
 
 use super::{
     clients::ClientChain,
-    connections::{self, Connections},
+    connections::{self, Connections, Overrun, Place},
     drain, proxy,
     tls::CertificateStore,
 };
@@ -255,6 +255,7 @@ impl Listener {
             let is_proxied = is_proxy.is_some_and(|is_proxy| is_proxy(address.ip()));
             let make = Arc::clone(&make);
             let mut connection = Connection {
+                place,
                 drain: drain.clone(),
                 limits: **self.limits.load(),
             };
@@ -263,7 +264,6 @@ impl Listener {
                 .as_ref()
                 .map(|store| TlsAcceptor::from(store.current()));
             tokio::spawn(async move {
-                let _place = place;
                 if is_proxied && !Box::pin(connection.introduce(&mut stream, &mut peer)).await {
                     return;
                 }
@@ -307,11 +307,19 @@ fn is_of_the_connection(error: &io::Error) -> bool {
 }
 
 struct Connection {
+    /// Absent where nobody counts.
+    place: Option<Place>,
     drain: drain::Watch,
     limits: Limits,
 }
 
 impl Connection {
+    fn overran(&self, bound: Overrun) {
+        if let Some(place) = &self.place {
+            place.overran(bound);
+        }
+    }
+
     /// Lets a proxy say who the peer is; whether it has.
     async fn introduce(&mut self, stream: &mut TcpStream, peer: &mut Peer) -> bool {
         let header = tokio::select! {
@@ -331,7 +339,10 @@ impl Connection {
                 let cause = StdError::source(&error).map(ToString::to_string);
                 warn!(%error, cause, proxy = %peer.address, "proxy refused: no PROXY protocol");
             }
-            Err(_) => warn!(proxy = %peer.address, "proxy refused: no PROXY protocol in time"),
+            Err(_) => {
+                self.overran(Overrun::Handshake);
+                warn!(proxy = %peer.address, "proxy refused: no PROXY protocol in time");
+            }
         }
         false
     }
@@ -368,7 +379,10 @@ impl Connection {
         let stream = match handshake {
             Ok(Ok(stream)) => stream,
             Ok(Err(error)) => return debug!(%error, "no tls handshake"),
-            Err(_) => return debug!("tls handshake took too long"),
+            Err(_) => {
+                self.overran(Overrun::Handshake);
+                return debug!("tls handshake took too long");
+            }
         };
         let (_, tls) = stream.get_ref();
         let client = ClientChain::of(tls);
@@ -394,7 +408,7 @@ impl Connection {
             .max_buf_size(self.limits.head)
             .half_close(false)
             .serve_connection(TokioIo::new(stream), service);
-        self.drive(pin!(connection), &asked).await;
+        self.drive(pin!(connection), &asked, Overrun::Idle).await;
     }
 
     async fn http2<I, S, B>(self, stream: I, service: S, client: Option<ClientChain>)
@@ -417,19 +431,18 @@ impl Connection {
             .keep_alive_interval(self.limits.ping)
             .keep_alive_timeout(self.limits.ping)
             .serve_connection(TokioIo::new(stream), service);
-        self.drive(pin!(connection), &asked).await;
+        self.drive(pin!(connection), &asked, Overrun::Ping).await;
     }
 
-    /// Runs a connection to its end.
+    /// Runs a connection to its end. `late` is the bound that hyper ends it for when it is silent.
     ///
     /// A connection on which nothing has been asked yet has a deadline of its own here: hyper has
     /// none for the HTTP/2 preface, and lets a graceful shutdown wait for half a request head.
     ///
     /// Takes it pinned: as a value, an async function would keep it twice.
-    async fn drive<C>(mut self, mut connection: Pin<&mut C>, asked: &FirstCall)
+    async fn drive<C>(mut self, mut connection: Pin<&mut C>, asked: &FirstCall, late: Overrun)
     where
-        C: GracefulConnection,
-        C::Error: std::fmt::Display,
+        C: GracefulConnection<Error = hyper::Error>,
     {
         let mut first_request = pin!(sleep(self.limits.idle));
         let mut draining = false;
@@ -444,6 +457,11 @@ impl Connection {
             tokio::select! {
                 ended = connection.as_mut() => {
                     if let Err(error) = ended {
+                        if error.is_parse_too_large() {
+                            self.overran(Overrun::Head);
+                        } else if error.is_timeout() {
+                            self.overran(late);
+                        }
                         debug!(%error, "connection ended early");
                     }
                     return;
@@ -464,6 +482,9 @@ impl Connection {
                 () = &mut first_request, if !asked.is_made() => {
                     // It may have been asked since.
                     if !asked.is_made() {
+                        if !draining {
+                            self.overran(Overrun::Idle);
+                        }
                         return debug!("nothing asked on a connection");
                     }
                 }

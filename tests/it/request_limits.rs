@@ -34,6 +34,14 @@ async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
     within_limit(SOON, what, future).await
 }
 
+/// Waits until a limit has been hit so often.
+async fn hit(gateway: &Gateway, limit: &str, times: usize) {
+    let metrics = gateway.admin().at("/metrics");
+    let line = format!("rostergate_limits_hit_total{{limit=\"{limit}\"}} {times}\n");
+    let counted = async { while !metrics.request("GET", &[], "").await.text().contains(&line) {} };
+    soon(&line, counted).await;
+}
+
 const GET: &[u8] = b"GET /http-bind HTTP/1.1\r\nHost: localhost\r\n\r\n";
 
 #[tokio::test]
@@ -76,10 +84,13 @@ async fn requests_have_the_time_that_is_configured() {
         slow.closed().await;
     };
     join!(no_handshake, no_request, no_other_request, half_a_body);
-    let counted = gateway.admin().at("/metrics");
-    let counted = counted.request("GET", &[], "").await;
-    let line = "rostergate_limits_hit_total{limit=\"bosh.body_timeout\"} 1\n";
-    assert!(counted.text().contains(line), "{counted:?}");
+    for (limit, times) in [
+        ("server.handshake_timeout", 1),
+        ("server.idle_timeout", 2),
+        ("bosh.body_timeout", 1),
+    ] {
+        hit(&gateway, limit, times).await;
+    }
 }
 
 #[tokio::test]
@@ -120,6 +131,7 @@ async fn heads_are_as_long_as_is_configured() {
     let small = https().server("max_head = '8KiB'").start();
     assert_eq!(status(&small, 7 << 10).await, 200);
     assert_eq!(status(&small, 9 << 10).await, 431);
+    hit(&small, "server.max_head", 1).await;
     let large = Gateway::builder(Prosody::shared())
         .server("max_head = '128KiB'")
         .start();
@@ -147,4 +159,5 @@ async fn who_answers_no_pings_has_the_time_that_is_configured() {
     let ended = soon("the end of it", mute.read_to_end(&mut said)).await;
     drop(ended);
     assert!(!said.is_empty(), "it spoke HTTP/2 before");
+    hit(&gateway, "server.http2_ping", 1).await;
 }
