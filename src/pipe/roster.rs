@@ -144,26 +144,29 @@ impl Desk {
     ) -> Option<Arc<Roster>> {
         let old = self.roster.replace(Arc::clone(new));
         if let Some(old) = old.as_ref().filter(|old| !Arc::ptr_eq(old, new)) {
-            for change in diff(old, new) {
-                let (before, after, item) = match change {
-                    Change::Added(index) => (None, new.contacts().get(index), new.item(index)),
-                    Change::Changed {
-                        old: from,
-                        new: index,
-                    } => (
-                        old.contacts().get(from),
-                        new.contacts().get(index),
-                        new.item(index),
-                    ),
-                    Change::Removed(index) => {
-                        let contact = old.contacts().get(index);
-                        let item = contact.map(|contact| removal(contact.jid.as_str()));
-                        (contact, None, item.unwrap_or_default())
-                    }
-                };
-                carrier.before_push(before, after, identity, effects);
-                self.push(item, identity, effects);
-                carrier.after_push(before, after, effects);
+            let changes = || {
+                diff(old, new).map(|change| {
+                    let (before, after) = match change {
+                        Change::Added(index) => (None, Some(index)),
+                        Change::Changed { old, new } => (Some(old), Some(new)),
+                        Change::Removed(index) => (Some(index), None),
+                    };
+                    let before = before.and_then(|index| old.contacts().get(index));
+                    (before, after)
+                })
+            };
+            let contact = |index: Option<usize>| new.contacts().get(index?);
+            // Not one contact after the other: presence ends the answer that a push is in.
+            for (before, after) in changes() {
+                carrier.before_push(before, contact(after), identity, effects);
+            }
+            for (before, after) in changes() {
+                let gone = || before.map(|contact| removal(contact.jid.as_str()));
+                let item = after.map(|index| new.item(index)).or_else(gone);
+                self.push(&item.unwrap_or_default(), identity, effects);
+            }
+            for (before, after) in changes() {
+                carrier.after_push(before, contact(after), effects);
             }
         }
         old
@@ -178,11 +181,11 @@ impl Desk {
             Some(index) => roster.item(index),
             None => removal(jid),
         };
-        self.push(item, identity, effects);
+        self.push(&item, identity, effects);
     }
 
     /// RFC 6121 §2.1.6, to this session alone and only if it has asked for its roster.
-    fn push(&mut self, item: Bytes, identity: &Identity, effects: &mut Effects) {
+    fn push(&mut self, item: &[u8], identity: &Identity, effects: &mut Effects) {
         if !self.interested {
             return;
         }
@@ -194,7 +197,7 @@ impl Desk {
         .into_bytes();
         write::attribute_into(&mut text, identity.full());
         text.extend_from_slice(b"'><query xmlns='jabber:iq:roster'>");
-        text.extend_from_slice(&item);
+        text.extend_from_slice(item);
         text.extend_from_slice(b"</query></iq>");
         effects.push_back(Effect::ToClient(complete(text)));
     }

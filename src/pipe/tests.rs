@@ -468,6 +468,33 @@ fn a_removed_contact_goes_away_on_both_sides() {
 }
 
 #[test]
+fn who_goes_is_gone_before_the_first_push_and_who_comes_is_there_after_the_last() {
+    let mut harness = Harness::online(&friends(&["marie@example.org", "zoe@example.org"]));
+    harness.server("<presence from='marie@example.org/x'/>");
+    harness.server("<presence from='zoe@example.org/x'/>");
+    let early = "<presence from='bob@example.org/x'/>";
+    harness.server(early);
+    let effects = harness.ready(&friends(&["bob@example.org", "yves@example.org"]));
+    let is_push = |effect: &String| effect.starts_with("C <iq");
+    let pushes: Vec<usize> = (0..effects.len())
+        .filter(|at| is_push(&effects[*at]))
+        .collect();
+    assert_eq!(
+        pushes,
+        [2, 3, 4, 5],
+        "presence would take an answer of its own: {effects:?}"
+    );
+    assert_eq!(
+        effects[..2],
+        [
+            unavailable_from("marie@example.org/x"),
+            unavailable_from("zoe@example.org/x")
+        ]
+    );
+    assert!(effects[6..].contains(&format!("C {early}")), "{effects:?}");
+}
+
+#[test]
 fn a_resource_that_is_not_available_takes_no_part() {
     let mut harness = Harness::bound();
     harness.client(GET);
