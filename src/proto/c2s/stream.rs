@@ -1,5 +1,7 @@
 //! A client's stream as a machine: bytes in, events out (RFC 6120 §4).
 
+use std::sync::LazyLock;
+
 use bytes::{Bytes, BytesMut};
 
 use super::{
@@ -13,6 +15,12 @@ use crate::proto::{
 
 /// The closing tag that matches what [`header`] opens.
 pub const CLOSE: Bytes = Bytes::from_static(b"</stream:stream>");
+
+/// What a server with stream management says after nearly every stanza, and how all that we know write
+/// it: read once for all.
+const ACK_REQUEST: Bytes = Bytes::from_static(b"<r xmlns='urn:xmpp:sm:3'/>");
+static ASKS: LazyLock<Stanza> =
+    LazyLock::new(|| Stanza::from_trusted(ACK_REQUEST, 0, Bytes::new()));
 
 /// The bytes that open a stream to the domain `to` (RFC 6120 §4.7). `from` is a bare JID, and only
 /// for streams that nobody can overhear (§4.7.1); `lang` is the default language of the client.
@@ -132,7 +140,11 @@ impl Stream {
             None => Ok(None),
             Some(Piece::Header(bytes)) => self.open(&bytes).map(Some),
             Some(Piece::Element(bytes)) => {
-                let stanza = scan_stanza(bytes, &self.scope, &LIMITS)?;
+                let stanza = if bytes == ACK_REQUEST {
+                    ASKS.clone()
+                } else {
+                    scan_stanza(bytes, &self.scope, &LIMITS)?
+                };
                 Ok(Some(match stanza.kind() {
                     Kind::Features => Event::Features(stanza),
                     Kind::StreamError => Event::Error(stanza),

@@ -40,16 +40,48 @@ impl Attr<'_> {
     }
 }
 
+/// What a byte can be in a name.
+const NAME: u8 = 1;
+/// It begins one.
+const START: u8 = 2;
+/// Whether it may is not told by the byte alone.
+const SPECIAL: u8 = 4;
+
+#[expect(clippy::indexing_slicing, reason = "when it is compiled")]
+static CLASSES: [u8; 256] = {
+    let mut classes = [0; 256];
+    let mut byte = 0;
+    while byte < classes.len() {
+        classes[byte] = match byte as u8 {
+            b'A'..=b'Z' | b'a'..=b'z' | b'_' => NAME | START,
+            b'0'..=b'9' | b'-' | b'.' => NAME,
+            b':' | 0x80.. => NAME | SPECIAL,
+            _ => 0,
+        };
+        byte += 1;
+    }
+    classes
+};
+
+fn class(byte: u8) -> u8 {
+    CLASSES.get(usize::from(byte)).copied().unwrap_or_default()
+}
+
 /// Splits a qualified name off the front: prefix, local name, rest. Nothing if there is none.
 pub(super) fn split_name(text: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
-    let is_name_byte = |byte: u8| {
-        byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b':' | 0x80..)
+    let mut seen = 0;
+    let ends = |byte: &u8| {
+        let class = class(*byte);
+        seen |= class;
+        class == 0
     };
-    let end = text
-        .iter()
-        .position(|&byte| !is_name_byte(byte))
-        .unwrap_or(text.len());
+    let end = text.iter().position(ends).unwrap_or(text.len());
     let (name, rest) = text.split_at_checked(end)?;
+    // Nearly all are of this kind.
+    if seen & SPECIAL == 0 {
+        let begins = class(*name.first()?) & START != 0;
+        return begins.then_some((b"", name, rest));
+    }
     match lint::split_once(b':', name) {
         Some((prefix, local)) => {
             (lint::is_nc_name(prefix) && lint::is_nc_name(local)).then_some((prefix, local, rest))
