@@ -3,6 +3,7 @@
 
 use std::{
     fmt::Write as _,
+    ops::Range,
     time::{Duration, Instant},
 };
 
@@ -10,7 +11,7 @@ use anyhow::{Context as _, Result, bail};
 use tokio::{
     sync::{mpsc, watch},
     task::JoinSet,
-    time::{sleep, timeout},
+    time::{sleep, sleep_until, timeout},
 };
 
 use crate::{
@@ -195,8 +196,13 @@ pub enum Refresh {
     Changed,
 }
 
+impl Refresh {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Offline, Self::Unchanged, Self::Changed];
+}
+
 /// Tells rostergate, in requests of `batch`, of users with ten contacts each, who are all in the crowd or none
-/// of them.
+/// of them; of `pace` users in a second, or as fast as it answers.
 ///
 /// # Errors
 ///
@@ -206,8 +212,8 @@ pub async fn refresh(
     backend: &Backend,
     crowd: &mut Crowd,
     case: Refresh,
-    users: usize,
-    batch: usize,
+    users: Range<usize>,
+    (batch, pace): (usize, Option<f64>),
 ) -> Result<Sample> {
     let admin = Endpoint {
         address: system.endpoint.address,
@@ -218,7 +224,7 @@ pub async fn refresh(
     if case == Refresh::Changed {
         backend.change();
     }
-    let names: Vec<String> = (0..users)
+    let names: Vec<String> = users
         .map(|number| format!("\"{}\"", User::with_contacts(10, number).name))
         .collect();
     let pids = system.pids();
@@ -229,7 +235,10 @@ pub async fn refresh(
     settle(read).await?;
     let (before, own, begin) = (read()?, cpu_time(std::process::id())?, Instant::now());
     let mut latencies = Vec::new();
-    for names in names.chunks(batch) {
+    let interval = pace.map(|pace| Duration::from_secs_f64(batch as f64 / pace));
+    for (number, names) in (0..).zip(names.chunks(batch)) {
+        let due = begin + interval.unwrap_or_default() * number;
+        sleep_until(due.into()).await;
         let begin = Instant::now();
         admin.send(&format!("[{}]", names.join(","))).await?;
         let answer = admin.answer().await?;
@@ -240,12 +249,12 @@ pub async fn refresh(
         latencies.push(begin.elapsed());
     }
     if case == Refresh::Changed {
-        crowd.expect_pushes(2 * users).await?;
+        crowd.expect_pushes(2 * names.len()).await?;
     }
     let time = begin.elapsed().as_secs_f64();
     // Presence and what is answered come after the pushes.
     settle(read).await?;
-    let each = |time: Duration| time.div_f64(users as f64);
+    let each = |time: Duration| time.div_f64(names.len() as f64);
     let after = read()?;
     Ok(Sample {
         cpu: before
@@ -255,7 +264,7 @@ pub async fn refresh(
             .collect(),
         load: each(cpu_time(std::process::id())?.saturating_sub(own)),
         requests: 1.0 / batch as f64,
-        rate: users as f64 / time,
+        rate: names.len() as f64 / time,
         latency: quantiles(latencies),
     })
 }

@@ -123,7 +123,15 @@ impl Growth {
                     Self::Batch => {
                         let users = size.max(2000);
                         let mut nobody = Crowd::default();
-                        refresh(&system, backend, &mut nobody, Refresh::Offline, users, size).await
+                        refresh(
+                            &system,
+                            backend,
+                            &mut nobody,
+                            Refresh::Offline,
+                            0..users,
+                            (size, None),
+                        )
+                        .await
                     }
                     _ => work.measure(&system, plan).await,
                 };

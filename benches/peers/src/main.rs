@@ -185,9 +185,6 @@ impl Run<'_> {
                     }
                 }
             }
-            if work == Work::Repoll {
-                continue;
-            }
             for system in &speaking {
                 let Some(rate) = results.rate(work, system.kind) else {
                     continue;
@@ -216,8 +213,14 @@ impl Run<'_> {
         round: &str,
     ) -> Result<Sample> {
         let seconds = self.options.seconds;
+        let sessions = sessions(work, self.options.sessions);
+        // Polls have a pace of their own: half of it is half of the sessions.
+        let (sessions, pace) = match (work, pace) {
+            (Work::Repoll, Some(_)) => (sessions / 2, None),
+            _ => (sessions, pace),
+        };
         let plan = Plan {
-            sessions: sessions(work, self.options.sessions),
+            sessions,
             warm_up: Duration::from_secs_f64(seconds / 4.0),
             time: Duration::from_secs_f64(seconds),
             pace,
@@ -262,20 +265,27 @@ impl Run<'_> {
         self.say(&format!("starting {}", kind.name()));
         let system = kind.start(self.program, self.backend, &users).await?;
         let mut crowd = Crowd::default();
-        for case in [Refresh::Offline, Refresh::Unchanged, Refresh::Changed] {
+        for case in Refresh::ALL {
             if case == Refresh::Unchanged {
                 crowd.join(&system, &users).await?;
             }
             // The first time warms up.
             for round in 0..=self.options.rounds {
+                let pace = (BATCH, None);
                 let sample =
-                    refresh(&system, self.backend, &mut crowd, case, number, BATCH).await?;
+                    refresh(&system, self.backend, &mut crowd, case, 0..number, pace).await?;
                 if round > 0 {
                     let Topic { name, .. } = case.into();
                     self.tell(&name, kind.name(), &round.to_string(), &sample);
                     results.add(case, kind, sample);
                 }
             }
+            let half = results.rate(case, kind).map(|rate| rate / 2.0);
+            let pace = (BATCH, half);
+            let sample = refresh(&system, self.backend, &mut crowd, case, 0..number, pace).await?;
+            let Topic { name, .. } = case.into();
+            self.tell(&name, kind.name(), "half", &sample);
+            results.add_paced(case, kind, sample);
         }
         crowd.leave().await
     }
@@ -347,7 +357,8 @@ impl Run<'_> {
         results: &mut Results,
     ) -> Result<()> {
         let most = numbers.iter().max().copied().unwrap_or_default();
-        let users = Work::Login.users(most.max(self.options.sessions));
+        let users = most.max(sessions(Work::Repoll, self.options.sessions));
+        let users = Work::Login.users(users);
         self.say(&format!("starting {}", kind.name()));
         let system = kind.start(self.program, self.backend, &users).await?;
         warm_up(&system, 32).await?;
@@ -365,13 +376,43 @@ impl Run<'_> {
             ));
         });
         results.add_memory(kind, memory.await?);
-        let work = Work::Message(Style::Lean);
-        let full = self.work(work, &system, None, "full").await?;
-        let half = self
-            .work(work, &system, Some(full.rate / 2.0), "half")
-            .await?;
-        results.add_crowded(kind, most, half);
+        self.crowded(&system, &mut crowd, most, results).await?;
         crowd.leave().await
+    }
+
+    /// The work of the others once more, at half of what they reached, beside the idle ones.
+    async fn crowded(
+        &self,
+        system: &System,
+        crowd: &mut Crowd,
+        idle: usize,
+        results: &mut Results,
+    ) -> Result<()> {
+        let kind = system.kind;
+        for work in works() {
+            // The users with very many contacts are not known here.
+            let Some(rate) = results.rate(work, kind).filter(|_| work.contacts() <= 10) else {
+                continue;
+            };
+            let sample = self.work(work, system, Some(rate / 2.0), "idle").await?;
+            results.add_crowded(work, kind, idle, sample);
+        }
+        for case in Refresh::ALL {
+            let Some(rate) = results.rate(case, kind) else {
+                continue;
+            };
+            let number = idle.min(1000);
+            let users = match case {
+                Refresh::Offline => idle..idle + number,
+                Refresh::Unchanged | Refresh::Changed => 0..number,
+            };
+            let pace = (BATCH, Some(rate / 2.0));
+            let sample = refresh(system, self.backend, crowd, case, users, pace).await?;
+            let Topic { name, .. } = case.into();
+            self.tell(&name, kind.name(), "idle", &sample);
+            results.add_crowded(case, kind, idle, sample);
+        }
+        Ok(())
     }
 }
 

@@ -49,8 +49,8 @@ impl From<Refresh> for Topic {
 pub struct Results {
     subjects: Vec<Subject>,
     memory: BTreeMap<Kind, Vec<Memory>>,
-    /// Message latency of a few sessions while thousands are idle.
-    crowded: BTreeMap<Kind, (usize, Sample)>,
+    /// The same work while thousands are idle: how many.
+    crowded: Vec<(Topic, Kind, usize, Sample)>,
     curves: Vec<Curve>,
     giants: Vec<Step>,
     failures: Vec<String>,
@@ -93,9 +93,15 @@ impl Results {
         self.memory.insert(kind, memory);
     }
 
-    /// Adds messages at half of saturation, beside so many idle sessions.
-    pub fn add_crowded(&mut self, kind: Kind, sessions: usize, sample: Sample) {
-        self.crowded.insert(kind, (sessions, sample));
+    /// Adds what was done at half of saturation, beside so many idle sessions.
+    pub fn add_crowded(
+        &mut self,
+        topic: impl Into<Topic>,
+        kind: Kind,
+        sessions: usize,
+        sample: Sample,
+    ) {
+        self.crowded.push((topic.into(), kind, sessions, sample));
     }
 
     /// Adds how something grows.
@@ -178,14 +184,23 @@ impl Results {
         }
         if !self.crowded.is_empty() {
             out.push_str(
-                "\nMessages, one request per operation, at half of saturation, beside these:\n\n\
-                 | system | idle sessions | in all µs | op/s | p50 / p99 / p99.9 ms |\n|---|---|---|---|---|\n",
+                "\n### Beside idle sessions\n\nAt half of what was reached above.\n\n\
+                 | work | system | idle sessions | in all, µs | op/s | p50 / p99 / p99.9 ms |\n\
+                 |---|---|---|---|---|---|\n",
             );
         }
-        for (kind, (sessions, sample)) in &self.crowded {
+        let mut crowded: Vec<_> = self.crowded.iter().collect();
+        let order = |topic: &Topic| {
+            self.subjects
+                .iter()
+                .position(|subject| subject.topic == *topic)
+        };
+        crowded.sort_by_key(|(topic, kind, ..)| (order(topic), *kind));
+        for (topic, kind, sessions, sample) in crowded {
             let micros = sample.cpu.iter().map(|cpu| cpu.as_secs_f64() * 1e6);
             out.push_str(&format!(
-                "| {} | {} | {} | {} | {} |\n",
+                "| {} | {} | {} | {} | {} | {} |\n",
+                topic.title,
                 kind.name(),
                 figure(*sessions as f64),
                 figure(micros.sum()),

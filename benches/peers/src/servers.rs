@@ -345,6 +345,20 @@ pub fn haproxy(upstream: SocketAddr) -> Result<Server> {
     .context("HAProxy")
 }
 
+/// [`hyper`](https://hyper.rs) passing on what it gets, in front of a server's BOSH.
+///
+/// # Errors
+///
+/// It is not built, or cannot be started.
+pub fn hyper_hop(upstream: SocketAddr) -> Result<Server> {
+    let program = built("hyper-hop")?;
+    Server::start(|_, [_, http]| {
+        let (own, server) = (local(http).to_string(), upstream.to_string());
+        Ok(Start::new([text(&program)?, &own, &server]))
+    })
+    .context("hyper hop")
+}
+
 /// node-xmpp-bosh 0.7.10, in front of a server's c2s.
 ///
 /// # Errors
@@ -396,10 +410,15 @@ fn text(path: &Path) -> Result<&str> {
 ///
 /// That program is not in a target folder.
 pub fn built_rostergate() -> Result<PathBuf> {
+    built("rostergate")
+}
+
+/// The program of this name that was built beside this one.
+fn built(name: &str) -> Result<PathBuf> {
     let own = std::env::current_exe()?;
     let folder = own.ancestors().skip(1);
-    let mut places = folder.map(|folder| folder.join("rostergate"));
+    let mut places = folder.map(|folder| folder.join(name));
     // Tests are one folder deeper than programs.
     let found = places.by_ref().take(2).find(|place| place.is_file());
-    found.context("rostergate is not built: cargo build")
+    found.with_context(|| format!("{name} is not built: cargo build --workspace"))
 }

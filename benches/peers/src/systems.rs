@@ -7,7 +7,9 @@ use anyhow::Result;
 use crate::{
     backend::Backend,
     http::Endpoint,
-    servers::{Gc, Server, ejabberd, haproxy, nginx, node_xmpp_bosh, prosody, rostergate},
+    servers::{
+        Gc, Server, ejabberd, haproxy, hyper_hop, nginx, node_xmpp_bosh, prosody, rostergate,
+    },
     session::{Style, User},
     work::Work,
 };
@@ -29,6 +31,8 @@ pub enum Kind {
     Nginx,
     /// HAProxy in front of that.
     Haproxy,
+    /// The least that a proxy of hyper can be, in front of that.
+    HyperHop,
     /// node-xmpp-bosh 0.7.10 in front of its c2s.
     NodeXmppBosh,
     /// ejabberd's own BOSH.
@@ -41,13 +45,14 @@ pub enum Kind {
 
 impl Kind {
     /// All of them, in the order of the tables.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::RostergateProsody,
         Self::Prosody,
         Self::RostergateProsodyGenerational,
         Self::ProsodyGenerational,
         Self::Nginx,
         Self::Haproxy,
+        Self::HyperHop,
         Self::NodeXmppBosh,
         Self::RostergateEjabberd,
         Self::Ejabberd,
@@ -65,6 +70,7 @@ impl Kind {
             Self::ProsodyGenerational => "Prosody gen",
             Self::Nginx => "nginx + Prosody gen",
             Self::Haproxy => "HAProxy + Prosody gen",
+            Self::HyperHop => "hyper hop + Prosody gen",
             Self::NodeXmppBosh => "node-xmpp-bosh + Prosody gen",
             Self::Ejabberd => "ejabberd",
             Self::RostergateTls => "rostergate TLS + Prosody gen",
@@ -141,6 +147,10 @@ impl Kind {
             Self::Haproxy => {
                 let server = prosody(generational, users, true)?;
                 vec![haproxy(server.bosh.address)?, server]
+            }
+            Self::HyperHop => {
+                let server = prosody(generational, users, true)?;
+                vec![hyper_hop(server.bosh.address)?, server]
             }
             Self::NodeXmppBosh => {
                 let server = prosody(generational, users, true)?;

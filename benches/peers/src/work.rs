@@ -147,13 +147,17 @@ impl Work {
         }
     }
 
-    /// The users it needs.
-    pub fn users(self, sessions: usize) -> Vec<User> {
-        let contacts = match self {
+    /// How many contacts its users have.
+    pub fn contacts(self) -> usize {
+        match self {
             Self::Roster(contacts, _) => contacts,
             _ => 10,
-        };
-        let user = |number| User::with_contacts(contacts, number);
+        }
+    }
+
+    /// The users it needs.
+    pub fn users(self, sessions: usize) -> Vec<User> {
+        let user = |number| User::with_contacts(self.contacts(), number);
         (0..sessions).map(user).collect()
     }
 

@@ -75,7 +75,15 @@ async fn contact_lists_are_refreshed_and_pushed_to_a_crowd() -> Result<()> {
     let kind = Kind::RostergateProsodyGenerational;
     let system = kind.start(&program, &backend, &users).await?;
     let mut crowd = Crowd::default();
-    let offline = refresh(&system, &backend, &mut crowd, Refresh::Offline, SESSIONS, 2).await?;
+    let offline = refresh(
+        &system,
+        &backend,
+        &mut crowd,
+        Refresh::Offline,
+        0..SESSIONS,
+        (2, None),
+    )
+    .await?;
     assert_eq!(offline.cpu.len(), 2);
     let memories = memory(&system, &mut crowd, &[2, SESSIONS], |_| {}).await?;
     assert_eq!(crowd.len(), SESSIONS);
@@ -87,7 +95,15 @@ async fn contact_lists_are_refreshed_and_pushed_to_a_crowd() -> Result<()> {
         [2, SESSIONS]
     );
     for case in [Refresh::Unchanged, Refresh::Changed, Refresh::Changed] {
-        let sample = refresh(&system, &backend, &mut crowd, case, SESSIONS, 2).await?;
+        let sample = refresh(
+            &system,
+            &backend,
+            &mut crowd,
+            case,
+            0..SESSIONS,
+            (2, Some(100.0)),
+        )
+        .await?;
         assert!(sample.cpu[0] > Duration::ZERO, "{case:?}: {sample:?}");
     }
     crowd.leave().await
