@@ -100,7 +100,7 @@ enum Outstanding {
 impl StreamManagement {
     /// Whether the server offers it.
     pub fn is_offered(features: &Stanza) -> bool {
-        features.children().any(|child| child.is(Ns::Sm3, "sm"))
+        features.may_have(Ns::Sm3) && features.children().any(|child| child.is(Ns::Sm3, "sm"))
     }
 
     /// The resource is bound: what to send before anything else.

@@ -8,6 +8,7 @@ use std::borrow::Cow;
 use std::fmt;
 
 use bytes::Bytes;
+use memchr::memmem;
 
 pub use self::child::Child;
 use self::child::{children_of, find_attribute};
@@ -395,6 +396,16 @@ impl Stanza {
 
     fn in_one_piece(&self) -> Self {
         Self::from_trusted(self.to_bytes(), 0, Bytes::new())
+    }
+
+    /// False if no element in it can be of `ns`, as nothing declares it. Costs much less than to look at them.
+    pub fn may_have(&self, ns: Ns) -> bool {
+        // What is declared nowhere is of the first.
+        let (Some(uri), true) = (ns.uri(), ns != Ns::Client) else {
+            return true;
+        };
+        let has = |bytes: &Bytes| memmem::find(bytes, uri.as_bytes()).is_some();
+        self.chunks().any(|piece| has(&piece))
     }
 
     /// The direct child elements, in order. Walks the bytes: for small stanzas and rare needs.

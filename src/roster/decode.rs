@@ -3,7 +3,10 @@
 use std::fmt;
 
 use jid::{BareJid, Jid};
-use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
+use serde::{
+    Deserialize,
+    de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor},
+};
 use serde_json::{Map, Value};
 use tracing::debug;
 
@@ -44,7 +47,7 @@ impl<'de> Visitor<'de> for Reader<'_> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Contacts, A::Error> {
         let mut found = Contacts::default();
-        while let Some((jid, data)) = map.next_entry::<String, Value>()? {
+        while let Some((jid, Entry(data))) = map.next_entry::<String, _>()? {
             match contact(&jid, data, self.owner) {
                 Ok(contact) => found.contacts.push(contact),
                 Err(reason) => {
@@ -68,8 +71,87 @@ impl<'de> Visitor<'de> for Reader<'_> {
     }
 }
 
+/// What is said of a contact; what is not is null.
+#[derive(Default)]
+struct Data {
+    name: Value,
+    groups: Value,
+    subscription: Value,
+}
+
+/// It, unless there is something else in its place.
+struct Entry(Option<Data>);
+
+#[derive(Deserialize)]
+#[serde(field_identifier, rename_all = "lowercase")]
+enum Key {
+    Name,
+    Groups,
+    Subscription,
+    #[serde(other)]
+    Other,
+}
+
+impl<'de> Deserialize<'de> for Entry {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(EntryReader)
+    }
+}
+
+struct EntryReader;
+
+impl<'de> Visitor<'de> for EntryReader {
+    type Value = Entry;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Entry, A::Error> {
+        let mut data = Data::default();
+        while let Some(key) = map.next_key()? {
+            match key {
+                Key::Name => data.name = map.next_value()?,
+                Key::Groups => data.groups = map.next_value()?,
+                Key::Subscription => data.subscription = map.next_value()?,
+                Key::Other => drop(map.next_value::<IgnoredAny>()?),
+            }
+        }
+        Ok(Entry(Some(data)))
+    }
+
+    fn visit_unit<E>(self) -> Result<Entry, E> {
+        Ok(Entry(Some(Data::default())))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Entry, A::Error> {
+        while seq.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(Entry(None))
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Entry, E> {
+        Ok(Entry(None))
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<Entry, E> {
+        Ok(Entry(None))
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<Entry, E> {
+        Ok(Entry(None))
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<Entry, E> {
+        Ok(Entry(None))
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<Entry, E> {
+        Ok(Entry(None))
+    }
+}
+
 /// One contact, or why it cannot be used.
-fn contact(jid: &str, data: Value, owner: &BareJid) -> Result<Contact, &'static str> {
+fn contact(jid: &str, data: Option<Data>, owner: &BareJid) -> Result<Contact, &'static str> {
     let jid = Jid::new(jid).map_err(|_| "not a JID")?;
     let jid = BareJid::try_from(jid).map_err(|_| "JID with a resource")?;
     if jid == *owner {
@@ -78,26 +160,22 @@ fn contact(jid: &str, data: Value, owner: &BareJid) -> Result<Contact, &'static 
     if jid.node().is_none() && !jid.domain().as_str().contains('.') {
         return Err("neither user@domain nor a domain name");
     }
-    let mut data = match data {
-        Value::Null => Map::new(),
-        Value::Object(data) => data,
-        _ => return Err("data is not an object"),
+    let data = data.ok_or("data is not an object")?;
+    let name = match data.name {
+        Value::Null => None,
+        Value::String(name) => Some(printable(name)?),
+        _ => return Err("name is not a string"),
     };
-    let name = match data.remove("name") {
-        None | Some(Value::Null) => None,
-        Some(Value::String(name)) => Some(printable(name)?),
-        Some(_) => return Err("name is not a string"),
+    let groups = match data.groups {
+        Value::Null => Vec::new(),
+        Value::Array(groups) => group_list(groups)?,
+        Value::Object(groups) => group_keys(groups)?,
+        _ => return Err("groups is neither an array nor an object"),
     };
-    let groups = match data.remove("groups") {
-        None | Some(Value::Null) => Vec::new(),
-        Some(Value::Array(groups)) => group_list(groups)?,
-        Some(Value::Object(groups)) => group_keys(groups)?,
-        Some(_) => return Err("groups is neither an array nor an object"),
-    };
-    let subscription = match data.get("subscription") {
-        None | Some(Value::Null) => Subscription::Both,
-        Some(Value::String(word)) => subscription(word)?,
-        Some(_) => return Err("subscription is not a string"),
+    let subscription = match data.subscription {
+        Value::Null => Subscription::Both,
+        Value::String(word) => subscription(&word)?,
+        _ => return Err("subscription is not a string"),
     };
     Ok(Contact::new(jid, name, groups, subscription))
 }
@@ -284,7 +362,8 @@ mod tests {
 
     #[test]
     fn anything_else_is_no_roster() {
-        let deep = format!(r#"{{"a@x.org": {}{}}}"#, "[".repeat(1000), "]".repeat(1000));
+        let deep = |levels: usize| "[".repeat(levels) + &"]".repeat(levels);
+        let deep_groups = format!(r#"{{"a@x.org": {{"groups": {}}}}}"#, deep(1000));
         for bad in [
             "",
             "null",
@@ -299,9 +378,12 @@ mod tests {
             r#"{"a@x.org": {}"#,
             r#"{"a@x.org": {},}"#,
             "\u{feff}{}",
-            &deep,
+            &deep_groups,
         ] {
             assert!(read(bad).is_err(), "{bad:.40}");
         }
+        // What nobody looks at may be as deep as it likes.
+        let deep_data = format!(r#"{{"a@x.org": {}}}"#, deep(100_000));
+        assert_eq!(read(&deep_data).unwrap().skipped, 1);
     }
 }

@@ -103,12 +103,10 @@ impl Contact {
         groups: Vec<String>,
         subscription: Subscription,
     ) -> Self {
-        let mut seen = HashSet::new();
-        let distinct = |group: &String| !group.is_empty() && seen.insert(group.clone());
         Self {
             jid,
             name: name.filter(|name| !name.is_empty()),
-            groups: groups.into_iter().filter(distinct).collect(),
+            groups: distinct(groups),
             subscription,
         }
     }
@@ -122,6 +120,17 @@ impl Contact {
     pub fn sends_presence(&self) -> bool {
         matches!(self.subscription, Subscription::To | Subscription::Both)
     }
+}
+
+/// Without the empty ones, and those that have been there before.
+fn distinct(mut groups: Vec<String>) -> Vec<String> {
+    groups.retain(|group| !group.is_empty());
+    // Most contacts are in one group.
+    if groups.len() > 1 {
+        let mut seen = HashSet::new();
+        groups.retain(|group| seen.insert(group.clone()));
+    }
+    groups
 }
 
 /// One user's contacts, sorted by bare JID and rendered once.

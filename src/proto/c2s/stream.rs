@@ -244,6 +244,9 @@ pub enum StartTls {
 impl StartTls {
     /// What `features` say of it.
     pub fn of(features: &Stanza) -> Self {
+        if !features.may_have(Ns::Tls) {
+            return Self::Absent;
+        }
         let mut others = false;
         let mut found = Self::Absent;
         for child in features.children() {

@@ -119,6 +119,8 @@ fn walks_children_with_their_namespaces() {
     assert_eq!(inner[1].attribute("a").as_deref(), Some("1\n"));
     assert_eq!(inner[1].attribute("r:a"), None);
     assert_eq!(children[0].text(), "");
+    assert!(iq.may_have(Ns::Roster) && iq.may_have(Ns::Client) && iq.may_have(Ns::Other));
+    assert!(!iq.may_have(Ns::Tls));
 }
 
 #[test]
