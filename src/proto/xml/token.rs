@@ -1,8 +1,8 @@
 //! The tokens of a document, checked.
 
 use bytes::Bytes;
-use quick_xml::Reader;
-use quick_xml::events::Event;
+use memchr::{memchr, memchr2, memmem};
+use quick_xml::parser::{ElementParser, Parser as _};
 use smallvec::SmallVec;
 
 use super::scope::{Declaration, Scope, Scopes};
@@ -11,14 +11,17 @@ use super::{Limits, Ns, ScanError, ScanErrorKind, lint};
 
 /// Reads a document token by token, and refuses what is not well-formed or forbidden in XMPP.
 pub(in crate::proto) struct Lexer<'d> {
-    reader: Reader<&'d [u8]>,
     document: &'d [u8],
+    /// How far it has been read.
+    at: usize,
     limits: &'d Limits,
     /// Declarations in scope for the last token.
     pub(in crate::proto) scopes: Scopes<'d>,
     /// Attributes of the last start tag, in document order.
     pub(in crate::proto) attributes: SmallVec<[Attr<'d>; 8]>,
     depth: usize,
+    /// Names of the elements that are open, as written.
+    open: SmallVec<[&'d [u8]; 8]>,
     /// The last start tag was an empty element's, whose end is still to be told.
     empty: bool,
     declaration_allowed: bool,
@@ -88,12 +91,13 @@ impl<'d> Lexer<'d> {
             return Err(ScanErrorKind::NotWellFormed.at(0));
         }
         Ok(Self {
-            reader: Reader::from_str(text),
             document,
+            at: 0,
             limits,
             scopes: Scopes::new(scope),
             attributes: SmallVec::new(),
             depth: 0,
+            open: SmallVec::new(),
             empty: false,
             declaration_allowed: false,
             root_seen: false,
@@ -103,10 +107,6 @@ impl<'d> Lexer<'d> {
     /// Lets the document begin with an XML declaration.
     pub(in crate::proto) fn allow_declaration(&mut self) {
         self.declaration_allowed = true;
-    }
-
-    fn position(&self) -> usize {
-        usize::try_from(self.reader.buffer_position()).unwrap_or(usize::MAX)
     }
 
     /// The next token that is not text.
@@ -127,22 +127,43 @@ impl<'d> Lexer<'d> {
                 return Ok(self.end());
             }
             self.scopes.leave(self.depth.saturating_add(1));
-            let at = self.position();
-            let event = self
-                .reader
-                .read_event()
-                .map_err(|_| ScanErrorKind::NotWellFormed.at(at))?;
-            let depth = self.depth;
-            match event {
-                Event::Start(_) => return self.start(at, false),
-                Event::Empty(_) => return self.start(at, true),
-                Event::End(_) => return Ok(self.end()),
-                Event::Text(_) => {
-                    let text = self.document.get(at..self.position()).unwrap_or_default();
+            let (at, depth) = (self.at, self.depth);
+            let malformed = || ScanErrorKind::NotWellFormed.at(at);
+            let rest = self.rest();
+            match rest {
+                [] if depth == 0 && self.root_seen => return Ok(Token::Eof),
+                [] => return Err(malformed()),
+                [b'<', b'/', ..] => return self.close(),
+                [b'<', b'!', ..] => {
+                    let form = self.cdata()?;
+                    return Ok(Token::Text { depth, at, form });
+                }
+                [b'<', b'?', ..] => self.declaration()?,
+                [b'<', tag @ ..] => {
+                    let length = ElementParser::default().feed(tag).ok_or_else(malformed)?;
+                    let content = tag.get(..length).unwrap_or_default();
+                    // One past the `>`.
+                    self.at = at.saturating_add(length).saturating_add(2);
+                    return match content.strip_suffix(b"/") {
+                        Some(content) => self.start(at, content, true),
+                        None => self.start(at, content, false),
+                    };
+                }
+                [b'&', after @ ..] => {
+                    let (name, after) = lint::split_once(b';', after).ok_or_else(malformed)?;
+                    let c = lint::reference(name).filter(|_| depth > 0);
+                    let form = Form::Reference(c.ok_or_else(malformed)?);
+                    self.at = self.document.len().saturating_sub(after.len());
+                    return Ok(Token::Text { depth, at, form });
+                }
+                [..] => {
+                    let length = memchr2(b'<', b'&', rest).unwrap_or(rest.len());
+                    let text = rest.get(..length).unwrap_or_default();
+                    self.at = at.saturating_add(length);
                     if depth > 0 {
                         // To look for one byte costs less than to prepare for three, which are rare.
-                        if memchr::memchr(b']', text).is_some()
-                            && let Some(found) = memchr::memmem::find(text, b"]]>")
+                        if memchr(b']', text).is_some()
+                            && let Some(found) = memmem::find(text, b"]]>")
                         {
                             let at = at.saturating_add(found);
                             return Err(ScanErrorKind::NotWellFormed.at(at));
@@ -151,45 +172,77 @@ impl<'d> Lexer<'d> {
                         return Ok(Token::Text { depth, at, form });
                     }
                     if !text.iter().all(|&byte| lint::is_white(byte)) {
-                        return Err(ScanErrorKind::NotWellFormed.at(at));
+                        return Err(malformed());
                     }
-                }
-                Event::CData(_) if depth > 0 => {
-                    let markup = self.document.get(at..self.position()).unwrap_or_default();
-                    let text = markup
-                        .strip_prefix(b"<![CDATA[")
-                        .and_then(|text| text.strip_suffix(b"]]>"))
-                        .ok_or_else(|| ScanErrorKind::NotWellFormed.at(at))?;
-                    let form = Form::Literal { text, cdata: true };
-                    return Ok(Token::Text { depth, at, form });
-                }
-                Event::GeneralRef(name) if depth > 0 => {
-                    let c = lint::reference(name.as_bytes())
-                        .ok_or_else(|| ScanErrorKind::NotWellFormed.at(at))?;
-                    return Ok(Token::Text {
-                        depth,
-                        at,
-                        form: Form::Reference(c),
-                    });
-                }
-                Event::Decl(_) if at == 0 && self.declaration_allowed => {
-                    let markup = self.document.get(..self.position()).unwrap_or_default();
-                    markup
-                        .strip_prefix(b"<?xml")
-                        .and_then(|content| content.strip_suffix(b"?>"))
-                        .ok_or(ScanErrorKind::NotWellFormed)
-                        .and_then(lint::declaration)
-                        .map_err(|kind| kind.at(at))?;
-                }
-                Event::Eof if depth == 0 && self.root_seen => return Ok(Token::Eof),
-                Event::Comment(_) | Event::DocType(_) | Event::PI(_) => {
-                    return Err(ScanErrorKind::Restricted.at(at));
-                }
-                Event::CData(_) | Event::Decl(_) | Event::Eof | Event::GeneralRef(_) => {
-                    return Err(ScanErrorKind::NotWellFormed.at(at));
                 }
             }
         }
+    }
+
+    fn rest(&self) -> &'d [u8] {
+        self.document.get(self.at..).unwrap_or_default()
+    }
+
+    /// Reads `<!…`, which can only be a CDATA section.
+    fn cdata(&mut self) -> Result<Form<'d>, ScanError> {
+        let (at, rest) = (self.at, self.rest());
+        let malformed = || ScanErrorKind::NotWellFormed.at(at);
+        if rest.starts_with(b"<!--") || rest.starts_with(b"<!DOCTYPE") {
+            return Err(ScanErrorKind::Restricted.at(at));
+        }
+        let rest = rest.strip_prefix(b"<![CDATA[").ok_or_else(malformed)?;
+        let end = memmem::find(rest, b"]]>").filter(|_| self.depth > 0);
+        let (text, rest) = end
+            .and_then(|end| rest.split_at_checked(end))
+            .ok_or_else(malformed)?;
+        self.at = self
+            .document
+            .len()
+            .saturating_sub(rest.len())
+            .saturating_add(3);
+        Ok(Form::Literal { text, cdata: true })
+    }
+
+    /// Reads `<?…`, which can only be an XML declaration, and only where it is allowed.
+    fn declaration(&mut self) -> Result<(), ScanError> {
+        let (at, rest) = (self.at, self.rest());
+        let malformed = || ScanErrorKind::NotWellFormed.at(at);
+        let content = rest.strip_prefix(b"<?xml");
+        let is_declaration = |content: &&[u8]| {
+            content
+                .first()
+                .is_none_or(|&byte| lint::is_white(byte) || byte == b'?')
+        };
+        let Some(content) = content.filter(is_declaration) else {
+            return Err(ScanErrorKind::Restricted.at(at));
+        };
+        let end = memmem::find(content, b"?>").filter(|_| at == 0 && self.declaration_allowed);
+        let content = end
+            .and_then(|end| content.get(..end))
+            .ok_or_else(malformed)?;
+        lint::declaration(content).map_err(|kind| kind.at(at))?;
+        self.at = content.len().saturating_add("<?xml?>".len());
+        Ok(())
+    }
+
+    /// Reads `</…`, which has to close what was opened last.
+    fn close(&mut self) -> Result<Token<'d>, ScanError> {
+        let malformed = || ScanErrorKind::NotWellFormed.at(self.at);
+        let rest = self.rest();
+        let name = self.open.pop().ok_or_else(malformed)?;
+        let after = rest.get(2..).and_then(|rest| rest.strip_prefix(name));
+        let white = |after: &[u8]| {
+            after
+                .iter()
+                .take_while(|&&byte| lint::is_white(byte))
+                .count()
+        };
+        let after = after.and_then(|after| after.get(white(after)..));
+        let Some([b'>', after @ ..]) = after else {
+            return Err(malformed());
+        };
+        self.at = self.document.len().saturating_sub(after.len());
+        Ok(self.end())
     }
 
     fn end(&mut self) -> Token<'d> {
@@ -197,19 +250,15 @@ impl<'d> Lexer<'d> {
         self.depth = depth.saturating_sub(1);
         Token::End {
             depth,
-            end: self.position(),
+            end: self.at,
         }
     }
 
-    fn start(&mut self, at: usize, empty: bool) -> Result<Token<'d>, ScanError> {
+    /// The start tag at `at`, with this between `<` and `>` or `/>`.
+    fn start(&mut self, at: usize, content: &'d [u8], empty: bool) -> Result<Token<'d>, ScanError> {
         let malformed = || ScanErrorKind::NotWellFormed.at(at);
-        let tag_end = self.position();
-        let content = self
-            .document
-            .get(at..tag_end)
-            .and_then(|tag| tag.strip_prefix(b"<"))
-            .and_then(|tag| tag.strip_suffix(if empty { &b"/>"[..] } else { b">" }));
-        let (prefix, local, rest) = content.and_then(tag::split_name).ok_or_else(malformed)?;
+        let tag_end = self.at;
+        let (prefix, local, rest) = tag::split_name(content).ok_or_else(malformed)?;
         if self.depth == 0 && self.root_seen {
             return Err(malformed());
         }
@@ -221,6 +270,10 @@ impl<'d> Lexer<'d> {
         }
         let markup = if empty { 2 } else { 1 };
         let name_end = tag_end.saturating_sub(rest.len()).saturating_sub(markup);
+        if !empty {
+            let length = content.len().saturating_sub(rest.len());
+            self.open.push(content.get(..length).unwrap_or_default());
+        }
         self.attributes.clear();
         tag::read_attributes(rest, name_end, self.limits.attributes, &mut self.attributes)?;
         self.resolve_attributes(at)?;
