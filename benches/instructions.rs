@@ -194,26 +194,26 @@ fn held(document: &'static str) -> Path {
     }
 }
 
-#[library_benchmark(config = at_most(8_800))]
+#[library_benchmark(config = at_most(7_250))]
 #[bench::held(path(POLL, 0))]
 fn poll(path: Path) -> (Path, Option<(Slot, Document)>) {
     carry(path)
 }
 
-#[library_benchmark(config = at_most(32_500))]
+#[library_benchmark(config = at_most(25_300))]
 #[bench::ten(path(GET, 10))]
 #[bench::thousand(path(GET, 1000))]
 fn roster_get(path: Path) -> (Path, Option<(Slot, Document)>) {
     carry(path)
 }
 
-#[library_benchmark(config = at_most(20_800))]
+#[library_benchmark(config = at_most(15_000))]
 #[bench::one(path(MESSAGE, 0))]
 fn message_to_server(path: Path) -> (Path, Option<(Slot, Document)>) {
     carry(path)
 }
 
-#[library_benchmark(config = at_most(22_800))]
+#[library_benchmark(config = at_most(17_400))]
 #[bench::one(held(FROM_SERVER))]
 fn message_to_client(path: Path) -> (Path, Option<(Slot, Document)>) {
     bring(path)

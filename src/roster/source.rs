@@ -7,7 +7,7 @@
 //! |---|---|
 //! | 200, object | the contacts in it |
 //! | 200, `{}` or `[]` | an empty roster |
-//! | 200, any other JSON, broken JSON, text after it, nested deeper than 127 | failed fetch |
+//! | 200, any other JSON, broken JSON, text after it, nested deeper than 127 (but for ignored keys) | failed fetch |
 //! | 304 to a conditional request | unchanged |
 //! | any other status, 304 to an unconditional request; redirects are not followed | failed fetch |
 //!
