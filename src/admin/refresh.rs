@@ -9,7 +9,7 @@ use http_body_util::{BodyExt, Full};
 use jid::{BareJid, DomainPart};
 use smallvec::SmallVec;
 use tokio::{
-    task::JoinSet,
+    task::{JoinSet, coop},
     time::{Instant, timeout_at},
 };
 use tracing::info;
@@ -79,7 +79,7 @@ impl<S: ContactSource + 'static> Call<S> {
         let default = self.default_domain(names.iter().map(String::as_str))?;
         // What nobody gets to stays like this.
         let mut failures = vec![Some(Failure::Deadline { after: self.after }); names.len()];
-        let jobs = self.jobs(&names, default.as_ref(), &mut failures);
+        let jobs = self.jobs(&names, default.as_ref(), &mut failures).await;
         self.run(jobs, &mut failures).await;
         let failed = failures.iter().flatten().count();
         self.metrics.refreshed(names.len() - failed, failed);
@@ -121,8 +121,8 @@ impl<S: ContactSource + 'static> Call<S> {
         }
     }
 
-    /// Each user once, in the order of the names.
-    fn jobs(
+    /// Each user once, in the order of the names. Lets others work meanwhile: there may be very many.
+    async fn jobs(
         &self,
         names: &[String],
         default: Option<&DomainPart>,
@@ -131,6 +131,7 @@ impl<S: ContactSource + 'static> Call<S> {
         let mut jobs: Vec<Job<S>> = Vec::new();
         let mut known = HashMap::new();
         for (entry, name) in names.iter().enumerate() {
+            coop::consume_budget().await;
             let user = self.user(name, default);
             let found = user.and_then(|(domain, user)| {
                 let rosters = Arc::clone(self.table.rosters(&domain)?);
@@ -173,6 +174,7 @@ impl<S: ContactSource + 'static> Call<S> {
                     entries,
                 }) = jobs.next()
             {
+                coop::consume_budget().await;
                 let Some(refreshing) = rosters.begin_refresh(&user) else {
                     // Nobody is there, as for most of those that most requests name.
                     entries.into_iter().for_each(|entry| failures[entry] = None);

@@ -1,6 +1,7 @@
 use std::{
     fs,
     path::{Path, PathBuf},
+    sync::atomic::{AtomicUsize, Ordering},
     time::Duration,
 };
 
@@ -147,6 +148,27 @@ async fn every_entry_counts_and_every_user_is_fetched_once() {
     let mut paths = setup.backend.paths();
     paths.sort();
     assert_eq!(paths, ["/contacts/aaron", "/contacts/john"]);
+}
+
+#[tokio::test]
+async fn others_get_their_turns_while_very_many_users_are_looked_for() {
+    let setup = Setup::new().await;
+    let names: Vec<_> = (0..10_000).map(|n| format!("user{n}")).collect();
+    let turns = Arc::new(AtomicUsize::new(0));
+    let other = tokio::spawn({
+        let turns = Arc::clone(&turns);
+        async move {
+            loop {
+                turns.fetch_add(1, Ordering::Relaxed);
+                tokio::task::yield_now().await;
+            }
+        }
+    });
+    let answer = setup.post(&json!(names).to_string()).await;
+    other.abort();
+    assert_eq!(answer, all_good(10_000));
+    let turns = turns.load(Ordering::Relaxed);
+    assert!(turns > 100, "only {turns}");
 }
 
 #[tokio::test]
