@@ -58,7 +58,7 @@ pub fn bars(title: &str, bars: &[Bar]) -> String {
         line(
             &mut out,
             &format!(
-                "<text x='{:.1}' y='{:.1}' text-anchor='end'>{}</text>",
+                "<text x='{:.1}' y='{:.1}' text-anchor='end' font-size='11'>{}</text>",
                 LEFT - 8.0,
                 middle + 4.5,
                 escape(&bar.name)
