@@ -9,7 +9,7 @@ use http_body_util::{BodyExt, Full};
 use jid::{BareJid, DomainPart};
 use smallvec::SmallVec;
 use tokio::{
-    task::{JoinSet, coop},
+    task::{JoinSet, yield_now},
     time::{Instant, timeout_at},
 };
 use tracing::info;
@@ -22,6 +22,9 @@ use crate::{
     metrics::Metrics,
     roster::{Username, refresh::Rosters, source::ContactSource},
 };
+
+/// Users who are looked for before others have their turn.
+const TURN: usize = 1000;
 
 /// Most entries of `failed`.
 const MOST_FAILED: usize = 1000;
@@ -131,7 +134,9 @@ impl<S: ContactSource + 'static> Call<S> {
         let mut jobs: Vec<Job<S>> = Vec::new();
         let mut known = HashMap::new();
         for (entry, name) in names.iter().enumerate() {
-            coop::consume_budget().await;
+            if entry % TURN == TURN - 1 {
+                yield_now().await;
+            }
             let user = self.user(name, default);
             let found = user.and_then(|(domain, user)| {
                 let rosters = Arc::clone(self.table.rosters(&domain)?);
@@ -174,7 +179,9 @@ impl<S: ContactSource + 'static> Call<S> {
                     entries,
                 }) = jobs.next()
             {
-                coop::consume_budget().await;
+                if jobs.len() % TURN == TURN - 1 {
+                    yield_now().await;
+                }
                 let Some(refreshing) = rosters.begin_refresh(&user) else {
                     // Nobody is there, as for most of those that most requests name.
                     entries.into_iter().for_each(|entry| failures[entry] = None);

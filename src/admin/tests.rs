@@ -168,7 +168,7 @@ async fn others_get_their_turns_while_very_many_users_are_looked_for() {
     other.abort();
     assert_eq!(answer, all_good(10_000));
     let turns = turns.load(Ordering::Relaxed);
-    assert!(turns > 100, "only {turns}");
+    assert!(turns > 10, "only {turns}");
 }
 
 #[tokio::test]

@@ -31,7 +31,7 @@ use super::{
     Poke, Roster, Username, diff,
     failures::{Failure, Failures},
     snapshot::{Entry, Snapshot, Validators},
-    source::{ContactSource, FetchError, Fetched},
+    source::{ContactSource, FetchError, Fetched, aside},
 };
 
 /// The bounds of one host's rosters.
@@ -409,6 +409,9 @@ impl<S: ContactSource + 'static> Drop for Lease<S> {
     }
 }
 
+/// Most contacts that are sorted, written and compared among other tasks.
+const LARGE: usize = 1000;
+
 /// What a fetch found.
 struct Update {
     roster: Arc<Roster>,
@@ -438,7 +441,14 @@ impl<S: ContactSource + 'static> Task<S> {
             let metrics = &self.rosters.metrics;
             metrics.fetched(outcome, fetched.is_ok(), began.elapsed());
             let fallback = entry.is_some();
-            let update = fetched.and_then(|fetched| update(entry, fetched));
+            let update = match fetched {
+                Ok(fetched) => {
+                    let is_large = fetched.size() > LARGE;
+                    let update = aside(is_large, || update(entry, fetched)).await;
+                    update.and_then(|update| update)
+                }
+                Err(error) => Err(error),
+            };
             match &update {
                 Ok(_) => debug!(user = %self.user, "roster fetched"),
                 Err(error) => {

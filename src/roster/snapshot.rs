@@ -14,13 +14,15 @@ use parking_lot::Mutex;
 
 use super::{Roster, Username};
 
-/// What the backend said about the version of an answer (RFC 9110 §8.8), to be sent back to it.
+/// What is known of the version of an answer. What the backend said of it (RFC 9110 §8.8) is sent back to it.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Validators {
     /// `ETag`
     pub etag: Option<HeaderValue>,
     /// `Last-Modified`
     pub last_modified: Option<HeaderValue>,
+    /// Hash of the answer, keyed by its source: most backends say nothing.
+    pub digest: Option<u64>,
 }
 
 impl Validators {

@@ -8,7 +8,7 @@
 //! | 200, object | the contacts in it |
 //! | 200, `{}` or `[]` | an empty roster |
 //! | 200, any other JSON, broken JSON, text after it, nested deeper than 127 (but for ignored keys) | failed fetch |
-//! | 304 to a conditional request | unchanged |
+//! | 304 to a conditional request; 200, the same bytes, `ETag` and `Last-Modified` as before | unchanged |
 //! | any other status, 304 to an unconditional request; redirects are not followed | failed fetch |
 //!
 //! | in one contact | result |
@@ -32,7 +32,14 @@
 //!
 //! Contacts that are left out are counted in one warning; the rest of the roster counts.
 
-use std::{error::Error, future::Future, io, sync::Arc, time::Duration};
+use std::{
+    error::Error,
+    future::Future,
+    hash::{BuildHasher as _, RandomState},
+    io,
+    sync::Arc,
+    time::Duration,
+};
 
 use arc_swap::ArcSwap;
 use bytes::{Bytes, BytesMut};
@@ -53,7 +60,7 @@ use hyper_util::{
 use jid::{BareJid, DomainPart, NodePart};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use rustls::{ClientConfig, RootCertStore, crypto::ring};
-use tokio::{sync::Semaphore, time::timeout};
+use tokio::{sync::Semaphore, task::spawn_blocking, time::timeout};
 use tracing::{debug, warn};
 
 use super::{Contact, Username, decode, snapshot::Validators};
@@ -89,6 +96,16 @@ pub enum Fetched {
         /// How many were left out.
         skipped: usize,
     },
+}
+
+impl Fetched {
+    /// How many contacts have come.
+    pub fn size(&self) -> usize {
+        match self {
+            Self::Unchanged => 0,
+            Self::New { contacts, .. } => contacts.len(),
+        }
+    }
 }
 
 /// Why there is no answer. The texts go to whoever called the admin API: they name neither the URL
@@ -170,6 +187,22 @@ const RESERVED: &AsciiSet = &NON_ALPHANUMERIC
 /// just then meet a request.
 const IDLE: Duration = Duration::from_secs(4);
 
+/// Longest answer that is read among other tasks, bytes: about 1,000 contacts.
+const LARGE: usize = 96 << 10;
+
+/// Does `work` at once, or, if it takes so long that others would have to wait, on a thread for such work.
+pub(super) async fn aside<T: Send + 'static>(
+    takes_long: bool,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, FetchError> {
+    if takes_long {
+        let work = spawn_blocking(work).await;
+        work.map_err(|_| FetchError::Abandoned)
+    } else {
+        Ok(work())
+    }
+}
+
 /// The backend of one host.
 #[derive(Debug)]
 pub struct HttpSource {
@@ -179,6 +212,8 @@ pub struct HttpSource {
     domain: DomainPart,
     authorization: Option<HeaderValue>,
     permits: Semaphore,
+    /// Of answers; its key is nobody's to know, so that nobody can make two lists look the same.
+    hasher: RandomState,
 }
 
 impl HttpSource {
@@ -236,6 +271,7 @@ impl HttpSource {
             backend,
             domain,
             authorization,
+            hasher: RandomState::new(),
         }
     }
 
@@ -255,15 +291,27 @@ impl HttpSource {
         })?;
         match response.status() {
             StatusCode::OK => {}
-            StatusCode::NOT_MODIFIED if known.is_some() => return Ok(Fetched::Unchanged),
+            StatusCode::NOT_MODIFIED if known.is_some_and(|known| !known.is_empty()) => {
+                return Ok(Fetched::Unchanged);
+            }
             status => return Err(FetchError::Status { status }),
         }
-        let validators = Validators {
+        let mut validators = Validators {
             etag: response.headers().get(ETAG).cloned(),
             last_modified: response.headers().get(LAST_MODIFIED).cloned(),
+            digest: None,
         };
         let json = self.body(response).await?;
-        let found = decode::contacts(&json, &owner).map_err(|error| {
+        validators.digest = Some(self.hasher.hash_one(&*json));
+        if known == Some(&validators) {
+            return Ok(Fetched::Unchanged);
+        }
+        let is_large = json.len() > LARGE;
+        let found = aside(is_large, {
+            let owner = owner.clone();
+            move || decode::contacts(&json, &owner)
+        });
+        let found = found.await?.map_err(|error| {
             debug!(%user, line = error.line(), column = error.column(), "answer is no roster");
             FetchError::NotAnObject
         })?;
@@ -349,7 +397,6 @@ impl ContactSource for HttpSource {
         known: Option<&Validators>,
     ) -> Result<Fetched, FetchError> {
         let after = self.backend.timeout;
-        let known = known.filter(|known| !known.is_empty());
         let fetch = timeout(after, self.fetch(user, known)).await;
         fetch.unwrap_or(Err(FetchError::Timeout { after }))
     }

@@ -72,6 +72,7 @@ impl ContactSource for Backend {
             validators: Validators {
                 etag: Some(HeaderValue::from(version)),
                 last_modified: None,
+                digest: None,
             },
             skipped: 0,
         })

@@ -28,6 +28,43 @@ async fn failure(source: &HttpSource) -> FetchError {
 }
 
 #[tokio::test]
+async fn the_same_answer_once_more_changes_nothing() {
+    let backend = TestBackend::start().await;
+    let source = backend.source(|_| ());
+    backend.on("/contacts/john", Script::json(MARIE));
+    let Ok(Fetched::New { validators, .. }) = fetch(&source).await else {
+        panic!("a new roster")
+    };
+    let again = source.contacts(&user("john"), Some(&validators)).await;
+    assert!(matches!(again, Ok(Fetched::Unchanged)));
+    // It names another version: the backend is to be told of that one next time.
+    let other = Validators {
+        etag: None,
+        ..validators.clone()
+    };
+    let renamed = source.contacts(&user("john"), Some(&other)).await;
+    assert!(matches!(renamed, Ok(Fetched::New { validators: new, .. }) if new == validators));
+    backend.on(
+        "/contacts/john",
+        Script::json(&MARIE.replace("Marie", "Maria")),
+    );
+    let changed = source.contacts(&user("john"), Some(&validators)).await;
+    assert!(matches!(changed, Ok(Fetched::New { contacts, .. })
+        if contacts[0].name.as_deref() == Some("Maria")));
+}
+
+#[tokio::test]
+async fn others_get_their_turns_while_something_takes_long() {
+    let (tell, told) = std::sync::mpsc::channel();
+    // It has to wait for the only thread of this runtime.
+    let other = tokio::spawn(async move { tell.send(()) });
+    let waits = move || told.recv_timeout(Duration::from_secs(30)).is_ok();
+    assert_eq!(aside(true, waits).await, Ok(true));
+    assert!(other.await.is_ok());
+    assert_eq!(aside(false, || "at once").await, Ok("at once"));
+}
+
+#[tokio::test]
 async fn asks_as_documented_and_conditionally_the_second_time() {
     let backend = TestBackend::start().await;
     backend.on("/contacts/john", Script::json(MARIE));
