@@ -400,7 +400,7 @@ impl Stanza {
 
     /// False if no element in it can be of `ns`, as nothing declares it. Costs much less than to look at them.
     pub fn may_have(&self, ns: Ns) -> bool {
-        // What is declared nowhere is of the first.
+        // That one is meant where nothing is declared.
         let (Some(uri), true) = (ns.uri(), ns != Ns::Client) else {
             return true;
         };

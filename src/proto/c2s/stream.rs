@@ -16,8 +16,8 @@ use crate::proto::{
 /// The closing tag that matches what [`header`] opens.
 pub const CLOSE: Bytes = Bytes::from_static(b"</stream:stream>");
 
-/// What a server with stream management says after nearly every stanza, and how all that we know write
-/// it: read once for all.
+/// What a server with stream management says after nearly every stanza, as Prosody writes it: read once for
+/// all. Written otherwise, it is read like anything else.
 const ACK_REQUEST: Bytes = Bytes::from_static(b"<r xmlns='urn:xmpp:sm:3'/>");
 static ASKS: LazyLock<Stanza> =
     LazyLock::new(|| Stanza::from_trusted(ACK_REQUEST, 0, Bytes::new()));
