@@ -17,10 +17,15 @@ use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use clap_complete::Shell;
 use rostergate::{
     config::{self, Config, LogFormat},
-    net::systemd::Sockets,
+    net::{refused_heads, systemd::Sockets},
     server,
 };
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::{
+    EnvFilter, fmt,
+    layer::{Layer as _, SubscriberExt as _},
+    registry,
+    util::SubscriberInitExt as _,
+};
 
 /// `EX_USAGE` of sysexits(3), for a configuration that cannot be used.
 const EXIT_CONFIG: u8 = 64;
@@ -115,8 +120,7 @@ fn log(config: &config::Log) -> anyhow::Result<()> {
     let filter = EnvFilter::builder()
         .parse(&directives)
         .context("ROSTERGATE_LOG")?;
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(filter)
+    let log = fmt::layer()
         .with_writer(io::stderr)
         .with_ansi(io::stderr().is_terminal());
     let format = match env::var("ROSTERGATE_LOG_FORMAT").as_deref() {
@@ -125,10 +129,14 @@ fn log(config: &config::Log) -> anyhow::Result<()> {
         Ok(other) => anyhow::bail!("ROSTERGATE_LOG_FORMAT: neither json nor text (got {other:?})"),
         Err(_) => config.format,
     };
-    match format {
-        LogFormat::Json => log.json().init(),
-        LogFormat::Text => log.init(),
-    }
+    let log = match format {
+        LogFormat::Json => log.json().boxed(),
+        LogFormat::Text => log.boxed(),
+    };
+    registry()
+        .with(log.with_filter(filter))
+        .with(refused_heads::layer())
+        .init();
     Ok(())
 }
 

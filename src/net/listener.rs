@@ -6,6 +6,7 @@
 
 use std::{
     error::Error as StdError,
+    future::poll_fn,
     io,
     net::{IpAddr, SocketAddr},
     pin::{Pin, pin},
@@ -39,7 +40,7 @@ use tracing::{debug, warn};
 use super::{
     clients::ClientChain,
     connections::{self, Connections, Overrun, Place},
-    drain, proxy,
+    drain, proxy, refused_heads,
     tls::CertificateStore,
 };
 
@@ -454,8 +455,17 @@ impl Connection {
                     self.drain.draining().await
                 }
             };
+            let turn = poll_fn(|cx| {
+                let ended = connection.as_mut().poll(cx);
+                if let Some(place) = &self.place {
+                    for _ in 0..refused_heads::take() {
+                        place.overran(Overrun::Head);
+                    }
+                }
+                ended
+            });
             tokio::select! {
-                ended = connection.as_mut() => {
+                ended = turn => {
                     if let Err(error) = ended {
                         if error.is_parse_too_large() {
                             self.overran(Overrun::Head);

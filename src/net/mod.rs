@@ -8,6 +8,7 @@ pub mod drain;
 pub mod identity;
 pub mod listener;
 pub mod proxy;
+pub mod refused_heads;
 pub mod seldom;
 pub mod systemd;
 pub mod tally;

@@ -146,6 +146,7 @@ async fn heads_are_as_long_as_is_configured() {
     };
     assert_eq!(status(7 << 10).await, 400, "no body");
     assert_eq!(status(9 << 10).await, 431);
+    hit(&small, "server.max_head", 2).await;
 }
 
 #[tokio::test]

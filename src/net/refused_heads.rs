@@ -1,0 +1,66 @@
+//! Request heads that are too long over HTTP/2.
+//!
+//! h2 answers them with 431 by itself, and tells nobody but its log: so that is where they are counted.
+
+use std::{
+    cell::Cell,
+    fmt::{self, Write as _},
+};
+
+use tracing::{
+    Event, Subscriber,
+    field::{Field, Visit},
+    level_filters::LevelFilter,
+};
+use tracing_subscriber::{
+    filter::filter_fn,
+    layer::{Context, Layer},
+    registry::LookupSpan,
+};
+
+const TARGET: &str = "h2::proto::streams::recv";
+const BEGINNING: &str = "stream error REQUEST_HEADER_FIELDS_TOO_LARGE";
+
+thread_local! {
+    static REFUSED: Cell<u32> = const { Cell::new(0) };
+}
+
+/// How many there were on this thread since this was last asked.
+///
+/// A connection that asks at the end of each of its turns hears of its own.
+pub(super) fn take() -> u32 {
+    REFUSED.take()
+}
+
+/// What the program's subscriber needs, that they are counted.
+pub fn layer<S>() -> impl Layer<S>
+where
+    S: Subscriber + for<'span> LookupSpan<'span>,
+{
+    let filter = filter_fn(|about| about.is_event() && about.target() == TARGET);
+    Counter.with_filter(filter.with_max_level_hint(LevelFilter::DEBUG))
+}
+
+struct Counter;
+
+impl<S: Subscriber> Layer<S> for Counter {
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        let mut message = Message::default();
+        event.record(&mut message);
+        if message.0.starts_with(BEGINNING) {
+            REFUSED.set(REFUSED.get() + 1);
+        }
+    }
+}
+
+#[derive(Default)]
+struct Message(String);
+
+impl Visit for Message {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        if field.name() == "message" {
+            // A string takes everything.
+            let _ = write!(self.0, "{value:?}");
+        }
+    }
+}
