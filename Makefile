@@ -9,7 +9,7 @@ export RUSTDOCFLAGS ?= -D warnings
 # `make test` does its steps in order, whatever -j says.
 .NOTPARALLEL:
 .PHONY: help demo test check unit instructions model browser clients compare deps bench bench-peers certs run \
-	deb package image licences deny sbom
+	deb package image deny advisories sbom
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -17,7 +17,7 @@ help: ## this list
 demo: ## a live site: real Prosody, rostergate, two people's chats, a friend list
 	@demo/run
 
-test: deps check unit instructions browser clients package licences ## everything: lints, unit, integration, browser, client and package tests
+test: deps check unit instructions browser clients package deny ## everything: lints, unit, integration, browser, client and package tests
 
 check: ## formatting, lints, documentation
 	$(CARGO) fmt --all --check
@@ -93,11 +93,11 @@ package: ## the Debian package of the program as tested: installed, started, rem
 image: ## what the Dockerfile builds, built and run without Docker (needs musl-tools)
 	tests/package/image
 
-licences: ## licences, duplicates and origins of the dependencies (installs cargo-deny)
+deny: ## licences, origins, duplicates, advisories of the dependencies (installs cargo-deny)
 	$(call tool,deny,0.20.2)
-	$(CARGO) deny check bans licenses sources
+	scripts/deny.sh
 
-deny: ## the same, and security advisories, which come from the network
+advisories: ## the same with today's advisories, which come from the network
 	$(call tool,deny,0.20.2)
 	$(CARGO) deny check
 

@@ -70,6 +70,7 @@ test)
     need lintian lintian "checks it"
     need ip iproute2 "gives the test of it a network of its own"
     need openssl openssl "makes the test certificates, and tries TLS"
+    need git git "holds the advisories that the dependencies are checked against"
     need curl curl "tries HTTP/2, HTTP/1.1 and client certificates"
     need g++ g++ "compiles the clients of the tests"
     need pkg-config pkg-config "finds the libraries of those clients"
