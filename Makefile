@@ -24,9 +24,9 @@ check: ## formatting, lints, documentation
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 	$(CARGO) doc --locked --workspace --no-deps --document-private-items
 
-unit: ## unit and integration tests, then those that must not depend on the kind of upstream
+unit: ## unit and integration tests, then those that must not depend on the kind of upstream, with two threads
 	$(CARGO) test --locked
-	UPSTREAM_UNDER_TEST=bosh $(CARGO) test --locked --test it -- \
+	UPSTREAM_UNDER_TEST=bosh GATEWAY_THREADS=2 $(CARGO) test --locked --test it -- \
 		admin:: ejabberd:: failures:: names:: operation:: original_bugs:: presence:: roster::
 	$(CARGO) test --locked -p peers
 

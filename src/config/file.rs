@@ -45,6 +45,7 @@ struct ServerTable {
     trusted_proxies: Option<Spanned<Vec<Spanned<String>>>>,
     forwarded_header: Option<Spanned<String>>,
     proxy_protocol: Option<bool>,
+    threads: Option<Spanned<i64>>,
     max_connections: Option<Spanned<i64>>,
     connections_per_address: Option<Spanned<i64>>,
     handshake_timeout: Option<Spanned<String>>,
@@ -238,6 +239,12 @@ impl Reader<'_> {
             "server.trusted_proxies",
             table.trusted_proxies,
             value::network,
+        );
+        self.number(
+            &mut server.threads,
+            "server.threads",
+            table.threads,
+            1..=1024,
         );
         self.number(
             &mut server.max_connections,

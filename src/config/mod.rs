@@ -99,6 +99,8 @@ pub struct Server {
     pub forwarded_header: ForwardedHeader,
     /// Whether they send a PROXY protocol header.
     pub proxy_protocol: bool,
+    /// Threads that serve.
+    pub threads: usize,
     /// Most connections at once.
     pub max_connections: usize,
     /// Most connections of one address at once.
@@ -123,6 +125,7 @@ impl Default for Server {
             ],
             forwarded_header: ForwardedHeader::XForwardedFor,
             proxy_protocol: false,
+            threads: 1,
             max_connections: 100_000,
             connections_per_address: 2000,
             limits: Limits::default(),

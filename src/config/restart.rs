@@ -32,6 +32,8 @@ impl Config {
             &mut self.monitoring,
             &running.monitoring,
         );
+        let (threads, was) = (&mut server.threads, &running.server.threads);
+        keep(&mut keys, "server.threads", threads, was);
         let (filter, was) = (&mut self.log.filter, &running.log.filter);
         keep(&mut keys, "log.filter", filter, was);
         let (format, was) = (&mut self.log.format, &running.log.format);

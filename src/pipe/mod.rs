@@ -10,12 +10,12 @@ pub mod identity;
 pub mod presence;
 pub mod roster;
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{collections::VecDeque, ptr, sync::Arc};
 
 use bytes::Bytes;
 use identity::Identity;
 use presence::Carrier;
-use roster::Desk;
+use roster::{Desk, Telling};
 
 use crate::{
     proto::{
@@ -62,6 +62,8 @@ pub struct Pipe {
     desk: Desk,
     carrier: Carrier,
     effects: VecDeque<Effect>,
+    /// Comes after the effects.
+    telling: Option<Box<Telling>>,
 }
 
 impl Pipe {
@@ -73,6 +75,7 @@ impl Pipe {
             desk: Desk::default(),
             carrier: Carrier::default(),
             effects: VecDeque::new(),
+            telling: None,
         }
     }
 
@@ -164,13 +167,20 @@ impl Pipe {
         let Some(identity) = &self.identity else {
             return;
         };
-        let old = self
+        if self
             .desk
-            .replace(roster, identity, &mut self.carrier, &mut self.effects);
-        if old.is_none() && self.rules.directed {
-            self.carrier.roster_arrived(roster, &mut self.effects);
+            .roster()
+            .is_some_and(|old| ptr::eq(old, &**roster))
+        {
+            return self.desk.answer_waiting(identity, &mut self.effects);
         }
-        self.desk.answer_waiting(identity, &mut self.effects);
+        self.telling = self.desk.replace(roster).map(Box::new);
+        if self.telling.is_none() {
+            if self.rules.directed {
+                self.carrier.roster_arrived(roster, &mut self.effects);
+            }
+            self.desk.answer_waiting(identity, &mut self.effects);
+        }
     }
 
     /// The roster could not be had: whoever asked is told to try again later.
@@ -182,12 +192,22 @@ impl Pipe {
 
     /// The next thing to do.
     pub fn poll_effect(&mut self) -> Option<Effect> {
-        let effect = self.effects.pop_front();
-        if effect.is_none() {
-            // Most sessions are idle most of the time, and then take no room for that.
-            self.effects = VecDeque::new();
+        loop {
+            let effect = self.effects.pop_front();
+            if effect.is_some() {
+                return effect;
+            }
+            let (Some(telling), Some(identity)) = (&mut self.telling, &self.identity) else {
+                // Most sessions are idle most of the time, and then take no room for that.
+                self.effects = VecDeque::new();
+                return None;
+            };
+            let (desk, carrier) = (&mut self.desk, &mut self.carrier);
+            if !telling.go_on(desk, carrier, identity, &mut self.effects) {
+                self.telling = None;
+                self.desk.answer_waiting(identity, &mut self.effects);
+            }
         }
-        effect
     }
 }
 

@@ -13,7 +13,7 @@ use crate::{
     },
     roster::{
         Roster,
-        diff::{Change, diff},
+        diff::{Change, Diff},
     },
 };
 
@@ -134,42 +134,15 @@ impl Desk {
         }
     }
 
-    /// Takes over a roster and says what is different; returns the one that it replaces.
-    pub fn replace(
-        &mut self,
-        new: &Arc<Roster>,
-        identity: &Identity,
-        carrier: &mut Carrier,
-        effects: &mut Effects,
-    ) -> Option<Arc<Roster>> {
-        let old = self.roster.replace(Arc::clone(new));
-        if let Some(old) = old.as_ref().filter(|old| !Arc::ptr_eq(old, new)) {
-            let changes = || {
-                diff(old, new).map(|change| {
-                    let (before, after) = match change {
-                        Change::Added(index) => (None, Some(index)),
-                        Change::Changed { old, new } => (Some(old), Some(new)),
-                        Change::Removed(index) => (Some(index), None),
-                    };
-                    let before = before.and_then(|index| old.contacts().get(index));
-                    (before, after)
-                })
-            };
-            let contact = |index: Option<usize>| new.contacts().get(index?);
-            // Not one contact after the other: presence ends the answer that a push is in.
-            for (before, after) in changes() {
-                carrier.before_push(before, contact(after), identity, effects);
-            }
-            for (before, after) in changes() {
-                let gone = || before.map(|contact| removal(contact.jid.as_str()));
-                let item = after.map(|index| new.item(index)).or_else(gone);
-                self.push(&item.unwrap_or_default(), identity, effects);
-            }
-            for (before, after) in changes() {
-                carrier.after_push(before, contact(after), effects);
-            }
-        }
-        old
+    /// Takes over a roster; what is to be told of it, if it replaces another.
+    pub fn replace(&mut self, new: &Arc<Roster>) -> Option<Telling> {
+        let old = self.roster.replace(Arc::clone(new))?;
+        Some(Telling {
+            old,
+            new: Arc::clone(new),
+            part: Part::Goodbyes,
+            diff: Diff::default(),
+        })
     }
 
     /// Pushes what is true of one contact, whatever the client believes.
@@ -200,6 +173,63 @@ impl Desk {
         text.extend_from_slice(item);
         text.extend_from_slice(b"</query></iq>");
         effects.push_back(Effect::ToClient(complete(text)));
+    }
+}
+
+/// Tells a client and its contacts how a roster differs from the one that it has replaced.
+///
+/// Not one contact after the other: presence ends the answer that a push is in. And not all at once:
+/// there may be very many.
+#[derive(Debug)]
+pub struct Telling {
+    old: Arc<Roster>,
+    new: Arc<Roster>,
+    part: Part,
+    diff: Diff,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Part {
+    Goodbyes,
+    Pushes,
+    Greetings,
+}
+
+impl Telling {
+    /// Says what comes next, if that is anything at all; false once everything has been said.
+    pub fn go_on(
+        &mut self,
+        desk: &mut Desk,
+        carrier: &mut Carrier,
+        identity: &Identity,
+        effects: &mut Effects,
+    ) -> bool {
+        let Some(change) = self.diff.next(&self.old, &self.new) else {
+            self.diff = Diff::default();
+            self.part = match self.part {
+                Part::Goodbyes => Part::Pushes,
+                Part::Pushes => Part::Greetings,
+                Part::Greetings => return false,
+            };
+            return true;
+        };
+        let (before, after) = match change {
+            Change::Added(new) => (None, Some(new)),
+            Change::Changed { old, new } => (Some(old), Some(new)),
+            Change::Removed(old) => (Some(old), None),
+        };
+        let before = before.and_then(|index| self.old.contacts().get(index));
+        let contact = after.and_then(|index| self.new.contacts().get(index));
+        match self.part {
+            Part::Goodbyes => carrier.before_push(before, contact, identity, effects),
+            Part::Pushes => {
+                let gone = || before.map(|contact| removal(contact.jid.as_str()));
+                let item = after.map(|index| self.new.item(index)).or_else(gone);
+                desk.push(&item.unwrap_or_default(), identity, effects);
+            }
+            Part::Greetings => carrier.after_push(before, contact, effects),
+        }
+        true
     }
 }
 

@@ -23,49 +23,41 @@ pub enum Change {
 /// The changes that turn `old` into `new`, in the order of the bare JIDs. The order of a contact's
 /// groups means nothing.
 pub fn diff<'a>(old: &'a Roster, new: &'a Roster) -> impl Iterator<Item = Change> + use<'a> {
-    Diff {
-        old: old.contacts(),
-        new: new.contacts(),
-        at_old: 0,
-        at_new: 0,
-    }
+    let mut diff = Diff::default();
+    std::iter::from_fn(move || diff.next(old, new))
 }
 
-struct Diff<'a> {
-    old: &'a [Contact],
-    new: &'a [Contact],
+/// How far two rosters have been compared.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Diff {
     at_old: usize,
     at_new: usize,
 }
 
-impl Iterator for Diff<'_> {
-    type Item = Change;
-
-    fn next(&mut self) -> Option<Change> {
+impl Diff {
+    /// The next change that turns `old` into `new`; they have to be the same ones each time.
+    pub fn next(&mut self, old: &Roster, new: &Roster) -> Option<Change> {
         loop {
-            let (old, new) = (self.at_old, self.at_new);
-            let order = match (self.old.get(old), self.new.get(new)) {
+            let (at_old, at_new) = (self.at_old, self.at_new);
+            let contacts = (old.contacts().get(at_old), new.contacts().get(at_new));
+            let order = match contacts {
                 (None, None) => return None,
                 (Some(_), None) => Ordering::Less,
                 (None, Some(_)) => Ordering::Greater,
                 (Some(a), Some(b)) => a.jid.as_str().cmp(b.jid.as_str()),
             };
-            match order {
-                Ordering::Less => {
-                    self.at_old += 1;
-                    return Some(Change::Removed(old));
+            self.at_old += usize::from(order.is_le());
+            self.at_new += usize::from(order.is_ge());
+            match (order, contacts) {
+                (Ordering::Less, _) => return Some(Change::Removed(at_old)),
+                (Ordering::Greater, _) => return Some(Change::Added(at_new)),
+                (Ordering::Equal, (Some(a), Some(b))) if !same(a, b) => {
+                    return Some(Change::Changed {
+                        old: at_old,
+                        new: at_new,
+                    });
                 }
-                Ordering::Greater => {
-                    self.at_new += 1;
-                    return Some(Change::Added(new));
-                }
-                Ordering::Equal => {
-                    self.at_old += 1;
-                    self.at_new += 1;
-                    if !same(&self.old[old], &self.new[new]) {
-                        return Some(Change::Changed { old, new });
-                    }
-                }
+                (Ordering::Equal, _) => {}
             }
         }
     }

@@ -16,7 +16,7 @@ use std::{
     future::{Future, poll_fn},
     net::IpAddr,
     num::NonZeroU32,
-    pin::Pin,
+    pin::{Pin, pin},
     sync::Arc,
     task::{Context, Poll},
     time::{Duration, Instant},
@@ -26,6 +26,7 @@ use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use smallvec::SmallVec;
 use tokio::{
     sync::{mpsc, oneshot},
+    task::yield_now,
     time::Sleep,
 };
 use tracing::{debug, info, warn};
@@ -69,6 +70,8 @@ const MAX_QUEUED: usize = 4 << 20;
 const BURST: NonZeroU32 = NonZeroU32::new(4).unwrap();
 /// Inputs taken in before other sessions get their turn.
 const BUDGET: usize = 128;
+/// Effects of one input carried out before they do.
+const MAX_EFFECTS: usize = 512;
 
 /// What the sessions of one domain have in common.
 pub struct Host {
@@ -123,6 +126,8 @@ struct Actor {
     /// Until the resource is bound.
     negotiation: Option<Instant>,
     last_written: Instant,
+    /// What the latest input leads to is not all done.
+    has_more: bool,
     /// The gateway is going down: nobody needs to be told twice.
     leaving: bool,
     pace: DefaultDirectRateLimiter,
@@ -203,6 +208,7 @@ pub fn spawn(
         pushes: 0,
         negotiation: Some(now + NEGOTIATION),
         last_written: now,
+        has_more: false,
         leaving: false,
         pace: RateLimiter::direct(pace),
         slowed_until: None,
@@ -224,7 +230,13 @@ fn now() -> Instant {
 impl Actor {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let now = now();
+        if self.has_more {
+            self.carry_on(now);
+        }
         for _ in 0..BUDGET {
+            if self.has_more {
+                break;
+            }
             let Poll::Ready(input) = self.poll_input(cx) else {
                 self.settle(now);
                 match self.poll_timer(cx, now) {
@@ -239,7 +251,8 @@ impl Actor {
             self.handle(input, now);
         }
         self.settle(now);
-        cx.waker().wake_by_ref();
+        // Not before sockets have had theirs, as a mere wake-up would.
+        let _ = pin!(yield_now()).poll(cx);
         Poll::Pending
     }
 
@@ -433,6 +446,11 @@ impl Actor {
                 self.server_lost(&reason, now);
             }
         }
+        self.carry_on(now);
+    }
+
+    /// Does what an input leads to, or the next part of it if that is very much.
+    fn carry_on(&mut self, now: Instant) {
         self.drain_events(now);
         self.keep_account(now);
         if self.pipe.is_interested() {
@@ -484,9 +502,11 @@ impl Actor {
         }
     }
 
-    /// Lets the machines act on what has been taken in, until both have nothing more to say.
+    /// Lets the machines act on what has been taken in, until both have nothing more to say or others
+    /// are to have their turn.
     fn drain_events(&mut self, now: Instant) {
-        loop {
+        self.has_more = false;
+        for _ in 0..MAX_EFFECTS {
             if let Some(effect) = self.pipe.poll_effect() {
                 self.apply(effect, now);
             } else if let Some(event) = self.session.poll_event() {
@@ -502,6 +522,7 @@ impl Actor {
                 return;
             }
         }
+        self.has_more = true;
     }
 
     fn apply(&mut self, effect: Effect, now: Instant) {

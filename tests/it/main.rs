@@ -2,7 +2,8 @@
 //!
 //! What any BOSH service has to do is in `tests/conformance`.
 //!
-//! With `UPSTREAM_UNDER_TEST=bosh` the gateway reaches the servers by their own BOSH.
+//! With `UPSTREAM_UNDER_TEST=bosh` the gateway reaches the servers by their own BOSH, with
+//! `GATEWAY_THREADS` it has so many threads.
 
 #![expect(clippy::disallowed_methods, reason = "tests may look at the clock")]
 

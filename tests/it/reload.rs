@@ -86,6 +86,8 @@ async fn what_needs_a_restart_is_named_and_the_rest_taken_over() {
     assert!(!said("server.listen"));
     reload(&gateway, "[\"127.0.0.1:0\"]", "[\"127.0.0.1:1\"]").await;
     assert!(said("server.listen"), "{}", gateway.log());
+    reload(&gateway, "threads = 1", "threads = 2").await;
+    assert!(said("server.threads"), "{}", gateway.log());
     let answer = gateway.bosh().request("GET", &[], "").await;
     assert_eq!(answer.status(), 200, "still where it was");
 }

@@ -1,14 +1,15 @@
 //! Contact lists from the backend, as clients see them (RFC 6121 §2).
 
-use serde_json::json;
+use serde_json::{Map, json};
 
 use crate::{
     site::{Site, item},
     support::{
         backend::Fault,
+        bosh::Bosh,
         client::is_push,
         prosody::Prosody,
-        xml::{CLIENT, ROSTER},
+        xml::{CLIENT, Element, ROSTER},
     },
 };
 
@@ -300,6 +301,34 @@ async fn notifications_at_any_time_end_in_the_last_state() {
         site.backend.fetches(&john.local) <= 5,
         "notifications share fetches"
     );
+}
+
+/// So that they keep nobody else waiting.
+#[tokio::test]
+async fn very_many_changes_come_in_parts() {
+    let site = Site::new();
+    let john = site.member("john");
+    let contacts = (0..5_000).map(|number| (format!("c{number}@example.org"), json!({})));
+    site.backend
+        .set(&john.local, contacts.collect::<Map<_, _>>().into());
+    let mut bosh = Bosh::log_in(&site.gateway.bosh(), &john, "web").await;
+    let get = format!("<iq xmlns='{CLIENT}' type='get' id='r'><query xmlns='{ROSTER}'/></iq>");
+    bosh.exchange_until(&get, |stanza| stanza.is_reply_to("r"))
+        .await;
+    let earlier = bosh.send("", "").await;
+    let held = bosh.send("", "").await;
+    // It has been answered for the sake of the other, which is there by now.
+    earlier.body().await;
+    site.list(&john, &[]);
+    site.refresh(&[&john]).await;
+    let count = |answer: &Element| answer.children().filter(|stanza| is_push(stanza)).count();
+    let mut pushes = count(&held.body().await);
+    // An answer has room for a thousand.
+    assert!((1..1_000).contains(&pushes), "{pushes} at once");
+    while pushes < 5_000 {
+        pushes += count(&bosh.exchange("").await);
+    }
+    assert_eq!(pushes, 5_000);
 }
 
 #[tokio::test]

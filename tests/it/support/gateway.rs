@@ -244,7 +244,9 @@ impl Builder {
             upstream,
             ..
         } = self;
-        let mut config = format!("[server]\nlisten = [\"127.0.0.1:0\"]\n{server}");
+        let threads = std::env::var("GATEWAY_THREADS").unwrap_or_else(|_| "1".to_owned());
+        let mut config =
+            format!("[server]\nlisten = [\"127.0.0.1:0\"]\nthreads = {threads}\n{server}");
         write!(
             config,
             "\n[bosh]\n{bosh}\n[admin]\n{admin}\n[[host]]\ndomain = \"{domain}\"\n"
