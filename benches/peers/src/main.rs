@@ -334,6 +334,7 @@ impl Run<'_> {
             let numbers: &[usize] = match kind {
                 // They add nothing, or take all day to learn of their users.
                 Kind::RostergateProsody
+                | Kind::RostergateTwoThreads
                 | Kind::RostergateEjabberd
                 | Kind::RostergateTls
                 | Kind::NginxTls => continue,

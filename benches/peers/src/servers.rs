@@ -246,6 +246,17 @@ pub async fn ejabberd(users: &[User], has_rosters: bool) -> Result<Server> {
     Ok(server)
 }
 
+/// How rostergate serves.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Manner {
+    /// HTTP/1.1 in clear, with one thread.
+    Plain,
+    /// The same with two.
+    TwoThreads,
+    /// HTTP/2 over TLS, with one thread.
+    Encrypted,
+}
+
 /// The program `rostergate`, in front of a server.
 ///
 /// # Errors
@@ -255,21 +266,23 @@ pub fn rostergate(
     program: &Path,
     upstream: SocketAddr,
     backend: &Backend,
-    is_encrypted: bool,
+    manner: Manner,
 ) -> Result<Server> {
     let program = program
         .canonicalize()
         .with_context(|| format!("{} (cargo build makes it)", program.display()))?;
     let backend = backend.address;
     Server::start(|folder, [_, http]| {
-        let listen = if is_encrypted {
-            let [certificate, key] = certificate();
-            format!(
-                "listen = []\nlisten_tls = [\"127.0.0.1:{http}\"]\n\
-                 certificate = \"{certificate}\"\nprivate_key = \"{key}\""
-            )
-        } else {
-            format!("listen = [\"127.0.0.1:{http}\"]")
+        let listen = match manner {
+            Manner::Plain => format!("listen = [\"127.0.0.1:{http}\"]"),
+            Manner::TwoThreads => format!("listen = [\"127.0.0.1:{http}\"]\nthreads = 2"),
+            Manner::Encrypted => {
+                let [certificate, key] = certificate();
+                format!(
+                    "listen = []\nlisten_tls = [\"127.0.0.1:{http}\"]\n\
+                     certificate = \"{certificate}\"\nprivate_key = \"{key}\""
+                )
+            }
         };
         let config = format!(
             "[server]\n{listen}\n\
@@ -281,7 +294,7 @@ pub fn rostergate(
         fs::write(&file, config)?;
         let mut start = Start::new([text(&program)?, "serve", "--config", text(&file)?]);
         start.environment = vec![("ROSTERGATE_LOG", "warn".to_owned())];
-        start.is_encrypted = is_encrypted;
+        start.is_encrypted = manner == Manner::Encrypted;
         Ok(start)
     })
     .context("rostergate")

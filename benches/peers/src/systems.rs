@@ -8,7 +8,8 @@ use crate::{
     backend::Backend,
     http::Endpoint,
     servers::{
-        Gc, Server, ejabberd, haproxy, hyper_hop, nginx, node_xmpp_bosh, prosody, rostergate,
+        Gc, Manner, Server, ejabberd, haproxy, hyper_hop, nginx, node_xmpp_bosh, prosody,
+        rostergate,
     },
     session::{Style, User},
     work::Work,
@@ -23,6 +24,8 @@ pub enum Kind {
     RostergateProsodyGenerational,
     /// rostergate in front of ejabberd's c2s.
     RostergateEjabberd,
+    /// rostergate with two threads, in front of Prosody's c2s.
+    RostergateTwoThreads,
     /// Prosody's own BOSH, with its default garbage collector.
     Prosody,
     /// The same with the generational one.
@@ -45,10 +48,11 @@ pub enum Kind {
 
 impl Kind {
     /// All of them, in the order of the tables.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::RostergateProsody,
         Self::Prosody,
         Self::RostergateProsodyGenerational,
+        Self::RostergateTwoThreads,
         Self::ProsodyGenerational,
         Self::Nginx,
         Self::Haproxy,
@@ -65,6 +69,7 @@ impl Kind {
         match self {
             Self::RostergateProsody => "rostergate + Prosody",
             Self::RostergateProsodyGenerational => "rostergate + Prosody gen",
+            Self::RostergateTwoThreads => "rostergate, two threads + Prosody gen",
             Self::RostergateEjabberd => "rostergate + ejabberd",
             Self::Prosody => "Prosody",
             Self::ProsodyGenerational => "Prosody gen",
@@ -89,25 +94,28 @@ impl Kind {
     }
 
     /// What it is compared with: the same server on its own, which rostergate takes the BOSH off; without
-    /// TLS what has it.
+    /// TLS what has it, with one thread what has two.
     pub fn alone(self) -> Option<Self> {
         match self {
             Self::RostergateProsody => Some(Self::Prosody),
             Self::RostergateProsodyGenerational => Some(Self::ProsodyGenerational),
             Self::RostergateEjabberd => Some(Self::Ejabberd),
             Self::NodeXmppBosh => Some(Self::ProsodyGenerational),
-            Self::RostergateTls => Some(Self::RostergateProsodyGenerational),
+            Self::RostergateTls | Self::RostergateTwoThreads => {
+                Some(Self::RostergateProsodyGenerational)
+            }
             Self::NginxTls => Some(Self::Nginx),
             _ => None,
         }
     }
 
     /// Whether it does this work. ejabberd 23.01 takes no two requests at a time: where the later one arrives
-    /// first, it answers neither. Behind TLS, messages tell enough.
+    /// first, it answers neither. Behind TLS or with two threads, messages tell enough.
     pub fn does(self, work: Work) -> bool {
         match self {
             Self::Ejabberd => work.style() == Style::Lean,
             Self::RostergateTls | Self::NginxTls => work == Work::Message(Style::Lean),
+            Self::RostergateTwoThreads => matches!(work, Work::Message(_)),
             _ => true,
         }
     }
@@ -127,15 +135,31 @@ impl Kind {
                     generational
                 };
                 let server = prosody(gc, users, false)?;
-                vec![rostergate(program, server.c2s, backend, false)?, server]
+                vec![
+                    rostergate(program, server.c2s, backend, Manner::Plain)?,
+                    server,
+                ]
+            }
+            Self::RostergateTwoThreads => {
+                let server = prosody(generational, users, false)?;
+                vec![
+                    rostergate(program, server.c2s, backend, Manner::TwoThreads)?,
+                    server,
+                ]
             }
             Self::RostergateTls => {
                 let server = prosody(generational, users, false)?;
-                vec![rostergate(program, server.c2s, backend, true)?, server]
+                vec![
+                    rostergate(program, server.c2s, backend, Manner::Encrypted)?,
+                    server,
+                ]
             }
             Self::RostergateEjabberd => {
                 let server = ejabberd(users, false).await?;
-                vec![rostergate(program, server.c2s, backend, false)?, server]
+                vec![
+                    rostergate(program, server.c2s, backend, Manner::Plain)?,
+                    server,
+                ]
             }
             Self::Prosody => vec![prosody(Gc::Default, users, true)?],
             Self::ProsodyGenerational => vec![prosody(generational, users, true)?],

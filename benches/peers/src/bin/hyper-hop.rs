@@ -1,5 +1,5 @@
 //! `hyper-hop LISTEN SERVER`: takes HTTP at one address and passes it on to another, with the libraries that
-//! rostergate is made of and nothing else. What it costs is what they cost.
+//! rostergate is made of and nothing else, with one thread as well. What it costs is what they cost.
 
 use std::{env, net::SocketAddr};
 
@@ -12,7 +12,7 @@ use hyper_util::{
 };
 use tokio::net::TcpListener;
 
-#[tokio::main]
+#[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<()> {
     let mut addresses = env::args().skip(1);
     let mut address = || -> Result<SocketAddr> {
