@@ -113,7 +113,7 @@ fn serve(config: Config, file: ConfigFile) -> anyhow::Result<()> {
 }
 
 fn runtime(threads: usize) -> io::Result<Runtime> {
-    // Who is alone has nobody to wake: that saves a fifth of what a message costs.
+    // Who is alone has nobody to wake: that saves up to a fifth of what a message costs.
     let mut builder = match threads {
         1 => runtime::Builder::new_current_thread(),
         _ => runtime::Builder::new_multi_thread(),

@@ -220,8 +220,10 @@ where
         Box::pin(async move {
             let reply = admin.answer(request).await;
             Ok(reply.unwrap_or_else(|failure| {
-                if matches!(failure, Failure::TooLarge { .. }) {
-                    metrics.limit("admin.max_body");
+                match failure {
+                    Failure::TooLarge { .. } => metrics.limit("admin.max_body"),
+                    Failure::SlowBody | Failure::Deadline { .. } => metrics.limit("admin.deadline"),
+                    _ => {}
                 }
                 respond::failure(&failure)
             }))

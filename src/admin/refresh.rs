@@ -84,6 +84,10 @@ impl<S: ContactSource + 'static> Call<S> {
         let mut failures = vec![Some(Failure::Deadline { after: self.after }); names.len()];
         let jobs = self.jobs(&names, default.as_ref(), &mut failures).await;
         self.run(jobs, &mut failures).await;
+        let mut failed = failures.iter().flatten();
+        if failed.any(|failure| matches!(failure, Failure::Deadline { .. })) {
+            self.metrics.limit("admin.deadline");
+        }
         let failed = failures.iter().flatten().count();
         self.metrics.refreshed(names.len() - failed, failed);
         Ok(summary(names, failures))

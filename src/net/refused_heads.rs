@@ -32,7 +32,7 @@ pub(super) fn take() -> u32 {
     REFUSED.take()
 }
 
-/// What the program's subscriber needs, that they are counted.
+/// What the program's subscriber needs for them to be counted.
 pub fn layer<S>() -> impl Layer<S>
 where
     S: Subscriber + for<'span> LookupSpan<'span>,

@@ -12,7 +12,7 @@ use crate::{
         bosh::{Bosh, creation},
         client::Account,
         gateway::Gateway,
-        http::Endpoint,
+        http::{Connection, Endpoint},
         prosody::{DOMAIN, Prosody},
         within,
         xml::{CLIENT, ROSTER, SASL, message},
@@ -190,6 +190,25 @@ async fn what_fails_is_counted() {
     let status = format!("roster_fetches_total{{domain=\"{domain}\",outcome=\"status\"}}");
     let stale = format!("stale_rosters_total{{domain=\"{domain}\"}}");
     assert_eq!((seen.get(&status), seen.get(&stale)), (2, 1));
+}
+
+#[tokio::test]
+async fn what_takes_longer_than_the_deadline_is_counted() {
+    let site = Site::with(Prosody::shared(), |gateway| {
+        gateway.admin("deadline = \"1s\"")
+    });
+    let john = site.member("john");
+    let _web = site.online(&john, "web").await;
+    site.backend.fail(&john.local, Fault::Hang);
+    let users = json!([john.local]).to_string();
+    assert_eq!(site.post(&users).await.status(), 500);
+    let mut slow = Connection::open(&site.gateway.bosh()).await;
+    let half =
+        b"POST /roster_admin/refresh HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n[\"jo";
+    slow.write(half).await;
+    assert_eq!(slow.response().await.status(), 408);
+    let seen = Samples::of(&site.gateway).await;
+    assert_eq!(seen.get("limits_hit_total{limit=\"admin.deadline\"}"), 2);
 }
 
 #[tokio::test]

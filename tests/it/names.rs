@@ -5,7 +5,6 @@ use serde_json::{Map, Value, json};
 use crate::{
     site::{Site, item},
     support::{
-        bosh::Bosh,
         client::is_push,
         prosody::Prosody,
         xml::{CLIENT, ROSTER},
@@ -112,13 +111,8 @@ async fn ten_thousand_contacts_are_no_trouble() {
 async fn ten_thousand_pushes_can_be_confirmed() {
     let site = Site::on(Prosody::shared_without_roster());
     let john = site.member("john");
-    let contacts = (0..10_000).map(|number| (format!("c{number}@example.org"), json!({})));
-    site.backend
-        .set(&john.local, contacts.collect::<Map<_, _>>().into());
-    let mut bosh = Bosh::log_in(&site.gateway.bosh(), &john, "web").await;
+    let mut bosh = site.crowded(&john, 10_000).await;
     let get = format!("<iq xmlns='{CLIENT}' type='get' id='r'><query xmlns='{ROSTER}'/></iq>");
-    bosh.exchange_until(&get, |stanza| stanza.is_reply_to("r"))
-        .await;
     site.list(&john, &[]);
     site.refresh(&[&john]).await;
     let (mut pushes, mut confirmations) = (0, String::new());

@@ -1,12 +1,11 @@
 //! Contact lists from the backend, as clients see them (RFC 6121 §2).
 
-use serde_json::{Map, json};
+use serde_json::json;
 
 use crate::{
     site::{Site, item},
     support::{
         backend::Fault,
-        bosh::Bosh,
         client::is_push,
         prosody::Prosody,
         xml::{CLIENT, Element, ROSTER},
@@ -308,13 +307,7 @@ async fn notifications_at_any_time_end_in_the_last_state() {
 async fn very_many_changes_come_in_parts() {
     let site = Site::new();
     let john = site.member("john");
-    let contacts = (0..5_000).map(|number| (format!("c{number}@example.org"), json!({})));
-    site.backend
-        .set(&john.local, contacts.collect::<Map<_, _>>().into());
-    let mut bosh = Bosh::log_in(&site.gateway.bosh(), &john, "web").await;
-    let get = format!("<iq xmlns='{CLIENT}' type='get' id='r'><query xmlns='{ROSTER}'/></iq>");
-    bosh.exchange_until(&get, |stanza| stanza.is_reply_to("r"))
-        .await;
+    let mut bosh = site.crowded(&john, 5_000).await;
     let earlier = bosh.send("", "").await;
     let held = bosh.send("", "").await;
     // It has been answered for the sake of the other, which is there by now.

@@ -4,10 +4,12 @@ use serde_json::{Map, Value, json};
 
 use crate::support::{
     backend::Backend,
+    bosh::Bosh,
     client::{Account, Client, Item},
     gateway::{Builder, Gateway},
     http::Response,
     prosody::Prosody,
+    xml::{CLIENT, ROSTER},
 };
 
 /// The gateway in front of a Prosody, with rosters from a backend.
@@ -54,6 +56,18 @@ impl Site {
     pub(crate) fn befriend(&self, one: &Account, other: &Account) {
         self.list(one, &[other]);
         self.list(other, &[one]);
+    }
+
+    /// Gives a member so many contacts, logs in and gets them.
+    pub(crate) async fn crowded(&self, account: &Account, contacts: usize) -> Bosh {
+        let contacts = (0..contacts).map(|number| (format!("c{number}@example.org"), json!({})));
+        let contacts: Map<String, Value> = contacts.collect();
+        self.backend.set(&account.local, contacts.into());
+        let mut bosh = Bosh::log_in(&self.gateway.bosh(), account, "web").await;
+        let get = format!("<iq xmlns='{CLIENT}' type='get' id='r'><query xmlns='{ROSTER}'/></iq>");
+        bosh.exchange_until(&get, |stanza| stanza.is_reply_to("r"))
+            .await;
+        bosh
     }
 
     /// Logs in, gets the roster and becomes available.
