@@ -31,7 +31,7 @@ awk -F '\t' -v crates="$known/crates" '
 cd "$known"
 git init --quiet --initial-branch main
 git add crates
-git -c user.name=rostergate -c user.email= commit --quiet --message "advisories.tsv"
+git -c user.name=rostergate -c user.email= -c commit.gpgSign=false commit --quiet --message "advisories.tsv"
 
 cd "$root"
 GIT_CONFIG_COUNT=1 \

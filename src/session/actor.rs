@@ -8,7 +8,8 @@
 //!
 //! Everything happens in one `poll`: all inputs that are ready are taken in, then answers are settled
 //! and the timer is armed. So a burst from the server travels in one answer, and nothing is ever
-//! waited for while another input is ready.
+//! waited for while another input is ready. Only what an input leads to may be too much for one `poll`
+//! (a contact list of thousands that is gone): then the rest of it comes first in the next.
 
 mod account;
 
