@@ -9,6 +9,8 @@
 use super::*;
 use crate::proto::{bosh::body::Message, xml};
 
+mod acknowledgements;
+mod keys;
 mod model;
 
 const EMPTY: &str = "<body xmlns='http://jabber.org/protocol/httpbind'/>";
@@ -628,15 +630,6 @@ fn only_empty_requests_of_polling_sessions_can_come_too_often() {
 }
 
 #[test]
-fn a_client_that_acknowledges_hears_what_has_arrived() {
-    let mut harness = Harness::open("ack='1'");
-    let first = harness.poll(101);
-    assert_eq!(harness.answers(), []);
-    harness.say(102, 1);
-    assert_eq!(harness.answers(), [(first, ended(" ack='102'"))]);
-}
-
-#[test]
 fn a_restart_is_an_event_and_its_stanzas_are_ignored() {
     let mut harness = Harness::open("");
     let restart = harness.request(
@@ -717,42 +710,6 @@ fn an_answer_has_no_more_than_one_request_can_confirm() {
 }
 
 #[test]
-fn a_client_has_what_was_answered_two_requests_ago() {
-    let mut harness = Harness::open("");
-    harness.session.send(message(1));
-    harness.poll(101);
-    harness.answers();
-    harness.poll(102);
-    let given = harness.session.given();
-    assert_eq!(
-        harness.session.confirmed(),
-        given - 1,
-        "it may be on its way"
-    );
-    harness.poll(103);
-    assert_eq!(harness.session.confirmed(), harness.session.given());
-}
-
-#[test]
-fn a_client_that_acknowledges_has_what_it_says() {
-    let mut harness = Harness::open(" ack='1'");
-    for rid in 101..103 {
-        harness.session.send(message(1));
-        harness.request(rid, &format!("ack='{}'", rid - 1), "");
-        harness.answers();
-    }
-    let given = harness.session.given();
-    harness.request(103, "ack='101'", "");
-    assert_eq!(harness.session.confirmed(), given - 1);
-    harness.poll(104);
-    assert_eq!(
-        harness.session.confirmed(),
-        given,
-        "all, if it does not say"
-    );
-}
-
-#[test]
 fn who_hangs_up_is_deaf_at_once_and_who_was_answered_after_a_moment() {
     let mut harness = Harness::open("");
     harness.poll(101);
@@ -768,123 +725,6 @@ fn who_hangs_up_is_deaf_at_once_and_who_was_answered_after_a_moment() {
     assert_eq!(harness.session.deaf_at(), Some(harness.now));
     harness.poll(103);
     assert_eq!(harness.session.deaf_at(), None);
-}
-
-#[test]
-fn a_client_can_be_made_to_confirm() {
-    let mut harness = Harness::open("");
-    harness.session.send(message(1));
-    harness.poll(101);
-    harness.answers();
-    harness.poll(102);
-    assert!(harness.answers().is_empty(), "held");
-    harness.session.ask_for_confirmation();
-    assert_eq!(harness.answers().len(), 1, "to come again");
-    harness.poll(103);
-    assert_eq!(harness.session.confirmed(), harness.session.given());
-}
-
-/// A key and what it is the hash of.
-fn keys() -> [String; 4] {
-    use sha1::{Digest as _, Sha1};
-    let hash = |key: &str| {
-        let digest: [u8; 20] = Sha1::digest(key).into();
-        digest
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect::<String>()
-    };
-    let third = hash("seed");
-    let second = hash(&third);
-    [hash(&second), second, third, "seed".to_owned()]
-}
-
-#[test]
-fn requests_prove_by_keys_whom_they_come_from() {
-    let [first, second, third, seed] = keys();
-    let mut harness = Harness::open(&format!("newkey='{first}'"));
-    harness.request(101, &format!("key='{second}'"), "<message id='1'/>");
-    assert_eq!(harness.events(), ["1"]);
-    harness.request(102, &format!("key='{third}' newkey='{first}'"), "");
-    harness.request(103, &format!("key='{second}'"), "<message id='2'/>");
-    assert_eq!(harness.events(), ["2"]);
-    harness.answers();
-    let stranger = harness.request(104, &format!("key='{seed}'"), "<message id='3'/>");
-    let end = "Ended(Violation(ItemNotFound))";
-    assert_eq!(harness.events(), [end], "its message does not pass");
-    let answers = harness.answers();
-    let told = answers.iter().find(|(slot, _)| *slot == stranger).unwrap();
-    assert!(told.1.contains("condition='item-not-found'"), "{told:?}");
-}
-
-#[test]
-fn keys_count_in_the_order_of_the_rids() {
-    let [first, second, third, _] = keys();
-    let mut harness = Harness::open(&format!("newkey='{first}'"));
-    harness.request(102, &format!("key='{third}'"), "<message id='2'/>");
-    assert!(harness.events().is_empty());
-    harness.request(101, &format!("key='{second}'"), "<message id='1'/>");
-    assert_eq!(harness.events(), ["1", "2"]);
-}
-
-#[test]
-fn a_resend_has_the_key_of_the_original() {
-    let [first, second, third, _] = keys();
-    let mut harness = Harness::open(&format!("newkey='{first}'"));
-    let attributes = format!("key='{second}'");
-    harness.request(101, &attributes, "");
-    harness.session.send(message(7));
-    harness.answers();
-    harness.request(101, &attributes, "");
-    assert!(harness.answers()[0].1.contains("id='7'"), "from the cache");
-    harness.request(101, &format!("key='{third}'"), "");
-    assert_eq!(harness.events(), ["Ended(Violation(ItemNotFound))"]);
-}
-
-#[test]
-fn a_client_that_acknowledges_is_told_of_the_answer_it_lacks() {
-    let mut harness = Harness::open("ack='1'");
-    harness.session.send(message(1));
-    harness.request(101, "ack='100'", "");
-    harness.answers();
-    harness.wait(SECOND);
-    harness.request(102, "ack='100'", "");
-    assert!(harness.answers().is_empty(), "it may be on its way");
-    harness.wait(SECOND);
-    harness.request(103, "ack='100'", "");
-    let answers = harness.answers();
-    assert!(
-        answers[0].1.contains(" report='101' time='2000'"),
-        "{answers:?}"
-    );
-    harness.wait(SECOND);
-    harness.request(104, "ack='100'", "");
-    let answers = harness.answers();
-    assert!(!answers[0].1.contains("report"), "once: {answers:?}");
-    harness.request(101, "ack='100'", "");
-    assert!(
-        harness.answers()[0].1.contains("id='1'"),
-        "it is still there"
-    );
-}
-
-#[test]
-fn answers_are_kept_until_they_are_acknowledged() {
-    let mut harness = Harness::open("ack='1'");
-    for rid in 101..106 {
-        harness.session.send(message(1));
-        harness.request(rid, "ack='100'", "");
-        harness.answers();
-    }
-    harness.request(101, "ack='100'", "");
-    assert!(harness.answers()[0].1.contains("<message"));
-    harness.request(106, "ack='104'", "");
-    harness.request(104, "ack='104'", "");
-    let answers = harness.answers();
-    assert!(
-        answers[0].1.contains("item-not-found"),
-        "it said that it has it: {answers:?}"
-    );
 }
 
 #[test]
