@@ -1,12 +1,11 @@
 //! How many sessions may be created: decided before the XMPP server hears of any.
 
-use std::{
-    net::{IpAddr, Ipv6Addr},
-    num::NonZeroU32,
-    sync::Arc,
-};
+use std::{net::IpAddr, num::NonZeroU32, sync::Arc};
 
-use crate::{net::tally::Seat, session::Registry};
+use crate::{
+    net::tally::{Seat, party},
+    session::Registry,
+};
 use governor::{Quota, RateLimiter, clock::DefaultClock, state::keyed::HashMapStateStore};
 
 /// Addresses that are remembered at once; beyond that, those that are entitled to all again are forgotten.
@@ -83,7 +82,7 @@ impl Creations {
         if sessions.len() >= self.max_sessions {
             return Err(Refusal::InAll);
         }
-        let Some(client) = client.map(network) else {
+        let Some(client) = client.map(party) else {
             return Ok(None);
         };
         let seat = sessions.by_address.seat(client, self.sessions_per_address);
@@ -93,14 +92,6 @@ impl Creations {
         }
         let paced = self.by_address.check_key(&client);
         paced.map(|()| Some(seat)).map_err(|_| Refusal::TooFast)
-    }
-}
-
-/// Whoever has an IPv6 address has 2^64 of them.
-fn network(address: IpAddr) -> IpAddr {
-    match address {
-        IpAddr::V4(_) => address,
-        IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64).into(),
     }
 }
 

@@ -15,7 +15,7 @@ use crate::metrics::Metrics;
 
 use super::{
     seldom::Seldom,
-    tally::{Seat, Tally},
+    tally::{Seat, Tally, party},
 };
 
 /// How long it may take to hear it.
@@ -28,7 +28,7 @@ const UNREAD: u64 = 64 << 10;
 pub struct Bounds {
     /// Connections at once.
     pub in_all: usize,
-    /// Connections of one address at once.
+    /// Connections of one [`party`] at once.
     pub per_address: usize,
     /// Proxies: bounded only in all.
     pub proxies: Vec<IpNet>,
@@ -137,7 +137,7 @@ impl Connections {
             let by_address = if is_proxy {
                 None
             } else {
-                let seat = self.by_address.seat(address, bounds.per_address);
+                let seat = self.by_address.seat(party(address), bounds.per_address);
                 Some(seat.ok_or(Refusal::OfAddress)?)
             };
             Ok(Place {
@@ -178,5 +178,27 @@ pub(super) async fn refuse(mut stream: TcpStream, why: Refusal) {
     };
     if !matches!(timeout(HEARING, telling).await, Ok(Ok(_))) {
         debug!("connection lost while it was refused");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_ipv6_network_has_the_connections_of_one_address() {
+        let bounds = Bounds {
+            in_all: 10,
+            per_address: 1,
+            proxies: vec!["2001:db8:1::/48".parse().unwrap()],
+        };
+        let connections = Connections::new(bounds, Arc::default());
+        let admit = |address: &str| connections.admit(address.parse().unwrap());
+        let _first = admit("2001:db8::1").expect("the first");
+        let refused = admit("2001:db8::2").err();
+        assert_eq!(refused, Some(Refusal::OfAddress));
+        let _other = admit("2001:db8:0:1::1").expect("another network");
+        let _proxied = admit("2001:db8:1::1").expect("a proxy");
+        assert!(admit("2001:db8:1::2").is_ok(), "the same proxy");
     }
 }

@@ -1,6 +1,11 @@
 //! Who has how many of something.
 
-use std::{collections::HashMap, hash::Hash, sync::Arc};
+use std::{
+    collections::HashMap,
+    hash::Hash,
+    net::{IpAddr, Ipv6Addr},
+    sync::Arc,
+};
 
 use parking_lot::Mutex;
 
@@ -44,6 +49,14 @@ impl<K: Eq + Hash> Tally<K> {
     }
 }
 
+/// Who counts as one: an IPv4 address, or an IPv6 network of 64 bits, as whoever has one address of it has all.
+pub fn party(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64).into(),
+        v4 => v4,
+    }
+}
+
 impl<K: Eq + Hash> Drop for Seat<K> {
     fn drop(&mut self) {
         let mut taken = self.tally.0.lock();
@@ -72,5 +85,14 @@ mod tests {
         assert!(tally.seat(1, 2).is_none());
         drop((second, third, other));
         assert!(tally.0.lock().is_empty(), "nothing is left behind");
+    }
+
+    #[test]
+    fn an_ipv6_network_is_one_party() {
+        let party = |address: &str| party(address.parse().unwrap()).to_string();
+        assert_eq!(party("2001:db8::1"), party("2001:db8::2:0:0:2"));
+        assert_ne!(party("2001:db8::1"), party("2001:db8:0:1::1"));
+        assert_eq!(party("192.0.2.1"), party("::ffff:192.0.2.1"));
+        assert_ne!(party("192.0.2.1"), party("192.0.2.2"));
     }
 }
