@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { Buffer } from 'node:buffer';
-import { writeFileSync } from 'node:fs';
+import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 
@@ -98,6 +98,7 @@ describe('on this machine', () => {
     assert.equal(await page.isVisible('#none'), false);
     await page.setViewportSize({ width: 900, height: 640 });
     const picture = await page.screenshot();
+    mkdirSync(join(root, 'target'), { recursive: true });
     writeFileSync(join(root, 'target/status.png'), picture);
     assert.ok(picture.length > 20_000, `${picture.length} bytes are an empty page`);
 
