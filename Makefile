@@ -85,12 +85,12 @@ deb: ## a Debian package, in target/package (installs cargo-deb)
 	$(CARGO) build --release --locked
 	scripts/deb.sh target/release/rostergate target/package
 
-package: ## the Debian package of the program as tested: installed, started, removed, in a layer of its own
+package: ## the Debian package of the program as tested: installed and used on a system that is booted for it
 	$(call tool,deb,3.8.0)
 	$(CARGO) build --locked
 	tests/package/run "$$(scripts/deb.sh $${CARGO_TARGET_DIR:-target}/debug/rostergate target/package/debug)"
 
-image: ## what the Dockerfile builds, built and run without Docker (needs musl-tools)
+image: ## the Dockerfile, built by Buildah and run by Podman (needs these)
 	tests/package/image
 
 deny: ## licences, origins, duplicates, advisories of the dependencies (installs cargo-deny)
