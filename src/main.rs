@@ -21,6 +21,7 @@ use rostergate::{
     server,
 };
 use tokio::runtime::{self, Runtime};
+use tracing::{info, warn};
 use tracing_subscriber::{
     EnvFilter, fmt,
     layer::{Layer as _, SubscriberExt as _},
@@ -107,9 +108,25 @@ fn serve(config: Config, file: ConfigFile) -> anyhow::Result<()> {
     let names = env::var("LISTEN_FDNAMES").unwrap_or_default();
     let sockets = Sockets::inherited(&names).context("LISTEN_FDS")?;
     log(&config.log)?;
+    allow_open_files(&config);
     let runtime = runtime(config.server.threads).context("no runtime")?;
     runtime.block_on(server::run(config, &file.config, sockets))?;
     Ok(())
+}
+
+/// Lets as many files, which connections are too, be open as the system allows: what shells start programs with
+/// is meant for those that use select(2).
+fn allow_open_files(config: &Config) {
+    let wanted = config.server.max_connections + config.bosh.max_sessions;
+    match rlimit::increase_nofile_limit(u64::MAX) {
+        Ok(allowed) if usize::try_from(allowed).is_ok_and(|allowed| allowed < wanted) => info!(
+            allowed,
+            wanted,
+            "the system allows fewer open files than configured connections and sessions need"
+        ),
+        Ok(_) => {}
+        Err(error) => warn!(%error, "the number of open files stays as it is"),
+    }
 }
 
 fn runtime(threads: usize) -> io::Result<Runtime> {

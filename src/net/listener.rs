@@ -41,6 +41,7 @@ use super::{
     clients::ClientChain,
     connections::{self, Connections, Overrun, Place},
     drain, proxy, refused_heads,
+    seldom::Seldom,
     tls::CertificateStore,
 };
 
@@ -125,6 +126,7 @@ pub struct Listener {
     is_proxy: Option<IsProxy>,
     connections: Option<Arc<Connections>>,
     limits: Arc<ArcSwap<Limits>>,
+    failures: Seldom,
 }
 
 impl Listener {
@@ -155,6 +157,7 @@ impl Listener {
                 is_proxy: None,
                 connections: None,
                 limits: Arc::default(),
+                failures: Seldom::default(),
             })
         };
         bind().map_err(|source| BindError { address, source })
@@ -177,6 +180,7 @@ impl Listener {
             is_proxy: None,
             connections: None,
             limits: Arc::default(),
+            failures: Seldom::default(),
         })
     }
 
@@ -291,7 +295,9 @@ impl Listener {
                 // No file descriptor or memory left: the connection stays queued, and accepting
                 // again at once would only burn the processor.
                 Err(error) => {
-                    warn!(%error, address = %self.address, "cannot accept connections");
+                    if let Some(unsaid) = self.failures.is_due() {
+                        warn!(%error, address = %self.address, unsaid, "cannot accept connections");
+                    }
                     sleep(BACK_OFF).await;
                 }
             }

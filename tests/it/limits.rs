@@ -1,9 +1,14 @@
 //! How much one address and one user may have; `bounds.rs` has what a request may be.
 
+use std::{ffi::OsStr, fs, path::Path, time::Duration};
+
+use tempfile::TempDir;
+
 use crate::support::{
     bosh::{Bosh, bind_request, creation},
     gateway::Gateway,
-    http::Connection,
+    http::{Connection, Endpoint},
+    process::Process,
     prosody::{DOMAIN, Prosody},
     within,
     xml::STREAMS,
@@ -100,4 +105,27 @@ async fn there_is_an_end_of_connections() {
     let refused = bosh.request("GET", &[], "").await;
     assert_eq!(refused.status(), 503, "{refused:?}");
     assert_eq!(refused.text(), "too many connections in all\n");
+}
+
+/// What shells start programs with is far less than what is configured.
+#[tokio::test]
+async fn as_many_files_may_be_open_as_the_system_allows() {
+    const LIMITED: &str = "ulimit -S -n 64; exec \"$0\" serve --config \"$1\"";
+    let scratch = TempDir::new().expect("a directory");
+    let config = scratch.path().join("rostergate.toml");
+    let text = Gateway::builder(Prosody::shared()).config();
+    fs::write(&config, text).expect("written");
+    let program = OsStr::new(env!("CARGO_BIN_EXE_rostergate"));
+    let args = ["-c".as_ref(), LIMITED.as_ref(), program, config.as_os_str()];
+    let log = scratch.path().join("log");
+    let mut gateway = Process::start(Path::new("/bin/sh"), args, &[], log);
+    let line = gateway.line(Duration::from_secs(20)).expect("an address");
+    let address = line.strip_prefix("listening on http://").expect("HTTP");
+    let bosh = Endpoint::new(address.parse().expect("an address"), "/http-bind");
+    let mut open = Vec::new();
+    for _ in 0..100 {
+        open.push(Connection::open(&bosh).await);
+    }
+    let answer = within("an answer", bosh.request("GET", &[], "")).await;
+    assert_eq!(answer.status(), 200);
 }
