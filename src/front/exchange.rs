@@ -2,7 +2,7 @@
 
 use std::{net::IpAddr, sync::Arc, time::Instant};
 
-use http::{Method, Request, StatusCode, Version};
+use http::{HeaderName, HeaderValue, Method, Request, StatusCode, Version};
 use tracing::info;
 
 use super::address::Proxies;
@@ -28,7 +28,13 @@ struct Line {
     /// Without the query, which may tell of users.
     path: String,
     version: Version,
+    /// By what name the log of a proxy knows it.
+    id: Option<HeaderValue>,
 }
+
+const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// Longer ones are not logged, bytes.
+const MAX_ID: usize = 128;
 
 #[expect(clippy::disallowed_methods, reason = "the clock enters here")]
 fn now() -> Instant {
@@ -45,12 +51,15 @@ impl Exchange {
         log: Option<&Proxies>,
     ) -> Self {
         let line = log.map(|proxies| {
-            let origin = proxies.origin(peer, request.version(), request.headers());
+            let headers = request.headers();
+            let origin = proxies.origin(peer, request.version(), headers);
+            let id = headers.get(X_REQUEST_ID).filter(|id| id.len() <= MAX_ID);
             Line {
                 client: origin.address.ip(),
                 method: request.method().clone(),
                 path: request.uri().path().to_owned(),
                 version: request.version(),
+                id: id.cloned(),
             }
         });
         Self {
@@ -79,6 +88,7 @@ impl Drop for Exchange {
                 method = %line.method,
                 path = line.path,
                 version = ?line.version,
+                id = line.id.as_ref().and_then(|id| id.to_str().ok()),
                 status = self.status,
                 seconds = took.as_secs_f64(),
                 "request"

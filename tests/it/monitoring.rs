@@ -338,7 +338,8 @@ async fn each_request_has_a_line_if_wanted() {
     let mut web = Bosh::log_in(&client, &john, "web").await;
     let query = "/roster_admin/sessions?user=john";
     let admin = gateway.admin().at(query);
-    admin.request("GET", &[], "").await;
+    let id = [("X-Request-Id", "7f3a9c2b")];
+    admin.request("GET", &id, "").await;
     let held = web.send("", "").await;
     becomes(&gateway, "bosh_held_requests", 1).await;
     held.abort();
@@ -367,14 +368,14 @@ async fn each_request_has_a_line_if_wanted() {
     ] {
         assert_eq!(creation[key], value, "{key} of {creation}");
     }
+    assert_eq!(creation["id"], json!(null), "{creation}");
     assert!(creation["seconds"].as_f64().is_some_and(|it| it > 0.0));
     let admin = lines
         .iter()
         .find(|it| it["fields"]["path"] == "/roster_admin/sessions");
-    assert_eq!(
-        admin.expect("a line, without the query")["fields"]["client"],
-        "127.0.0.1"
-    );
+    let admin = &admin.expect("a line, without the query")["fields"];
+    assert_eq!(admin["client"], "127.0.0.1");
+    assert_eq!(admin["id"], "7f3a9c2b");
 }
 
 #[tokio::test]
