@@ -3,7 +3,8 @@
 #
 #   scripts/deps.sh demo     a Rust toolchain (checked only), prosody, node, npm; Converse.js
 #   scripts/deps.sh test     all of that, and chromium, nginx, apache2, haproxy, ejabberd, tsung, valgrind,
-#                            prometheus, openssl, curl, git, man-db, python3-venv, lintian; XMPP clients; schemathesis
+#                            prometheus, openssl, curl, git, man-db, python3-venv, lintian,
+#                            systemd-container; XMPP clients; schemathesis
 #   scripts/deps.sh bench    what the demo needs, and the servers and proxies that rostergate is compared with
 #
 # Debian packages come from apt-get, with sudo only when something is missing and we are not root.
