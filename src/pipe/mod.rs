@@ -162,7 +162,7 @@ impl Pipe {
         }
     }
 
-    /// The roster that was needed, or a newer one.
+    /// The roster that was needed, or a newer one; not before all effects of the one before have been polled.
     pub fn roster_ready(&mut self, roster: &Arc<Roster>) {
         let Some(identity) = &self.identity else {
             return;
@@ -174,6 +174,7 @@ impl Pipe {
         {
             return self.desk.answer_waiting(identity, &mut self.effects);
         }
+        debug_assert!(self.telling.is_none(), "the last one is told first");
         self.telling = self.desk.replace(roster).map(Box::new);
         if self.telling.is_none() {
             if self.rules.directed {
