@@ -2,7 +2,7 @@
 
 use std::{net::IpAddr, sync::Arc, time::Instant};
 
-use http::{HeaderName, HeaderValue, Method, Request, StatusCode, Version};
+use http::{HeaderName, Method, Request, StatusCode, Version};
 use tracing::info;
 
 use super::address::Proxies;
@@ -10,6 +10,10 @@ use crate::{
     metrics::{HUNG_UP, Interface, Metrics},
     net::listener::Peer,
 };
+
+const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// Longer ones are not logged, bytes.
+const MAX_ID: usize = 128;
 
 /// A request that is being answered. If it is dropped before, its client has hung up.
 #[must_use = "it is told of when it ends"]
@@ -28,13 +32,9 @@ struct Line {
     /// Without the query, which may tell of users.
     path: String,
     version: Version,
-    /// By what name the log of a proxy knows it.
-    id: Option<HeaderValue>,
+    /// By what name the log of a proxy knows it. Copied: a slice of the request would keep what it was read into.
+    id: Option<Box<str>>,
 }
-
-const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-/// Longer ones are not logged, bytes.
-const MAX_ID: usize = 128;
 
 #[expect(clippy::disallowed_methods, reason = "the clock enters here")]
 fn now() -> Instant {
@@ -53,13 +53,13 @@ impl Exchange {
         let line = log.map(|proxies| {
             let headers = request.headers();
             let origin = proxies.origin(peer, request.version(), headers);
-            let id = headers.get(X_REQUEST_ID).filter(|id| id.len() <= MAX_ID);
+            let id = headers.get(X_REQUEST_ID).and_then(|id| id.to_str().ok());
             Line {
                 client: origin.address.ip(),
                 method: request.method().clone(),
                 path: request.uri().path().to_owned(),
                 version: request.version(),
-                id: id.cloned(),
+                id: id.filter(|id| id.len() <= MAX_ID).map(Box::from),
             }
         });
         Self {
@@ -88,7 +88,7 @@ impl Drop for Exchange {
                 method = %line.method,
                 path = line.path,
                 version = ?line.version,
-                id = line.id.as_ref().and_then(|id| id.to_str().ok()),
+                id = line.id.as_deref(),
                 status = self.status,
                 seconds = took.as_secs_f64(),
                 "request"
