@@ -25,6 +25,7 @@ pub mod scan;
 pub mod write;
 
 mod decode;
+mod names;
 mod scope;
 mod tag;
 mod token;
