@@ -106,7 +106,7 @@ fn path(document: &'static str, contacts: usize) -> Path {
         "<iq type='result' id='b'><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'>\
          <jid>john@example.org/web</jid></bind></iq>",
     ));
-    while pipe.poll_effect().is_some() {}
+    while pipe.poll_effect(true).is_some() {}
     let contact = |number| Contact {
         jid: format!("contact{number}@example.org")
             .parse()
@@ -147,7 +147,7 @@ fn carry(mut path: Path) -> (Path, Option<(Slot, Document)>) {
         if let Event::Stanza(stanza) = event {
             path.pipe.client_stanza(stanza);
         }
-        while let Some(effect) = path.pipe.poll_effect() {
+        while let Some(effect) = path.pipe.poll_effect(true) {
             match effect {
                 Effect::NeedRoster => path.pipe.roster_ready(&path.roster),
                 Effect::ToClient(stanza) => path.session.send(stanza),
@@ -172,7 +172,7 @@ fn bring(mut path: Path) -> (Path, Option<(Slot, Document)>) {
             continue;
         }
         path.pipe.server_stanza(stanza);
-        while let Some(effect) = path.pipe.poll_effect() {
+        while let Some(effect) = path.pipe.poll_effect(true) {
             if let Effect::ToClient(stanza) = effect {
                 path.session.send(stanza);
             }

@@ -1,31 +1,37 @@
 //! Stream features and the negotiation elements that belong to them: what is offered to a client
 //! that is not itself connected to the server.
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 
 use crate::proto::{
     stanza::{Child, Kind, Stanza},
-    xml::Ns,
+    xml::{Ns, write},
 };
+
+/// Most features that are passed on; servers have a dozen.
+const MAX_FEATURES: usize = 64;
 
 /// The server's features without those that make no sense through a gateway: TLS, compression,
 /// stream management and channel binding end at the gateway; SASL2 is not followed; with `rosters`,
 /// roster versions and pre-approvals would contradict the backend.
 pub fn offer(features: &Stanza, rosters: bool) -> Stanza {
-    let mut kept = BytesMut::from(&b"<stream:features xmlns:stream='"[..]);
+    let mut kept = b"<stream:features xmlns:stream='".to_vec();
     kept.extend_from_slice(b"http://etherx.jabber.org/streams' xmlns='jabber:client'>");
-    for child in features
+    let offered = features
         .children()
-        .filter(|child| is_offered(child, rosters))
-    {
+        .filter(|child| is_offered(child, rosters));
+    for child in offered.take(MAX_FEATURES) {
         if child.is(Ns::Sasl, "mechanisms") {
             write_mechanisms(&child, &mut kept);
-        } else {
-            kept.extend_from_slice(&child.bytes);
+        } else if let Some(feature) = child.closed() {
+            // With the prefixes that the stream header, or the features, declare around it.
+            feature
+                .chunks()
+                .for_each(|chunk| kept.extend_from_slice(&chunk));
         }
     }
     kept.extend_from_slice(b"</stream:features>");
-    Stanza::from_trusted(kept.freeze(), 0, Bytes::new())
+    Stanza::from_trusted(kept.into(), 0, Bytes::new())
 }
 
 fn is_offered(child: &Child, rosters: bool) -> bool {
@@ -39,13 +45,13 @@ fn is_offered(child: &Child, rosters: bool) -> bool {
 }
 
 /// The mechanisms but those that bind to a TLS channel, which client and server do not share.
-fn write_mechanisms(mechanisms: &Child, out: &mut BytesMut) {
+fn write_mechanisms(mechanisms: &Child, out: &mut Vec<u8>) {
     out.extend_from_slice(b"<mechanisms xmlns='urn:ietf:params:xml:ns:xmpp-sasl'>");
     for mechanism in mechanisms.children() {
         let name = mechanism.text();
         if mechanism.is(Ns::Sasl, "mechanism") && !name.ends_with("-PLUS") && name != "EXTERNAL" {
             out.extend_from_slice(b"<mechanism>");
-            out.extend_from_slice(name.as_bytes());
+            write::text_into(out, &name);
             out.extend_from_slice(b"</mechanism>");
         }
     }

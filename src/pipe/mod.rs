@@ -1,7 +1,8 @@
 //! What happens to the stanzas between a client and its server: pure, synchronous.
 //!
 //! A [`Pipe`] takes one stanza at a time and says, as a list of [`Effect`]s, what becomes of it. Drain
-//! [`Pipe::poll_effect`] after every other call. Where the host has no `http_roster_url`, everything
+//! [`Pipe::poll_effect`] after every other call, and while it [is telling](Pipe::is_telling) whenever there is
+//! room for more. Where the host has no `http_roster_url`, everything
 //! passes but what makes no sense through a gateway (see [`features`]).
 
 pub mod bounce;
@@ -64,6 +65,8 @@ pub struct Pipe {
     effects: VecDeque<Effect>,
     /// Comes after the effects.
     telling: Option<Box<Telling>>,
+    /// A newer roster, for when what the last one led to is done.
+    next_roster: Option<Arc<Roster>>,
 }
 
 impl Pipe {
@@ -76,6 +79,7 @@ impl Pipe {
             carrier: Carrier::default(),
             effects: VecDeque::new(),
             telling: None,
+            next_roster: None,
         }
     }
 
@@ -121,6 +125,9 @@ impl Pipe {
             }
             Kind::Presence(kind) if kind.is_subscription() || kind == PresenceType::Probe => {}
             Kind::Presence(kind) if stanza.to().is_none() && self.rules.directed => {
+                if stanza.size() > presence::MAX_BROADCAST {
+                    return effects.push_back(Effect::ToClient(presence::too_large(&stanza)));
+                }
                 self.carrier
                     .client_broadcast(kind, stanza, self.desk.roster(), effects);
             }
@@ -162,7 +169,7 @@ impl Pipe {
         }
     }
 
-    /// The roster that was needed, or a newer one; not before all effects of the one before have been polled.
+    /// The roster that was needed, or a newer one.
     pub fn roster_ready(&mut self, roster: &Arc<Roster>) {
         let Some(identity) = &self.identity else {
             return;
@@ -174,11 +181,14 @@ impl Pipe {
         {
             return self.desk.answer_waiting(identity, &mut self.effects);
         }
-        debug_assert!(self.telling.is_none(), "the last one is told first");
+        if self.is_telling() {
+            self.next_roster = Some(Arc::clone(roster));
+            return;
+        }
         self.telling = self.desk.replace(roster).map(Box::new);
         if self.telling.is_none() {
             if self.rules.directed {
-                self.carrier.roster_arrived(roster, &mut self.effects);
+                self.carrier.roster_arrived(roster);
             }
             self.desk.answer_waiting(identity, &mut self.effects);
         }
@@ -191,24 +201,53 @@ impl Pipe {
         }
     }
 
-    /// The next thing to do.
-    pub fn poll_effect(&mut self) -> Option<Effect> {
+    /// Whether something goes to many, bit by bit: presence to all contacts, or what a changed roster leads
+    /// to. [`Self::poll_effect`] has more of it when there is room.
+    pub fn is_telling(&self) -> bool {
+        self.telling.is_some() || self.carrier.is_announcing()
+    }
+
+    /// The next thing to do. Without `has_room` for more, neither towards the server nor towards the client,
+    /// what goes to many waits.
+    pub fn poll_effect(&mut self, has_room: bool) -> Option<Effect> {
         loop {
             let effect = self.effects.pop_front();
             if effect.is_some() {
                 return effect;
             }
-            let (Some(telling), Some(identity)) = (&mut self.telling, &self.identity) else {
+            if self.is_telling() && !has_room {
+                return None;
+            }
+            if !self.tell() {
                 // Most sessions are idle most of the time, and then take no room for that.
                 self.effects = VecDeque::new();
                 return None;
-            };
-            let (desk, carrier) = (&mut self.desk, &mut self.carrier);
-            if !telling.go_on(desk, carrier, identity, &mut self.effects) {
-                self.telling = None;
-                self.desk.answer_waiting(identity, &mut self.effects);
             }
         }
+    }
+
+    /// Goes on with what goes to many; false if there is nothing more.
+    fn tell(&mut self) -> bool {
+        let Some(identity) = &self.identity else {
+            return false;
+        };
+        let (desk, carrier) = (&mut self.desk, &mut self.carrier);
+        if let Some(telling) = &mut self.telling {
+            if !telling.go_on(desk, carrier, identity, &mut self.effects) {
+                self.telling = None;
+                desk.answer_waiting(identity, &mut self.effects);
+            }
+            return true;
+        }
+        if carrier.is_announcing() {
+            carrier.announce(desk.roster(), &mut self.effects);
+            return true;
+        }
+        let Some(next) = self.next_roster.take() else {
+            return false;
+        };
+        self.roster_ready(&next);
+        true
     }
 }
 

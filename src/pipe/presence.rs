@@ -23,6 +23,12 @@ use crate::{
     roster::{Contact, Roster},
 };
 
+/// Longest presence that goes to all contacts, bytes. Clients send some hundred; with a signature or two, some
+/// thousand.
+pub const MAX_BROADCAST: usize = 16 << 10;
+/// Bytes of presence made at once, and contacts looked at for them.
+const BATCH: usize = 16 << 10;
+const TURN: usize = 1000;
 /// Most resources of one contact that are told apart.
 const MAX_RESOURCES: usize = 32;
 /// Most contacts remembered before the roster is known.
@@ -39,6 +45,10 @@ type Effects = VecDeque<Effect>;
 pub struct Carrier {
     /// The client's last broadcast, while it is available.
     available: Option<Stanza>,
+    /// Place in the roster of the contact that is told next, while contacts are told.
+    telling: Option<usize>,
+    /// Contacts from this place on have not been told since the client became available.
+    untold: usize,
     /// Full JIDs known as available, by bare JID. Contacts only, once the roster is there.
     known: HashMap<Box<str>, SmallVec<[Box<str>; 1]>>,
     /// Latest presences of people not on the roster, by full JID: their notification may have been
@@ -58,21 +68,19 @@ impl Carrier {
         effects.push_back(Effect::ToServer(presence.clone()));
         match kind {
             PresenceType::Available => {
-                let before = self.available.replace(presence.detached());
-                let Some(roster) = roster else {
+                let before = self.available.replace(presence);
+                if before.is_none() {
+                    self.untold = 0;
+                }
+                // Those who have not been told of the one before hear this one instead.
+                self.telling = roster.map(|_| 0);
+                if roster.is_none() {
                     effects.push_back(Effect::NeedRoster);
-                    return;
-                };
-                let first = before.is_none();
-                self.announce(roster, effects, |carrier, contact| {
-                    let shown = !contact.sends_presence()
-                        || carrier.known.contains_key(contact.jid.as_str());
-                    contact.receives_presence() && (first || shown)
-                });
+                }
             }
             PresenceType::Unavailable => {
                 // The server passes it on to everybody who got directed presence.
-                self.available = None;
+                (self.available, self.telling) = (None, None);
                 self.known.clear();
             }
             _ => {}
@@ -122,9 +130,54 @@ impl Carrier {
     }
 
     /// The first roster of the session is there.
-    pub fn roster_arrived(&mut self, roster: &Roster, effects: &mut Effects) {
+    pub fn roster_arrived(&mut self, roster: &Roster) {
         self.known.retain(|bare, _| roster.get(bare).is_some());
-        self.announce(roster, effects, |_, contact| contact.receives_presence());
+        self.untold = 0;
+        self.telling = self.available.as_ref().map(|_| 0);
+    }
+
+    /// Whether contacts are being told of the client's presence.
+    pub fn is_announcing(&self) -> bool {
+        self.telling.is_some()
+    }
+
+    /// Sends the client's presence to the next contacts: to all that may see it and have not been told since
+    /// it became available; a change only to those that are there, as far as is known.
+    pub fn announce(&mut self, roster: Option<&Roster>, effects: &mut Effects) {
+        let contacts = roster.map(Roster::contacts).unwrap_or_default();
+        let begin = self.telling.take().unwrap_or_default();
+        let Some(available) = &self.available else {
+            return;
+        };
+        let (mut many, mut count) = (BytesMut::new(), 0);
+        let rest = contacts.iter().enumerate().skip(begin);
+        let mut turn = rest.take(TURN);
+        let mut next = contacts.len();
+        for (place, contact) in turn.by_ref() {
+            let is_there =
+                || !contact.sends_presence() || self.known.contains_key(contact.jid.as_str());
+            if contact.receives_presence() && (place >= self.untold || is_there()) {
+                for chunk in available.addressed(contact.jid.as_str()).chunks() {
+                    many.extend_from_slice(&chunk);
+                }
+                count += 1;
+            }
+            next = place.saturating_add(1);
+            if many.len() >= BATCH {
+                break;
+            }
+        }
+        self.telling = Some(next).filter(|next| *next < contacts.len());
+        self.untold = match self.telling {
+            Some(next) => self.untold.max(next),
+            None => usize::MAX,
+        };
+        if !many.is_empty() {
+            effects.push_back(Effect::ToServerMany {
+                bytes: many.freeze(),
+                count,
+            });
+        }
     }
 
     /// A contact is about to be pushed as `after`: the client must see one that it may no longer see
@@ -186,36 +239,6 @@ impl Carrier {
         }
     }
 
-    /// Sends the client's presence to the contacts of `roster` that are `wanted`.
-    fn announce(
-        &self,
-        roster: &Roster,
-        effects: &mut Effects,
-        wanted: impl Fn(&Self, &Contact) -> bool,
-    ) {
-        let Some(available) = &self.available else {
-            return;
-        };
-        let mut many = BytesMut::new();
-        let mut count = 0;
-        for contact in roster
-            .contacts()
-            .iter()
-            .filter(|contact| wanted(self, contact))
-        {
-            for chunk in available.addressed(contact.jid.as_str()).chunks() {
-                many.extend_from_slice(&chunk);
-            }
-            count += 1;
-        }
-        if !many.is_empty() {
-            effects.push_back(Effect::ToServerMany {
-                bytes: many.freeze(),
-                count,
-            });
-        }
-    }
-
     /// Notes a full JID as available; true if it was not known as such.
     fn learn(&mut self, bare: &str, full: &str) -> bool {
         let known = self.known.entry(bare.into()).or_default();
@@ -246,7 +269,7 @@ impl Carrier {
             }
             // One is usual: the client itself.
             self.strangers.reserve_exact(1);
-            self.strangers.push_back((full, presence.detached()));
+            self.strangers.push_back((full, presence.clone()));
         }
     }
 
@@ -264,4 +287,18 @@ impl Carrier {
             }
         }
     }
+}
+
+/// The answer to a broadcast presence of more than [`MAX_BROADCAST`] (RFC 6120 §8.3).
+pub fn too_large(presence: &Stanza) -> Stanza {
+    let mut text = b"<presence xmlns='jabber:client' type='error'".to_vec();
+    if let Some(id) = presence.id() {
+        write::attribute(&mut text, "id", &id);
+    }
+    text.extend_from_slice(
+        b"><error type='modify'><policy-violation xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/>\
+          <text xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'>presence is too large</text></error>\
+          </presence>",
+    );
+    Stanza::from_trusted(text.into(), 0, Bytes::new())
 }

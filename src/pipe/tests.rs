@@ -1,5 +1,11 @@
 use super::*;
-use crate::roster::{Contact, Subscription};
+use crate::{
+    proto::{
+        c2s::stream::{Event, Stream},
+        xml::{Limits, scan_body},
+    },
+    roster::{Contact, Subscription},
+};
 
 const FULL: &str = "john@example.org/web";
 const BARE: &str = "john@example.org";
@@ -84,7 +90,7 @@ impl Harness {
     }
 
     fn effects(&mut self) -> Vec<String> {
-        std::iter::from_fn(|| self.0.poll_effect())
+        std::iter::from_fn(|| self.0.poll_effect(true))
             .map(|effect| match effect {
                 Effect::Bound => "bound".into(),
                 Effect::NeedRoster => "need".into(),
@@ -136,10 +142,12 @@ fn nothing_that_is_kept_of_a_client_keeps_its_request_in_memory() {
         "<iq type='get' id='r2'><query xmlns='jabber:iq:roster'/></iq>",
         "<message to='jane@example.org' id='m'><body>hi</body></message>",
     ] {
-        let request = Bytes::from(text.to_owned());
-        harness
-            .0
-            .client_stanza(Stanza::parse(request.clone()).unwrap());
+        let wrapped = format!("<body xmlns='http://jabber.org/protocol/httpbind'>{text}</body>");
+        let request = Bytes::from(wrapped);
+        let body = scan_body(request.clone(), &Limits::default()).unwrap();
+        for stanza in body.children {
+            harness.0.client_stanza(stanza);
+        }
         harness.effects();
         assert!(request.is_unique(), "{text}");
     }
@@ -592,6 +600,176 @@ fn nothing_is_answered_before_the_resource_is_bound() {
         directed: true,
     }));
     assert_eq!(pipe.client(GET), [format!("S {GET}")]);
+}
+
+/// What the client is offered of these features, in a stream that declares this.
+fn offered(declared: &str, inside: &str) -> String {
+    let mut stream = Stream::new();
+    let text = format!(
+        "<s:stream xmlns:s='http://etherx.jabber.org/streams' version='1.0' {declared}>\
+         <s:features xmlns:f='urn:f'>{inside}</s:features>"
+    );
+    stream.handle_bytes(text.as_bytes());
+    let events: Vec<Event> = std::iter::from_fn(|| stream.poll_event().unwrap()).collect();
+    let [Event::Header(_), Event::Features(features)] = &events[..] else {
+        panic!("{events:?}")
+    };
+    text_of_features(&features::offer(features, true))
+}
+
+fn text_of_features(offer: &Stanza) -> String {
+    let whole = text(offer);
+    let inside = whole.split_once('>').unwrap().1;
+    inside
+        .strip_suffix("</stream:features>")
+        .unwrap()
+        .to_owned()
+}
+
+#[test]
+fn features_keep_the_namespaces_that_are_declared_around_them() {
+    for (declared, inside, expected) in [
+        // As jabberd2 has it.
+        (
+            "xmlns='jabber:client' xmlns:ack='http://www.xmpp.org/extensions/xep-0198.html#ns'",
+            "<ack:ack/>",
+            "<ack:ack xmlns:ack='http://www.xmpp.org/extensions/xep-0198.html#ns' xmlns:f='urn:f'/>",
+        ),
+        (
+            "xmlns='urn:d'",
+            "<f:a f:b='c'><d/></f:a>",
+            "<f:a xmlns='urn:d' xmlns:f='urn:f' f:b='c'><d/></f:a>",
+        ),
+        (
+            "xmlns:m='urn:ietf:params:xml:ns:xmpp-sasl'",
+            "<m:mechanisms><m:mechanism>A&lt;b/&gt;</m:mechanism></m:mechanisms>",
+            "<mechanisms xmlns='urn:ietf:params:xml:ns:xmpp-sasl'>\
+             <mechanism>A&lt;b/&gt;</mechanism></mechanisms>",
+        ),
+    ] {
+        let offer = offered(declared, inside);
+        assert_eq!(offer, expected);
+        // It is read on by a client that knows nothing of the stream.
+        let body = format!(
+            "<body xmlns='http://jabber.org/protocol/httpbind' \
+             xmlns:stream='http://etherx.jabber.org/streams'>\
+             <stream:features>{offer}</stream:features></body>"
+        );
+        assert!(
+            scan_body(body.into(), &Limits::default()).is_ok(),
+            "{offer}"
+        );
+    }
+}
+
+#[test]
+fn features_beyond_all_measure_are_left_out() {
+    let inside = "<f:a/>".repeat(10_000);
+    assert!(offered("", &inside).len() < 10_000);
+    let declarations: String = (0..100)
+        .map(|number| format!(" xmlns:n{number}='urn:{}'", "x".repeat(200)))
+        .collect();
+    let features = stanza(&format!(
+        "<s:features xmlns:s='http://etherx.jabber.org/streams'{declarations}><n1:a/></s:features>"
+    ));
+    assert_eq!(text_of_features(&features::offer(&features, true)), "");
+}
+
+/// 100,000 contacts: what is written for them waits for its turn.
+#[test]
+fn presence_goes_to_many_when_there_is_room() {
+    let mut harness = Harness::bound();
+    let jids: Vec<String> = (0..5000).map(|n| format!("c{n:04}@example.org")).collect();
+    let jids: Vec<&str> = jids.iter().map(String::as_str).collect();
+    harness.client(GET);
+    harness.ready(&friends(&jids));
+    let presence = |status: &str| {
+        let filling = "x".repeat(10_000);
+        stanza(&format!(
+            "<presence><status>{status}{filling}</status></presence>"
+        ))
+    };
+    let told = |pipe: &mut Pipe, status: &str| {
+        let mut told = Vec::new();
+        while let Some(effect) = pipe.poll_effect(true) {
+            let Effect::ToServerMany { bytes, .. } = effect else {
+                continue;
+            };
+            let bytes = String::from_utf8(bytes.to_vec()).unwrap();
+            assert!(bytes.len() < 40_000, "a batch");
+            let parts = bytes.split("<presence").skip(1);
+            told.extend(parts.map(|part| {
+                assert!(part.contains(&format!("<status>{status}x")), "the latest");
+                let to = part.split(" to='").nth(1).unwrap();
+                to.split('\'').next().unwrap().to_owned()
+            }));
+            if told.len() == 20 {
+                break;
+            }
+        }
+        told
+    };
+    let pipe = &mut harness.0;
+    pipe.client_stanza(presence("first"));
+    assert!(matches!(pipe.poll_effect(false), Some(Effect::ToServer(_))));
+    assert!(pipe.poll_effect(false).is_none() && pipe.is_telling());
+    let mut all = told(pipe, "first");
+    assert_eq!(all.len(), 20);
+    // Whoever has not heard of the first one hears the second alone; the others are not known to be there.
+    pipe.client_stanza(presence("second"));
+    loop {
+        let more = told(pipe, "second");
+        if more.is_empty() {
+            break;
+        }
+        all.extend(more);
+    }
+    assert_eq!(all, jids);
+    assert!(!pipe.is_telling());
+    pipe.client_stanza(presence("third"));
+    assert_eq!(told(pipe, "third"), [""; 0]);
+}
+
+#[test]
+fn a_new_roster_waits_until_all_are_told() {
+    let mut harness = Harness::bound();
+    let jids: Vec<String> = (0..3000).map(|n| format!("c{n:04}@example.org")).collect();
+    let jids: Vec<&str> = jids.iter().map(String::as_str).collect();
+    harness.client(GET);
+    harness.ready(&friends(&jids));
+    let pipe = &mut harness.0;
+    pipe.client_stanza(stanza("<presence/>"));
+    while pipe.poll_effect(false).is_some() {}
+    pipe.roster_ready(&friends(&jids[1..]));
+    assert!(pipe.poll_effect(false).is_none(), "the old list first");
+    let effects = harness.effects();
+    let first = effects
+        .iter()
+        .position(|it| it.contains("to='c0000@"))
+        .unwrap();
+    let told = effects
+        .iter()
+        .filter(|it| it.starts_with("S <presence to='"))
+        .count();
+    let goodbye = "S <presence type='unavailable' to='c0000@example.org'/>";
+    let goodbye = effects.iter().position(|it| it == goodbye).unwrap();
+    assert!(told > 1 && first < goodbye, "{told}, {first}, {goodbye}");
+}
+
+#[test]
+fn presence_of_no_measure_goes_to_nobody() {
+    let mut harness = Harness::online(&friends(&["jane@example.org"]));
+    let filling = "x".repeat(presence::MAX_BROADCAST);
+    let effects = harness.client(&format!(
+        "<presence id='p'><status>{filling}</status></presence>"
+    ));
+    assert_eq!(
+        effects,
+        ["C <presence type='error' id='p'><error type='modify'>\
+             <policy-violation xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/>\
+             <text xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'>presence is too large</text>\
+             </error></presence>"]
+    );
 }
 
 #[test]

@@ -39,8 +39,6 @@ const MANY: usize = 32;
 /// Stanzas of the client, and their bytes, that may wait for the server's acknowledgement.
 const MAX_OUTSTANDING: usize = 512;
 const MAX_OUTSTANDING_SIZE: usize = 4 << 20;
-/// A smaller stanza is copied rather than let it keep the document alive that it came in.
-const WORTH_SHARING: usize = 1024;
 
 const ENABLE: Bytes = Bytes::from_static(b"<enable xmlns='urn:xmpp:sm:3'/>");
 const REQUEST: &[u8] = b"<r xmlns='urn:xmpp:sm:3'/>";
@@ -176,13 +174,9 @@ impl StreamManagement {
             Kind::Message(MessageType::Other) | Kind::Iq(IqType::Get | IqType::Set) => {
                 self.sent = self.sent.wrapping_add(1);
                 self.kept = self.kept.saturating_add(1);
-                self.kept_size = self.kept_size.saturating_add(stanza.size());
-                let kept = if stanza.size() < WORTH_SHARING {
-                    stanza.detached()
-                } else {
-                    stanza.clone()
-                };
-                self.outstanding.push_back(Outstanding::Kept(kept));
+                self.kept_size = self.kept_size.saturating_add(stanza.footprint());
+                self.outstanding
+                    .push_back(Outstanding::Kept(stanza.clone()));
             }
             Kind::Message(_) | Kind::Iq(_) | Kind::Presence(_) => self.sent_others(1),
             Kind::Features | Kind::StreamError | Kind::Nonza => {}
@@ -235,7 +229,7 @@ impl StreamManagement {
                 Some(Outstanding::Kept(stanza)) => {
                     count = count.saturating_sub(1);
                     self.kept = self.kept.saturating_sub(1);
-                    self.kept_size = self.kept_size.saturating_sub(stanza.size());
+                    self.kept_size = self.kept_size.saturating_sub(stanza.footprint());
                 }
                 None => return,
             }

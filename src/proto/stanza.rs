@@ -10,14 +10,15 @@ use std::fmt;
 use bytes::Bytes;
 use memchr::memmem;
 
-pub use self::child::Child;
-use self::child::{children_of, find_attribute};
+use self::child::find_attribute;
+pub use self::child::{Child, Children};
 use super::xml::{
     Attr, Element, Lexer, Limits, Ns, ScanError, Scope, Token, attribute_value, scan_stanza, write,
 };
 
 /// A complete, namespace-closed element: its bytes, as [`Stanza::chunks`] gives them, mean the same
-/// in any wrapper. Cloning shares the bytes.
+/// in any wrapper. Cloning shares the bytes; they are no part of anything larger, so that a stanza that is
+/// kept keeps nothing else.
 #[derive(Clone)]
 pub struct Stanza {
     /// The element as it came.
@@ -259,7 +260,7 @@ impl Stanza {
 
     fn read_head(bytes: &Bytes) -> Result<Head, ScanError> {
         let outside = Scope::default();
-        let mut lexer = Lexer::new(bytes, &outside, &Limits::NONE)?;
+        let mut lexer = Lexer::again(bytes, &outside);
         let Token::Start(root) = lexer.next_element()? else {
             return Err(super::xml::ScanErrorKind::NotWellFormed.at(0));
         };
@@ -340,12 +341,9 @@ impl Stanza {
         self.bytes.len().saturating_add(self.insert.len())
     }
 
-    /// A copy that does not keep the document alive that the stanza was cut out of.
-    pub fn detached(&self) -> Self {
-        Self {
-            bytes: Bytes::copy_from_slice(&self.bytes),
-            ..self.clone()
-        }
+    /// What it takes to keep it, bytes: more than its size, which counts if there are many small ones.
+    pub fn footprint(&self) -> usize {
+        self.size().saturating_add(size_of::<Self>())
     }
 
     /// The stanza in one piece: a copy, unless it is in one piece already.
@@ -409,8 +407,8 @@ impl Stanza {
     }
 
     /// The direct child elements, in order. Walks the bytes: for small stanzas and rare needs.
-    pub fn children(&self) -> impl Iterator<Item = Child> + use<> {
-        children_of(self.to_bytes(), &Scope::default()).into_iter()
+    pub fn children(&self) -> Children {
+        Children::of(self.to_bytes(), &Scope::default())
     }
 
     fn offset(&self) -> usize {

@@ -67,6 +67,8 @@ const CLOSING: Duration = Duration::from_secs(2);
 const KEEPALIVE: Duration = Duration::from_secs(100);
 /// Bytes that may wait for a server that does not read, before its client is no longer heard.
 const MAX_QUEUED: usize = 4 << 20;
+/// Bytes that may wait for it before what goes to many of a client's contacts does too.
+const ROOM: usize = 64 << 10;
 /// Seconds for which a client that has been quiet may send its requests at once.
 const BURST: NonZeroU32 = NonZeroU32::new(4).unwrap();
 /// Inputs taken in before other sessions get their turn.
@@ -231,7 +233,7 @@ fn now() -> Instant {
 impl Actor {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let now = now();
-        if self.has_more {
+        if self.can_go_on() {
             self.carry_on(now);
         }
         for _ in 0..BUDGET {
@@ -240,6 +242,11 @@ impl Actor {
             }
             let Poll::Ready(input) = self.poll_input(cx) else {
                 self.settle(now);
+                // The client has taken an answer, or the server has read: there may be room now.
+                if self.can_go_on() {
+                    self.carry_on(now);
+                    continue;
+                }
                 match self.poll_timer(cx, now) {
                     Poll::Pending if self.is_done() => {
                         debug!(sid = ?self.registration.sid(), "session forgotten");
@@ -264,14 +271,7 @@ impl Actor {
                 return Poll::Ready(Input::Disconnected(*slot));
             }
         }
-        // A server that does not take it must not make the gateway remember what its client says.
-        let queued = if let Link::Up(upstream) = &self.link {
-            upstream.queued()
-        } else {
-            0
-        };
-        if queued < MAX_QUEUED
-            && !self.sm.is_full()
+        if self.is_server_listening()
             && self.slowed_until.is_none()
             && let Poll::Ready(Some(command)) = self.mailbox.poll_recv(cx)
         {
@@ -293,7 +293,8 @@ impl Actor {
         {
             return Poll::Ready(Input::Roster(result));
         }
-        let wants_upstream = !self.is_behind() && !self.hold_up();
+        // What it says is answered in part: a server that does not take that must not go on.
+        let wants_upstream = !self.is_behind() && !self.hold_up() && self.queued() < MAX_QUEUED;
         match &mut self.link {
             Link::Connecting(connecting) => connecting.as_mut().poll(cx).map(Input::Connected),
             Link::Up(upstream) => upstream.poll(cx, wants_upstream).map(|event| match event {
@@ -503,14 +504,47 @@ impl Actor {
         }
     }
 
+    /// Bytes that wait for the server.
+    fn queued(&self) -> usize {
+        match &self.link {
+            Link::Up(upstream) => upstream.queued(),
+            Link::Connecting(_) | Link::Closing(..) | Link::Down => 0,
+        }
+    }
+
+    /// A server that does not take it must not make the gateway remember what its client says.
+    fn is_server_listening(&self) -> bool {
+        self.queued() < MAX_QUEUED && !self.sm.is_full()
+    }
+
+    /// Whether the client's next stanza may have its effect. Most that the gateway answers itself: a client
+    /// that does not take the answers is not asked for more.
+    fn is_client_heard(&self) -> bool {
+        !self.session.is_open() || self.session.wants_upstream() && self.is_server_listening()
+    }
+
+    /// Whether there is room for more of what goes to many contacts or tells of many.
+    fn has_room(&self) -> bool {
+        !self.session.is_open() || self.session.wants_upstream() && self.queued() < ROOM
+    }
+
+    /// Whether something that has been taken in can have its effect now.
+    fn can_go_on(&self) -> bool {
+        self.has_more
+            || self.pipe.is_telling() && self.has_room()
+            || self.session.has_events() && self.is_client_heard()
+    }
+
     /// Lets the machines act on what has been taken in, until both have nothing more to say or others
     /// are to have their turn.
     fn drain_events(&mut self, now: Instant) {
         self.has_more = false;
         for _ in 0..MAX_EFFECTS {
-            if let Some(effect) = self.pipe.poll_effect() {
+            if let Some(effect) = self.pipe.poll_effect(self.has_room()) {
                 self.apply(effect, now);
-            } else if let Some(event) = self.session.poll_event() {
+            } else if self.is_client_heard()
+                && let Some(event) = self.session.poll_event()
+            {
                 match event {
                     Event::Stanza(stanza) => {
                         self.count(Way::FromClient, stanza.kind());

@@ -10,7 +10,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use bytes::{Buf, Bytes};
+use bytes::{Buf, Bytes, BytesMut};
 use jid::{BareJid, DomainPart};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
@@ -34,6 +34,8 @@ const READ: usize = 16 * 1024;
 const READS: usize = 8;
 /// Chunks written at once.
 const SLICES: usize = 16;
+/// Shorter chunks are gathered: to keep each by itself would take more than its length.
+const SMALL: usize = 1024;
 
 thread_local! {
     /// What is read goes here first, so that idle connections hold no buffer.
@@ -58,7 +60,9 @@ pub struct Upstream {
     stream: Stream,
     /// What is to be sent.
     outgoing: VecDeque<Bytes>,
-    /// Sum of the lengths in `outgoing`.
+    /// What follows that: short chunks, gathered.
+    gathered: BytesMut,
+    /// Sum of the lengths of all that.
     queued: usize,
     /// `from` of the stream headers.
     from: Option<Box<str>>,
@@ -86,6 +90,7 @@ impl Upstream {
             transport,
             stream: Stream::new(),
             outgoing: VecDeque::new(),
+            gathered: BytesMut::new(),
             queued: 0,
             from: from.map(|from| from.as_str().into()),
             closing: false,
@@ -107,7 +112,20 @@ impl Upstream {
             return;
         }
         self.queued += bytes.len();
-        self.outgoing.push_back(bytes);
+        if bytes.len() < SMALL {
+            self.gathered.extend_from_slice(&bytes);
+        } else {
+            self.take_gathered();
+            self.outgoing.push_back(bytes);
+        }
+    }
+
+    fn take_gathered(&mut self) {
+        if !self.gathered.is_empty() {
+            // Taken whole, so that an idle connection holds no buffer.
+            let gathered = std::mem::take(&mut self.gathered);
+            self.outgoing.push_back(gathered.freeze());
+        }
     }
 
     /// Queues one space unless something else is on its way (RFC 6120 §4.6.1). Not before the end
@@ -245,12 +263,16 @@ impl Upstream {
             debug!(%error, "upstream write failed");
             self.broken = Some(error);
             self.outgoing = VecDeque::new();
+            self.gathered = BytesMut::new();
             self.queued = 0;
         }
     }
 
     fn try_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while self.queued > 0 {
+            if self.outgoing.is_empty() {
+                self.take_gathered();
+            }
             let mut slices = [IoSlice::new(&[]); SLICES];
             for (slice, chunk) in slices.iter_mut().zip(&self.outgoing) {
                 *slice = IoSlice::new(chunk);

@@ -4,7 +4,7 @@ use std::{fs, net::SocketAddr, time::Duration};
 
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::TcpListener,
+    net::TcpSocket,
     time::timeout,
 };
 
@@ -25,7 +25,7 @@ const SIZE: usize = 100_000;
 const ALLOWED: usize = 8 << 20;
 
 /// Most memory that a process has had resident so far, bytes.
-fn peak(pid: u32) -> usize {
+pub(crate) fn peak(pid: u32) -> usize {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs");
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
     let kilobytes = line.and_then(|line| line.trim().strip_suffix(" kB"));
@@ -129,7 +129,7 @@ async fn many_that_do_not_poll_have_a_bound_together_and_miss_nothing() {
 }
 
 /// A server that lets anybody in and then reads no more.
-struct Deaf(SocketAddr);
+pub(crate) struct Deaf(SocketAddr);
 
 impl Server for Deaf {
     fn place(&self) -> Place {
@@ -142,9 +142,24 @@ impl Server for Deaf {
 }
 
 impl Deaf {
+    pub(crate) fn account() -> Account {
+        Account {
+            local: "web".to_owned(),
+            domain: "deaf.example".to_owned(),
+            password: "secret".to_owned(),
+        }
+    }
+
     /// For one connection.
-    async fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    pub(crate) async fn start() -> Self {
+        // Its kernel takes little either.
+        let socket = TcpSocket::new_v4().expect("a socket");
+        socket
+            .set_recv_buffer_size(8 << 10)
+            .expect("a small buffer");
+        let any_port = "127.0.0.1:0".parse().expect("an address");
+        socket.bind(any_port).expect("a free port");
+        let listener = socket.listen(8).expect("it is bound");
         let address = listener.local_addr().expect("it is bound");
         tokio::spawn(async move {
             let (mut stream, _) = listener.accept().await.expect("the gateway comes");
@@ -193,12 +208,7 @@ impl Deaf {
 async fn a_server_that_never_reads_costs_little() {
     let deaf = Deaf::start().await;
     let gateway = Gateway::start(&deaf);
-    let account = Account {
-        local: "web".to_owned(),
-        domain: "deaf.example".to_owned(),
-        password: "secret".to_owned(),
-    };
-    let mut web = Bosh::log_in(&gateway.bosh(), &account, "tab").await;
+    let mut web = Bosh::log_in(&gateway.bosh(), &Deaf::account(), "tab").await;
     let before = peak(gateway.pid());
     let payload = message("john@deaf.example", &"x".repeat(2 * SIZE));
 

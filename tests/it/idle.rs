@@ -5,7 +5,7 @@ use std::{fs, time::Duration};
 use crate::support::{bosh::Bosh, gateway::Gateway, prosody::Prosody, xml::message};
 
 /// CPU time of a process so far.
-fn cpu_time(pid: u32) -> Duration {
+pub(crate) fn cpu_time(pid: u32) -> Duration {
     const TICK: Duration = Duration::from_millis(10);
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).expect("a process");
     let fields = stat.rsplit_once(')').expect("its name").1;

@@ -22,6 +22,7 @@ mod faults;
 mod grafana;
 mod harness;
 mod hostile_bystander;
+mod hostile_cost;
 mod hostile_http;
 mod hostile_server;
 mod hostile_session;

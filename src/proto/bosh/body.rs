@@ -20,8 +20,6 @@ const CLOSE: &[u8] = b"</body>";
 
 /// Pieces up to this size are copied together: cheaper than one more piece to write.
 const COPY: usize = 2048;
-/// Most stanzas of one request: what more would be is memory, not conversation.
-const STANZAS: usize = 4096;
 /// Longest `content` attribute that is taken over.
 const CONTENT: usize = 128;
 
@@ -117,13 +115,6 @@ impl Message {
                 Refusal::bad_request("document is not a well-formed body element")
             }
         })?;
-
-        if body.children.len() > STANZAS {
-            return Err(Refusal {
-                condition: Condition::PolicyViolation,
-                why: "too many stanzas",
-            });
-        }
 
         let mut fields = Fields::default();
         for attribute in &body.attributes {

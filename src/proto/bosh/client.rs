@@ -120,7 +120,7 @@ pub struct Client {
     /// Unanswered, or answered ahead of their turn, lowest rid first.
     open: VecDeque<Open>,
     queue: VecDeque<Item>,
-    /// Bytes of stanzas in `queue`.
+    /// What it takes to keep the stanzas in `queue`, bytes.
     queued: usize,
     /// The server owes an answer to what was sent, in a phase where it is asked for nothing else.
     owes: bool,
@@ -220,14 +220,18 @@ impl Client {
         if stanzas.is_empty() || matches!(self.phase, Phase::Closing | Phase::Ended) {
             return;
         }
-        self.queued = self.queued.saturating_add(stanzas.len());
         if stanzas.len() > MAX_PAYLOAD
             && let Some(parts) = split(&stanzas)
         {
-            self.queue.extend(parts.into_iter().map(Item::Stanzas));
+            parts.into_iter().for_each(|part| self.push_stanzas(part));
         } else {
-            self.queue.push_back(Item::Stanzas(stanzas));
+            self.push_stanzas(stanzas);
         }
+    }
+
+    fn push_stanzas(&mut self, stanzas: Bytes) {
+        self.queued = self.queued.saturating_add(footprint(&stanzas));
+        self.queue.push_back(Item::Stanzas(stanzas));
     }
 
     /// Queues a restart of the stream (XEP-0206 "Authentication and Resource Binding").
@@ -246,7 +250,7 @@ impl Client {
         }
     }
 
-    /// Bytes that have not been sent.
+    /// What it takes to keep what has not been sent, bytes.
     pub fn queued(&self) -> usize {
         self.queued
     }
@@ -463,7 +467,7 @@ impl Client {
                 break;
             }
             if let Some(Item::Stanzas(stanzas)) = self.queue.pop_front() {
-                self.queued = self.queued.saturating_sub(stanzas.len());
+                self.queued = self.queued.saturating_sub(footprint(&stanzas));
                 payload.push(stanzas);
             }
         }
@@ -630,9 +634,15 @@ fn value(body: &xml::Body, name: &str) -> Option<String> {
         .map(|attribute| attribute.value().into_owned())
 }
 
+fn footprint(stanzas: &Bytes) -> usize {
+    stanzas.len().saturating_add(size_of::<Item>())
+}
+
 fn size(event: &Event) -> usize {
     match event {
-        Event::Features(stanza) | Event::Stanza(stanza) | Event::Error(stanza) => stanza.size(),
+        Event::Features(stanza) | Event::Stanza(stanza) | Event::Error(stanza) => {
+            stanza.footprint()
+        }
         Event::Created(_) | Event::Closed | Event::Lost(_) => 0,
     }
 }

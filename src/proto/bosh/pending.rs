@@ -15,7 +15,7 @@ const MAX_STANZAS: usize = 1000;
 #[derive(Debug, Default)]
 pub(super) struct Pending {
     stanzas: VecDeque<Stanza>,
-    /// Sum of their sizes, bytes.
+    /// What it takes to keep them, bytes.
     size: usize,
     /// How many there have been.
     given: u64,
@@ -23,7 +23,7 @@ pub(super) struct Pending {
 
 impl Pending {
     pub(super) fn push(&mut self, stanza: Stanza) {
-        self.size = self.size.saturating_add(stanza.size());
+        self.size = self.size.saturating_add(stanza.footprint());
         self.given = self.given.saturating_add(1);
         self.stanzas.push_back(stanza);
     }
@@ -51,17 +51,21 @@ impl Pending {
     pub(super) fn take_next(&mut self) -> VecDeque<Stanza> {
         let is_roster = |stanza: &Stanza| matches!(stanza.payload(), Some((Ns::Roster, _)));
         let is_presence = |stanza: &Stanza| matches!(stanza.kind(), Kind::Presence(_));
-        let roster = self.stanzas.iter().position(is_roster);
-        let presence = roster.and_then(|roster| {
-            let presence = self.stanzas.iter().skip(roster).position(is_presence)?;
-            Some(roster.saturating_add(presence))
-        });
-        let end = presence.unwrap_or(usize::MAX).min(MAX_STANZAS);
+        // No more is looked at than may be taken, whatever else waits.
+        let mut after_roster = self
+            .stanzas
+            .iter()
+            .take(MAX_STANZAS)
+            .enumerate()
+            .skip_while(|(_, stanza)| !is_roster(stanza));
+        let presence = after_roster.find(|(_, stanza)| is_presence(stanza));
+        let end = presence.map_or(MAX_STANZAS, |(index, _)| index);
         if end >= self.stanzas.len() {
             return self.take_all();
         }
-        let rest = self.stanzas.split_off(end);
-        self.size = rest.iter().map(Stanza::size).sum();
-        std::mem::replace(&mut self.stanzas, rest)
+        let taken: VecDeque<Stanza> = self.stanzas.drain(..end).collect();
+        let size = taken.iter().map(Stanza::footprint).sum();
+        self.size = self.size.saturating_sub(size);
+        taken
     }
 }

@@ -58,6 +58,8 @@ const WORK: Duration = Duration::from_millis(10);
 const STALE: Duration = Duration::from_secs(1);
 /// Least time between two empty answers to a client that replaces one empty request by another.
 const REPLACEMENT: Duration = Duration::from_secs(1);
+/// Stanzas of the client that may wait for the shell to take them: two requests full of them.
+const MAX_EVENTS: usize = 8192;
 /// Most resends of one rid within [`DUPLICATES_IN`].
 const DUPLICATES: u32 = 10;
 const DUPLICATES_IN: Duration = Duration::from_secs(10);
@@ -336,6 +338,12 @@ impl Session {
             self.events = VecDeque::new();
         }
         event
+    }
+
+    /// Whether [`Self::poll_event`] has something. The shell may leave the client's stanzas there for a while;
+    /// a client that goes on sending them then is ended.
+    pub fn has_events(&self) -> bool {
+        !self.events.is_empty()
     }
 
     /// The next answer to write. Drain after [`Self::poll_event`] has been drained.

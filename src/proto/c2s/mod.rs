@@ -13,4 +13,6 @@ pub const MAX_ELEMENT: usize = 4 << 20;
 pub const LIMITS: Limits = Limits {
     depth: 256,
     attributes: 256,
+    children: 65_536,
+    inherited: 8 << 20,
 };

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::proto::{
     stanza::{Child, Kind, Stanza},
-    xml::{Ns, ScanError, Scope, scan_stanza, write::attribute_into},
+    xml::{Inheritance, Ns, ScanError, Scope, scan_next_stanza, write::attribute_into},
 };
 
 /// The closing tag that matches what [`header`] opens.
@@ -89,6 +89,8 @@ pub struct Stream {
     buffer: BytesMut,
     /// What the header declared; every element is read in it.
     scope: Scope,
+    /// What the last element took of that.
+    inheritance: Inheritance,
 }
 
 impl Default for Stream {
@@ -104,6 +106,7 @@ impl Stream {
             splitter: Splitter::new(MAX_ELEMENT),
             buffer: BytesMut::new(),
             scope: Scope::default(),
+            inheritance: Inheritance::default(),
         }
     }
 
@@ -111,6 +114,7 @@ impl Stream {
     pub fn restart(&mut self) {
         self.splitter.reset();
         self.scope = Scope::default();
+        self.inheritance = Inheritance::default();
     }
 
     /// Bytes arrived. Drain [`Self::poll_event`] afterwards.
@@ -143,7 +147,9 @@ impl Stream {
                 let stanza = if bytes == ACK_REQUEST {
                     ASKS.clone()
                 } else {
-                    scan_stanza(bytes, &self.scope, &LIMITS)?
+                    // A copy, as the piece shares what else has come with it.
+                    let element = Bytes::copy_from_slice(&bytes);
+                    scan_next_stanza(element, &self.scope, &LIMITS, &mut self.inheritance)?
                 };
                 Ok(Some(match stanza.kind() {
                     Kind::Features => Event::Features(stanza),
@@ -158,6 +164,7 @@ impl Stream {
     fn open(&mut self, bytes: &[u8]) -> Result<Event, Malformed> {
         let (scope, attributes) = Scope::from_header(bytes)?;
         self.scope = scope;
+        self.inheritance = Inheritance::default();
         let mut header = Header::default();
         let mut version = None;
         for attribute in attributes

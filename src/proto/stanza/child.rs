@@ -5,7 +5,10 @@ use std::fmt;
 
 use bytes::Bytes;
 
-use crate::proto::xml::{Lexer, Limits, Ns, Scope, Token, attribute_value, push_text};
+use super::Stanza;
+use crate::proto::xml::{
+    Element, Lexer, Limits, Ns, Scope, Token, attribute_value, push_text, scan_stanza,
+};
 
 /// A child element of a [`Stanza`](super::Stanza), or of another child.
 #[derive(Clone)]
@@ -40,16 +43,20 @@ impl Child {
     }
 
     /// The direct child elements, in order.
-    pub fn children(&self) -> impl Iterator<Item = Self> + use<> {
-        children_of(self.bytes.clone(), &self.scope).into_iter()
+    pub fn children(&self) -> Children {
+        Children::of(self.bytes.clone(), &self.scope)
+    }
+
+    /// The element with what is declared around it: it means the same in any wrapper. `None` if that is
+    /// more than anybody declares.
+    pub fn closed(&self) -> Option<Stanza> {
+        scan_stanza(self.bytes.clone(), &self.scope, &Limits::NONE).ok()
     }
 
     /// The character data directly in the element, references resolved.
     pub fn text(&self) -> Cow<'_, str> {
         let mut text = Cow::Borrowed("");
-        let Ok(mut lexer) = Lexer::new(&self.bytes, &self.scope, &Limits::NONE) else {
-            return text;
-        };
+        let mut lexer = Lexer::again(&self.bytes, &self.scope);
         loop {
             match lexer.next() {
                 Ok(Token::Text { depth: 1, form, .. }) => push_text(&mut text, form),
@@ -75,7 +82,7 @@ pub(super) fn find_attribute<'d>(
     scope: &Scope,
     name: &str,
 ) -> Option<Cow<'d, str>> {
-    let mut lexer = Lexer::new(element, scope, &Limits::NONE).ok()?;
+    let mut lexer = Lexer::again(element, scope);
     lexer.next().ok()?;
     let found = lexer
         .attributes
@@ -88,33 +95,84 @@ pub(super) fn find_attribute<'d>(
         .map(attribute_value)
 }
 
-/// The direct children of `element`, around which `scope` is declared. It has been accepted before,
-/// so that there are no errors to report.
-pub(super) fn children_of(element: Bytes, scope: &Scope) -> Vec<Child> {
-    let mut found: Vec<Child> = Vec::new();
-    let Ok(mut lexer) = Lexer::new(&element, scope, &Limits::NONE) else {
-        return found;
-    };
-    let mut inside = Scope::default();
-    let mut open = None;
-    while let Ok(token) = lexer.next_element() {
-        match token {
-            Token::Start(root) if root.depth == 1 => {
-                inside = scope.within(&element, &lexer.attributes);
+/// The direct children of an element that has been accepted before. There may be very many: until it is asked
+/// for, each is only known by its place.
+#[derive(Debug)]
+pub struct Children {
+    element: Bytes,
+    /// What is declared in the element.
+    scope: Scope,
+    places: std::vec::IntoIter<Place>,
+}
+
+/// Where a child is in its element.
+#[derive(Debug)]
+struct Place {
+    ns: Ns,
+    start: u32,
+    end: u32,
+    name_end: u32,
+    /// Length of the local name.
+    local: u32,
+}
+
+impl Children {
+    /// Those of `element`, around which `scope` is declared.
+    pub(super) fn of(element: Bytes, scope: &Scope) -> Self {
+        let mut lexer = Lexer::again(&element, scope);
+        let mut inside = Scope::default();
+        let mut places = Vec::new();
+        let mut open = None;
+        while let Ok(token) = lexer.next_element() {
+            match token {
+                Token::Start(root) if root.depth == 1 => {
+                    inside = scope.within(&element, &lexer.attributes);
+                }
+                Token::Start(child) if child.depth == 2 => open = Some(child),
+                Token::End { depth: 2, end } => {
+                    places.extend(open.take().map(|child| Place::new(&child, end)));
+                }
+                Token::Eof => break,
+                Token::End { .. } | Token::Start(_) | Token::Text { .. } => {}
             }
-            Token::Start(child) if child.depth == 2 => open = Some(child),
-            Token::End { depth: 2, end } => {
-                found.extend(open.take().map(|child| Child {
-                    ns: child.ns,
-                    local: element.slice_ref(child.local),
-                    bytes: element.slice(child.at..end),
-                    at: child.at,
-                    scope: inside.clone(),
-                }));
-            }
-            Token::Eof => break,
-            Token::End { .. } | Token::Start(_) | Token::Text { .. } => {}
+        }
+        Self {
+            element: element.clone(),
+            scope: inside,
+            places: places.into_iter(),
         }
     }
-    found
+}
+
+impl Place {
+    fn new(child: &Element<'_>, end: usize) -> Self {
+        // The scanner takes no documents of more bytes than this can count.
+        let narrow = |at: usize| u32::try_from(at).unwrap_or(u32::MAX);
+        Self {
+            ns: child.ns,
+            start: narrow(child.at),
+            end: narrow(end),
+            name_end: narrow(child.name_end),
+            local: narrow(child.local.len()),
+        }
+    }
+}
+
+impl Iterator for Children {
+    type Item = Child;
+
+    fn next(&mut self) -> Option<Child> {
+        let place = self.places.next()?;
+        let part = |start: u32, end: u32| {
+            let (start, end) = (usize::try_from(start).ok()?, usize::try_from(end).ok()?);
+            Some(self.element.slice(start..end))
+        };
+        Some(Child {
+            ns: place.ns,
+            local: part(place.name_end.saturating_sub(place.local), place.name_end)?,
+            bytes: part(place.start, place.end)?,
+            at: usize::try_from(place.start).ok()?,
+            scope: self.scope.clone(),
+        })
+    }
 }

@@ -35,6 +35,7 @@ pub use scan::{Attribute, Body, Limits, ScanError, ScanErrorKind, scan_body, sca
 pub use scope::Scope;
 
 pub(in crate::proto) use decode::{attribute_value, push_text};
+pub(in crate::proto) use scan::{Inheritance, scan_next_stanza};
 pub(in crate::proto) use tag::Attr;
 pub(in crate::proto) use token::{Element, Form, Lexer, Token};
 

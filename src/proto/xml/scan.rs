@@ -1,15 +1,22 @@
 //! One forward pass over a document: what it is, and where its children lie.
 
 use std::borrow::Cow;
+use std::ops::Range;
 
 use bytes::Bytes;
 use memchr::memmem;
 use smallvec::SmallVec;
 
+use super::scope::Declaration;
 use super::tag::Attr;
 use super::token::Element;
 use super::{Form, Lexer, Ns, Scope, Token, attribute_value, lint};
 use crate::proto::stanza::{Head, Stanza};
+
+/// What one element may inherit from around it, bytes: several times what any client or server declares.
+const MAX_INHERITANCE: usize = 1024;
+/// Longest language tag that is passed on, bytes (RFC 5646 §4.4.1). A longer one is as good as none.
+const MAX_LANG: usize = 35;
 
 /// Bounds on one document.
 #[derive(Clone, Debug)]
@@ -19,6 +26,10 @@ pub struct Limits {
     /// Attributes (declarations included) per element. As many declarations as this and `depth`
     /// together may be in scope anywhere.
     pub attributes: usize,
+    /// Children of a `<body/>`.
+    pub children: usize,
+    /// Bytes that all children together may inherit from the `<body/>`.
+    pub inherited: usize,
 }
 
 impl Limits {
@@ -26,6 +37,8 @@ impl Limits {
     pub(in crate::proto) const NONE: Self = Self {
         depth: usize::MAX,
         attributes: usize::MAX,
+        children: usize::MAX,
+        inherited: usize::MAX,
     };
 }
 
@@ -33,7 +46,9 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             depth: 100,
-            attributes: 64,
+            attributes: 128,
+            children: 4096,
+            inherited: 512 << 10,
         }
     }
 }
@@ -159,12 +174,23 @@ fn scan_bare_body(document: &Bytes, limits: &Limits) -> Result<Body, ScanError> 
         .attributes
         .iter()
         .find(|attr| attr.is_lang())
-        .map(|attr| attr.value);
+        .map(|attr| attr.value)
+        .filter(|lang| lang.len() <= MAX_LANG);
     lexer.scopes.unwrap_client(root.depth);
+    let mut last = Inheritance::default();
+    let mut closing = Closing::new(lang, limits.inherited, &mut last);
     let mut children = SmallVec::new();
     loop {
         match lexer.next()? {
-            Token::Start(element) => children.push(cut(&mut lexer, document, element, lang)?),
+            Token::Start(element) if children.len() >= limits.children => {
+                return Err(ScanErrorKind::Limit.at(element.at));
+            }
+            Token::Start(element) => {
+                let (span, insert, head) = cut(&mut lexer, &mut closing, element)?;
+                // A copy, so that one stanza that is kept does not keep the whole document.
+                let bytes = Bytes::copy_from_slice(document.get(span).unwrap_or_default());
+                children.push(Stanza::new(bytes, head.local.end, insert, head));
+            }
             Token::Text {
                 form: Form::Literal { text, cdata: false },
                 ..
@@ -182,32 +208,48 @@ fn scan_bare_body(document: &Bytes, limits: &Limits) -> Result<Body, ScanError> 
 }
 
 /// Reads one complete element cut out of a stream whose header declared `scope`. White space around
-/// it is left out.
+/// it is left out. The stanza shares the memory of `element`.
 ///
 /// # Errors
 /// When the element is not well-formed, has forbidden markup, or exceeds `limits`.
 pub fn scan_stanza(element: Bytes, scope: &Scope, limits: &Limits) -> Result<Stanza, ScanError> {
+    scan_next_stanza(element, scope, limits, &mut Inheritance::default())
+}
+
+/// The same for one of many that are read in one scope: `last` is what the one before inherited.
+pub(in crate::proto) fn scan_next_stanza(
+    element: Bytes,
+    scope: &Scope,
+    limits: &Limits,
+    last: &mut Inheritance,
+) -> Result<Stanza, ScanError> {
     let mut lexer = Lexer::new(&element, scope, limits)?;
     lexer.scopes.unwrap_client(0);
     let Token::Start(root) = lexer.next_element()? else {
         return Err(ScanErrorKind::NotWellFormed.at(element.len()));
     };
-    let stanza = cut(&mut lexer, &element, root, None)?;
+    let mut closing = Closing::new(None, limits.inherited, last);
+    let (span, insert, head) = cut(&mut lexer, &mut closing, root)?;
     match lexer.next()? {
-        Token::Eof => Ok(stanza),
+        Token::Eof => Ok(Stanza::new(
+            element.slice(span),
+            head.local.end,
+            insert,
+            head,
+        )),
         _ => Err(ScanErrorKind::NotWellFormed.at(element.len())),
     }
 }
 
-/// Reads the rest of the element that begins with `root`, and closes its namespaces.
+/// Reads the rest of the element that begins with `root`: where it lies, what closes its namespaces, and
+/// what routing needs to know.
 fn cut<'d>(
     lexer: &mut Lexer<'d>,
-    document: &Bytes,
+    closing: &mut Closing<'d, '_>,
     root: Element<'d>,
-    lang: Option<&[u8]>,
-) -> Result<Stanza, ScanError> {
+) -> Result<(Range<usize>, Bytes, Head), ScanError> {
     let mut head = Head::read(&root, &lexer.attributes);
-    let lang = lang.filter(|_| !lexer.attributes.iter().any(Attr::is_lang));
+    let has_lang = lexer.attributes.iter().any(Attr::is_lang);
     let is_outside = |element: &Element<'_>| !element.prefixed && element.declared < root.depth;
     let mut needs_default = is_outside(&root);
     loop {
@@ -217,50 +259,100 @@ fn cut<'d>(
                 head.see_child(&root, &element);
             }
             Token::End { depth, end } if depth == root.depth => {
-                let bytes = document.slice(root.at..end);
-                let insert = closure(lexer, &root, &bytes, needs_default, lang);
-                return Ok(Stanza::new(bytes, head.local.end, insert, head));
+                let insert = closing.close(lexer, &root, end, needs_default, has_lang);
+                return Ok((root.at..end, insert.map_err(|kind| kind.at(root.at))?, head));
             }
             Token::End { .. } | Token::Text { .. } => {}
-            Token::Eof => return Err(ScanErrorKind::NotWellFormed.at(document.len())),
+            Token::Eof => return Err(ScanErrorKind::NotWellFormed.at(lexer.position())),
         }
     }
 }
 
-/// What `element`, which is about to be left, needs in its start tag to mean the same elsewhere:
-/// the default namespace if it lives on it, and every prefix, since content may use prefixes, too.
-/// Only that of the stream itself is declared everywhere and used nearly nowhere.
-fn closure(
-    lexer: &Lexer<'_>,
-    root: &Element<'_>,
-    element: &[u8],
-    needs_default: bool,
-    lang: Option<&[u8]>,
-) -> Bytes {
-    const CLIENT: &[u8] = b" xmlns='jabber:client'";
-    let inherited = lexer.scopes.inherited(root.depth);
-    let needed = inherited.filter(|outer| match outer.ns {
-        _ if outer.prefix.is_empty() => needs_default,
-        Ns::Streams => uses_prefix(element, outer.prefix),
-        _ => true,
-    });
-    let needed: SmallVec<[_; 4]> = needed.collect();
-    match (&needed[..], lang) {
-        ([], None) => return Bytes::new(),
+/// Writes down what the children of one wrapper take from it. Children that need the same share it.
+struct Closing<'d, 'l> {
+    /// Language of the wrapper.
+    lang: Option<&'d [u8]>,
+    /// Bytes that may still be inherited.
+    left: usize,
+    last: &'l mut Inheritance,
+}
+
+/// What the last child took from its wrapper, and how that is written.
+#[derive(Debug, Default)]
+pub(in crate::proto) struct Inheritance {
+    /// Places of declarations among those in scope.
+    places: SmallVec<[usize; 4]>,
+    has_lang: bool,
+    written: Bytes,
+}
+
+impl<'d, 'l> Closing<'d, 'l> {
+    fn new(lang: Option<&'d [u8]>, left: usize, last: &'l mut Inheritance) -> Self {
+        Self { lang, left, last }
+    }
+
+    /// What the element from `root` to `end`, which is about to be left, needs in its start tag to mean the
+    /// same elsewhere: the default namespace if it lives on it, and every prefix, since content may use
+    /// prefixes, too. Only that of the stream itself is declared everywhere and used nearly nowhere.
+    fn close(
+        &mut self,
+        lexer: &Lexer<'d>,
+        root: &Element<'d>,
+        end: usize,
+        needs_default: bool,
+        has_lang: bool,
+    ) -> Result<Bytes, ScanErrorKind> {
+        let inherited = || lexer.scopes.inherited(root.depth);
+        // A search costs as much as the element is long: one is enough, and nobody declares that twice.
+        let mut streams = inherited().filter(|(_, outer)| outer.ns == Ns::Streams);
+        let uses_streams = match (streams.next(), streams.next()) {
+            (Some((_, only)), None) => uses_prefix(lexer.between(root.at, end), only.prefix),
+            _ => true,
+        };
+        let needed = || {
+            let needed = inherited().filter(|(_, outer)| match outer.ns {
+                _ if outer.prefix.is_empty() => needs_default,
+                Ns::Streams => uses_streams,
+                _ => true,
+            });
+            needed.map(|(place, _)| place)
+        };
+        let needs_lang = self.lang.is_some() && !has_lang;
+        let is_same =
+            self.last.has_lang == needs_lang && needed().eq(self.last.places.iter().copied());
+        if !is_same {
+            self.last.places = needed().collect();
+            self.last.has_lang = needs_lang;
+            self.last.written = self.write(lexer);
+        }
+        let insert = self.last.written.clone();
+        let left = self.left.checked_sub(insert.len());
+        self.left = left
+            .filter(|_| insert.len() <= MAX_INHERITANCE)
+            .ok_or(ScanErrorKind::Limit)?;
+        Ok(insert)
+    }
+
+    fn write(&self, lexer: &Lexer<'d>) -> Bytes {
+        const CLIENT: &[u8] = b" xmlns='jabber:client'";
+        let Inheritance {
+            places, has_lang, ..
+        } = &*self.last;
+        let declared = places.iter().filter_map(|place| lexer.scopes.at(*place));
         // What nearly every stanza needs, if anything.
-        ([only], None) if only.prefix.is_empty() && only.ns == Ns::Client => {
+        let is_client = |it: &Declaration<'_>| it.prefix.is_empty() && it.ns == Ns::Client;
+        if places.len() == 1 && !has_lang && declared.clone().all(|it| is_client(&it)) {
             return Bytes::from_static(CLIENT);
         }
-        _ => {}
+        let mut out = Vec::new();
+        for outer in declared {
+            push_raw(&mut out, b"xmlns", outer.prefix, outer.uri);
+        }
+        if let Some(lang) = self.lang.filter(|_| *has_lang) {
+            push_raw(&mut out, b"xml", b"lang", lang);
+        }
+        out.into()
     }
-    let mut out = Vec::new();
-    for outer in needed {
-        push_raw(&mut out, b"xmlns", outer.prefix, outer.uri);
-    }
-    if let Some(lang) = lang {
-        push_raw(&mut out, b"xml", b"lang", lang);
-    }
-    out.into()
 }
 
 fn uses_prefix(element: &[u8], prefix: &[u8]) -> bool {

@@ -1,5 +1,7 @@
 //! Which prefix means which namespace, and where.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use smallvec::SmallVec;
 
@@ -7,10 +9,10 @@ use super::tag::Attr;
 use super::{Lexer, Limits, Ns, ScanError, ScanErrorKind, Token};
 use crate::proto::xml::scan::Attribute;
 
-/// Namespace declarations in scope around an element that is cut out of a stream.
+/// Namespace declarations in scope around an element that is cut out of a stream. Cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub struct Scope {
-    declarations: SmallVec<[(Bytes, Bytes); 2]>,
+    declarations: Arc<[(Bytes, Bytes, Ns)]>,
 }
 
 impl Scope {
@@ -42,24 +44,34 @@ impl Scope {
 
     /// The scope inside an element of `document` that has these attributes.
     pub(in crate::proto) fn within(&self, document: &Bytes, attributes: &[Attr<'_>]) -> Self {
-        let mut scope = self.clone();
+        if !attributes.iter().any(Attr::is_declaration) {
+            return self.clone();
+        }
+        let mut declarations = self.declarations.to_vec();
         for attr in attributes.iter().filter(|attr| attr.is_declaration()) {
             let prefix = if attr.prefix.is_empty() {
                 &b""[..]
             } else {
                 attr.local
             };
-            scope.declarations.retain(|(known, _)| known != prefix);
+            declarations.retain(|(known, ..)| known != prefix);
             let (prefix, uri) = (document.slice_ref(prefix), document.slice_ref(attr.value));
-            scope.declarations.push((prefix, uri));
+            declarations.push((prefix, uri, Ns::of(attr.value)));
         }
-        scope
+        Self {
+            declarations: declarations.into(),
+        }
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+    fn iter(&self) -> impl DoubleEndedIterator<Item = Declaration<'_>> {
         self.declarations
             .iter()
-            .map(|(prefix, uri)| (&prefix[..], &uri[..]))
+            .map(|(prefix, uri, ns)| Declaration {
+                prefix,
+                uri,
+                ns: *ns,
+                depth: 0,
+            })
     }
 }
 
@@ -73,10 +85,35 @@ pub(in crate::proto) struct Declaration<'d> {
     pub(in crate::proto) depth: usize,
 }
 
-/// The declarations in scope while a document is read, innermost last.
-#[derive(Debug, Default)]
+/// The declarations in scope while a document is read, innermost last. Those of the default namespace are
+/// kept apart: it is looked up most, and then costs nothing however many prefixes there are.
+#[derive(Debug)]
 pub(in crate::proto) struct Scopes<'d> {
-    stack: SmallVec<[Declaration<'d>; 8]>,
+    /// Around the document.
+    outside: &'d Scope,
+    /// What has no namespace out there is `jabber:client`.
+    is_unwrapped: bool,
+    prefixes: SmallVec<[Declaration<'d>; 8]>,
+    defaults: SmallVec<[Declaration<'d>; 4]>,
+}
+
+impl Declaration<'_> {
+    /// The same within `<body/>`: what belongs to that or to no namespace at all belongs to `jabber:client`.
+    fn unwrapped(self) -> Self {
+        let belongs_to_client = match self.ns {
+            Ns::HttpBind => true,
+            Ns::None => self.prefix.is_empty(),
+            _ => false,
+        };
+        match belongs_to_client {
+            true => Self {
+                uri: b"jabber:client",
+                ns: Ns::Client,
+                ..self
+            },
+            false => self,
+        }
+    }
 }
 
 const NONE: Declaration<'static> = Declaration {
@@ -88,21 +125,39 @@ const NONE: Declaration<'static> = Declaration {
 const XML: &[u8] = b"http://www.w3.org/XML/1998/namespace";
 const XMLNS: &[u8] = b"http://www.w3.org/2000/xmlns/";
 
+/// Longest declaration, prefix and URI together, bytes: comparing names must not cost more than they are
+/// worth.
+const MAX_DECLARATION: usize = 256;
+
 impl<'d> Scopes<'d> {
-    pub(super) fn new(scope: &'d Scope) -> Self {
-        let outside = scope.iter().map(|(prefix, uri)| Declaration {
-            prefix,
-            uri,
-            ns: Ns::of(uri),
-            depth: 0,
-        });
+    pub(super) fn new(outside: &'d Scope) -> Self {
         Self {
-            stack: outside.collect(),
+            outside,
+            is_unwrapped: false,
+            prefixes: SmallVec::new(),
+            defaults: SmallVec::new(),
+        }
+    }
+
+    fn push(&mut self, declaration: Declaration<'d>) {
+        if declaration.prefix.is_empty() {
+            self.defaults.push(declaration);
+        } else {
+            self.prefixes.push(declaration);
         }
     }
 
     pub(super) fn len(&self) -> usize {
-        self.stack.len()
+        let own = self.prefixes.len().saturating_add(self.defaults.len());
+        own.saturating_add(self.outside.declarations.len())
+    }
+
+    fn outside(&self) -> impl DoubleEndedIterator<Item = Declaration<'d>> {
+        let is_unwrapped = self.is_unwrapped;
+        self.outside.iter().map(move |outer| match is_unwrapped {
+            true => outer.unwrapped(),
+            false => outer,
+        })
     }
 
     /// Takes up the declaration `attr` of an element at `depth`.
@@ -116,6 +171,9 @@ impl<'d> Scopes<'d> {
             attr.local
         };
         let uri = attr.value;
+        if prefix.len().saturating_add(uri.len()) > MAX_DECLARATION {
+            return Err(ScanErrorKind::Limit);
+        }
         if uri
             .iter()
             .any(|byte| matches!(byte, b'&' | b'\t' | b'\n' | b'\r'))
@@ -133,7 +191,7 @@ impl<'d> Scopes<'d> {
         if !allowed {
             return Err(ScanErrorKind::Namespace);
         }
-        self.stack.push(Declaration {
+        self.push(Declaration {
             prefix,
             uri,
             ns,
@@ -144,69 +202,75 @@ impl<'d> Scopes<'d> {
 
     /// What `prefix` means here; an empty prefix asks for the default namespace.
     pub(super) fn resolve(&self, prefix: &[u8]) -> Option<Declaration<'d>> {
-        let mut known = self.stack.iter().rev();
         match prefix {
-            // By far the most frequent, and worth no comparison of bytes.
-            b"" => Some(
-                known
-                    .find(|known| known.prefix.is_empty())
-                    .copied()
-                    .unwrap_or(NONE),
-            ),
+            b"" => {
+                let default = self.defaults.last().copied();
+                let outer = || self.outside().find(|outer| outer.prefix.is_empty());
+                Some(default.or_else(outer).unwrap_or(NONE))
+            }
             b"xml" => Some(Declaration {
                 prefix: b"xml",
                 uri: XML,
                 ns: Ns::Xml,
                 depth: 0,
             }),
-            _ => known.find(|known| known.prefix == prefix).copied(),
+            _ => {
+                let known = self.prefixes.iter().rev().copied();
+                known
+                    .chain(self.outside())
+                    .find(|known| known.prefix == prefix)
+            }
         }
     }
 
     /// Forgets what elements at `depth` and deeper have declared.
     pub(super) fn leave(&mut self, depth: usize) {
-        while self.stack.last().is_some_and(|last| last.depth >= depth) {
-            self.stack.pop();
+        while self.prefixes.last().is_some_and(|last| last.depth >= depth) {
+            self.prefixes.pop();
+        }
+        while self.defaults.last().is_some_and(|last| last.depth >= depth) {
+            self.defaults.pop();
         }
     }
 
     /// From here on, what belongs to the wrapper at `depth` or to no namespace at all belongs to
     /// `jabber:client`: clients leave the declaration away (XEP-0206).
     pub(in crate::proto) fn unwrap_client(&mut self, depth: usize) {
-        let (uri, ns) = (&b"jabber:client"[..], Ns::Client);
-        for known in &mut self.stack {
-            let replace = match known.ns {
-                Ns::HttpBind => true,
-                Ns::None => known.prefix.is_empty(),
-                _ => false,
-            };
-            if replace {
-                (known.uri, known.ns) = (uri, ns);
-            }
+        self.is_unwrapped = true;
+        for known in self.prefixes.iter_mut().chain(&mut self.defaults) {
+            *known = known.unwrapped();
         }
-        if !self.stack.iter().any(|known| known.prefix.is_empty()) {
-            self.stack.push(Declaration {
-                prefix: b"",
-                uri,
-                ns,
+        if !self.iter().any(|known| known.prefix.is_empty()) {
+            self.defaults.push(Declaration {
                 depth,
+                ..NONE.unwrapped()
             });
         }
     }
 
+    /// The declaration at this place, as [`Self::inherited`] counts.
+    pub(in crate::proto) fn at(&self, place: usize) -> Option<Declaration<'d>> {
+        self.iter().nth(place)
+    }
+
+    fn iter(&self) -> impl Iterator<Item = Declaration<'d>> {
+        let own = self.defaults.iter().chain(&self.prefixes);
+        // Those outside first: their places are the same for all that is read there.
+        self.outside().chain(own.copied())
+    }
+
     /// Declarations made outside an element at `depth` that it does not override itself, whose
-    /// content must not have been left yet.
+    /// content must not have been left yet, and their places.
     pub(in crate::proto) fn inherited(
         &self,
         depth: usize,
-    ) -> impl Iterator<Item = &Declaration<'d>> {
+    ) -> impl Iterator<Item = (usize, Declaration<'d>)> {
+        let own = self.iter().filter(|known| known.depth == depth);
+        let own: SmallVec<[&[u8]; 8]> = own.map(|own| own.prefix).collect();
         let outer = self
-            .stack
             .iter()
-            .take_while(move |known| known.depth < depth);
-        outer.filter(move |known| {
-            let mut own = self.stack.iter().filter(move |own| own.depth == depth);
-            !own.any(|own| own.prefix == known.prefix)
-        })
+            .enumerate()
+            .filter(move |(_, known)| known.depth < depth);
+        outer.filter(move |(_, known)| !own.contains(&known.prefix))
     }
 }

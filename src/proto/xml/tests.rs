@@ -319,17 +319,17 @@ fn closes_namespaces() {
         (
             "b:body xmlns:b='http://jabber.org/protocol/httpbind' xmlns='jabber:client'",
             "<iq/>",
-            "<iq xmlns:b='jabber:client' xmlns='jabber:client'/>",
+            "<iq xmlns='jabber:client' xmlns:b='jabber:client'/>",
         ),
         (
             "b:body xmlns:b='http://jabber.org/protocol/httpbind' xmlns='urn:x'",
             "<iq/>",
-            "<iq xmlns:b='jabber:client' xmlns='urn:x'/>",
+            "<iq xmlns='urn:x' xmlns:b='jabber:client'/>",
         ),
         (
             "b:body xmlns:b='http://jabber.org/protocol/httpbind'",
             "<iq/>",
-            "<iq xmlns:b='jabber:client' xmlns='jabber:client'/>",
+            "<iq xmlns='jabber:client' xmlns:b='jabber:client'/>",
         ),
         (
             "b:body xmlns:b='http://jabber.org/protocol/httpbind'",
@@ -468,6 +468,7 @@ fn bounds_depth_attributes_and_declarations() {
     let limits = Limits {
         depth: 5,
         attributes: 3,
+        ..Limits::default()
     };
     let scan = |content: &str| {
         let document = format!("<body xmlns='{BODY}'>{content}</body>");
@@ -506,17 +507,16 @@ fn bounds_depth_attributes_and_declarations() {
 }
 
 #[test]
-fn takes_large_bodies_without_copying() {
+fn a_stanza_keeps_nothing_of_its_document_alive() {
     let long = "x".repeat(200_000);
     let document: Bytes =
         format!("<body xmlns='{BODY}'><message><body>{long}</body></message></body>").into();
     let body = scan(document.clone()).unwrap();
     let chunks: Vec<Bytes> = body.children[0].chunks().collect();
     assert_eq!(chunks.len(), 3);
-    assert_eq!(
-        chunks[2].as_ptr(),
-        document[document.len() - 7 - chunks[2].len()..].as_ptr()
-    );
+    let memory = document.as_ptr_range();
+    assert!(chunks.iter().all(|it| !memory.contains(&it.as_ptr())));
+    assert!(document.is_unique(), "nobody else has a part of it");
     assert_eq!(body.children[0].children().next().unwrap().text(), long);
 
     let stanzas: String = (0..500)
@@ -529,6 +529,77 @@ fn takes_large_bodies_without_copying() {
         .map(|iq| iq.id().unwrap().into_owned())
         .collect();
     assert_eq!(ids, (0..500).map(|n| n.to_string()).collect::<Vec<_>>());
+}
+
+#[test]
+fn equal_children_share_what_they_inherit() {
+    let declared = format!("<body xmlns='{BODY}' xmlns:a='urn:a' xmlns:b='urn:b'>");
+    let body = scan(format!("{declared}{}</body>", "<x/>".repeat(100))).unwrap();
+    let inserts = body
+        .children
+        .iter()
+        .map(|child| child.chunks().nth(1).unwrap());
+    let mut places: Vec<_> = inserts.map(|insert| insert.as_ptr()).collect();
+    places.dedup();
+    assert_eq!(places.len(), 1);
+}
+
+#[test]
+fn what_is_inherited_has_a_bound_for_each_child_and_for_all() {
+    let prefixes = |count: usize, length: usize| {
+        let uri = "u".repeat(length);
+        let declarations = (0..count).map(|number| format!(" xmlns:p{number}='{uri}'"));
+        declarations.collect::<String>()
+    };
+    let scan = |declarations: &str, children: usize| {
+        let children = "<x/>".repeat(children);
+        let document = format!("<body xmlns='{BODY}'{declarations}>{children}</body>");
+        scan(document).map(|body| body.children.len())
+    };
+    assert_eq!(scan(&prefixes(4, 200), 500), Ok(500));
+    assert_eq!(scan(&prefixes(4, 200), 700), Err(ScanErrorKind::Limit));
+    assert_eq!(scan(&prefixes(6, 200), 1), Err(ScanErrorKind::Limit));
+    assert_eq!(scan(&prefixes(6, 200), 0), Ok(0), "nobody inherits it");
+    assert_eq!(scan(&prefixes(1, 300), 0), Err(ScanErrorKind::Limit));
+    assert_eq!(scan("", 4096), Ok(4096));
+    assert_eq!(scan("", 4097), Err(ScanErrorKind::Limit));
+}
+
+#[test]
+fn a_language_that_is_none_is_not_passed_on() {
+    let lang = |lang: &str| {
+        let document = format!("<body xmlns='{BODY}' xml:lang='{lang}'><iq/></body>");
+        written(&scan(document).unwrap().children[0])
+    };
+    assert_eq!(
+        lang("de-AT"),
+        "<iq xmlns='jabber:client' xml:lang='de-AT'/>"
+    );
+    assert_eq!(lang(&"x".repeat(36)), "<iq xmlns='jabber:client'/>");
+}
+
+/// Few are compared with each other, many are sorted: both see the same.
+#[test]
+fn attributes_are_told_apart_however_many_there_are() {
+    let declared = "xmlns:a='urn:a' xmlns:b='urn:a' xmlns:c='urn:c'";
+    for many in [0, 100] {
+        let others: String = (0..many).map(|number| format!(" o{number}=''")).collect();
+        let scan = |attributes: &str| {
+            scan(format!(
+                "<body xmlns='{BODY}'><iq {declared}{others} {attributes}/></body>"
+            ))
+            .map(|_| ())
+        };
+        assert_eq!(scan("x='' a:x='' c:x='' y='' a:y=''"), Ok(()));
+        for twice in [
+            "x='' y='' x=''",
+            "a:x='' a:x=''",
+            "a:x='' b:x=''",
+            "xmlns:a='urn:z'",
+        ] {
+            assert_eq!(scan(twice), Err(ScanErrorKind::NotWellFormed), "{twice}");
+        }
+    }
 }
 
 const HEADER: &str = "<?xml version='1.0'?>\n<stream:stream xmlns='jabber:client' id='&amp;1' \

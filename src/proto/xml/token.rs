@@ -90,7 +90,16 @@ impl<'d> Lexer<'d> {
         if text.starts_with('\u{feff}') {
             return Err(ScanErrorKind::NotWellFormed.at(0));
         }
-        Ok(Self {
+        Ok(Self::at_start(document, scope, limits))
+    }
+
+    /// The same for a document that has been accepted before.
+    pub(in crate::proto) fn again(document: &'d Bytes, scope: &'d Scope) -> Self {
+        Self::at_start(document, scope, &Limits::NONE)
+    }
+
+    fn at_start(document: &'d Bytes, scope: &'d Scope, limits: &'d Limits) -> Self {
+        Self {
             document,
             at: 0,
             limits,
@@ -101,7 +110,7 @@ impl<'d> Lexer<'d> {
             empty: false,
             declaration_allowed: false,
             root_seen: false,
-        })
+        }
     }
 
     /// Lets the document begin with an XML declaration.
@@ -177,6 +186,16 @@ impl<'d> Lexer<'d> {
                 }
             }
         }
+    }
+
+    /// How far the document has been read.
+    pub(in crate::proto) fn position(&self) -> usize {
+        self.at
+    }
+
+    /// A part of the document.
+    pub(in crate::proto) fn between(&self, start: usize, end: usize) -> &'d [u8] {
+        self.document.get(start..end).unwrap_or_default()
     }
 
     fn rest(&self) -> &'d [u8] {
@@ -318,24 +337,30 @@ impl<'d> Lexer<'d> {
                 (attr.ns, attr.uri) = (found.ns, found.uri);
             }
         }
-        let mut rest = &self.attributes[..];
-        while let [attr, later @ ..] = rest {
-            let bare = attr.prefix.is_empty();
-            let twice = later
-                .iter()
-                .any(|other| match bare || other.prefix.is_empty() {
-                    true => bare && other.prefix.is_empty() && other.local == attr.local,
-                    false => {
-                        other.local == attr.local
-                            && (other.prefix == attr.prefix
-                                || (!attr.uri.is_empty() && other.uri == attr.uri))
-                    }
-                });
-            if twice {
-                return Err(ScanErrorKind::NotWellFormed.at(attr.value_at));
-            }
-            rest = later;
+        match is_twice(&self.attributes) {
+            true => Err(ScanErrorKind::NotWellFormed.at(at)),
+            false => Ok(()),
         }
-        Ok(())
     }
+}
+
+/// Whether an attribute is there twice, under whatever prefix.
+fn is_twice<'d>(attributes: &[Attr<'d>]) -> bool {
+    /// Fewer are compared each with each: that is quicker than to sort them.
+    const FEW: usize = 8;
+    // Declarations have no URI themselves, and all the same prefix.
+    let key = |attr: &Attr<'d>| (attr.prefix.is_empty(), attr.local, attr.uri);
+    if attributes.len() > FEW {
+        let mut keys: SmallVec<[_; 32]> = attributes.iter().map(key).collect();
+        keys.sort_unstable();
+        return keys.windows(2).any(|pair| pair.first() == pair.last());
+    }
+    let mut rest = attributes;
+    while let [attr, later @ ..] = rest {
+        if later.iter().any(|other| key(other) == key(attr)) {
+            return true;
+        }
+        rest = later;
+    }
+    false
 }

@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use super::{
-    Buffered, DUPLICATES, DUPLICATES_IN, Duplicates, End, Event, Held, POLLING, Release, SLACK,
-    Session, Slot, after,
+    Buffered, DUPLICATES, DUPLICATES_IN, Duplicates, End, Event, Held, MAX_EVENTS, POLLING,
+    Release, SLACK, Session, Slot, after,
 };
 use crate::proto::bosh::{
     Rid,
@@ -52,9 +52,11 @@ impl Session {
         });
         let last_poll = std::mem::replace(&mut self.vain_poll, asks.then_some(received));
         let is_hasty = last_poll.is_some_and(|last| after(last, POLLING) > after(received, SLACK));
+        let waiting = self.events.len().saturating_add(request.payload.len());
+        let is_flood = !request.payload.is_empty() && waiting > MAX_EVENTS;
         let violation = if !is_genuine {
             Some(Condition::ItemNotFound)
-        } else if self.terms.polling() && asks && is_hasty {
+        } else if is_flood || self.terms.polling() && asks && is_hasty {
             Some(Condition::PolicyViolation)
         } else {
             None

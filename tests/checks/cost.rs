@@ -1,0 +1,88 @@
+//! Whatever is read takes memory in proportion to its length, with a small factor.
+//!
+//! Who measures has an allocator that counts: the fuzz target `cost`, and `tests/fuzz_corpus.rs`. What it takes
+//! in instructions is counted for the worst inputs known, by `benches/instructions.rs`.
+
+use bytes::Bytes;
+use jid::BareJid;
+use rostergate::{
+    pipe::features,
+    proto::{
+        bosh::body::Message,
+        c2s::stream::{Event, Stream},
+        stanza::{Child, Stanza},
+        xml::Limits,
+    },
+    roster::{Roster, decode},
+};
+
+/// Bytes that may be allocated for each byte that is read. The shortest stanza has four, and takes a `Stanza`
+/// and memory of its own.
+const PER_BYTE: usize = 128;
+/// What little input may take, bytes: tables that grow by doubling, and 64 features of a server, to each of which
+/// 1 KiB of declarations may be added.
+const AT_LEAST: usize = 96 << 10;
+
+/// Reads `bytes` as their first one says: a client's request, a server's stream, a stanza and all in it, a
+/// contact list. `allocated` is how much has been allocated so far, bytes.
+pub(crate) fn read(bytes: &[u8], allocated: impl Fn() -> usize) -> bool {
+    let Some((&how, input)) = bytes.split_first() else {
+        return false;
+    };
+    let read = [request, stream, stanza, contacts][usize::from(how) % 4];
+    let before = allocated();
+    let accepted = read(input);
+    let took = allocated() - before;
+    let allowed = AT_LEAST + PER_BYTE * input.len();
+    assert!(took <= allowed, "{took} bytes for {}", input.len());
+    accepted
+}
+
+fn request(input: &[u8]) -> bool {
+    Message::parse(Bytes::copy_from_slice(input), &Limits::default()).is_ok()
+}
+
+/// As far as the gateway itself looks into it.
+fn stream(input: &[u8]) -> bool {
+    let mut stream = Stream::new();
+    let mut events = 0;
+    for portion in input.chunks(1024) {
+        stream.handle_bytes(portion);
+        loop {
+            match stream.poll_event() {
+                Ok(Some(Event::Features(stanza))) => {
+                    features::offer(&stanza, true);
+                }
+                Ok(Some(Event::Stanza(stanza) | Event::Error(stanza))) => {
+                    stanza.chunks().for_each(drop);
+                }
+                Ok(Some(Event::Header(_) | Event::Closed)) => {}
+                Ok(None) => break,
+                Err(_) => return false,
+            }
+            events += 1;
+        }
+    }
+    events > 0
+}
+
+fn stanza(input: &[u8]) -> bool {
+    let Ok(stanza) = Stanza::parse(Bytes::copy_from_slice(input)) else {
+        return false;
+    };
+    let look = |child: Child| {
+        child.attribute("jid");
+        child
+            .children()
+            .map(|inner| inner.text().len())
+            .sum::<usize>()
+    };
+    stanza.children().map(look).sum::<usize>() < usize::MAX
+}
+
+fn contacts(input: &[u8]) -> bool {
+    let owner = BareJid::new("john@example.org").expect("a bare JID");
+    decode::contacts(input, &owner)
+        .map(|found| Roster::new(found.contacts))
+        .is_ok()
+}
