@@ -16,14 +16,13 @@ use crate::{
     session::{Counts, Registry},
 };
 
-/// Nothing but what is served beside it.
+/// Nothing but what is served beside it; in place of that which every other answer has.
 const POLICY: HeaderValue = HeaderValue::from_static(
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; \
      base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
 );
-const FURTHER: [(HeaderName, &str); 4] = [
+const FURTHER: [(HeaderName, &str); 3] = [
     (header::CACHE_CONTROL, "no-cache"),
-    (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
     (header::REFERRER_POLICY, "no-referrer"),
     (header::X_FRAME_OPTIONS, "DENY"),
 ];

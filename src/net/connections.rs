@@ -14,6 +14,7 @@ use tracing::{debug, warn};
 use crate::metrics::Metrics;
 
 use super::{
+    sandbox,
     seldom::Seldom,
     tally::{Seat, Tally, party},
 };
@@ -168,7 +169,8 @@ pub(super) async fn refuse(mut stream: TcpStream, why: Refusal) {
     let length = text.len();
     let answer = format!(
         "HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\nConnection: close\r\n\
-         Content-Type: text/plain; charset=utf-8\r\nContent-Length: {length}\r\n\r\n{text}"
+         Content-Type: text/plain; charset=utf-8\r\nContent-Length: {length}\r\n{}\r\n{text}",
+        sandbox::lines()
     );
     let telling = async {
         stream.write_all(answer.as_bytes()).await?;

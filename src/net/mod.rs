@@ -9,6 +9,7 @@ pub mod identity;
 pub mod listener;
 pub mod proxy;
 pub mod refused_heads;
+pub mod sandbox;
 pub mod seldom;
 pub mod systemd;
 pub mod tally;

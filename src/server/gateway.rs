@@ -31,7 +31,7 @@ use crate::{
     net::{
         connections::{Bounds, Connections},
         listener::{self, Limits},
-        unread,
+        sandbox, unread,
     },
     pipe::Rules,
     proto::{bosh::terms::Policy, xml},
@@ -123,29 +123,26 @@ impl Gateway {
         let log = current.logs_access.then_some(&current.bosh.proxies);
         let metrics = &self.registry.metrics;
         let exchange = Exchange::new(metrics, wanted, peer, &request, log);
-        let conclude = |response: &Response<_>| exchange.answered(response.status());
+        // Nothing is answered but by this.
+        let conclude = |mut response: Response<_>| {
+            sandbox::apply(response.headers_mut());
+            exchange.answered(response.status());
+            response
+        };
         let answer: Answering = match wanted {
             Interface::Bosh => {
                 let answer = self.front.handle(peer, request, &current.bosh);
-                Box::pin(
-                    answer
-                        .map(|response| response.map(Either::Left))
-                        .inspect(conclude),
-                )
+                Box::pin(answer.map(|response| conclude(response.map(Either::Left))))
             }
             Interface::Admin => {
                 introduce(peer, &mut request);
                 let answer = current.admin.clone().oneshot(request);
-                Box::pin(
-                    answer
-                        .map(|Ok(response)| response.map(Either::Right))
-                        .inspect(conclude),
-                )
+                Box::pin(answer.map(|Ok(response)| conclude(response.map(Either::Right))))
             }
             Interface::Discovery | Interface::Monitoring | Interface::Unknown => {
                 introduce(peer, &mut request);
                 let response = self.look_up(&current, wanted, &request, offer);
-                Box::pin(ready(response.map(Either::Right)).inspect(conclude))
+                Box::pin(ready(conclude(response.map(Either::Right))))
             }
         };
         match unread {

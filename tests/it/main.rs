@@ -24,6 +24,7 @@ mod harness;
 mod hostile_bystander;
 mod hostile_cost;
 mod hostile_http;
+mod hostile_pages;
 mod hostile_server;
 mod hostile_session;
 mod http2;

@@ -328,8 +328,21 @@ impl Response {
         std::str::from_utf8(&self.body).expect("a body is UTF-8")
     }
 
+    /// Asserts that a browser that shows this makes nothing of it but text, and gives it to no page of
+    /// another origin but by CORS.
+    #[track_caller]
+    pub(crate) fn assert_inert(&self) {
+        for (name, value) in [
+            ("content-security-policy", "sandbox; default-src 'none'"),
+            ("x-content-type-options", "nosniff"),
+            ("cross-origin-resource-policy", "same-origin"),
+        ] {
+            assert_eq!(self.header(name), Some(value), "{name}: {self:?}");
+        }
+    }
+
     /// Asserts what every answer has, whatever its status: that any page may read it, that nobody
-    /// keeps it, that its length is known.
+    /// keeps it or runs it, that its length is known.
     #[track_caller]
     pub(crate) fn assert_usual_headers(&self) {
         // Much of that is no specification's, but ours.
@@ -342,6 +355,7 @@ impl Response {
             "without CORS a browser sees status 0: {self:?}"
         );
         assert_eq!(self.header("cache-control"), Some("no-store"), "{self:?}");
+        self.assert_inert();
         if self.status() != 204 {
             assert!(self.header("content-length").is_some(), "{self:?}");
         }
