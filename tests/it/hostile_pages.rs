@@ -142,3 +142,44 @@ async fn who_is_refused_at_the_door_gets_no_document_either() {
     refused.assert_inert();
     drop(first);
 }
+
+/// What a client asks for its answers by `content` at creation.
+#[tokio::test]
+async fn answers_are_never_of_a_type_that_browsers_run() {
+    let gateway = Gateway::start(Prosody::shared());
+    for asked in [
+        "text/html",
+        "TEXT/HTML; charset=utf-8",
+        "text/html;text/xml",
+        "application/xhtml+xml",
+        "image/svg+xml",
+        "application/rss+xml",
+        "application/mathml+xml",
+        "text/xsl",
+        "text/javascript",
+        "text/css",
+        "text/plain",
+        "multipart/x-mixed-replace",
+        "message/rfc822",
+        "*/*",
+        "text",
+    ] {
+        let created = creation(DOMAIN, &[("content", asked)]);
+        let answer = gateway.bosh().post(&created).await;
+        assert_eq!(
+            answer.header("content-type"),
+            Some("text/xml; charset=utf-8"),
+            "{asked}"
+        );
+    }
+    // And whatever else is said of it, answers are UTF-8.
+    for (asked, given) in [
+        ("text/xml", "text/xml; charset=utf-8"),
+        ("Application/XML", "application/xml; charset=utf-8"),
+        ("text/xml; charset=utf-7", "text/xml; charset=utf-8"),
+    ] {
+        let created = creation(DOMAIN, &[("content", asked)]);
+        let answer = gateway.bosh().post(&created).await;
+        assert_eq!(answer.header("content-type"), Some(given), "{asked}");
+    }
+}

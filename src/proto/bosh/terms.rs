@@ -9,6 +9,8 @@ use crate::proto::xml::write;
 
 /// The protocol version spoken here (XEP-0124, `ver`).
 const VERSION: (u32, u32) = (1, 11);
+/// The content type of answers, unless the client asks for another.
+const XML: &str = "text/xml; charset=utf-8";
 /// Shortest time between the empty requests of a polling session.
 pub(super) const POLLING: Duration = Duration::from_secs(5);
 
@@ -66,10 +68,7 @@ impl Terms {
             report_grace: policy.report_grace,
             version: creation.ver.map(|version| version.min(VERSION)),
             acks: creation.acks,
-            content_type: match &creation.content {
-                Some(content) => Bytes::copy_from_slice(content.as_bytes()),
-                None => Bytes::from_static(b"text/xml; charset=utf-8"),
-            },
+            content_type: Bytes::from_static(creation.content.unwrap_or(XML).as_bytes()),
         }
     }
 
