@@ -6,6 +6,7 @@
 //! | no body at all | 400, `bad-request` |
 //! | body over the limit | 200, `policy-violation`; the session that it names ends |
 //! | body compressed | 415, `bad-request`; no session is touched |
+//! | a browser would show the answer, as after a form | 403, `policy-violation`; no session is touched |
 //! | unknown sid | 200, `item-not-found` |
 //! | unencrypted, to a session that was created over TLS | 200, `policy-violation`; it is not touched |
 //! | `to` missing or no domain / not served | 200, `improper-addressing` / `host-unknown` |
@@ -30,7 +31,9 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version, header};
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version, header,
+};
 use http_body::Body;
 use http_body_util::BodyExt as _;
 use parking_lot::Mutex;
@@ -55,6 +58,11 @@ use crate::{
     },
     session::{self, Closed, Command, Entry, Host, Origin, Registry, Reply, Sid},
 };
+
+/// How a browser will use the answer (Fetch Metadata §2).
+const SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
+/// Where it will put it; `empty` if it gives it to a script.
+const SEC_FETCH_DEST: HeaderName = HeaderName::from_static("sec-fetch-dest");
 
 const XML: HeaderValue = HeaderValue::from_static("text/xml; charset=utf-8");
 const HTML: HeaderValue = HeaderValue::from_static("text/html; charset=utf-8");
@@ -228,6 +236,10 @@ impl Front {
         let (head, body) = request.into_parts();
         let proxies = &settings.proxies;
         let client = || proxies.origin(peer, head.version, &head.headers);
+        if is_navigation(&head.headers) {
+            let response = refused(StatusCode::FORBIDDEN, Condition::PolicyViolation);
+            return Admission::answered(closing(response));
+        }
         if is_encoded(&head.headers) {
             let response = refused(StatusCode::UNSUPPORTED_MEDIA_TYPE, Condition::BadRequest);
             return Admission::answered(closing(response));
@@ -459,6 +471,17 @@ fn is_encoded(headers: &HeaderMap) -> bool {
         let coding = coding.as_bytes();
         !coding.eq_ignore_ascii_case(b"identity") && !coding.contains(&b'/')
     })
+}
+
+/// Whether a browser sends this to show the answer, in a tab or a frame, and not for a script to read it.
+///
+/// That is a form, mostly of another site. It may know a session: its owner's own, with a message to be shown as
+/// a page of our origin. What it asks for must stay for the client whose session it is, so nothing is even looked
+/// up. The answers' own policy (`sandbox`) covers the browsers that do not say what they ask for.
+fn is_navigation(headers: &HeaderMap) -> bool {
+    let says = |name| headers.get(name).map(HeaderValue::as_bytes);
+    says(SEC_FETCH_MODE).is_some_and(|mode| mode == b"navigate")
+        || says(SEC_FETCH_DEST).is_some_and(|place| place != b"empty")
 }
 
 /// An answer that belongs to no session, or ends it.

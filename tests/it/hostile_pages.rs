@@ -4,12 +4,14 @@
 
 use crate::{
     browser,
+    hostile_bystander::Bystander,
     site::Site,
     support::{
         bosh::{Bosh, creation},
         gateway::{Builder, Gateway},
-        http::Connection,
+        http::{Connection, Endpoint, Response},
         prosody::{DOMAIN, Prosody},
+        xml::message,
     },
 };
 
@@ -182,4 +184,60 @@ async fn answers_are_never_of_a_type_that_browsers_run() {
         let answer = gateway.bosh().post(&created).await;
         assert_eq!(answer.header("content-type"), Some(given), "{asked}");
     }
+}
+
+/// As a form on a page of somebody else sends it, who knows the session: it may be his own.
+fn by_a_form(endpoint: &Endpoint, place: &str) -> Endpoint {
+    let form = endpoint.clone().adding("Origin", "https://evil.example");
+    let form = form.adding("Sec-Fetch-Site", "cross-site");
+    let mode = if place == "empty" { "cors" } else { "navigate" };
+    form.adding("Sec-Fetch-Mode", mode)
+        .adding("Sec-Fetch-Dest", place)
+}
+
+async fn post(form: &Endpoint, body: &str) -> Response {
+    let headers = [("Content-Type", "text/plain")];
+    form.request("POST", &headers, body).await
+}
+
+#[tokio::test]
+async fn a_form_gets_no_stanza_and_changes_no_session() {
+    let prosody = Prosody::shared();
+    let gateway = Gateway::start(prosody);
+    let mut bystander = Bystander::log_in(&gateway, prosody).await;
+    let mut desk = prosody.contact("marie").await;
+    let john = prosody.account("john");
+    let mut web = Bosh::log_in(&gateway.bosh(), &john, "web").await;
+    desk.send_message(&format!("{}/web", john.jid()), "a secret");
+    // The server has dealt with it.
+    desk.fence().await;
+
+    let next = web.rid + 1;
+    for place in ["document", "iframe", "frame", "embed", "object"] {
+        let form = by_a_form(&gateway.bosh(), place);
+        for (attributes, payload) in [
+            ("", String::new()),
+            ("", message(bystander.contact(), "forged")),
+            ("pause='60'", String::new()),
+            ("type='terminate'", String::new()),
+        ] {
+            let answer = post(&form, &web.request(next, attributes, &payload)).await;
+            assert_eq!(answer.status(), 403, "{place} {attributes}");
+            assert_eq!(answer.xml().attr("condition"), Some("policy-violation"));
+            assert_eq!(answer.xml().children().next(), None);
+            answer.assert_usual_headers();
+        }
+        let answer = post(&form, &creation(DOMAIN, &[])).await;
+        assert_eq!((answer.status(), answer.xml().attr("sid")), (403, None));
+        let answer = post(&form, &" ".repeat(300 << 10)).await;
+        assert_eq!(answer.status(), 403, "nor one that is too large");
+    }
+    let secret = web.exchange_until("", |it| it.is_message("a secret")).await;
+    assert_eq!(secret.attr("from"), Some(&*desk.jid));
+    bystander.chats_on().await;
+
+    // Its client's own requests say that it is one, too.
+    let script = by_a_form(&gateway.bosh(), "empty");
+    let request = web.request(web.rid + 1, "type='terminate'", "");
+    assert_eq!(post(&script, &request).await.condition(), None);
 }
