@@ -18,15 +18,16 @@ export class Browser {
   /**
    * `files`: their paths in the checkout, by URL path; a path that ends with `/` is a folder.
    * `visible`: all tabs are, as if each had a screen. Without it only the one in front is, and the
-   * timers of the others are slow.
+   * timers of the others are slow. `switches`: more of Chromium's.
    */
-  static async start(site, files, { visible = false } = {}) {
+  static async start(site, files, { visible = false, switches = [] } = {}) {
     assert.ok(existsSync('/usr/bin/chromium'), 'Chromium is missing: make deps installs it');
     const browser = new Browser();
     const program = site.start('chromium', '/usr/bin/chromium', [
       '--headless=new', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run',
       '--disable-background-networking', '--disable-component-update', '--disable-sync',
-      '--remote-debugging-port=0', `--user-data-dir=${join(site.folder, 'chromium')}`, 'about:blank',
+      '--remote-debugging-port=0', `--user-data-dir=${join(site.folder, 'chromium')}`, ...switches,
+      'about:blank',
     ]);
     await program.says('DevTools listening on ws://');
     const [address] = /ws:\/\/\S+/.exec(program.output());
