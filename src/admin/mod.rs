@@ -19,8 +19,8 @@
 //! | 400 | the body is no JSON array of strings, a username or a parameter is none, or no domain |
 //! | | can be told |
 //! | 401 | a token is configured, and the request does not bear it |
-//! | 403 | no token is configured, and the request is not plainly from this machine, or with |
-//! | | client certificates configured, shows none that counts |
+//! | 403 | no token is configured, and the request is not plainly from a program on this machine |
+//! | | (`local`), or with client certificates configured, shows none that counts |
 //! | 404 | no such path, a domain without rosters, or nothing is known of a roster |
 //! | 405 | wrong method; `Allow` says which is right |
 //! | 408 | the body did not come in time |
@@ -58,7 +58,7 @@ use percent_encoding::percent_decode_str;
 use tokio::time::Instant;
 use tower::Service;
 
-use self::{refresh::Call, respond::Failure, sessions::Filter, status::Asset};
+use self::{local::Name, refresh::Call, respond::Failure, sessions::Filter, status::Asset};
 use crate::{
     config,
     roster::{
@@ -69,7 +69,8 @@ use crate::{
 };
 
 mod access;
-pub use access::is_local;
+mod local;
+pub use local::{Foreign, Intent};
 mod refresh;
 mod respond;
 mod rosters;
@@ -174,6 +175,36 @@ impl<S> Admin<S> {
     }
 }
 
+impl<S> Admin<S> {
+    /// Whether a request plainly comes from a program on this machine; from a page there, if it only looks.
+    ///
+    /// # Errors
+    ///
+    /// Why it does not.
+    pub fn check_local<B>(&self, request: &Request<B>, intent: Intent) -> Result<(), Foreign> {
+        local::check(request, |domain| self.serves(domain), intent)
+    }
+
+    /// Whether a request calls us by no name that anybody could let lead here, for those who may come from
+    /// elsewhere.
+    ///
+    /// # Errors
+    ///
+    /// When it does.
+    pub fn check_name<B>(&self, request: &Request<B>) -> Result<(), Foreign> {
+        let is_domain = |domain: &_| self.serves(domain);
+        let mut names = local::names(request.uri(), request.headers(), is_domain);
+        if names.any(|name| name == Name::Foreign) {
+            return Err(Foreign::Name);
+        }
+        Ok(())
+    }
+
+    fn serves(&self, domain: &DomainPart) -> bool {
+        self.hosts.0.load().0.contains_key(domain)
+    }
+}
+
 impl<S> Clone for Admin<S> {
     fn clone(&self) -> Self {
         Self {
@@ -199,9 +230,9 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        let caller = access::Caller::of(request.extensions());
-        let granted = access::check(&self.config, &caller, request.headers());
         let path = request.uri().path().strip_prefix(&*self.config.path);
+        let intent = intent(request.method(), path);
+        let granted = access::check(&self.config, &request, |it| self.serves(it), intent);
         // Where a token lets people in, they need something to show it to.
         if granted.is_ok() || self.config.token.is_some() {
             let is_read = [Method::GET, Method::HEAD].contains(request.method());
@@ -228,6 +259,17 @@ where
                 respond::failure(&failure)
             }))
         })
+    }
+}
+
+/// What a request to `path` is about to do. A refresh has something done even where it is a `GET`.
+fn intent(method: &Method, path: Option<&str>) -> Intent {
+    let target = path.and_then(Target::parse).map(|target| target.what);
+    let is_refresh = matches!(target, Some(What::Refresh(_) | What::RefreshMany));
+    if is_refresh || ![Method::GET, Method::HEAD].contains(method) {
+        Intent::Change
+    } else {
+        Intent::Read
     }
 }
 

@@ -10,6 +10,7 @@ use http::{
 use http_body_util::Full;
 use serde::Serialize;
 
+use super::local::Foreign;
 use crate::roster::source::FetchError;
 
 /// Why a request, or one entry of it, was not served. The texts are for the caller.
@@ -31,8 +32,8 @@ pub(super) enum Failure {
     NotFound,
     #[error("nothing is known of this user's roster")]
     NothingKnown,
-    #[error("without a token, only direct requests from this machine are allowed")]
-    NotLocal,
+    #[error("without a token, only direct requests from this machine are allowed: {0}")]
+    NotLocal(#[from] Foreign),
     #[error("not a user of the domain in the path")]
     OtherDomain,
     #[error("parameter {name}: {expected}")]
@@ -64,7 +65,7 @@ impl Failure {
             | Self::Username
             | Self::WhichDomain => StatusCode::BAD_REQUEST,
             Self::Token => StatusCode::UNAUTHORIZED,
-            Self::Certificate | Self::NotLocal => StatusCode::FORBIDDEN,
+            Self::Certificate | Self::NotLocal(_) => StatusCode::FORBIDDEN,
             Self::NoRosters | Self::NotFound | Self::NothingKnown | Self::UnknownDomain => {
                 StatusCode::NOT_FOUND
             }

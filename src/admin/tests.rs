@@ -251,7 +251,8 @@ async fn a_body_that_does_not_end_is_given_up() {
             Poll::Pending
         }
     }
-    let admin: Admin = Admin::new(&settings(), Hosts::new([]), Arc::default());
+    let hosts = Hosts::new([(domain("example.org"), None)]);
+    let admin: Admin = Admin::new(&settings(), hosts, Arc::default());
     let request = request("POST", "/roster_admin/refresh", "").map(|_| Endless);
     let began = Instant::now();
     assert_eq!(said(call(&admin, request).await).await.0, 408);
@@ -474,14 +475,16 @@ async fn the_domain_is_told_by_path_jid_or_host() {
         "localhost",
         "127.0.0.1",
         "[::1]:5280",
-        "x y",
-        "",
     ] {
         assert_eq!(
             ask(Some(host), refresh, plain).await,
             (200, "/one/john".into()),
             "{host}"
         );
+    }
+    for host in ["unknown.org", "x y", ""] {
+        let refused = ask(Some(host), refresh, plain).await;
+        assert_eq!(refused, (403, nothing.clone()), "{host}");
     }
     assert_eq!(ask(None, refresh, plain).await, (200, "/one/john".into()));
     assert_eq!(

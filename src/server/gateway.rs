@@ -21,7 +21,7 @@ use tracing::warn;
 
 use super::RunError;
 use crate::{
-    admin::{self, Admin, Hosts, Peer},
+    admin::{Admin, Hosts, Intent, Peer},
     config::{self, Config},
     front::{
         address::Proxies, body::Chunks, bosh, bosh::Front, cors::Cors, creations::Creations,
@@ -42,6 +42,10 @@ use crate::{
     session::{Host, Registry},
     upstream::{Connector, TlsSetupError},
 };
+
+/// To who asks for metrics by a name that anybody may own.
+const UNKNOWN_NAME: &str =
+    "Host has to be an address, localhost, a name without dots or a configured domain\n";
 
 /// Everything that a reload replaces.
 pub(super) struct Current {
@@ -164,20 +168,15 @@ impl Gateway {
         offer: Offer,
     ) -> Response<Full<Bytes>> {
         let (method, path) = (request.method(), request.uri().path());
-        let is_open = matches!(offer, Offer::MonitoringOnly);
-        let peer = request.extensions().get().copied();
         let response = match wanted {
             Interface::Discovery => {
                 let discovery = current.discovery.as_ref();
                 discovery.and_then(|discovery| discovery.answer(method, path))
             }
-            Interface::Monitoring if is_open || admin::is_local(peer, request.headers()) => {
-                self.monitoring.answer(method, path)
-            }
-            Interface::Monitoring => {
-                let text = "only for programs on this machine: see monitoring.listen\n";
-                return plain(StatusCode::FORBIDDEN, text);
-            }
+            Interface::Monitoring => match current.may_watch(request, offer) {
+                Ok(()) => self.monitoring.answer(method, path),
+                Err(why) => return plain(StatusCode::FORBIDDEN, why),
+            },
             _ => None,
         };
         response.unwrap_or_else(|| plain(StatusCode::NOT_FOUND, "not found\n"))
@@ -200,8 +199,8 @@ fn introduce<B>(peer: listener::Peer, request: &mut Request<B>) {
 }
 
 /// An answer in words.
-fn plain(status: StatusCode, text: &'static str) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::from(text));
+fn plain(status: StatusCode, text: impl Into<Bytes>) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(text.into()));
     *response.status_mut() = status;
     let plain = HeaderValue::from_static("text/plain; charset=utf-8");
     response.headers_mut().insert(header::CONTENT_TYPE, plain);
@@ -230,6 +229,21 @@ impl Current {
             MonitoringOnly if Monitoring::serves(path) => Interface::Monitoring,
             _ => Interface::Unknown,
         }
+    }
+
+    /// Whether a request may see metrics and health; else, what is wrong with it.
+    ///
+    /// At an address of their own, whoever comes may; but a browser must not be made to come for a page whose name
+    /// was made to lead there.
+    fn may_watch<B>(&self, request: &Request<B>, offer: Offer) -> Result<(), String> {
+        if matches!(offer, Offer::MonitoringOnly) {
+            let named = self.admin.check_name(request);
+            return named.map_err(|_| UNKNOWN_NAME.to_owned());
+        }
+        let local = self.admin.check_local(request, Intent::Read);
+        local.map_err(|why| {
+            format!("only for programs on this machine, see monitoring.listen: {why}\n")
+        })
     }
 
     /// Builds what `config` says; rosters in memory are taken over from `previous`, so that sessions

@@ -1,5 +1,5 @@
 // Pages of somebody else in Chromium: what they get by a form that the gateway answers behind Nginx, on the
-// origin of the site.
+// origin of the site; and what they get on a machine where the gateway runs.
 
 import assert from 'node:assert/strict';
 import { Buffer } from 'node:buffer';
@@ -204,6 +204,82 @@ describe('a form of another page', () => {
     const { page } = await attack(origin, 'unguarded', '_self');
     await until(() => evil.stolen.length > 0, 'the cookie');
     assert.deepEqual(evil.stolen, [`unguarded ${domain} login=precious`]);
+    await page.close();
+  });
+});
+
+describe('a page on the machine of the gateway', () => {
+  const REBOUND = 'rebound.example';
+  let site;
+  let browser;
+  let evil;
+  before(async () => {
+    evil = await Evil.start();
+    site = await Site.start({ users: { alice: { 'bob@example.org': { name: 'Bob' } } } });
+    // What its owner tells the DNS once the page is there.
+    const switches = [`--host-resolver-rules=MAP ${REBOUND} 127.0.0.1`,
+      // Which other browsers do not have.
+      '--disable-features=LocalNetworkAccessChecks,BlockInsecurePrivateNetworkRequests'];
+    browser = await Browser.start(site, {}, { switches });
+  });
+  after(async () => {
+    await browser?.stop();
+    await site?.stop();
+    evil?.stop();
+  });
+
+  const PATHS = ['status', 'sessions', 'rosters/alice', 'refresh/alice', '../metrics'];
+
+  /** What a page gets to read there, and how often alice's list was refreshed by it. */
+  async function asking(page, base) {
+    const before = await refreshes();
+    const read = await page.evaluate(async ([root, paths]) => {
+      const ask = (path, init) => fetch(root + path, init).then((answer) => answer.status, () => 'nothing');
+      const statuses = [];
+      for (const path of paths) statuses.push(await ask(path));
+      statuses.push(await ask('refresh', { method: 'POST', body: '["alice"]' }));
+      for (const path of paths) await ask(path, { mode: 'no-cors' });
+      await ask('refresh', { method: 'POST', body: '["alice"]', mode: 'no-cors' });
+      return statuses;
+    }, [`${base}/roster_admin/`, PATHS]);
+    return { read, refreshed: await refreshes() - before };
+  }
+
+  async function refreshes() {
+    const metrics = await fetch(`http://127.0.0.1:${site.port}/metrics`).then((answer) => answer.text());
+    return Number(/^rostergate_refreshed_users_total\{outcome="updated"\} (\d+)/m.exec(metrics)?.[1] ?? 0);
+  }
+
+  test('reads and does nothing, though its name leads here', async () => {
+    const base = `http://${REBOUND}:${site.port}`;
+    const page = await browser.context.newPage();
+    // The page itself was loaded before its name led here.
+    await page.route(`${base}/`, (route) => route.fulfill({ contentType: 'text/html', body: '<title>evil</title>' }));
+    await page.goto(`${base}/`);
+    assert.equal(await page.evaluate(() => window.origin), base);
+    assert.deepEqual(await asking(page, base), { read: [403, 403, 403, 403, 403, 403], refreshed: 0 });
+    await page.close();
+  });
+
+  test('reads and does nothing by the names of this machine', async () => {
+    const page = await browser.context.newPage();
+    await page.goto(evil.url);
+    for (const name of ['127.0.0.1', 'localhost']) {
+      assert.deepEqual(await asking(page, `http://${name}:${site.port}`),
+        { read: Array(6).fill('nothing'), refreshed: 0 });
+    }
+    await page.close();
+  });
+
+  test('is not the status page, which only looks', async () => {
+    const base = `http://127.0.0.1:${site.port}`;
+    await site.change('alice', {});
+    assert.equal(await refreshes(), 1, 'programs may have it done');
+    const page = await browser.context.newPage();
+    await page.goto(`${base}/roster_admin/`);
+    await page.waitForFunction(() => document.getElementById('state').innerText.startsWith('serving'));
+    const { read, refreshed } = await asking(page, '');
+    assert.deepEqual([read, refreshed], [[200, 200, 404, 403, 200, 403], 0]);
     await page.close();
   });
 });

@@ -109,9 +109,26 @@ impl Connection {
         sent
     }
 
+    /// The same to another name than `localhost`.
+    pub(crate) async fn post_to(
+        &self,
+        name: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &str,
+    ) -> Sent {
+        let mut sent = self.begin_to(name, path, headers).await;
+        sent.finish(body);
+        sent
+    }
+
     /// Sends the head of a request.
     pub(crate) async fn begin(&self, path: &str, headers: &[(&str, &str)]) -> Sent {
-        let mut request = Request::post(format!("https://localhost{path}"));
+        self.begin_to("localhost", path, headers).await
+    }
+
+    async fn begin_to(&self, name: &str, path: &str, headers: &[(&str, &str)]) -> Sent {
+        let mut request = Request::post(format!("https://{name}{path}"));
         for (name, value) in headers {
             request = request.header(*name, *value);
         }

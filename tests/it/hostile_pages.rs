@@ -241,3 +241,263 @@ async fn a_form_gets_no_stanza_and_changes_no_session() {
     let request = web.request(web.rid + 1, "type='terminate'", "");
     assert_eq!(post(&script, &request).await.condition(), None);
 }
+
+/// A refresh of a user who is online, and two looks.
+const ASKED: [(&str, &str); 3] = [
+    ("POST", "/roster_admin/refresh"),
+    ("GET", "/roster_admin/sessions"),
+    ("GET", "/metrics"),
+];
+
+/// The names that lead here whatever the owners of other names do.
+const OWN_NAMES: [&str; 12] = [
+    "localhost",
+    "LocalHost:5290",
+    "localhost.",
+    "localhost.:80",
+    "chat.localhost",
+    "127.0.0.1",
+    "127.9.9.9:5290",
+    "[::1]:5290",
+    "[::ffff:127.0.0.1]",
+    DOMAIN,
+    "EXAMPLE.ORG:5290",
+    "example.org.",
+];
+
+/// And others: most of them may be let lead to 127.0.0.1.
+const OTHER_NAMES: [&str; 18] = [
+    "rebound.example",
+    "rebound.example:5290",
+    "localhost.rebound.example",
+    "rebound-localhost.example",
+    "127.0.0.1.rebound.example",
+    "chat.example.org",
+    "example.org.rebound.example",
+    "10.0.0.1",
+    "0.0.0.0",
+    "0",
+    "[::]",
+    "[2001:db8::1]",
+    "127.1",
+    "2130706433",
+    "localhost, rebound.example",
+    "localhost/",
+    ".",
+    "",
+];
+
+/// Asks by raw lines after the request line, which ends in this version.
+async fn ask(site: &Site, john: &str, line: (&str, &str), version: &str, hosts: &[&str]) -> u16 {
+    let (method, target) = line;
+    let body = format!("[\"{john}\"]");
+    let hosts: String = hosts.iter().map(|it| format!("Host: {it}\r\n")).collect();
+    let length = if method == "POST" { body.len() } else { 0 };
+    let head = format!("{method} {target} {version}\r\n{hosts}Content-Length: {length}\r\n\r\n");
+    let mut connection = Connection::open(&site.gateway.admin()).await;
+    connection.write((head + &body[..length]).as_bytes()).await;
+    connection.response().await.status()
+}
+
+/// DNS rebinding: the page's own name was made to lead to this machine. Over plain HTTP, browsers say nothing else
+/// of it, and to the page all that it gets is of its own origin.
+#[tokio::test]
+async fn a_name_that_anybody_may_own_opens_nothing() {
+    let site = Site::new();
+    let john = site.member("john");
+    let _client = site.online(&john, "web").await;
+    let before = site.backend.fetches(&john.local);
+    for line in ASKED {
+        for host in OTHER_NAMES {
+            let status = ask(&site, &john.local, line, "HTTP/1.1", &[host]).await;
+            assert_eq!(status, 403, "{line:?} {host:?}");
+        }
+        for hosts in [
+            ["localhost", "rebound.example"],
+            ["rebound.example", "localhost"],
+        ] {
+            let status = ask(&site, &john.local, line, "HTTP/1.1", &hosts).await;
+            assert_eq!(status, 403, "{line:?} {hosts:?}");
+        }
+        for (name, host) in [
+            ("rebound.example", "localhost"),
+            ("localhost", "rebound.example"),
+        ] {
+            let target = format!("http://{name}{}", line.1);
+            let line = (line.0, &*target);
+            let status = ask(&site, &john.local, line, "HTTP/1.1", &[host]).await;
+            assert_eq!(status, 403, "{line:?} {host:?}");
+        }
+    }
+    let by_path = ("GET", &*format!("/roster_admin/refresh/{}", john.local));
+    let status = ask(
+        &site,
+        &john.local,
+        by_path,
+        "HTTP/1.1",
+        &["rebound.example"],
+    )
+    .await;
+    assert_eq!(status, 403);
+    assert_eq!(
+        site.backend.fetches(&john.local),
+        before,
+        "nothing was done"
+    );
+
+    for line in ASKED {
+        for host in OWN_NAMES {
+            let status = ask(&site, &john.local, line, "HTTP/1.1", &[host]).await;
+            assert_eq!(status, 200, "{line:?} {host:?}");
+        }
+        // A browser always says a name.
+        for version in ["HTTP/1.0", "HTTP/1.1"] {
+            let status = ask(&site, &john.local, line, version, &[]).await;
+            assert_eq!(status, 200, "{line:?} {version}");
+        }
+    }
+    let rebound = [("Host", "rebound.example")];
+    let refresh = site.gateway.admin().at("/roster_admin/refresh");
+    let refused = refresh.request("POST", &rebound, "[]").await;
+    let reason = "Host has to be localhost, a loopback address or a configured domain";
+    assert!(refused.text().contains(reason), "{refused:?}");
+}
+
+#[tokio::test]
+async fn the_name_counts_over_http_2_as_well() {
+    let site = Site::with(Prosody::shared(), everything);
+    let connection = browser::Connection::open(site.gateway.https()).await;
+    let refresh = async |name: &str, headers: &[(&str, &str)]| {
+        let path = "/roster_admin/refresh";
+        let sent = connection.post_to(name, path, headers, "[]").await;
+        sent.response().await.status()
+    };
+    assert_eq!(refresh("localhost", &[]).await, 200);
+    assert_eq!(refresh("localhost:5290", &[]).await, 200);
+    assert_eq!(refresh(DOMAIN, &[]).await, 200);
+    assert_eq!(refresh("rebound.example", &[]).await, 403);
+    let host = |name| [("host", name)];
+    assert_eq!(refresh("rebound.example", &host("localhost")).await, 403);
+    assert_eq!(refresh("localhost", &host("rebound.example")).await, 403);
+}
+
+#[tokio::test]
+async fn with_a_token_the_name_does_not_matter() {
+    let site = Site::with(Prosody::shared(), |gateway| {
+        gateway.admin("token = \"s3cret\"")
+    });
+    let headers = [
+        ("Host", "gateway.example"),
+        ("Authorization", "Bearer s3cret"),
+    ];
+    let refresh = site.gateway.admin().at("/roster_admin/refresh");
+    assert_eq!(refresh.request("POST", &headers, "[]").await.status(), 200);
+    // Metrics ask for no token.
+    let metrics = site.gateway.monitoring();
+    assert_eq!(metrics.request("GET", &headers, "").await.status(), 403);
+}
+
+/// There, who comes from elsewhere is welcome; but not a page.
+#[tokio::test]
+async fn monitoring_on_its_own_is_for_no_name_that_anybody_may_own() {
+    let gateway = Gateway::builder(Prosody::shared())
+        .tables("[monitoring]\nlisten = \"127.0.0.1:0\"")
+        .start();
+    let ask = async |path: &str, host: &str| {
+        let endpoint = gateway.monitoring().at(path);
+        endpoint.request("GET", &[("Host", host)], "").await
+    };
+    for path in ["/metrics", "/healthz", "/readyz"] {
+        let nearby = ["10.0.0.1:5282", "[2001:db8::1]:5282", "rostergate:5282"];
+        for host in OWN_NAMES.iter().chain(&nearby) {
+            assert_eq!(ask(path, host).await.status(), 200, "{path} {host}");
+        }
+        for host in ["rebound.example", "localhost.rebound.example:5282", ""] {
+            let refused = ask(path, host).await;
+            assert_eq!(refused.status(), 403, "{path} {host}");
+            assert!(
+                refused
+                    .text()
+                    .starts_with("Host has to be an address, localhost,")
+            );
+            refused.assert_inert();
+        }
+        let mut connection = Connection::open(&gateway.monitoring()).await;
+        let head = format!("GET {path} HTTP/1.0\r\n\r\n");
+        connection.write(head.as_bytes()).await;
+        assert_eq!(
+            connection.response().await.status(),
+            200,
+            "as health checks ask"
+        );
+    }
+}
+
+const SITE: &str = "Sec-Fetch-Site";
+
+#[tokio::test]
+async fn no_page_has_anything_done_and_only_our_own_may_look() {
+    let site = Site::new();
+    let john = site.member("john");
+    let _client = site.online(&john, "web").await;
+    let before = site.backend.fetches(&john.local);
+    let roster = format!("/roster_admin/rosters/{}", john.local);
+    let by_path = format!("/roster_admin/refresh/{}", john.local);
+    let own_domain = format!("/roster_admin/{DOMAIN}/refresh/{}", john.local);
+    let body = format!("[\"{}\"]", john.local);
+    let looks = [
+        "/roster_admin/",
+        "/roster_admin/status",
+        "/roster_admin/sessions",
+        &roster,
+        "/metrics",
+    ];
+    let changes = [
+        ("POST", "/roster_admin/refresh"),
+        ("GET", &by_path),
+        ("HEAD", &by_path),
+        ("GET", &own_domain),
+    ];
+    let status = async |method: &str, path: &str, headers: &[(&str, &str)]| {
+        let body = if method == "POST" { &*body } else { "" };
+        let endpoint = site.gateway.admin().at(path);
+        endpoint.request(method, headers, body).await.status()
+    };
+    for headers in [
+        &[(SITE, "same-origin")][..],
+        &[(SITE, "none")],
+        &[(SITE, "same-site")],
+        &[(SITE, "cross-site")],
+        &[(SITE, "same-origin"), ("Host", DOMAIN)],
+        &[(SITE, "same-origin"), ("Host", "rebound.example")],
+        &[(SITE, "same-origin"), ("Origin", "http://localhost")],
+        &[("Origin", "https://evil.example")],
+        &[("Origin", "null")],
+        &[("Sec-Fetch-Mode", "navigate")],
+        &[("Sec-Fetch-Dest", "image")],
+        &[("Sec-Fetch-Mode", "cors"), ("Sec-Fetch-Dest", "empty")],
+    ] {
+        for (method, path) in changes {
+            assert_eq!(
+                status(method, path, headers).await,
+                403,
+                "{method} {path} {headers:?}"
+            );
+        }
+        let is_own = matches!(headers, [(SITE, "same-origin" | "none")]);
+        let expected = if is_own { 200 } else { 403 };
+        for path in looks {
+            assert_eq!(
+                status("GET", path, headers).await,
+                expected,
+                "{path} {headers:?}"
+            );
+        }
+    }
+    assert_eq!(site.backend.fetches(&john.local), before);
+    // As Node.js' own fetch says, which no page has any part in.
+    let node = [("Sec-Fetch-Mode", "cors")];
+    assert_eq!(status("POST", "/roster_admin/refresh", &node).await, 200);
+    assert_eq!(status("GET", &by_path, &node).await, 200);
+    assert_eq!(site.backend.fetches(&john.local), before + 2);
+}
