@@ -20,8 +20,30 @@ use super::{Peer, domain};
 pub(super) const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 const FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
 
-/// A request with one of these comes through a proxy.
-const OF_PROXIES: [&str; 4] = ["forwarded", "x-forwarded-for", "x-real-ip", "via"];
+/// What proxies and the networks before them add, some of it only where they are told to; no program does.
+const OF_PROXIES: [&str; 3] = ["cdn-loop", "max-forwards", "via"];
+const BEGIN_OF_PROXIES: [&str; 8] = [
+    "cf-",
+    "fastly-",
+    "fly-",
+    "x-arr-",
+    "x-azure-",
+    "x-envoy-",
+    "x-original-",
+    "x-rewrite-",
+];
+/// `Forwarded` and all of `X-Forwarded-*`, `X-Real-IP`, `True-Client-IP`, `WL-Proxy-Client-IP`, …
+const PART_OF_PROXIES: [&str; 9] = [
+    "client-addr",
+    "client-ip",
+    "clientip",
+    "forwarded",
+    "proxy",
+    "real-ip",
+    "remote-addr",
+    "remote-ip",
+    "user-ip",
+];
 
 /// What a request is about to do.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -124,7 +146,10 @@ fn classify(authority: &Authority, is_domain: impl Fn(&DomainPart) -> bool) -> N
 }
 
 fn is_of_proxies(name: &HeaderName) -> bool {
-    OF_PROXIES.contains(&name.as_str())
+    let name = name.as_str();
+    OF_PROXIES.contains(&name)
+        || BEGIN_OF_PROXIES.iter().any(|it| name.starts_with(it))
+        || PART_OF_PROXIES.iter().any(|it| name.contains(it))
 }
 
 /// Who has a request sent, as far as browsers tell.

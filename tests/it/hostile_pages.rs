@@ -501,3 +501,69 @@ async fn no_page_has_anything_done_and_only_our_own_may_look() {
     assert_eq!(status("GET", &by_path, &node).await, 200);
     assert_eq!(site.backend.fetches(&john.local), before + 2);
 }
+
+/// A proxy on this machine passes on what comes from anywhere.
+#[tokio::test]
+async fn what_only_proxies_say_makes_a_stranger() {
+    let site = Site::new();
+    let status = async |(method, path): (&str, &str), header: &str| {
+        let endpoint = site.gateway.admin().at(path);
+        let body = if method == "POST" { "[]" } else { "" };
+        endpoint
+            .request(method, &[(header, "x")], body)
+            .await
+            .status()
+    };
+    for line in ASKED {
+        for header in [
+            "Via",
+            "Forwarded",
+            "X-Forwarded",
+            "X-Forwarded-For",
+            "X-Forwarded-Host",
+            "X-Forwarded-Proto",
+            "X-Forwarded-Protocol",
+            "X-Forwarded-Port",
+            "X-Forwarded-Server",
+            "X-Forwarded-Prefix",
+            "X-Forwarded-Ssl",
+            "X-Original-Forwarded-For",
+            "X-Real-IP",
+            "X-Client-IP",
+            "X-Cluster-Client-IP",
+            "True-Client-IP",
+            "Client-IP",
+            "Fastly-Client-IP",
+            "WL-Proxy-Client-IP",
+            "X-ProxyUser-Ip",
+            "Proxy-Connection",
+            "X-Remote-Addr",
+            "CF-Connecting-IP",
+            "CF-Ray",
+            "CF-Visitor",
+            "CDN-Loop",
+            "Fly-Region",
+            "X-Appengine-User-IP",
+            "X-ARR-SSL",
+            "X-Azure-ClientIP",
+            "X-Envoy-External-Address",
+            "X-Original-URL",
+            "X-Original-Host",
+            "X-Rewrite-URL",
+        ] {
+            assert_eq!(status(line, header).await, 403, "{line:?} {header}");
+        }
+        for header in [
+            "User-Agent",
+            "Accept-Language",
+            "X-Request-Id",
+            "X-Correlation-Id",
+            "Traceparent",
+            "X-Amzn-Trace-Id",
+            "X-B3-TraceId",
+            "Prefer",
+        ] {
+            assert_eq!(status(line, header).await, 200, "{line:?} {header}");
+        }
+    }
+}
