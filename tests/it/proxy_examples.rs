@@ -102,6 +102,7 @@ macro_rules! of_each {
 
 of_each![
     passes_bosh_and_nothing_else,
+    passes_no_other_path_however_it_is_written,
     never_sends_a_request_twice,
     sends_plain_http_to_https,
 ];
@@ -152,6 +153,74 @@ async fn passes_bosh_and_nothing_else(kind: Kind) {
         assert_eq!(answer.status(), 200);
         assert_eq!(gateway.arrival().await.request.body().len(), length);
     }
+}
+
+/// Proxies decode and resolve paths to see where they lead; what they then pass on must be what they saw, or the
+/// gateway might see something else in it.
+async fn passes_no_other_path_however_it_is_written(kind: Kind) {
+    let mut gateway = Gateway::start();
+    let proxy = Proxy::start(kind, gateway.address);
+    let mut passed = 0;
+    for goal in [
+        "roster_admin/status",
+        "roster_admin/refresh/john",
+        "metrics",
+        "healthz",
+    ] {
+        for path in [
+            "/http-bind/../GOAL",
+            "/http-bind/%2e%2e/GOAL",
+            "/http-bind/%2E./GOAL",
+            "/http-bind/..%2fGOAL",
+            "/http-bind/%2e%2e%2fGOAL",
+            "/http-bind%2f..%2fGOAL",
+            "/http-bind/%252e%252e/GOAL",
+            "/http-bind/..;/GOAL",
+            "/http-bind;/../GOAL",
+            "/http-bind/..\\GOAL",
+            "/http-bind/..%5cGOAL",
+            "/http-bind//../../GOAL",
+            "/http-bind/./../GOAL",
+            "/./GOAL",
+            "//GOAL",
+            "/%2f/GOAL",
+            "/;/GOAL",
+            "/GOAL",
+            // These lead to BOSH, and may go there.
+            "/GOAL/../../http-bind",
+            "/GOAL/../../../http-bind",
+            "/GOAL/%2e%2e/%2e%2e/%2e%2e/http-bind",
+            "/GOAL/..%2f..%2f..%2fhttp-bind",
+            "/GOAL%2f..%2f..%2f..%2fhttp-bind",
+            "//GOAL/..//../../http-bind",
+            "/GOAL/;/../../../../http-bind",
+            "/%68ttp-bind?/GOAL",
+            "/http-bind?/../GOAL",
+            "/http-bind#/../GOAL",
+            "/http-bind%3f/../GOAL",
+            "/http-bind%23/../GOAL",
+            "/GOAL?/../../../http-bind",
+            "/GOAL#/../../../http-bind",
+            "/GOAL%00/../../../http-bind",
+            "http://example.org/http-bind/../GOAL",
+            "http://example.org/GOAL/..%2f..%2f..%2fhttp-bind",
+        ] {
+            for method in ["GET", "POST"] {
+                let path = path.replace("GOAL", goal);
+                proxy.https().at(&path).request(method, &HOST, "").await;
+                while let Ok(arrival) = gateway.arrivals.try_recv() {
+                    let arrived = arrival.request.uri().path();
+                    let is_bosh = ["/http-bind", "/http-bind/"].contains(&arrived);
+                    assert!(is_bosh, "{path} came through as {arrived}");
+                    passed += 1;
+                }
+            }
+        }
+    }
+    assert!(
+        passed > 0,
+        "some of them are other ways to write /http-bind"
+    );
 }
 
 async fn never_sends_a_request_twice(kind: Kind) {
