@@ -98,10 +98,11 @@ fn path(document: &'static str, contacts: usize) -> Path {
     ));
     assert!(session.poll_response(now).is_some());
 
-    let mut pipe = Pipe::new(Rules {
+    let rules = Rules {
         rosters: true,
         directed: true,
-    });
+    };
+    let mut pipe = Pipe::new(rules, "example.org");
     pipe.server_stanza(stanza(
         "<iq type='result' id='b'><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'>\
          <jid>john@example.org/web</jid></bind></iq>",

@@ -21,9 +21,10 @@ const FORBIDDEN: [&str; 11] = [
 ];
 
 /// The pure folders and files.
-const PURE: [&str; 6] = [
+const PURE: [&str; 7] = [
     "src/proto",
     "src/pipe",
+    "src/roster/address.rs",
     "src/roster/diff.rs",
     "src/roster/mod.rs",
     "src/roster/render.rs",

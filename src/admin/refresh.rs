@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     metrics::Metrics,
-    roster::{Username, refresh::Rosters, source::ContactSource},
+    roster::{Username, address, refresh::Rosters, source::ContactSource},
 };
 
 /// Users who are looked for before others have their turn.
@@ -119,7 +119,8 @@ impl<S: ContactSource + 'static> Call<S> {
             let domain = default.ok_or(Failure::WhichDomain)?;
             return Ok((domain.clone(), user));
         }
-        let jid = BareJid::new(name).map_err(|_| Failure::Username)?;
+        let jid = address::prepare(name).ok_or(Failure::Username)?;
+        let jid = BareJid::try_from(jid).map_err(|_| Failure::Username)?;
         let user = Username::from(jid.node().ok_or(Failure::Username)?);
         let domain = jid.domain().to_owned();
         match &self.path_domain {

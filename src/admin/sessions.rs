@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use super::respond::{self, Failure, Outcome};
 use crate::{
-    roster::Username,
+    roster::{Username, address},
     session::{Counts, Record, Registry},
 };
 
@@ -41,11 +41,16 @@ impl Filter {
             };
             match &*name {
                 "user" => {
-                    let user = if value.contains('@') {
-                        BareJid::new(&value).ok().map(|jid| jid.to_string())
+                    let prepared = if value.contains('@') {
+                        let jid = address::prepare(&value);
+                        let jid = jid.and_then(|jid| BareJid::try_from(jid).ok());
+                        jid.map(|jid| jid.to_string())
                     } else {
                         Username::prepare(&value).map(|user| user.to_string())
                     };
+                    // A server may take more names than we can prepare; sessions show them as they are.
+                    let as_written = || (!value.is_ascii()).then(|| value.clone().into_owned());
+                    let user = prepared.or_else(as_written);
                     filter.user = Some(user.ok_or(Failure::Username)?);
                 }
                 "after" => {

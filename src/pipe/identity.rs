@@ -1,63 +1,261 @@
 //! Who the client of a session is: learned from the server, never from the client.
 
-use std::str::FromStr as _;
-
-use jid::{BareJid, FullJid};
+use std::fmt;
 
 use crate::{
     proto::{
         stanza::{IqType, Kind, Stanza},
         xml::Ns,
     },
-    roster::Username,
+    roster::{Username, address},
 };
 
-/// The bound resource (RFC 6120 §7).
+/// The bound resource (RFC 6120 §7), byte for byte as the server said it.
+///
+/// Servers differ in the names that they take. One that takes any has an `ᴬdmin` beside `admin`, and
+/// the first of them must not be given the list of the second. So a list belongs to a name that is
+/// prepared already, and to no other.
 #[derive(Clone, Debug)]
 pub struct Identity {
-    full: FullJid,
-    bare: BareJid,
-    username: Username,
+    full: Box<str>,
+    /// How much of `full` the bare JID is.
+    bare: usize,
+    /// How much of `full` comes before the domain.
+    before_domain: usize,
+    owner: Result<Username, NoList>,
+}
+
+/// Why a user has no contact list here.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum NoList {
+    /// The server bound another domain than that of the session.
+    OtherDomain,
+    /// The localpart is missing, or is not what preparing it gives (RFC 6122 "nodeprep").
+    NotPrepared,
+}
+
+impl fmt::Display for NoList {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::OtherDomain => "the server bound another domain",
+            Self::NotPrepared => "the localpart could be taken for another one",
+        })
+    }
+}
+
+/// Whose account an address of the client means to the server.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Whose {
+    /// The user's own, or that of the server, which answers for it.
+    Own,
+    /// One resource of the user's own, or what a server might take for that.
+    Near,
+    /// Somebody else's.
+    Other,
+    /// It is no address, or servers do not agree on whose it is.
+    Unclear,
 }
 
 impl Identity {
-    /// Reads the result of resource binding; `None` for any other stanza.
-    pub fn from_bind_result(stanza: &Stanza) -> Option<Self> {
+    /// Reads the result of resource binding in a session of `domain`, which is prepared; `None` for any
+    /// other stanza.
+    pub fn from_bind_result(stanza: &Stanza, domain: &str) -> Option<Self> {
         if stanza.kind() != Kind::Iq(IqType::Result) {
             return None;
         }
         let bind = stanza.children().find(|child| child.is(Ns::Bind, "bind"))?;
         let jid = bind.children().find(|child| child.is(Ns::Bind, "jid"))?;
-        let full = FullJid::from_str(jid.text().trim()).ok()?;
-        let bare = full.to_bare();
-        let username = Username::prepare(full.node()?.as_str())?;
-        Some(Self {
-            full,
-            bare,
-            username,
-        })
+        Some(Self::new(jid.text().trim(), domain))
+    }
+
+    fn new(full: &str, domain: &str) -> Self {
+        let bare = full.split_once('/').map_or(full, |(bare, _)| bare);
+        let (local, bound) = bare.split_once('@').unwrap_or(("", bare));
+        let owner = if bound == domain {
+            let prepared = Username::prepare(local);
+            let owner = prepared.filter(|prepared| prepared.as_str() == local);
+            owner.ok_or(NoList::NotPrepared)
+        } else {
+            Err(NoList::OtherDomain)
+        };
+        Self {
+            bare: bare.len(),
+            before_domain: bare.len().saturating_sub(bound.len()),
+            full: full.into(),
+            owner,
+        }
     }
 
     /// The full JID.
     pub fn full(&self) -> &str {
-        self.full.as_str()
+        &self.full
     }
 
     /// The bare JID.
     pub fn bare(&self) -> &str {
-        self.bare.as_str()
+        self.full.get(..self.bare).unwrap_or_default()
     }
 
-    /// The localpart.
-    pub fn username(&self) -> &Username {
-        &self.username
+    /// The domain.
+    fn domain(&self) -> &str {
+        self.bare().get(self.before_domain..).unwrap_or_default()
     }
 
-    /// True if an address that may be missing means the user's own account (RFC 6120 §8.1.1.1).
-    pub fn is_own_account(&self, address: Option<&str>) -> bool {
-        address.is_none_or(|address| {
-            address == self.bare()
-                || BareJid::new(address).is_ok_and(|address| address == self.bare)
-        })
+    /// Whose contact list is this session's.
+    ///
+    /// # Errors
+    /// When it cannot have any.
+    pub fn owner(&self) -> Result<&Username, NoList> {
+        self.owner.as_ref().map_err(|reason| *reason)
+    }
+
+    /// True if the session has a contact list.
+    pub fn has_list(&self) -> bool {
+        self.owner.is_ok()
+    }
+
+    /// Whose account the client means by `to`, as any server would understand it. What may be missing
+    /// (RFC 6120 §8.1.1.1), some servers take for missing when it is empty.
+    pub fn whose(&self, to: Option<&str>) -> Whose {
+        let Some(to) = to.filter(|to| !to.is_empty()) else {
+            return Whose::Own;
+        };
+        if to == self.bare() || to == self.domain() {
+            return Whose::Own;
+        }
+        let Some(jid) = address::prepare(to) else {
+            return Whose::Unclear;
+        };
+        if !address::is_same_domain(jid.domain().as_str(), self.domain()) {
+            return Whose::Other;
+        }
+        match (&self.owner, jid.node()) {
+            (Ok(owner), Some(local)) if owner.as_str() != local.as_str() => Whose::Other,
+            (Ok(_), _) if jid.resource().is_none() => Whose::Own,
+            _ => Whose::Near,
+        }
+    }
+
+    /// True if the server speaks for itself or for the user's own account by `from`, or by none.
+    pub fn is_own_server(&self, from: Option<&str>) -> bool {
+        from.is_none_or(|from| from == self.bare() || from == self.domain())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jid::NodePart;
+
+    use super::*;
+
+    fn bound(full: &str) -> Identity {
+        let result = format!(
+            "<iq type='result' id='b'><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'>\
+             <jid>{full}</jid></bind></iq>"
+        );
+        let result = Stanza::parse(result).unwrap();
+        Identity::from_bind_result(&result, "example.org").unwrap()
+    }
+
+    fn owner(full: &str) -> Result<String, NoList> {
+        bound(full).owner().map(ToString::to_string)
+    }
+
+    #[test]
+    fn the_servers_word_is_taken_as_it_is() {
+        let odd = "john@example.org/\u{1f600} / @ \u{ad}";
+        assert_eq!(bound(odd).full(), odd);
+        assert_eq!(bound(odd).bare(), "john@example.org");
+        assert_eq!(owner(odd).as_deref(), Ok("john"));
+        assert_eq!(bound("ᴬdmin@example.org/x").full(), "ᴬdmin@example.org/x");
+    }
+
+    #[test]
+    fn another_domain_or_another_form_of_a_name_has_no_list() {
+        for domain in ["example.com", "Example.org", "example.org.", "xexample.org"] {
+            let reason = owner(&format!("john@{domain}/x"));
+            assert_eq!(reason, Err(NoList::OtherDomain), "{domain}");
+        }
+        for local in [
+            "ᴬdmin",
+            "maᴿie",
+            "John",
+            "ｊohn",
+            "jo\u{ad}hn",
+            "a b",
+            "\u{1f600}",
+        ] {
+            let reason = owner(&format!("{local}@example.org/x"));
+            assert_eq!(reason, Err(NoList::NotPrepared), "{local}");
+        }
+        assert_eq!(owner("example.org/x"), Err(NoList::NotPrepared));
+    }
+
+    /// Whatever a server leaves alone and the library does not.
+    #[test]
+    fn nobody_is_given_the_list_of_somebody_else() {
+        for letter in char::MIN..=char::MAX {
+            let local = format!("a{letter}b");
+            let owner = Identity::new(&format!("{local}@example.org/x"), "example.org");
+            let owner = owner.owner().map(Username::as_str);
+            assert!(owner.is_err() || owner == Ok(&*local), "{letter:?}");
+            let prepared = NodePart::new(&local).ok();
+            let is_itself = prepared.is_some_and(|it| it.as_str() == local);
+            assert_eq!(owner.is_ok(), is_itself, "{letter:?}");
+        }
+    }
+
+    #[test]
+    fn every_spelling_of_the_own_account_is_known() {
+        let john = bound("john@example.org/web");
+        assert_eq!(john.whose(None), Whose::Own);
+        for own in [
+            "",
+            "john@example.org",
+            "JOHN@Example.ORG",
+            "john@example.org.",
+            "ｊohn@example.org",
+            "jo\u{ad}hn@example.org",
+            "john@ｅxample.org",
+            "john@example。org",
+            "example.org",
+            "EXAMPLE.org.",
+        ] {
+            assert_eq!(john.whose(Some(own)), Whose::Own, "{own}");
+        }
+        for resource in [
+            "john@example.org/web",
+            "JOHN@example.org./x",
+            "example.org/x",
+        ] {
+            assert_eq!(john.whose(Some(resource)), Whose::Near, "{resource}");
+        }
+        for other in [
+            "jane@example.org",
+            "john@example.com",
+            "example.com",
+            "Jane@Example.org/x",
+        ] {
+            assert_eq!(john.whose(Some(other)), Whose::Other, "{other}");
+        }
+        for unclear in [
+            " john@example.org",
+            "john@example.org/",
+            "john@example.org/\u{ad}",
+            "ᴶohn@example.org",
+            "@example.org",
+            "john@@example.org",
+            "john@example.org..",
+            "/x",
+        ] {
+            assert_eq!(john.whose(Some(unclear)), Whose::Unclear, "{unclear}");
+        }
+        let admin = bound("ᴬdmin@example.org/web");
+        assert_eq!(admin.whose(Some("ᴬdmin@example.org")), Whose::Own);
+        assert_eq!(admin.whose(Some("admin@example.org")), Whose::Near);
+        assert_eq!(admin.whose(Some("admin@example.com")), Whose::Other);
+        let idn = "john@bücher.example/x";
+        let idn = Identity::new(idn, "bücher.example");
+        assert_eq!(idn.whose(Some("john@xn--bcher-kva.example")), Whose::Own);
     }
 }

@@ -14,7 +14,7 @@ pub mod roster;
 use std::{collections::VecDeque, ptr, sync::Arc};
 
 use bytes::Bytes;
-use identity::Identity;
+use identity::{Identity, Whose};
 use presence::Carrier;
 use roster::{Desk, Telling};
 
@@ -59,6 +59,8 @@ pub enum Effect {
 #[derive(Debug)]
 pub struct Pipe {
     rules: Rules,
+    /// The domain of the session, prepared.
+    domain: Box<str>,
     identity: Option<Identity>,
     desk: Desk,
     carrier: Carrier,
@@ -70,10 +72,11 @@ pub struct Pipe {
 }
 
 impl Pipe {
-    /// A path for a session that has yet to log in.
-    pub fn new(rules: Rules) -> Self {
+    /// A path for a session of `domain`, which is prepared, that has yet to log in.
+    pub fn new(rules: Rules, domain: &str) -> Self {
         Self {
             rules,
+            domain: domain.into(),
             identity: None,
             desk: Desk::default(),
             carrier: Carrier::default(),
@@ -109,7 +112,7 @@ impl Pipe {
         match stanza.kind() {
             Kind::Iq(kind) => match (kind, stanza.payload()) {
                 (IqType::Get | IqType::Set, Some((Ns::Roster, "query")))
-                    if identity.is_own_account(stanza.to().as_deref()) =>
+                    if identity.whose(stanza.to().as_deref()) == Whose::Own =>
                 {
                     if kind == IqType::Get {
                         self.desk.client_get(&stanza, identity, effects);
@@ -124,7 +127,9 @@ impl Pipe {
                 self.desk.client_subscribes(&stanza, identity, effects);
             }
             Kind::Presence(kind) if kind.is_subscription() || kind == PresenceType::Probe => {}
-            Kind::Presence(kind) if stanza.to().is_none() && self.rules.directed => {
+            Kind::Presence(kind)
+                if stanza.to().is_none() && self.rules.directed && identity.has_list() =>
+            {
                 if stanza.size() > presence::MAX_BROADCAST {
                     return effects.push_back(Effect::ToClient(presence::too_large(&stanza)));
                 }
@@ -143,7 +148,7 @@ impl Pipe {
             return effects.push_back(Effect::ToClient(features));
         }
         let Some(identity) = &self.identity else {
-            let identity = Identity::from_bind_result(&stanza);
+            let identity = Identity::from_bind_result(&stanza, &self.domain);
             effects.push_back(Effect::ToClient(stanza));
             if identity.is_some() {
                 self.identity = identity;
@@ -156,12 +161,12 @@ impl Pipe {
         }
         match (stanza.kind(), stanza.payload()) {
             (Kind::Iq(IqType::Set), Some((Ns::Roster, "query")))
-                if identity.is_own_account(stanza.from().as_deref()) =>
+                if identity.is_own_server(stanza.from().as_deref()) =>
             {
                 roster::acknowledge_server_push(&stanza, effects);
             }
             (Kind::Presence(kind), _) if kind.is_subscription() || kind == PresenceType::Probe => {}
-            (Kind::Presence(kind), _) if self.rules.directed => {
+            (Kind::Presence(kind), _) if self.rules.directed && identity.has_list() => {
                 self.carrier
                     .server_presence(kind, stanza, self.desk.roster(), effects);
             }

@@ -59,6 +59,9 @@ impl Desk {
 
     /// The client asks for its roster.
     pub fn client_get(&mut self, get: &Stanza, identity: &Identity, effects: &mut Effects) {
+        if !identity.has_list() {
+            return refuse_without_list(get, identity, effects);
+        }
         let Some(id) = get.id() else {
             return refuse(get, identity, "modify", "bad-request", effects);
         };
@@ -75,6 +78,9 @@ impl Desk {
 
     /// The client wants to change its roster. The site owns it.
     pub fn client_set(&mut self, set: &Stanza, identity: &Identity, effects: &mut Effects) {
+        if !identity.has_list() {
+            return refuse_without_list(set, identity, effects);
+        }
         refuse(set, identity, "cancel", "not-allowed", effects);
         let query = set.children().find(|child| child.is(Ns::Roster, "query"));
         let items = query.iter().flat_map(|query| query.children());
@@ -251,6 +257,12 @@ pub fn acknowledge_server_push(push: &Stanza, effects: &mut Effects) {
     }
     text.extend_from_slice(b"/>");
     effects.push_back(Effect::ToServer(complete(text)));
+}
+
+/// What a server without rosters says (RFC 6121 §2.1.3). Clients take it for the end of the matter, and
+/// so do not ask again and again for a list that will never be there.
+fn refuse_without_list(iq: &Stanza, identity: &Identity, effects: &mut Effects) {
+    refuse(iq, identity, "cancel", "service-unavailable", effects);
 }
 
 fn refuse(iq: &Stanza, identity: &Identity, kind: &str, condition: &str, effects: &mut Effects) {

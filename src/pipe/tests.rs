@@ -48,8 +48,12 @@ fn friends(jids: &[&str]) -> Arc<Roster> {
 }
 
 impl Harness {
+    fn unbound(rules: Rules) -> Self {
+        Self(Pipe::new(rules, "example.org"))
+    }
+
     fn new(rules: Rules) -> Self {
-        let mut harness = Self(Pipe::new(rules));
+        let mut harness = Self::unbound(rules);
         let effects = harness.server(&format!(
             "<iq type='result' id='b'><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'><jid>{FULL}</jid>\
              </bind></iq>"
@@ -162,6 +166,41 @@ fn a_roster_get_addressed_to_the_own_account_is_answered_from_there() {
         ));
         let answer = harness.ready(&friends(&[])).remove(0);
         assert!(answer.contains(&format!(" from='{to}'")), "{answer}");
+    }
+}
+
+/// A server that takes any name has these beside `john`.
+#[test]
+fn a_look_alike_has_no_list_and_chats() {
+    for full in [
+        "ʲohn@example.org/web",
+        "ᴶohn@example.org/web",
+        "john@example.com/web",
+    ] {
+        let mut harness = Harness::unbound(Rules {
+            rosters: true,
+            directed: true,
+        });
+        let bound = harness.server(&format!(
+            "<iq type='result' id='b'><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'><jid>{full}</jid>\
+             </bind></iq>"
+        ));
+        assert_eq!(bound.last().map(String::as_str), Some("bound"), "{full}");
+        for kind in ["get", "set"] {
+            let asked = harness.client(&GET.replace("get", kind));
+            let refused = format!(
+                "C <iq type='error' id='r1' to='{full}'><error type='cancel'><service-unavailable \
+                 xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error></iq>"
+            );
+            assert_eq!(asked, [refused]);
+        }
+        assert_eq!(harness.client("<presence/>"), ["S <presence/>"]);
+        for from in ["john@example.org/x", "marie@example.org/x"] {
+            let presence = format!("<presence from='{from}'/>");
+            assert_eq!(harness.server(&presence), [format!("C {presence}")]);
+        }
+        let message = "<message to='marie@example.org'><body>hi</body></message>";
+        assert_eq!(harness.client(message), [format!("S {message}")]);
     }
 }
 
@@ -595,10 +634,10 @@ fn a_host_without_rosters_is_passed_through() {
 
 #[test]
 fn nothing_is_answered_before_the_resource_is_bound() {
-    let mut pipe = Harness(Pipe::new(Rules {
+    let mut pipe = Harness::unbound(Rules {
         rosters: true,
         directed: true,
-    }));
+    });
     assert_eq!(pipe.client(GET), [format!("S {GET}")]);
 }
 
@@ -774,10 +813,10 @@ fn presence_of_no_measure_goes_to_nobody() {
 
 #[test]
 fn features_that_end_at_the_gateway_are_not_offered() {
-    let mut pipe = Harness(Pipe::new(Rules {
+    let mut pipe = Harness::unbound(Rules {
         rosters: true,
         directed: true,
-    }));
+    });
     let offered = pipe.server(
         "<stream:features xmlns:stream='http://etherx.jabber.org/streams'>\
          <starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'><required/></starttls>\
@@ -804,10 +843,10 @@ fn features_that_end_at_the_gateway_are_not_offered() {
 
 #[test]
 fn a_client_cannot_negotiate_what_it_is_not_offered() {
-    let mut pipe = Harness(Pipe::new(Rules {
+    let mut pipe = Harness::unbound(Rules {
         rosters: false,
         directed: false,
-    }));
+    });
     let none: [&str; 0] = [];
     for text in [
         "<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>",

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use jid::{BareJid, Jid};
+use jid::BareJid;
 use serde::{
     Deserialize,
     de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor},
@@ -10,7 +10,7 @@ use serde::{
 use serde_json::{Map, Value};
 use tracing::debug;
 
-use super::{Contact, Subscription};
+use super::{Contact, Subscription, address};
 
 /// The contacts of an answer, and how many were left out.
 #[derive(Debug, Default, PartialEq)]
@@ -152,7 +152,7 @@ impl<'de> Visitor<'de> for EntryReader {
 
 /// One contact, or why it cannot be used.
 fn contact(jid: &str, data: Option<Data>, owner: &BareJid) -> Result<Contact, &'static str> {
-    let jid = Jid::new(jid).map_err(|_| "not a JID")?;
+    let jid = address::prepare(jid).ok_or("not a JID")?;
     let jid = BareJid::try_from(jid).map_err(|_| "JID with a resource")?;
     if jid == *owner {
         return Err("the user's own JID");
@@ -338,8 +338,15 @@ mod tests {
             with_jid("icq.example.org").as_deref(),
             Some("icq.example.org")
         );
+        // The library would keep the dot, and make another one of a letter that servers leave alone.
+        assert_eq!(
+            with_jid("marie@example.org.").as_deref(),
+            Some("marie@example.org")
+        );
         for bad in [
             "",
+            "maᴿie@example.org",
+            "john@example.org.",
             "@example.org",
             "marie@",
             "a@b@c",

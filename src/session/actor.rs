@@ -39,7 +39,7 @@ use super::{
 use crate::{
     metrics::{self, Way, health::Part},
     net::tally::Seat,
-    pipe::{Effect, Pipe, Rules},
+    pipe::{Effect, Pipe, Rules, identity::Identity},
     proto::{
         bosh::{
             body::Creation,
@@ -199,7 +199,7 @@ pub fn spawn(
         record,
         mailbox,
         session: Session::open(&creation, policy, Slot(0), now),
-        pipe: Pipe::new(host.rules),
+        pipe: Pipe::new(host.rules, &host.domain),
         host,
         link: Link::Connecting(connecting),
         sm: StreamManagement::default(),
@@ -584,7 +584,12 @@ impl Actor {
                 }
                 if let Some(identity) = self.pipe.identity() {
                     self.record.bind(identity.full());
-                    info!(sid = ?self.registration.sid(), jid = identity.full(), "session bound");
+                    let sid = self.registration.sid();
+                    info!(?sid, jid = identity.full(), "session bound");
+                    if let (true, Err(reason)) = (self.host.rules.rosters, identity.owner()) {
+                        let jid = identity.full();
+                        warn!(?sid, jid, %reason, "session has no contact list");
+                    }
                 }
             }
             Effect::NeedRoster => self.need_roster(),
@@ -616,14 +621,14 @@ impl Actor {
     }
 
     fn need_roster(&mut self) {
-        let Some(identity) = self.pipe.identity() else {
+        let Some(Ok(owner)) = self.pipe.identity().map(Identity::owner) else {
             return;
         };
         let Some(rosters) = &self.host.rosters else {
             return;
         };
         let need = self.roster.get_or_insert_with(|| RosterNeed {
-            lease: rosters.join(identity.username().clone(), Arc::clone(&self.poke)),
+            lease: rosters.join(owner.clone(), Arc::clone(&self.poke)),
             needing: None,
         });
         if let Some(roster) = need.lease.current() {

@@ -25,6 +25,7 @@ mod hostile_bystander;
 mod hostile_cost;
 mod hostile_http;
 mod hostile_pages;
+mod hostile_roster;
 mod hostile_server;
 mod hostile_session;
 mod http2;
