@@ -17,7 +17,8 @@ pub fn undelivered(stanza: &Stanza) -> Option<Stanza> {
         Kind::Message(MessageType::Other) => ("message", "recipient-unavailable"),
         _ => return None,
     };
-    Some(error(name, stanza, ("to", stanza.from()), condition))
+    let to = ("to", stanza.from());
+    Some(error(name, stanza, to, ("wait", condition)))
 }
 
 /// The error that tells the client of a `stanza` of its own that the server may never have got.
@@ -31,15 +32,29 @@ pub fn unsent(stanza: &Stanza) -> Option<Stanza> {
         name,
         stanza,
         ("from", stanza.to()),
-        "remote-server-timeout",
+        ("wait", "remote-server-timeout"),
     ))
+}
+
+/// The error that tells the client of a `stanza` of its own that it has gone nowhere, whatever its namespace.
+pub fn refused(stanza: &Stanza, kind: &str, condition: &str) -> Option<Stanza> {
+    let is_answer = matches!(
+        stanza.attribute("type").as_deref(),
+        Some("result" | "error")
+    );
+    let name = stanza.local();
+    if is_answer || !matches!(name, "iq" | "message" | "presence") {
+        return None;
+    }
+    let from = ("from", stanza.to());
+    Some(error(name, stanza, from, (kind, condition)))
 }
 
 fn error(
     name: &str,
     stanza: &Stanza,
     (side, peer): (&str, Option<Cow<'_, str>>),
-    condition: &str,
+    (kind, condition): (&str, &str),
 ) -> Stanza {
     let mut text = format!("<{name} xmlns='jabber:client' type='error'").into_bytes();
     for (name, value) in [("id", stanza.id()), (side, peer)] {
@@ -49,7 +64,7 @@ fn error(
     }
     text.extend_from_slice(
         format!(
-            "><error type='wait'><{condition} xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error>\
+            "><error type='{kind}'><{condition} xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error>\
              </{name}>"
         )
         .as_bytes(),

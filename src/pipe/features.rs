@@ -12,7 +12,7 @@ use crate::proto::{
 const MAX_FEATURES: usize = 64;
 
 /// The server's features without those that make no sense through a gateway: TLS, compression,
-/// stream management and channel binding end at the gateway; SASL2 is not followed; with `rosters`,
+/// stream management and channel binding end at the gateway; SASL2 and XEP-0078 are not followed; with `rosters`,
 /// roster versions and pre-approvals would contradict the backend.
 pub fn offer(features: &Stanza, rosters: bool) -> Stanza {
     let mut kept = b"<stream:features xmlns:stream='".to_vec();
@@ -36,9 +36,13 @@ pub fn offer(features: &Stanza, rosters: bool) -> Stanza {
 
 fn is_offered(child: &Child, rosters: bool) -> bool {
     match child.ns {
-        Ns::CompressFeature | Ns::Sasl2 | Ns::SaslChannelBinding | Ns::Sm2 | Ns::Sm3 | Ns::Tls => {
-            false
-        }
+        Ns::CompressFeature
+        | Ns::LegacyAuthFeature
+        | Ns::Sasl2
+        | Ns::SaslChannelBinding
+        | Ns::Sm2
+        | Ns::Sm3
+        | Ns::Tls => false,
         Ns::PreApproval | Ns::RosterVer => !rosters,
         _ => true,
     }

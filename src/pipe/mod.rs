@@ -9,6 +9,7 @@ pub mod bounce;
 pub mod features;
 pub mod identity;
 pub mod presence;
+pub mod refusal;
 pub mod roster;
 
 use std::{collections::VecDeque, ptr, sync::Arc};
@@ -16,6 +17,7 @@ use std::{collections::VecDeque, ptr, sync::Arc};
 use bytes::Bytes;
 use identity::{Identity, Whose};
 use presence::Carrier;
+use refusal::Refusal;
 use roster::{Desk, Telling};
 
 use crate::{
@@ -103,8 +105,14 @@ impl Pipe {
 
     /// The client sent this.
     pub fn client_stanza(&mut self, stanza: Stanza) {
+        if !features::may_be_sent(&stanza) {
+            return;
+        }
+        if let Some(refusal) = Refusal::of(&stanza, self.rules, self.identity.as_ref()) {
+            let answer = refusal.answer(&stanza);
+            return self.effects.extend(answer.map(Effect::ToClient));
+        }
         let identity = match &self.identity {
-            _ if !features::may_be_sent(&stanza) => return,
             Some(identity) if self.rules.rosters => identity,
             _ => return self.effects.push_back(Effect::ToServer(stanza)),
         };

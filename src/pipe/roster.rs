@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use jid::Jid;
 
 use super::{Effect, identity::Identity, presence::Carrier};
 use crate::{
@@ -12,7 +13,7 @@ use crate::{
         xml::{Ns, write},
     },
     roster::{
-        Roster,
+        Roster, address,
         diff::{Change, Diff},
     },
 };
@@ -100,8 +101,8 @@ impl Desk {
         identity: &Identity,
         effects: &mut Effects,
     ) {
-        let contact = subscribe.to().and_then(|to| jid::Jid::new(&to).ok());
-        let Some(contact) = contact.map(jid::Jid::into_bare) else {
+        let contact = subscribe.to().and_then(|to| address::prepare(&to));
+        let Some(contact) = contact.map(Jid::into_bare) else {
             return;
         };
         let mut text = b"<presence xmlns='jabber:client' type='unsubscribed' from='".to_vec();
@@ -154,7 +155,7 @@ impl Desk {
     /// Pushes what is true of one contact, whatever the client believes.
     fn push_truth(&mut self, jid: &str, identity: &Identity, effects: &mut Effects) {
         let Some(roster) = &self.roster else { return };
-        let prepared = jid::Jid::new(jid).map(jid::Jid::into_bare);
+        let prepared = address::prepare(jid).map(Jid::into_bare);
         let jid = prepared.as_ref().map_or(jid, |prepared| prepared.as_str());
         let item = match roster.index_of(jid) {
             Some(index) => roster.item(index),

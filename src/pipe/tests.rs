@@ -638,7 +638,123 @@ fn nothing_is_answered_before_the_resource_is_bound() {
         rosters: true,
         directed: true,
     });
-    assert_eq!(pipe.client(GET), [format!("S {GET}")]);
+    let refused = |head: &str, name: &str| {
+        format!(
+            "C <{head}><error type='wait'><unexpected-request \
+             xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error></{name}>"
+        )
+    };
+    // The server may have bound it when it gets them.
+    let get = refused("iq type='error' id='r1'", "iq");
+    for kind in ["get", "set"] {
+        assert_eq!(pipe.client(&GET.replace("get", kind)), [&*get]);
+    }
+    for kind in [
+        "subscribe",
+        "subscribed",
+        "unsubscribe",
+        "unsubscribed",
+        "probe",
+    ] {
+        let presence = format!("<presence type='{kind}' to='x@example.org'/>");
+        let head = "presence type='error' from='x@example.org'";
+        assert_eq!(pipe.client(&presence), [refused(head, "presence")]);
+    }
+    for passes in ["<presence/>", "<message to='x@example.org'/>"] {
+        assert_eq!(pipe.client(passes), [format!("S {passes}")]);
+    }
+}
+
+#[test]
+fn legacy_authentication_never_passes() {
+    let rules = Rules {
+        rosters: false,
+        directed: false,
+    };
+    let query = "<query xmlns='jabber:iq:auth'><username>john</username></query>";
+    for mut pipe in [Harness::unbound(rules), Harness::new(rules)] {
+        for kind in ["get", "set"] {
+            let answer = pipe.client(&format!("<iq type='{kind}' id='a'>{query}</iq>"));
+            assert_eq!(answer.len(), 1);
+            assert!(
+                answer[0].starts_with("C <iq type='error' id='a'>"),
+                "{answer:?}"
+            );
+        }
+    }
+}
+
+/// Whatever a server may take for a request about its own list of this user.
+#[test]
+fn nothing_that_a_server_may_take_for_a_roster_request_passes() {
+    let query = "<query xmlns='jabber:iq:roster'><item jid='x@y'/></query>";
+    let two = format!("<x xmlns='y'/>{query}");
+    for (attributes, payload, condition) in [
+        ("type='set' to=''", query, "not-allowed"),
+        ("type='set' to='john@example.org.'", query, "not-allowed"),
+        ("type='set' to='ＪＯＨＮ@example.org'", query, "not-allowed"),
+        (
+            "type='set' to='joh&#110;@example.org'",
+            query,
+            "not-allowed",
+        ),
+        ("type='set' to='john@example。org'", query, "not-allowed"),
+        ("type='set' to='example.org'", query, "not-allowed"),
+        (
+            "type='set' to='john@example.org/web'",
+            query,
+            "service-unavailable",
+        ),
+        (
+            "type='set' to='john@example.org/\u{ad}'",
+            query,
+            "jid-malformed",
+        ),
+        ("type='set' to=' john@example.org'", query, "jid-malformed"),
+        ("type='set' to='john@example.org/'", query, "jid-malformed"),
+        ("type='set'", &two, "bad-request"),
+        ("type='SET'", query, "bad-request"),
+        ("", query, "bad-request"),
+        (
+            "type='set'",
+            "<vcard xmlns='jabber:iq:roster'/>",
+            "bad-request",
+        ),
+        ("type='set' xmlns='jabber:server'", query, "bad-request"),
+        (
+            "type='set' xmlns='jabber:component:accept'",
+            query,
+            "bad-request",
+        ),
+    ] {
+        let mut harness = Harness::online(&friends(&[]));
+        let effects = harness.client(&format!("<iq id='s' {attributes}>{payload}</iq>"));
+        let to_server = effects.iter().find(|effect| effect.starts_with('S'));
+        assert_eq!(to_server, None, "{attributes} {payload}");
+        assert!(effects[0].contains("type='error' id='s'"), "{effects:?}");
+        assert!(
+            effects[0].contains(&format!("<{condition} ")),
+            "{effects:?}"
+        );
+    }
+    let mut harness = Harness::online(&friends(&[]));
+    for presence in [
+        "<presence type='SUBSCRIBE' to='x@y.org'/>",
+        "<presence type=' subscribe' to='x@y.org'/>",
+        "<presence type='' to='x@y.org'/>",
+        "<presence type='subscribe' to='@'/>",
+        "<presence type='subscribe'/>",
+        "<presence xmlns='jabber:server' type='subscribe' to='x@y.org'/>",
+        "<message xmlns='jabber:server' to='x@y.org'/>",
+    ] {
+        let effects = harness.client(presence);
+        assert_eq!(effects.len(), 1, "{presence}");
+        assert!(effects[0].starts_with("C "), "{effects:?}");
+        assert!(effects[0].contains(" type='error'"), "{effects:?}");
+    }
+    let none: [&str; 0] = [];
+    let auth = "<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='PLAIN'>eA==</auth>";
+    assert_eq!(harness.client(auth), none, "nobody becomes somebody else");
 }
 
 /// What the client is offered of these features, in a stream that declares this.
@@ -823,6 +939,7 @@ fn features_that_end_at_the_gateway_are_not_offered() {
          <compression xmlns='http://jabber.org/features/compress'><method>zlib</method></compression>\
          <mechanisms xmlns='urn:ietf:params:xml:ns:xmpp-sasl'><mechanism>PLAIN</mechanism>\
          <mechanism>SCRAM-SHA-1-PLUS</mechanism><mechanism>SCRAM-SHA-1</mechanism></mechanisms>\
+         <auth xmlns='http://jabber.org/features/iq-auth'/>\
          <authentication xmlns='urn:xmpp:sasl:2'/><sasl-channel-binding xmlns='urn:xmpp:sasl-cb:0'/>\
          <bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'><required/></bind>\
          <sm xmlns='urn:xmpp:sm:2'/><sm xmlns='urn:xmpp:sm:3'/><csi xmlns='urn:xmpp:csi:0'/>\

@@ -13,11 +13,13 @@ use crate::{
     site::Site,
     support::{
         backend::Backend,
+        bosh::{Bosh, bind_request},
         client::{Account, Client},
+        ejabberd::Ejabberd,
         gateway::{Gateway, Place, Server},
         http::Endpoint,
-        prosody::DOMAIN,
-        xml::{BIND, CLIENT, ROSTER, SASL, STREAMS, escape},
+        prosody::{DOMAIN, Prosody},
+        xml::{BIND, CLIENT, Element, ROSTER, SASL, STREAMS, escape},
     },
 };
 
@@ -198,4 +200,184 @@ async fn a_list_belongs_to_the_very_name_that_the_server_has_bound() {
         client.send_message("marie@example.org", "chat goes on");
         client.expect_message("chat goes on").await;
     }
+}
+
+/// Stanzas that put `victim@example.org` on the list of somebody whose bare JID is `BARE`, if only the
+/// server gets them and takes them for what they are meant to be.
+const SLIPS: [&str; 24] = [
+    "<iq type='set' id='slip'>SET</iq>",
+    "<iq type='set' id='slip' to=''>SET</iq>",
+    "<iq type='set' id='slip' to='BARE'>SET</iq>",
+    "<iq type='set' id='slip' to='BARE.'>SET</iq>",
+    "<iq type='set' id='slip' to='LOUD'>SET</iq>",
+    "<iq type='set' id='slip' to='LOUD.'>SET</iq>",
+    "<iq type='set' id='slip' to='WIDE'>SET</iq>",
+    "<iq type='set' id='slip' to='BARE/'>SET</iq>",
+    "<iq type='set' id='slip' to='BARE/&#xad;'>SET</iq>",
+    "<iq type='set' id='slip' to='BARE/web'>SET</iq>",
+    "<iq type='set' id='slip' to='&#xad;BARE'>SET</iq>",
+    "<iq type='set' id='slip' to=' BARE'>SET</iq>",
+    "<iq type='set' id='slip' to='BARE&#10;'>SET</iq>",
+    "<iq type='set' id='slip' to='example.org'>SET</iq>",
+    "<iq type='set' id='slip' to='&#101;xample.org.'>SET</iq>",
+    "<iq type='set' id='slip'><x xmlns='y'/>SET</iq>",
+    "<iq type='set' id='slip'>SET<x xmlns='y'/></iq>",
+    "<iq xmlns='jabber:server' type='set' id='slip' to='BARE'>SET</iq>",
+    "<iq xmlns='' type='set' id='slip'>SET</iq>",
+    "<iq xmlns='jabber:component:accept' type='set' id='slip'>SET</iq>",
+    "<c:iq xmlns:c='jabber:component:connect' type='set' id='slip'>SET</c:iq>",
+    "<presence type='subscribe' id='slip' to='@'/>",
+    "<presence type=' subscribe' id='slip' to='victim@example.org'/>",
+    "<presence xmlns='jabber:server' type='subscribe' id='slip' to='victim@example.org'/>",
+];
+
+fn slip(template: &str, account: &Account) -> String {
+    let set = format!("<query xmlns='{ROSTER}'><item jid='victim@{DOMAIN}'/></query>");
+    let wide = |char: char| match char {
+        'a'..='z' => char::from_u32(u32::from(char) + 0xfee0).expect("a full-width letter"),
+        other => other,
+    };
+    let wide: String = account.local.chars().map(wide).collect();
+    template
+        .replace("SET", &set)
+        .replace("BARE", &account.jid())
+        .replace("LOUD", &account.jid().to_uppercase())
+        .replace("WIDE", &format!("{wide}@{DOMAIN}"))
+}
+
+/// Asks the server itself, after all that the client has sent.
+async fn assert_untouched(client: &mut Client, native: &mut Client, attempt: &str) {
+    client.fence().await;
+    let list = native.roster().await;
+    assert!(
+        list.is_empty(),
+        "{attempt} has reached the server: {list:?}"
+    );
+}
+
+async fn no_slip_reaches(server: &impl Server, account: &Account, mut native: Client) {
+    let backend = Backend::start();
+    backend.set(&account.local, json!({}));
+    let gateway = Gateway::builder(server).backend(&backend).start();
+    let mut client = gateway.login(account, "web").await;
+    client.roster().await;
+    for template in SLIPS {
+        let attempt = slip(template, account);
+        client.send(&attempt);
+        let is_error = |stanza: &Element| {
+            stanza.ns == CLIENT
+                && stanza.attr("type") == Some("error")
+                && stanza.attr("id") == Some("slip")
+        };
+        client.expect(&attempt, is_error).await;
+        assert_untouched(&mut client, &mut native, &attempt).await;
+    }
+    for kind in ["subscribe", "subscribed", "unsubscribe", "unsubscribed"] {
+        let attempt = format!("<presence xmlns='{CLIENT}' type='{kind}' to='victim@{DOMAIN}'/>");
+        client.send(&attempt);
+        assert_untouched(&mut client, &mut native, &attempt).await;
+    }
+    // What is for others is theirs to answer.
+    let query = format!("<query xmlns='{ROSTER}'/>");
+    let answer = client.iq("get", &format!("victim@{DOMAIN}"), &query).await;
+    assert_eq!(answer.attr("type"), Some("error"), "{answer}");
+}
+
+#[tokio::test]
+async fn nothing_that_prosody_takes_for_a_roster_request_reaches_it() {
+    let prosody = Prosody::shared();
+    let account = prosody.account("mallory");
+    let native = prosody.login(&account, "native").await;
+    no_slip_reaches(prosody, &account, native).await;
+}
+
+#[tokio::test]
+async fn nothing_that_ejabberd_takes_for_a_roster_request_reaches_it() {
+    let ejabberd = Ejabberd::shared();
+    let account = ejabberd.account("mallory").await;
+    let native = ejabberd.login(&account, "native").await;
+    no_slip_reaches(ejabberd, &account, native).await;
+}
+
+/// A server has bound the resource before the gateway can have heard of it.
+async fn nothing_overtakes_the_binding(
+    server: &impl Server,
+    account: &Account,
+    mut native: Client,
+) {
+    let backend = Backend::start();
+    backend.set(&account.local, json!({}));
+    let gateway = Gateway::builder(server).backend(&backend).start();
+    for (number, template) in [
+        "<iq type='set' id='slip'>SET</iq>",
+        "<presence type='subscribe' id='slip' to='victim@example.org'/>",
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let mut bosh = Bosh::open(&gateway.bosh(), DOMAIN).await;
+        bosh.authenticate(account).await;
+        let attempt = slip(template, account);
+        let body = bind_request(&format!("web{number}")) + &attempt;
+        let mut answers = Vec::new();
+        let mut answer = bosh.exchange(&body).await;
+        loop {
+            answers.extend(answer.children().cloned());
+            if answers.iter().any(|stanza| stanza.is_reply_to("bind")) {
+                break;
+            }
+            answer = bosh.exchange("").await;
+        }
+        let refused = answers.iter().find(|it| it.attr("id") == Some("slip"));
+        let condition = refused.and_then(Element::error);
+        assert_eq!(condition, Some("unexpected-request"), "{answers:?}");
+        let get = format!("<iq xmlns='{CLIENT}' type='get' id='r'><query xmlns='{ROSTER}'/></iq>");
+        bosh.exchange_until(&get, |stanza| stanza.is_reply_to("r"))
+            .await;
+        let list = native.roster().await;
+        assert!(list.is_empty(), "{attempt} has overtaken: {list:?}");
+    }
+}
+
+#[tokio::test]
+async fn nothing_overtakes_the_binding_to_prosody() {
+    let prosody = Prosody::shared();
+    let account = prosody.account("mallory");
+    let native = prosody.login(&account, "native").await;
+    nothing_overtakes_the_binding(prosody, &account, native).await;
+}
+
+#[tokio::test]
+async fn nothing_overtakes_the_binding_to_ejabberd() {
+    let ejabberd = Ejabberd::shared();
+    let account = ejabberd.account("mallory").await;
+    let native = ejabberd.login(&account, "native").await;
+    nothing_overtakes_the_binding(ejabberd, &account, native).await;
+}
+
+/// XEP-0078 binds a resource without a word that the gateway would know it by.
+#[tokio::test]
+async fn nobody_logs_in_by_a_way_that_the_gateway_does_not_know() {
+    let prosody = Prosody::builder().modules(["legacyauth"]).start();
+    let account = prosody.account("mallory");
+    let mut native = prosody.login(&account, "native").await;
+    let backend = Backend::start();
+    let gateway = Gateway::builder(&prosody).backend(&backend).start();
+    let mut client = Client::connect(&gateway.transport(), DOMAIN).await;
+    let offer = client.features.to_string();
+    assert!(!offer.contains("iq-auth"), "{offer}");
+    let (local, password) = (&account.local, escape(&account.password));
+    let query = format!(
+        "<query xmlns='jabber:iq:auth'><username>{local}</username>\
+         <password>{password}</password><resource>web</resource></query>"
+    );
+    let answer = client.iq("set", "", &query).await;
+    assert_eq!(answer.error(), Some("service-unavailable"));
+    let attempt = slip("<iq type='set' id='slip'>SET</iq>", &account);
+    client.send(&attempt);
+    let refused = client
+        .expect("a refusal", |stanza| stanza.attr("id") == Some("slip"))
+        .await;
+    assert_eq!(refused.error(), Some("unexpected-request"));
+    assert!(native.roster().await.is_empty());
 }

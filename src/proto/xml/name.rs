@@ -15,6 +15,10 @@ pub enum Ns {
     CompressFeature,
     /// `http://jabber.org/protocol/httpbind`
     HttpBind,
+    /// `jabber:iq:auth` (XEP-0078)
+    LegacyAuth,
+    /// `http://jabber.org/features/iq-auth` (its stream feature)
+    LegacyAuthFeature,
     /// `urn:xmpp:features:pre-approval`
     PreApproval,
     /// `jabber:iq:roster`
@@ -59,6 +63,8 @@ impl Ns {
             b"http://jabber.org/protocol/compress" => Self::Compress,
             b"http://jabber.org/features/compress" => Self::CompressFeature,
             b"http://jabber.org/protocol/httpbind" => Self::HttpBind,
+            b"jabber:iq:auth" => Self::LegacyAuth,
+            b"http://jabber.org/features/iq-auth" => Self::LegacyAuthFeature,
             b"urn:xmpp:features:pre-approval" => Self::PreApproval,
             b"jabber:iq:roster" => Self::Roster,
             b"urn:xmpp:features:rosterver" => Self::RosterVer,
@@ -87,6 +93,8 @@ impl Ns {
             Self::Compress => "http://jabber.org/protocol/compress",
             Self::CompressFeature => "http://jabber.org/features/compress",
             Self::HttpBind => "http://jabber.org/protocol/httpbind",
+            Self::LegacyAuth => "jabber:iq:auth",
+            Self::LegacyAuthFeature => "http://jabber.org/features/iq-auth",
             Self::PreApproval => "urn:xmpp:features:pre-approval",
             Self::Roster => "jabber:iq:roster",
             Self::RosterVer => "urn:xmpp:features:rosterver",
@@ -118,6 +126,8 @@ mod tests {
             Ns::Client,
             Ns::CompressFeature,
             Ns::HttpBind,
+            Ns::LegacyAuth,
+            Ns::LegacyAuthFeature,
             Ns::PreApproval,
             Ns::Roster,
             Ns::RosterVer,
