@@ -36,6 +36,13 @@ pub fn unsent(stanza: &Stanza) -> Option<Stanza> {
     ))
 }
 
+/// The answer to a roster push from somebody who has none to give (RFC 6121 §2.1.6: clients have to ignore it).
+/// It is what a server says where there is no such resource, so that its sender learns nothing.
+pub fn unwelcome(push: &Stanza) -> Stanza {
+    let to = ("to", push.from());
+    error("iq", push, to, ("cancel", "service-unavailable"))
+}
+
 /// The error that tells the client of a `stanza` of its own that it has gone nowhere, whatever its namespace.
 pub fn refused(stanza: &Stanza, kind: &str, condition: &str) -> Option<Stanza> {
     let is_answer = matches!(

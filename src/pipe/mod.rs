@@ -128,7 +128,9 @@ impl Pipe {
                         self.desk.client_set(&stanza, identity, effects);
                     }
                 }
-                (IqType::Result | IqType::Error, _) if roster::answers_push(&stanza) => {}
+                (IqType::Result | IqType::Error, _)
+                    if self.desk.has_pushed(&stanza)
+                        && identity.whose(stanza.to().as_deref()) == Whose::Own => {}
                 _ => effects.push_back(Effect::ToServer(stanza)),
             },
             Kind::Presence(PresenceType::Subscribe) => {
@@ -167,14 +169,16 @@ impl Pipe {
         if !self.rules.rosters {
             return effects.push_back(Effect::ToClient(stanza));
         }
-        match (stanza.kind(), stanza.payload()) {
-            (Kind::Iq(IqType::Set), Some((Ns::Roster, "query")))
-                if identity.is_own_server(stanza.from().as_deref()) =>
-            {
-                roster::acknowledge_server_push(&stanza, effects);
+        match stanza.kind() {
+            Kind::Iq(IqType::Set) if refusal::has_child(&stanza, Ns::Roster) => {
+                if identity.is_own_server(stanza.from().as_deref()) {
+                    roster::acknowledge_server_push(&stanza, effects);
+                } else {
+                    effects.push_back(Effect::ToServer(bounce::unwelcome(&stanza)));
+                }
             }
-            (Kind::Presence(kind), _) if kind.is_subscription() || kind == PresenceType::Probe => {}
-            (Kind::Presence(kind), _) if self.rules.directed && identity.has_list() => {
+            Kind::Presence(kind) if kind.is_subscription() || kind == PresenceType::Probe => {}
+            Kind::Presence(kind) if self.rules.directed && identity.has_list() => {
                 self.carrier
                     .server_presence(kind, stanza, self.desk.roster(), effects);
             }

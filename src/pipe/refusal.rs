@@ -93,6 +93,7 @@ fn presence(kind: PresenceType, presence: &Stanza, identity: Option<&Identity>) 
     }
 }
 
-fn has_child(stanza: &Stanza, ns: Ns) -> bool {
+/// Whether an element of `ns` is directly in the stanza.
+pub fn has_child(stanza: &Stanza, ns: Ns) -> bool {
     stanza.may_have(ns) && stanza.children().any(|child| child.ns == ns)
 }

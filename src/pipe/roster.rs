@@ -58,6 +58,18 @@ impl Desk {
         self.pushes
     }
 
+    /// True if the reply has the id of a push that the client has been given.
+    pub fn has_pushed(&self, reply: &Stanza) -> bool {
+        reply.id().is_some_and(|id| {
+            let number = id.strip_prefix(PUSH_ID).unwrap_or_default();
+            let push = number
+                .parse()
+                .ok()
+                .filter(|push: &u64| push.to_string() == number);
+            push.is_some_and(|push| (1..=self.pushes).contains(&push))
+        })
+    }
+
     /// The client asks for its roster.
     pub fn client_get(&mut self, get: &Stanza, identity: &Identity, effects: &mut Effects) {
         if !identity.has_list() {
@@ -238,14 +250,6 @@ impl Telling {
         }
         true
     }
-}
-
-/// True for a client's reply to one of our pushes, which the server knows nothing of.
-pub fn answers_push(reply: &Stanza) -> bool {
-    reply.id().is_some_and(|id| {
-        id.strip_prefix(PUSH_ID)
-            .is_some_and(|number| number.bytes().all(|byte| byte.is_ascii_digit()))
-    })
 }
 
 /// Answers a push of the server's own roster, which the client is not to see.

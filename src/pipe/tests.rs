@@ -343,28 +343,55 @@ fn the_same_roster_again_says_nothing() {
 #[test]
 fn replies_to_pushes_are_swallowed_and_no_others() {
     let mut harness = Harness::online(&friends(&[]));
+    harness.ready(&friends(&["a@example.org", "b@example.org"]));
     let none: [&str; 0] = [];
-    assert_eq!(
-        harness.client("<iq type='result' id='rostergate-push-7'/>"),
-        none
-    );
-    assert_eq!(
-        harness.client("<iq type='error' id='rostergate-push-7'/>"),
-        none
-    );
-    assert_eq!(harness.client("<iq type='result' id='x'/>").len(), 1);
-    assert_eq!(
-        harness
-            .client("<iq type='get' id='rostergate-push-7'><a xmlns='b'/></iq>")
-            .len(),
-        1
-    );
+    for kind in ["result", "error"] {
+        for to in ["", " to='john@example.org'", " to='example.org'"] {
+            let reply = format!("<iq type='{kind}' id='rostergate-push-2'{to}/>");
+            assert_eq!(harness.client(&reply), none);
+        }
+    }
+    for passes in [
+        "<iq type='result' id='x'/>",
+        "<iq type='result' id='rostergate-push-0'/>",
+        "<iq type='result' id='rostergate-push-02'/>",
+        "<iq type='result' id='rostergate-push-3'/>",
+        "<iq type='result' id='rostergate-push-'/>",
+        "<iq type='result' id='rostergate-push-1' to='marie@example.org/x'/>",
+        "<iq type='result' id='rostergate-push-1' to='john@example.org/other'/>",
+        "<iq type='get' id='rostergate-push-1'><a xmlns='b'/></iq>",
+    ] {
+        assert_eq!(harness.client(passes), [format!("S {passes}")]);
+    }
+}
+
+#[test]
+fn pushes_of_others_are_hidden_and_answered() {
+    let mut harness = Harness::online(&friends(&["marie@example.org"]));
+    let query = "<query xmlns='jabber:iq:roster'><item jid='x@y'/></query>";
+    for from in [
+        "marie@example.org/x",
+        "john@example.org/other",
+        "example.com",
+        "John@example.org",
+    ] {
+        for payload in [query, &format!("<a xmlns='b'/>{query}")] {
+            let push = format!("<iq type='set' id='p1' from='{from}'>{payload}</iq>");
+            let answer = format!(
+                "S <iq type='error' id='p1' to='{from}'><error type='cancel'><service-unavailable \
+                 xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error></iq>"
+            );
+            assert_eq!(harness.server(&push), [answer]);
+        }
+    }
+    let other = "<iq type='set' id='p1' from='x@example.org/y'><a xmlns='b'/></iq>";
+    assert_eq!(harness.server(other), [format!("C {other}")]);
 }
 
 #[test]
 fn pushes_of_the_server_are_answered_and_hidden() {
     let mut harness = Harness::online(&friends(&[]));
-    for from in ["", " from='john@example.org'"] {
+    for from in ["", " from='john@example.org'", " from='example.org'"] {
         let effects = harness.server(&format!(
             "<iq type='set' id='p1'{from}><query xmlns='jabber:iq:roster'><item jid='x@y'/></query></iq>"
         ));

@@ -14,7 +14,7 @@ use crate::{
     support::{
         backend::Backend,
         bosh::{Bosh, bind_request},
-        client::{Account, Client},
+        client::{Account, Client, is_push},
         ejabberd::Ejabberd,
         gateway::{Gateway, Place, Server},
         http::Endpoint,
@@ -380,4 +380,44 @@ async fn nobody_logs_in_by_a_way_that_the_gateway_does_not_know() {
         .await;
     assert_eq!(refused.error(), Some("unexpected-request"));
     assert!(native.roster().await.is_empty());
+}
+
+/// Not even one that a client would have to ignore; the server of its sender is to be told, so that nobody
+/// waits. And whose stanza has an id like that of a push is answered all the same.
+#[tokio::test]
+async fn a_push_of_a_stranger_is_not_shown() {
+    let site = Site::new();
+    let (john, marie) = (site.member("john"), site.member("marie"));
+    let mut client = site.online(&john, "web").await;
+    site.list(&john, &[&marie]);
+    site.refresh(&[&john]).await;
+    assert_eq!(client.expect_push().await.jid, marie.jid());
+    let mut stranger = site.prosody.contact("stranger").await;
+    for item in [
+        format!(
+            "<item jid='{}' name='My bank'/>",
+            stranger.jid.replace("/desk", "")
+        ),
+        format!("<item jid='{}' subscription='remove'/>", marie.jid()),
+    ] {
+        let push = format!("<query xmlns='{ROSTER}'>{item}</query>");
+        let answer = stranger.iq("set", &client.jid.clone(), &push).await;
+        assert_eq!(answer.error(), Some("service-unavailable"));
+        client.expect_none("push of a stranger", is_push).await;
+    }
+    let list: Vec<_> = client.roster().await.into_keys().collect();
+    assert_eq!(list, [marie.jid()]);
+
+    let to = &client.jid;
+    stranger.send(&format!(
+        "<iq xmlns='{CLIENT}' type='get' id='rostergate-push-1' to='{to}'><x xmlns='y'/></iq>"
+    ));
+    let get = client.expect("a get", |stanza| stanza.child("y", "x").is_some());
+    let from = get.await.attr("from").expect("it has one").to_owned();
+    client.send(&format!(
+        "<iq xmlns='{CLIENT}' type='result' id='rostergate-push-1' to='{from}'/>"
+    ));
+    stranger
+        .expect("an answer", |it| it.is_reply_to("rostergate-push-1"))
+        .await;
 }
