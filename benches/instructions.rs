@@ -30,6 +30,7 @@ use rostergate::{
     },
     roster::{
         Contact, Roster, Subscription, Username,
+        left_out::LeftOut,
         snapshot::{Entry, Snapshot, Validators},
     },
 };
@@ -227,6 +228,7 @@ fn user(number: usize) -> Username {
 fn entry() -> Entry {
     Entry {
         roster: Arc::default(),
+        left_out: LeftOut::default(),
         validators: Validators::default(),
         fetched: std::time::Duration::ZERO,
         fresh: true,

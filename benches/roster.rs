@@ -7,6 +7,7 @@ use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, 
 use jid::BareJid;
 use rostergate::roster::{
     Contact, Roster, Subscription, Username, diff,
+    left_out::LeftOut,
     snapshot::{Entry, Snapshot, Validators},
 };
 
@@ -29,6 +30,7 @@ fn user(n: usize) -> Username {
 fn entry(roster: &Arc<Roster>) -> Entry {
     Entry {
         roster: Arc::clone(roster),
+        left_out: LeftOut::default(),
         validators: Validators::default(),
         fetched: Duration::ZERO,
         fresh: true,

@@ -105,7 +105,7 @@ pub(super) struct Failed {
     pub(super) reason: String,
 }
 
-fn is_zero(count: &usize) -> bool {
+pub(super) fn is_zero(count: &usize) -> bool {
     *count == 0
 }
 

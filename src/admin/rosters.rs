@@ -9,7 +9,7 @@ use super::{
     refresh::Call,
     respond::{self, Failure, Outcome},
 };
-use crate::roster::{Contact, failures, snapshot, source::ContactSource};
+use crate::roster::{Contact, failures, left_out::Omission, snapshot, source::ContactSource};
 
 #[derive(Serialize)]
 struct Known<'a> {
@@ -30,6 +30,17 @@ struct Roster<'a> {
     etag: Option<String>,
     last_modified: Option<String>,
     contacts: Vec<Item<'a>>,
+    /// The first entries of the answer that could not be used.
+    left_out: Vec<LeftOut<'a>>,
+    /// How many more there are.
+    #[serde(skip_serializing_if = "respond::is_zero")]
+    left_out_omitted: usize,
+}
+
+#[derive(Serialize)]
+struct LeftOut<'a> {
+    jid: &'a str,
+    reason: &'static str,
 }
 
 #[derive(Serialize)]
@@ -58,6 +69,8 @@ impl<'a> Roster<'a> {
             etag: text(entry.validators.etag.as_ref()),
             last_modified: text(entry.validators.last_modified.as_ref()),
             contacts: entry.roster.contacts().iter().map(Item::new).collect(),
+            left_out: entry.left_out.first().iter().map(LeftOut::new).collect(),
+            left_out_omitted: entry.left_out.count() - entry.left_out.first().len(),
         }
     }
 }
@@ -69,6 +82,15 @@ impl<'a> Item<'a> {
             name: contact.name.as_deref(),
             groups: &contact.groups,
             subscription: contact.subscription.as_str(),
+        }
+    }
+}
+
+impl<'a> LeftOut<'a> {
+    fn new(omission: &'a Omission) -> Self {
+        Self {
+            jid: &omission.jid,
+            reason: omission.reason,
         }
     }
 }

@@ -17,6 +17,7 @@ use crate::{
     config::{self, Secret},
     roster::{
         Poke, Username,
+        left_out::LeftOut,
         refresh::{Lease, Options},
         snapshot::Validators,
         source::{FetchError, Fetched},
@@ -567,7 +568,8 @@ impl ContactSource for Slow {
         Ok(Fetched::New {
             contacts: vec![],
             validators: Validators::default(),
-            skipped: 0,
+            left_out: LeftOut::default(),
+            room: None,
         })
     }
 

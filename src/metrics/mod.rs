@@ -188,6 +188,7 @@ struct Domains {
     failures: Arc<Failures>,
     fetches: Family<DomainOutcome, Counter>,
     fetch_seconds: Histograms<OfDomain>,
+    left_out: Family<OfDomain, Counter>,
     stale: Family<OfDomain, Counter>,
     connects: Family<DomainOutcome, Counter>,
     connect_seconds: Histograms<OfDomain>,
@@ -200,6 +201,7 @@ pub struct Domain {
     domain: String,
     fetches: Family<DomainOutcome, Counter>,
     fetch_seconds: Histogram,
+    left_out: Counter,
     /// Rosters of before that were given to sessions, as the backend had failed.
     pub stale: Counter,
     connects: Family<DomainOutcome, Counter>,
@@ -226,6 +228,7 @@ impl Default for Domains {
             failures: Arc::default(),
             fetches: Family::default(),
             fetch_seconds: histograms(of_answers),
+            left_out: Family::default(),
             stale: Family::default(),
             connects: Family::default(),
             connect_seconds: histograms(of_answers),
@@ -249,6 +252,7 @@ impl Domains {
         Domain {
             fetches: self.fetches.clone(),
             fetch_seconds: self.fetch_seconds.get_or_create_owned(&label),
+            left_out: self.left_out.get_or_create_owned(&label),
             stale: self.stale.get_or_create_owned(&label),
             connects: self.connects.clone(),
             connect_seconds: self.connect_seconds.get_or_create_owned(&label),
@@ -270,6 +274,11 @@ impl Domains {
             "roster_fetch_seconds",
             "How long they took, the wait for a turn included",
             self.fetch_seconds.clone(),
+        );
+        registry.register(
+            "contacts_left_out",
+            "Entries of the backend's answers that could not be used",
+            self.left_out.clone(),
         );
         registry.register(
             "stale_rosters",
@@ -307,6 +316,12 @@ impl Domain {
         self.fetches.get_or_create(&self.outcome(outcome)).inc();
         self.fetch_seconds.observe(took.as_secs_f64());
         self.backend.note(worked, since_1970());
+    }
+
+    /// So many entries of a new roster could not be used.
+    pub fn left_out(&self, count: usize) {
+        self.left_out
+            .inc_by(u64::try_from(count).unwrap_or(u64::MAX));
     }
 
     /// The server has been connected to, or not.

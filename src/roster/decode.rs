@@ -1,68 +1,150 @@
 //! The backend's JSON, turned into contacts. The rules are the table in [`super::source`].
+//!
+//! Nothing is kept that does not count: values are looked at as they come by, and cut to what a list
+//! may hold. So a list costs no more than a few times the answer that it is read from.
 
 use std::fmt;
 
 use jid::BareJid;
+use memchr::memchr;
 use serde::{
     Deserialize,
-    de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor},
+    de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor},
 };
-use serde_json::{Map, Value};
-use tracing::debug;
 
-use super::{Contact, Subscription, address};
+use super::{Contact, Subscription, address, left_out::LeftOut};
 
-/// The contacts of an answer, and how many were left out.
+/// Most contacts of one list.
+const MAX_CONTACTS: usize = 100_000;
+/// Most groups of one contact, and of all contacts of one list together.
+const MAX_GROUPS: usize = 100;
+const MAX_GROUPS_OF_LIST: usize = 4 * MAX_CONTACTS;
+/// Longest name of a contact or of a group, bytes.
+const MAX_TEXT: usize = 1024;
+
+/// The contacts of an answer, and what was left out.
 #[derive(Debug, Default, PartialEq)]
 pub struct Contacts {
     /// The contacts, in the order of the answer.
     pub contacts: Vec<Contact>,
-    /// How many entries could not be used.
-    pub skipped: usize,
+    /// The entries that could not be used.
+    pub left_out: LeftOut,
 }
 
-/// Reads the roster of `owner`.
+/// Why a whole answer is no list.
+#[derive(Debug, thiserror::Error)]
+pub enum NoContacts {
+    /// It is no JSON, or neither an object nor an empty array.
+    #[error(transparent)]
+    Json(#[from] serde_json::Error),
+    /// It has entries, and none of them is a contact: an error that is told with status 200, perhaps.
+    #[error("none of the entries is a contact")]
+    NoneOfThem,
+}
+
+/// Reads the roster of `owner`. What a string cannot hold is replaced in `json` first: bytes that are no
+/// UTF-8 by spaces, lone surrogates by U+FFFD.
 ///
 /// # Errors
 ///
-/// When the whole answer is unusable: not JSON, or neither an object nor an empty list.
-pub fn contacts(json: &[u8], owner: &BareJid) -> Result<Contacts, serde_json::Error> {
+/// When the whole answer is unusable.
+pub fn contacts(json: &mut [u8], owner: &BareJid) -> Result<Contacts, NoContacts> {
+    let json = match json {
+        // The byte order mark.
+        [0xef, 0xbb, 0xbf, json @ ..] => json,
+        json => json,
+    };
+    replace_what_is_no_text(json);
+    replace_lone_surrogates(json);
     let mut input = serde_json::Deserializer::from_slice(json);
-    let found = input.deserialize_any(Reader { owner })?;
+    let list = input.deserialize_any(ListReader { owner })?;
     input.end()?;
-    Ok(found)
+    // Who is alone on their own list has an empty one.
+    let is_list = !list.found.contacts.is_empty() || list.has_owner;
+    if list.found.left_out.count() > 0 && !is_list {
+        return Err(NoContacts::NoneOfThem);
+    }
+    Ok(list.found)
 }
 
-/// Takes the map entry by entry, so that no more than one contact is held as loose JSON.
-struct Reader<'a> {
+fn replace_what_is_no_text(mut json: &mut [u8]) {
+    while let Err(error) = std::str::from_utf8(json) {
+        let (_, rest) = json.split_at_mut(error.valid_up_to());
+        let wrong = error.error_len().unwrap_or(rest.len());
+        rest[..wrong].fill(b' ');
+        json = &mut rest[wrong..];
+    }
+}
+
+/// In JSON, halves of a character can be written as `\ud83d`; in a string of ours they cannot be.
+fn replace_lone_surrogates(json: &mut [u8]) {
+    let mut at = 0;
+    while let Some(found) = json.get(at..).and_then(|rest| memchr(b'\\', rest)) {
+        at += found;
+        at += match escaped_unit(json, at) {
+            Some(0xd800..=0xdbff)
+                if matches!(escaped_unit(json, at + 6), Some(0xdc00..=0xdfff)) =>
+            {
+                12
+            }
+            Some(0xd800..=0xdfff) => {
+                json[at + 2..at + 6].copy_from_slice(b"fffd");
+                6
+            }
+            Some(_) => 6,
+            None => 2,
+        };
+    }
+}
+
+/// The UTF-16 code unit that is written here as `\uXXXX`.
+fn escaped_unit(json: &[u8], at: usize) -> Option<u16> {
+    let digits = json.get(at..at + 6)?.strip_prefix(b"\\u")?;
+    u16::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()
+}
+
+/// Takes the map entry by entry.
+struct ListReader<'a> {
     owner: &'a BareJid,
 }
 
-impl<'de> Visitor<'de> for Reader<'_> {
-    type Value = Contacts;
+#[derive(Default)]
+struct List {
+    found: Contacts,
+    /// The owner is among the entries.
+    has_owner: bool,
+    groups: usize,
+}
+
+impl<'de> Visitor<'de> for ListReader<'_> {
+    type Value = List;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("an object of contacts")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Contacts, A::Error> {
-        let mut found = Contacts::default();
-        while let Some((jid, Entry(data))) = map.next_entry::<String, _>()? {
-            match contact(&jid, data, self.owner) {
-                Ok(contact) => found.contacts.push(contact),
-                Err(reason) => {
-                    debug!(owner = %self.owner, contact = jid, reason, "contact left out");
-                    found.skipped += 1;
-                }
-            }
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<List, A::Error> {
+        let mut list = List::default();
+        while let Some(jid) = map.next_key_seed(JidReader(&mut list.found.left_out))? {
+            list.has_owner |= jid.as_ref() == Some(self.owner);
+            let Some(jid) = list.usable(jid, self.owner) else {
+                map.next_value::<IgnoredAny>()?;
+                continue;
+            };
+            let contact = map.next_value_seed(ContactReader {
+                jid,
+                groups_left: MAX_GROUPS_OF_LIST - list.groups,
+            })?;
+            list.groups += contact.groups.len();
+            list.found.contacts.push(contact);
         }
-        Ok(found)
+        Ok(list)
     }
 
     /// PHP writes an empty map as `[]`.
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Contacts, A::Error> {
-        match seq.next_element::<Value>()? {
-            None => Ok(Contacts::default()),
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<List, A::Error> {
+        match seq.next_element::<IgnoredAny>()? {
+            None => Ok(List::default()),
             Some(_) => Err(serde::de::Error::invalid_type(
                 serde::de::Unexpected::Seq,
                 &self,
@@ -71,16 +153,60 @@ impl<'de> Visitor<'de> for Reader<'_> {
     }
 }
 
-/// What is said of a contact; what is not is null.
-#[derive(Default)]
-struct Data {
-    name: Value,
-    groups: Value,
-    subscription: Value,
+impl List {
+    /// The JID, if it may have a place on the list.
+    fn usable(&mut self, jid: Option<BareJid>, owner: &BareJid) -> Option<BareJid> {
+        let jid = jid?;
+        let reason = if jid == *owner {
+            "the user's own JID"
+        } else if self.found.contacts.len() >= MAX_CONTACTS {
+            "more than 100000 contacts"
+        } else {
+            return Some(jid);
+        };
+        self.found.left_out.push(jid.as_str(), reason);
+        None
+    }
 }
 
-/// It, unless there is something else in its place.
-struct Entry(Option<Data>);
+/// Reads the JID of an entry; says why it is none.
+struct JidReader<'a>(&'a mut LeftOut);
+
+impl<'de> DeserializeSeed<'de> for JidReader<'_> {
+    type Value = Option<BareJid>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_str(self)
+    }
+}
+
+impl Visitor<'_> for JidReader<'_> {
+    type Value = Option<BareJid>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JID")
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Option<BareJid>, E> {
+        let jid = contact_jid(text);
+        Ok(jid.inspect_err(|reason| self.0.push(text, reason)).ok())
+    }
+}
+
+fn contact_jid(text: &str) -> Result<BareJid, &'static str> {
+    let jid = address::prepare(text).ok_or("not a JID")?;
+    let jid = BareJid::try_from(jid).map_err(|_| "JID with a resource")?;
+    if jid.node().is_none() && !jid.domain().as_str().contains('.') {
+        return Err("neither user@domain nor a domain name");
+    }
+    Ok(jid)
+}
+
+/// Reads what is said of a contact. Whatever that is, the contact is one.
+struct ContactReader {
+    jid: BareJid,
+    groups_left: usize,
+}
 
 #[derive(Deserialize)]
 #[serde(field_identifier, rename_all = "lowercase")]
@@ -92,168 +218,315 @@ enum Key {
     Other,
 }
 
-impl<'de> Deserialize<'de> for Entry {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(EntryReader)
+impl<'de> DeserializeSeed<'de> for ContactReader {
+    type Value = Contact;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Contact, D::Error> {
+        deserializer.deserialize_any(self)
     }
 }
 
-struct EntryReader;
-
-impl<'de> Visitor<'de> for EntryReader {
-    type Value = Entry;
+impl<'de> Visitor<'de> for ContactReader {
+    type Value = Contact;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("an object")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Entry, A::Error> {
-        let mut data = Data::default();
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Contact, A::Error> {
+        let mut name = None;
+        let mut groups = Vec::new();
+        let mut subscription = Subscription::Both;
         while let Some(key) = map.next_key()? {
             match key {
-                Key::Name => data.name = map.next_value()?,
-                Key::Groups => data.groups = map.next_value()?,
-                Key::Subscription => data.subscription = map.next_value()?,
+                Key::Name => name = map.next_value::<Scalar>()?.text(),
+                Key::Groups => {
+                    let most = MAX_GROUPS.min(self.groups_left);
+                    groups = map.next_value_seed(GroupsReader { most })?;
+                }
+                Key::Subscription => {
+                    let word = map.next_value::<Scalar>()?.text();
+                    subscription = word.as_deref().map_or(Subscription::Both, subscription_of);
+                }
                 Key::Other => drop(map.next_value::<IgnoredAny>()?),
             }
         }
-        Ok(Entry(Some(data)))
+        Ok(Contact::new(self.jid, name, groups, subscription))
     }
 
-    fn visit_unit<E>(self) -> Result<Entry, E> {
-        Ok(Entry(Some(Data::default())))
+    fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Contact, A::Error> {
+        skip(seq)?;
+        Ok(self.without_data())
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Entry, A::Error> {
-        while seq.next_element::<Value>()?.is_some() {}
-        Ok(Entry(None))
+    fn visit_str<E>(self, _: &str) -> Result<Contact, E> {
+        Ok(self.without_data())
     }
 
-    fn visit_bool<E>(self, _: bool) -> Result<Entry, E> {
-        Ok(Entry(None))
+    fn visit_i64<E>(self, _: i64) -> Result<Contact, E> {
+        Ok(self.without_data())
     }
 
-    fn visit_i64<E>(self, _: i64) -> Result<Entry, E> {
-        Ok(Entry(None))
+    fn visit_u64<E>(self, _: u64) -> Result<Contact, E> {
+        Ok(self.without_data())
     }
 
-    fn visit_u64<E>(self, _: u64) -> Result<Entry, E> {
-        Ok(Entry(None))
+    fn visit_f64<E>(self, _: f64) -> Result<Contact, E> {
+        Ok(self.without_data())
     }
 
-    fn visit_f64<E>(self, _: f64) -> Result<Entry, E> {
-        Ok(Entry(None))
+    fn visit_bool<E>(self, _: bool) -> Result<Contact, E> {
+        Ok(self.without_data())
     }
 
-    fn visit_str<E>(self, _: &str) -> Result<Entry, E> {
-        Ok(Entry(None))
+    fn visit_unit<E>(self) -> Result<Contact, E> {
+        Ok(self.without_data())
     }
 }
 
-/// One contact, or why it cannot be used.
-fn contact(jid: &str, data: Option<Data>, owner: &BareJid) -> Result<Contact, &'static str> {
-    let jid = address::prepare(jid).ok_or("not a JID")?;
-    let jid = BareJid::try_from(jid).map_err(|_| "JID with a resource")?;
-    if jid == *owner {
-        return Err("the user's own JID");
+impl ContactReader {
+    fn without_data(self) -> Contact {
+        Contact::new(self.jid, None, Vec::new(), Subscription::Both)
     }
-    if jid.node().is_none() && !jid.domain().as_str().contains('.') {
-        return Err("neither user@domain nor a domain name");
-    }
-    let data = data.ok_or("data is not an object")?;
-    let name = match data.name {
-        Value::Null => None,
-        Value::String(name) => Some(printable(name)?),
-        _ => return Err("name is not a string"),
-    };
-    let groups = match data.groups {
-        Value::Null => Vec::new(),
-        Value::Array(groups) => group_list(groups)?,
-        Value::Object(groups) => group_keys(groups)?,
-        _ => return Err("groups is neither an array nor an object"),
-    };
-    let subscription = match data.subscription {
-        Value::Null => Subscription::Both,
-        Value::String(word) => subscription(&word)?,
-        _ => return Err("subscription is not a string"),
-    };
-    Ok(Contact::new(jid, name, groups, subscription))
 }
 
-fn group_list(groups: Vec<Value>) -> Result<Vec<String>, &'static str> {
-    groups
-        .into_iter()
-        .filter(|group| !group.is_null())
-        .map(|group| match group {
-            Value::String(group) => printable(group),
-            _ => Err("group is not a string"),
+/// One value, as far as it can be shown.
+enum Scalar {
+    /// `null` or `false`
+    Absent,
+    /// An array or an object, which means nothing here.
+    Compound,
+    /// A string or a number; perhaps empty.
+    Text(String),
+    /// `true`
+    True,
+}
+
+impl Scalar {
+    fn text(self) -> Option<String> {
+        match self {
+            Self::Text(text) => Some(text),
+            Self::Absent | Self::Compound | Self::True => None,
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Scalar {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(ScalarReader)
+    }
+}
+
+struct ScalarReader;
+
+impl<'de> Visitor<'de> for ScalarReader {
+    type Value = Scalar;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a value")
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Scalar, E> {
+        Ok(Scalar::Text(printable(text)))
+    }
+
+    fn visit_i64<E>(self, number: i64) -> Result<Scalar, E> {
+        Ok(Scalar::Text(number.to_string()))
+    }
+
+    fn visit_u64<E>(self, number: u64) -> Result<Scalar, E> {
+        Ok(Scalar::Text(number.to_string()))
+    }
+
+    fn visit_f64<E>(self, number: f64) -> Result<Scalar, E> {
+        Ok(Scalar::Text(number.to_string()))
+    }
+
+    fn visit_bool<E>(self, is_true: bool) -> Result<Scalar, E> {
+        Ok(if is_true {
+            Scalar::True
+        } else {
+            Scalar::Absent
         })
-        .collect()
-}
+    }
 
-fn group_keys(groups: Map<String, Value>) -> Result<Vec<String>, &'static str> {
-    groups
-        .into_iter()
-        .filter(|(_, value)| !value.is_null())
-        .map(|(group, _)| printable(group))
-        .collect()
-}
+    fn visit_unit<E>(self) -> Result<Scalar, E> {
+        Ok(Scalar::Absent)
+    }
 
-fn subscription(word: &str) -> Result<Subscription, &'static str> {
-    match word {
-        "none" => Ok(Subscription::None),
-        "to" => Ok(Subscription::To),
-        "from" => Ok(Subscription::From),
-        "both" => Ok(Subscription::Both),
-        _ => Err("unknown subscription"),
+    fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Scalar, A::Error> {
+        skip(seq)?;
+        Ok(Scalar::Compound)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Scalar, A::Error> {
+        while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+        Ok(Scalar::Compound)
     }
 }
 
-/// Refuses what XML cannot carry, and what no client should show.
-fn printable(text: String) -> Result<String, &'static str> {
-    if text.contains(|c: char| c.is_control() || matches!(c, '\u{fffe}' | '\u{ffff}')) {
-        return Err("control character");
+/// Reads the groups of a contact, so many at most.
+struct GroupsReader {
+    most: usize,
+}
+
+impl<'de> DeserializeSeed<'de> for GroupsReader {
+    type Value = Vec<String>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Vec<String>, D::Error> {
+        deserializer.deserialize_any(self)
     }
-    Ok(text)
+}
+
+impl<'de> Visitor<'de> for GroupsReader {
+    type Value = Vec<String>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("groups")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Vec<String>, A::Error> {
+        let mut groups = Vec::new();
+        while groups.len() < self.most
+            && let Some(group) = seq.next_element::<Scalar>()?
+        {
+            self.add(&mut groups, group.text());
+        }
+        skip(seq)?;
+        Ok(groups)
+    }
+
+    /// The keys are the groups. But PHP writes a list with holes as an object, whose keys are numbers. In
+    /// such a list `true` is nothing; so it stands for its key, and a group may be called `2024`.
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Vec<String>, A::Error> {
+        let (mut keys, mut values) = (Vec::new(), Vec::new());
+        let mut is_list = true;
+        while let Some((key, value)) = map.next_entry::<Scalar, Scalar>()? {
+            let key = key.text().unwrap_or_default();
+            is_list &= !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_digit());
+            match value {
+                Scalar::Absent => continue,
+                Scalar::Compound => {}
+                Scalar::Text(value) => self.add(&mut values, Some(value)),
+                Scalar::True => self.add(&mut values, Some(key.clone())),
+            }
+            self.add(&mut keys, Some(key));
+        }
+        if is_list {
+            return Ok(values);
+        }
+        keys.sort_unstable();
+        Ok(keys)
+    }
+
+    fn visit_str<E>(self, group: &str) -> Result<Vec<String>, E> {
+        Ok(self.only(printable(group)))
+    }
+
+    fn visit_i64<E>(self, group: i64) -> Result<Vec<String>, E> {
+        Ok(self.only(group.to_string()))
+    }
+
+    fn visit_u64<E>(self, group: u64) -> Result<Vec<String>, E> {
+        Ok(self.only(group.to_string()))
+    }
+
+    fn visit_f64<E>(self, group: f64) -> Result<Vec<String>, E> {
+        Ok(self.only(group.to_string()))
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Vec<String>, E> {
+        Ok(Vec::new())
+    }
+
+    fn visit_unit<E>(self) -> Result<Vec<String>, E> {
+        Ok(Vec::new())
+    }
+}
+
+impl GroupsReader {
+    fn add(&self, groups: &mut Vec<String>, group: Option<String>) {
+        let group = group.filter(|group| !group.is_empty() && groups.len() < self.most);
+        groups.extend(group.filter(|group| !groups.contains(group)));
+    }
+
+    fn only(self, group: String) -> Vec<String> {
+        let mut groups = Vec::new();
+        self.add(&mut groups, Some(group));
+        groups
+    }
+}
+
+/// Reads the rest of an array without looking at it.
+fn skip<'de, A: SeqAccess<'de>>(mut seq: A) -> Result<(), A::Error> {
+    while seq.next_element::<IgnoredAny>()?.is_some() {}
+    Ok(())
+}
+
+fn subscription_of(word: &str) -> Subscription {
+    match &*word.to_ascii_lowercase() {
+        "none" => Subscription::None,
+        "to" => Subscription::To,
+        "from" => Subscription::From,
+        _ => Subscription::Both,
+    }
+}
+
+/// What a list can show of a text: a space in the place of what XML cannot carry and of what no client
+/// should show; nothing around it; and no more than has room.
+fn printable(text: &str) -> String {
+    let is_hidden = |c: char| c.is_control() || matches!(c, '\u{fffe}' | '\u{ffff}');
+    let is_blank = |c: char| c.is_whitespace() || is_hidden(c);
+    let text = text.trim_matches(is_blank);
+    let text = &text[..text.floor_char_boundary(MAX_TEXT)];
+    text.trim_end_matches(is_blank).replace(is_hidden, " ")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn read(json: &str) -> Result<Contacts, serde_json::Error> {
-        contacts(json.as_bytes(), &BareJid::new("john@example.org").unwrap())
+    fn read_bytes(json: &[u8]) -> Result<Contacts, NoContacts> {
+        contacts(
+            &mut json.to_vec(),
+            &BareJid::new("john@example.org").unwrap(),
+        )
     }
 
-    /// The one contact `marie@example.org` with this data; `None` if it was left out.
-    fn with_data(data: &str) -> Option<Contact> {
-        let json = format!(r#"{{"marie@example.org": {data}, "aaron@example.org": {{}}}}"#);
-        let found = read(&json).unwrap();
-        assert_eq!(
-            found.contacts.len() + found.skipped,
-            2,
-            "the other one stays: {data}"
-        );
-        found
-            .contacts
-            .into_iter()
-            .find(|c| c.jid.as_str() == "marie@example.org")
+    fn read(json: &str) -> Result<Contacts, NoContacts> {
+        read_bytes(json.as_bytes())
     }
 
-    /// The contact with this JID and no data; `None` if it was left out.
-    fn with_jid(jid: &str) -> Option<String> {
+    /// The contact `marie@example.org` with this data, beside another one.
+    fn with_bytes(data: &[u8]) -> Contact {
+        let json = [
+            br#"{"marie@example.org": "#,
+            data,
+            br#", "aaron@example.org": {"name": "Aaron"}}"#,
+        ];
+        let found = read_bytes(&json.concat()).unwrap();
+        assert_eq!(found.left_out, LeftOut::default());
+        let [marie, aaron] = &found.contacts[..] else {
+            panic!("both of them: {found:?}")
+        };
+        assert_eq!(aaron.name.as_deref(), Some("Aaron"));
+        assert_eq!(marie.jid.as_str(), "marie@example.org");
+        marie.clone()
+    }
+
+    fn with_data(data: &str) -> Contact {
+        with_bytes(data.as_bytes())
+    }
+
+    /// The contact with this JID and no data, or why it was left out.
+    fn with_jid(jid: &str) -> Result<String, &'static str> {
         let found = read(&format!("{{{jid:?}: {{}}, \"aaron@example.org\": {{}}}}")).unwrap();
-        assert_eq!(
-            found.contacts.len() + found.skipped,
-            2,
-            "the other one stays: {jid}"
-        );
-        let other = |c: Contact| c.jid.to_string();
-        found
-            .contacts
-            .into_iter()
-            .map(other)
-            .find(|jid| jid != "aaron@example.org")
+        assert_eq!(found.contacts.len() + found.left_out.count(), 2, "{jid}");
+        if let [omission] = found.left_out.first() {
+            assert_eq!(&*omission.jid, jid.trim_end_matches('.'));
+            return Err(omission.reason);
+        }
+        Ok(found.contacts[0].jid.to_string())
     }
 
     #[test]
@@ -264,7 +537,7 @@ mod tests {
                                           "unknown": [{}] } }"#,
         )
         .unwrap();
-        assert_eq!(found.skipped, 0);
+        assert_eq!(found.left_out.count(), 0);
         let [marie, michael] = &found.contacts[..] else {
             panic!("{found:?}")
         };
@@ -276,102 +549,180 @@ mod tests {
 
     #[test]
     fn groups_may_be_a_list_or_the_keys_of_an_object() {
-        let groups = |json: &str| with_data(&format!(r#"{{"groups": {json}}}"#)).map(|c| c.groups);
-        assert_eq!(groups(r#"["b", "a", "b", "", null]"#).unwrap(), ["b", "a"]);
-        assert_eq!(
-            groups(r#"{"b": true, "a": {}, "c": null}"#).unwrap(),
-            ["a", "b"]
-        );
-        for empty in ["[]", "{}", "null"] {
-            assert_eq!(groups(empty).unwrap(), [""; 0], "{empty}");
-        }
-        for bad in [
-            r#""a""#,
-            "5",
-            "true",
-            "[1]",
-            "[[]]",
-            r#"["a\u0000"]"#,
-            r#"{"a\n": 1}"#,
+        let groups = |json: &str| with_data(&format!(r#"{{"groups": {json}}}"#)).groups;
+        for (json, expected) in [
+            (
+                r#"["b", "a", "b", "", null, false, true, [], {"c": 1}, 5]"#,
+                &["b", "a", "5"][..],
+            ),
+            (
+                r#"{"b": true, "a": {}, "c": null, "d": false, "": 1}"#,
+                &["a", "b"],
+            ),
+            (r#"{"0": "Friends", "2": "Work"}"#, &["Friends", "Work"]),
+            (r#"{"0": "Friends", "b": "Work"}"#, &["0", "b"]),
+            (r#"{"2024": true, "0": null}"#, &["2024"]),
+            (r#""Friends""#, &["Friends"]),
+            ("5", &["5"]),
+            (r#"["a\u0000b", " c\n", "\n"]"#, &["a b", "c"]),
+            (r#"{"a\nb": 1}"#, &["a b"]),
+            ("[[]]", &[]),
         ] {
-            assert_eq!(groups(bad), None, "{bad}");
+            assert_eq!(groups(json), expected, "{json}");
+        }
+        for empty in ["[]", "{}", "null", "false", "true", r#""""#, r#"" ""#] {
+            assert_eq!(groups(empty), [""; 0], "{empty}");
         }
     }
 
     #[test]
-    fn null_is_absent_and_wrong_types_leave_the_contact_out() {
+    fn null_is_absent_and_wrong_types_cost_no_contact() {
         for bare in [
             "{}",
             "null",
-            r#"{"name": null, "groups": null, "subscription": null}"#,
-        ] {
-            let contact = with_data(bare).unwrap();
-            assert_eq!((contact.name, contact.groups), (None, vec![]), "{bare}");
-            assert_eq!(contact.subscription, Subscription::Both);
-        }
-        for bad in [
+            "[]",
+            "false",
             "true",
             "5",
+            "-5",
+            "5.5",
             r#""Marie""#,
-            "[]",
-            r#"{"name": 5}"#,
-            r#"{"name": ["Marie"]}"#,
-            r#"{"name": "a\u0007b"}"#,
-            r#"{"name": "a\uffffb"}"#,
-            r#"{"name": "a\u0085b"}"#,
-            r#"{"subscription": "remove"}"#,
-            r#"{"subscription": "BOTH"}"#,
-            r#"{"subscription": true}"#,
+            r#"["Marie"]"#,
+            r#"{"name": null, "groups": null, "subscription": null}"#,
+            r#"{"name": false, "groups": false, "subscription": false}"#,
+            r#"{"name": [], "groups": {}, "subscription": {}}"#,
+            r#"{"name": ["Marie"], "groups": [[]], "subscription": true}"#,
+            r#"{"name": " \u0007\uffff", "subscription": ""}"#,
         ] {
-            assert_eq!(with_data(bad), None, "{bad}");
+            let contact = with_data(bare);
+            assert_eq!((contact.name, contact.groups), (None, vec![]), "{bare}");
+            assert_eq!(contact.subscription, Subscription::Both, "{bare}");
         }
+        for (word, expected) in [
+            ("BOTH", Subscription::Both),
+            ("From", Subscription::From),
+            ("tO", Subscription::To),
+            ("NONE", Subscription::None),
+            ("remove", Subscription::Both),
+        ] {
+            let contact = with_data(&format!(r#"{{"subscription": "{word}"}}"#));
+            assert_eq!(contact.subscription, expected, "{word}");
+        }
+    }
+
+    #[test]
+    fn a_name_costs_no_contact_whatever_it_is_made_of() {
+        for (name, expected) in [
+            (&br#""Marie""#[..], "Marie"),
+            (br#"" Marie\t""#, "Marie"),
+            (b"5", "5"),
+            (b"-5", "-5"),
+            (b"5.5", "5.5"),
+            (br#""a\u0007b""#, "a b"),
+            (br#""a\uffffb\u0085c""#, "a b c"),
+            (br#""a\ud83db""#, "a\u{fffd}b"),
+            (br#""a\ude00""#, "a\u{fffd}"),
+            (br#""\ud83d\ud83d\ude00""#, "\u{fffd}\u{1f600}"),
+            (br#""\\ud83d""#, r"\ud83d"),
+            (br#""\\\ud83d""#, "\\\u{fffd}"),
+            (b"\"Ren\xe9e\"", "Ren e"),
+            (b"\"Ren\xc3\"", "Ren"),
+            (b"\"\xed\xa0\xbd!\"", "!"),
+        ] {
+            let data = [b"{\"name\": ", name, b"}"].concat();
+            let said = String::from_utf8_lossy(name);
+            assert_eq!(with_bytes(&data).name.as_deref(), Some(expected), "{said}");
+        }
+    }
+
+    #[test]
+    fn what_is_long_is_cut_and_costs_no_contact() {
+        let long = "ü".repeat(MAX_TEXT);
+        let groups: Vec<String> = (0..2 * MAX_GROUPS).map(|group| group.to_string()).collect();
+        let keys: Vec<String> = groups.iter().map(|it| format!("\"g{it}\": true")).collect();
+        let contact = with_data(&format!(r#"{{"name": "{long}", "groups": {groups:?}}}"#));
+        assert_eq!(contact.name.unwrap(), "ü".repeat(MAX_TEXT / 2));
+        assert_eq!(contact.groups, groups[..MAX_GROUPS]);
+        let contact = with_data(&format!(r#"{{"groups": {{{}}}}}"#, keys.join(",")));
+        assert_eq!(contact.groups.len(), MAX_GROUPS);
+        let contact = with_data(&format!(r#"{{"groups": ["{long}"]}}"#));
+        assert_eq!(contact.groups, ["ü".repeat(MAX_TEXT / 2)]);
+    }
+
+    #[test]
+    fn a_list_has_so_many_contacts_and_groups_and_no_more() {
+        let groups = r#"{"groups": ["a", "b", "c", "d", "e"]}"#;
+        let entries = (0..MAX_CONTACTS + 2).map(|number| format!("\"c{number}@x.org\": {groups}"));
+        let json = format!("{{{}}}", entries.collect::<Vec<_>>().join(","));
+        let found = read(&json).unwrap();
+        assert_eq!(found.contacts.len(), MAX_CONTACTS);
+        let groups: usize = found.contacts.iter().map(|it| it.groups.len()).sum();
+        assert_eq!(groups, MAX_GROUPS_OF_LIST);
+        assert_eq!(found.left_out.count(), 2);
+        assert_eq!(
+            found.left_out.first()[1].reason,
+            "more than 100000 contacts"
+        );
     }
 
     #[test]
     fn jids_are_prepared_and_bad_ones_left_out() {
-        assert_eq!(
-            with_jid("Marie@Example.ORG").as_deref(),
-            Some("marie@example.org")
-        );
-        assert_eq!(with_jid("x@remote.net").as_deref(), Some("x@remote.net"));
-        assert_eq!(
-            with_jid("icq.example.org").as_deref(),
-            Some("icq.example.org")
-        );
-        // The library would keep the dot, and make another one of a letter that servers leave alone.
-        assert_eq!(
-            with_jid("marie@example.org.").as_deref(),
-            Some("marie@example.org")
-        );
-        for bad in [
-            "",
-            "maᴿie@example.org",
-            "john@example.org.",
-            "@example.org",
-            "marie@",
-            "a@b@c",
-            "a b@example.org",
-            "marie@example.org/phone",
-            "JOHN@example.org",
-            "pending",
-            "marie",
+        for (jid, expected) in [
+            ("Marie@Example.ORG", "marie@example.org"),
+            ("x@remote.net", "x@remote.net"),
+            ("icq.example.org", "icq.example.org"),
+            // The library would keep the dot.
+            ("marie@example.org.", "marie@example.org"),
         ] {
-            assert_eq!(with_jid(bad), None, "{bad:?}");
+            assert_eq!(with_jid(jid).as_deref(), Ok(expected), "{jid}");
+        }
+        for (bad, reason) in [
+            ("", "not a JID"),
+            // The library would make another one of a letter that servers leave alone.
+            ("maᴿie@example.org", "not a JID"),
+            ("@example.org", "not a JID"),
+            ("marie@", "not a JID"),
+            ("a@b@c", "not a JID"),
+            ("a b@example.org", "not a JID"),
+            ("marie@example.org/phone", "JID with a resource"),
+            ("john@example.org", "the user's own JID"),
+            ("john@example.org.", "the user's own JID"),
+            ("pending", "neither user@domain nor a domain name"),
+            ("marie", "neither user@domain nor a domain name"),
+        ] {
+            assert_eq!(with_jid(bad), Err(reason), "{bad:?}");
         }
     }
 
     #[test]
     fn an_empty_list_is_an_empty_roster() {
-        for empty in ["{}", "[]", " [ ] "] {
+        for empty in ["{}", "[]", " [ ] ", "\u{feff}{}", "\u{feff} []"] {
             assert_eq!(read(empty).unwrap(), Contacts::default(), "{empty}");
         }
+        let alone = read(r#"{"JOHN@example.org": {}}"#).unwrap();
+        assert_eq!((alone.contacts.len(), alone.left_out.count()), (0, 1));
+    }
+
+    #[test]
+    fn entries_of_which_none_is_a_contact_are_no_roster() {
+        for error in [
+            r#"{"error": "down"}"#,
+            r#"{"status": "error"}"#,
+            r#"{"result": "success", "data": {"marie@example.org": {}}}"#,
+            r#"{"ver": "1", "items": [{"jid": "marie@example.org"}]}"#,
+            r#"{"": {}}"#,
+        ] {
+            assert!(
+                matches!(read(error), Err(NoContacts::NoneOfThem)),
+                "{error}"
+            );
+        }
+        let one = read(r#"{"status": "ok", "marie@example.org": {}}"#).unwrap();
+        assert_eq!((one.contacts.len(), one.left_out.count()), (1, 1));
     }
 
     #[test]
     fn anything_else_is_no_roster() {
-        let deep = "[".repeat(1000) + &"]".repeat(1000);
-        let deep_data = format!(r#"{{"a@x.org": {deep}}}"#);
-        let deep_groups = format!(r#"{{"a@x.org": {{"groups": {deep}}}}}"#);
         for bad in [
             "",
             "null",
@@ -385,15 +736,21 @@ mod tests {
             "{}x",
             r#"{"a@x.org": {}"#,
             r#"{"a@x.org": {},}"#,
-            "\u{feff}{}",
-            &deep_data,
-            &deep_groups,
+            r#"{"a@x.org": {"name": "\ud83"}}"#,
+            "{\u{feff}}",
         ] {
-            assert!(read(bad).is_err(), "{bad:.40}");
+            assert!(matches!(read(bad), Err(NoContacts::Json(_))), "{bad:.40}");
         }
         // What nobody looks at may be as deep as it likes.
         let deep = "[".repeat(100_000) + &"]".repeat(100_000);
-        let found = read(&format!(r#"{{"a@x.org": {{"shoes": {deep}}}}}"#)).unwrap();
-        assert_eq!(found.contacts.len(), 1);
+        for place in [
+            deep.clone(),
+            format!(r#"{{"shoes": {deep}}}"#),
+            format!(r#"{{"name": {deep}}}"#),
+            format!(r#"{{"groups": {deep}}}"#),
+            format!(r#"{{"groups": [{deep}]}}"#),
+        ] {
+            assert_eq!(with_data(&place).name, None);
+        }
     }
 }

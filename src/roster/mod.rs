@@ -2,8 +2,8 @@
 //!
 //! The types here are plain values without I/O. [`address`] says who is meant, [`snapshot`] keeps them,
 //! [`diff`] compares them, [`render`] writes them as XML, [`source`] fetches them from the site's
-//! backend, and [`refresh`] decides when to fetch and whom to tell. [`failures`] remembers what went
-//! wrong.
+//! backend, and [`refresh`] decides when to fetch and whom to tell. [`failures`] and [`left_out`]
+//! remember what went wrong.
 
 use std::{
     collections::HashSet,
@@ -23,6 +23,7 @@ pub mod address;
 pub mod decode;
 pub mod diff;
 pub mod failures;
+pub mod left_out;
 pub mod refresh;
 pub mod render;
 pub mod snapshot;

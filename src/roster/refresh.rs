@@ -30,6 +30,7 @@ use crate::metrics::{self, health::Part};
 use super::{
     Poke, Roster, Username, diff,
     failures::{Failure, Failures},
+    left_out::LeftOut,
     snapshot::{Entry, Snapshot, Validators},
     source::{ContactSource, FetchError, Fetched, aside},
 };
@@ -289,6 +290,7 @@ impl<S: ContactSource + 'static> Rosters<S> {
                     user.clone(),
                     Entry {
                         roster: update.roster,
+                        left_out: update.left_out,
                         validators: update.validators,
                         fetched: now(),
                         fresh,
@@ -415,6 +417,7 @@ const LARGE: usize = 1000;
 /// What a fetch found.
 struct Update {
     roster: Arc<Roster>,
+    left_out: LeftOut,
     validators: Validators,
     changed: bool,
 }
@@ -440,6 +443,9 @@ impl<S: ContactSource + 'static> Task<S> {
             };
             let metrics = &self.rosters.metrics;
             metrics.fetched(outcome, fetched.is_ok(), began.elapsed());
+            if let Ok(Fetched::New { left_out, .. }) = &fetched {
+                metrics.left_out(left_out.count());
+            }
             let fallback = entry.is_some();
             let update = match fetched {
                 Ok(fetched) => {
@@ -482,6 +488,7 @@ fn update(entry: Option<Arc<Entry>>, fetched: Fetched) -> Result<Update, FetchEr
     match (fetched, entry) {
         (Fetched::Unchanged, Some(entry)) => Ok(Update {
             roster: Arc::clone(&entry.roster),
+            left_out: entry.left_out.clone(),
             validators: entry.validators.clone(),
             changed: false,
         }),
@@ -491,16 +498,20 @@ fn update(entry: Option<Arc<Entry>>, fetched: Fetched) -> Result<Update, FetchEr
             Fetched::New {
                 contacts,
                 validators,
-                ..
+                left_out,
+                room,
             },
             entry,
         ) => {
             let roster = Roster::new(contacts);
             let old = entry.map(|entry| Arc::clone(&entry.roster));
             let same = old.filter(|old| diff::diff(old, &roster).next().is_none());
+            // From here on, the list itself is all that there is of the answer.
+            drop(room);
             Ok(Update {
                 changed: same.is_none(),
                 roster: same.unwrap_or_else(|| Arc::new(roster)),
+                left_out,
                 validators,
             })
         }

@@ -12,7 +12,7 @@ use http::HeaderValue;
 use imbl::HashMap;
 use parking_lot::Mutex;
 
-use super::{Roster, Username};
+use super::{Roster, Username, left_out::LeftOut};
 
 /// What is known of the version of an answer. What the backend said of it (RFC 9110 §8.8) is sent back to it.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -37,6 +37,8 @@ impl Validators {
 pub struct Entry {
     /// The contacts.
     pub roster: Arc<Roster>,
+    /// What of the answer is not among the contacts.
+    pub left_out: LeftOut,
     /// For the next, conditional, fetch.
     pub validators: Validators,
     /// When the backend last said so, as time since 1970 (UTC).
@@ -159,6 +161,7 @@ mod tests {
     fn entry(fresh: bool) -> Entry {
         Entry {
             roster: Arc::default(),
+            left_out: LeftOut::default(),
             validators: Validators::default(),
             fetched: Duration::ZERO,
             fresh,

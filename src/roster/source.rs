@@ -7,30 +7,41 @@
 //! |---|---|
 //! | 200, object | the contacts in it |
 //! | 200, `{}` or `[]` | an empty roster |
-//! | 200, any other JSON, broken JSON, text after it, nested deeper than 127 (but for ignored keys) | failed fetch |
+//! | 200, object with entries of which none is a contact (`{"error": "down"}`) | failed fetch |
+//! | 200, any other JSON, broken JSON, text after it | failed fetch |
 //! | 304 to a conditional request; 200, the same bytes, `ETag` and `Last-Modified` as before | unchanged |
 //! | any other status, 304 to an unconditional request; redirects are not followed | failed fetch |
 //!
-//! | in one contact | result |
+//! A byte order mark before all that is skipped. Bytes in it that are no UTF-8 become spaces, lone
+//! surrogates (`\ud83d`) U+FFFD.
+//!
+//! | in one entry | result |
 //! |---|---|
-//! | JID not prepared (`Aaron@Example.ORG`) | prepared; of equal JIDs the last one counts |
+//! | JID not prepared (`Aaron@Example.ORG`, `aaron@example.org.`) | prepared; of equal JIDs the last one counts |
 //! | JID of another domain | accepted: the XMPP server decides about federation |
 //! | JID without localpart | accepted if the domain has a dot (a gateway); `pending` is left out |
-//! | invalid JID, empty JID, JID with a resource, the user's own JID | left out |
-//! | data `{}` or `null` | a contact without name and groups |
-//! | data of any other type | left out |
-//! | `name` absent, `null` or `""` | no name |
-//! | `name` of any other type | left out |
-//! | `groups` absent, `null`, `[]` or `{}` | no groups |
-//! | `groups` an array of strings | these, in order; `null`, empty and repeated ones do not count |
-//! | `groups` an object | its keys, but those whose value is `null`; other values mean nothing |
-//! | `groups` of any other type, or with an element of any other type | left out |
-//! | `subscription` absent or `null` | `both` |
-//! | `subscription` not one of none, to, from, both | left out |
-//! | control character (also tab, line feed), U+FFFE or U+FFFF in `name` or `groups` | left out |
+//! | invalid JID, empty JID, JID with a resource, letters that servers leave alone (`ᴬdmin`) | left out |
+//! | the user's own JID | left out; alone, it makes an empty roster |
+//! | contacts beyond 100,000 | left out |
+//! | data that is no object | a contact without name and groups |
+//! | `name` a string or a number | that, trimmed; of more than 1,024 bytes the beginning |
+//! | `name` absent, blank, or anything else | no name |
+//! | `groups` an array | its strings and numbers, in order; all else, blank and repeated ones do not count |
+//! | `groups` an object | its keys, but those whose value is `null` or `false` |
+//! | `groups` an object whose keys are numbers: PHP's array with holes | its values; `true` stands for the key |
+//! | `groups` a string or a number | one group |
+//! | `groups` absent, or anything else | no groups |
+//! | more groups than 100 of a contact, 400,000 of a list | the first |
+//! | `subscription` none, to, from or both, in any case | that |
+//! | `subscription` absent, or anything else | `both` |
+//! | control character (also tab, line feed), U+FFFE or U+FFFF in a name or group | a space |
 //! | other keys | ignored |
 //!
-//! Contacts that are left out are counted in one warning; the rest of the roster counts.
+//! So a contact is left out for its JID alone. Which were, and why, says one line of the log, and
+//! `GET /roster_admin/rosters/USER`; the rest of the roster counts.
+//!
+//! Answers take memory while they are read, and what is made of them does. Small ones have room in any
+//! case, since their number is bounded; larger ones share [`LARGE_UNDER_WAY`], and wait for each other.
 
 use std::{
     error::Error,
@@ -60,10 +71,19 @@ use hyper_util::{
 use jid::{BareJid, DomainPart, NodePart};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use rustls::{ClientConfig, RootCertStore, crypto::ring};
-use tokio::{sync::Semaphore, task::spawn_blocking, time::timeout};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    task::spawn_blocking,
+    time::timeout,
+};
 use tracing::{debug, warn};
 
-use super::{Contact, Username, decode, snapshot::Validators};
+use super::{
+    Contact, Username,
+    decode::{self, Contacts, NoContacts},
+    left_out::LeftOut,
+    snapshot::Validators,
+};
 use crate::{
     config::{Backend, RosterUrl},
     net::tls::system_roots,
@@ -82,6 +102,9 @@ pub trait ContactSource: Send + Sync {
     fn address(&self, user: &Username) -> Option<String>;
 }
 
+/// A large answer's part of [`LARGE_UNDER_WAY`].
+pub type Room = OwnedSemaphorePermit;
+
 /// A good answer.
 #[derive(Debug)]
 pub enum Fetched {
@@ -93,8 +116,10 @@ pub enum Fetched {
         contacts: Vec<Contact>,
         /// Names the version.
         validators: Validators,
-        /// How many were left out.
-        skipped: usize,
+        /// Those that cannot.
+        left_out: LeftOut,
+        /// Room in memory that is taken until this is dropped.
+        room: Option<Room>,
     },
 }
 
@@ -122,6 +147,9 @@ pub enum FetchError {
     /// The answer is JSON of another shape.
     #[error("backend answered with something that is not a JSON object")]
     NotAnObject,
+    /// The answer is an object with entries, and none of them is a contact.
+    #[error("backend answered with an object in which nothing is a contact")]
+    NoContacts,
     /// The answer is no HTTP.
     #[error("backend answered with something that is not HTTP")]
     NotHttp,
@@ -163,6 +191,7 @@ impl FetchError {
         match self {
             Self::Abandoned => "abandoned",
             Self::BrokenOff => "broken_off",
+            Self::NoContacts => "no_contacts",
             Self::NotAnObject => "not_an_object",
             Self::NotHttp => "not_http",
             Self::Refused => "refused",
@@ -190,6 +219,13 @@ const IDLE: Duration = Duration::from_secs(4);
 /// Longest answer that is read among other tasks, bytes: about 1,000 contacts.
 const LARGE: usize = 96 << 10;
 
+/// Longest answer that may always be read, bytes.
+const SMALL: usize = 256 << 10;
+/// Bytes of longer answers of one host that are read, or made a list of, at once.
+pub const LARGE_UNDER_WAY: usize = 32 << 20;
+/// What room is counted in, bytes.
+const UNIT: usize = 1 << 10;
+
 /// Does `work` at once, or, if it takes so long that others would have to wait, on a thread for such work.
 pub(super) async fn aside<T: Send + 'static>(
     takes_long: bool,
@@ -212,6 +248,8 @@ pub struct HttpSource {
     domain: DomainPart,
     authorization: Option<HeaderValue>,
     permits: Semaphore,
+    /// For large answers.
+    room: Arc<Semaphore>,
     /// Of answers; its key is nobody's to know, so that nobody can make two lists look the same.
     hasher: RandomState,
 }
@@ -268,6 +306,7 @@ impl HttpSource {
             client,
             url,
             permits: Semaphore::new(backend.concurrency.clamp(1, Semaphore::MAX_PERMITS)),
+            room: Arc::new(Semaphore::new(LARGE_UNDER_WAY / UNIT)),
             backend,
             domain,
             authorization,
@@ -296,32 +335,37 @@ impl HttpSource {
             }
             status => return Err(FetchError::Status { status }),
         }
-        let mut validators = Validators {
+        let validators = Validators {
             etag: response.headers().get(ETAG).cloned(),
             last_modified: response.headers().get(LAST_MODIFIED).cloned(),
             digest: None,
         };
-        let json = self.body(response).await?;
-        validators.digest = Some(self.hasher.hash_one(&*json));
-        if known == Some(&validators) {
-            return Ok(Fetched::Unchanged);
-        }
+        let (json, room) = self.body(response).await?;
         let is_large = json.len() > LARGE;
-        let found = aside(is_large, {
-            let owner = owner.clone();
-            move || decode::contacts(&json, &owner)
+        let answer = Answer { json, validators };
+        let read = aside(is_large, {
+            let (owner, known, hasher) = (owner.clone(), known.cloned(), self.hasher.clone());
+            move || answer.read(&owner, known.as_ref(), &hasher)
         });
-        let found = found.await?.map_err(|error| {
-            debug!(%user, line = error.line(), column = error.column(), "answer is no roster");
-            FetchError::NotAnObject
+        let read = read.await?.map_err(|error| {
+            debug!(%user, %error, "answer is no roster");
+            match error {
+                NoContacts::Json(_) => FetchError::NotAnObject,
+                NoContacts::NoneOfThem => FetchError::NoContacts,
+            }
         })?;
-        if found.skipped > 0 {
-            warn!(user = %owner, count = found.skipped, "unusable contacts left out");
+        let Some((found, validators)) = read else {
+            return Ok(Fetched::Unchanged);
+        };
+        let Contacts { contacts, left_out } = found;
+        if left_out.count() > 0 {
+            warn!(user = %owner, count = left_out.count(), %left_out, "unusable contacts left out");
         }
         Ok(Fetched::New {
-            contacts: found.contacts,
+            contacts,
             validators,
-            skipped: found.skipped,
+            left_out,
+            room,
         })
     }
 
@@ -364,15 +408,22 @@ impl HttpSource {
         url.parse().map_err(|_| FetchError::Url)
     }
 
-    /// The whole body; reads no further than the limit.
-    async fn body(&self, response: Response<Incoming>) -> Result<Bytes, FetchError> {
+    /// The whole body; reads no further than the limit. A large one waits until there is room.
+    async fn body(
+        &self,
+        response: Response<Incoming>,
+    ) -> Result<(BytesMut, Option<Room>), FetchError> {
         let limit = self.backend.max_body;
         let mut body = response.into_body();
-        let too_large = |size: u64| size > u64::try_from(limit).unwrap_or(u64::MAX);
-        if too_large(body.size_hint().lower()) {
+        let stated = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
+        if stated > limit {
             return Err(FetchError::TooLarge { limit });
         }
-        let mut bytes = BytesMut::new();
+        let mut room = None;
+        if stated > SMALL {
+            room = Some(self.room(stated).await?);
+        }
+        let mut bytes = BytesMut::with_capacity(stated);
         while let Some(frame) = body.frame().await {
             let frame = frame.map_err(|error| {
                 debug!(error = &error as &dyn Error, "backend answer broke");
@@ -384,9 +435,45 @@ impl HttpSource {
             if data.len() > limit - bytes.len() {
                 return Err(FetchError::TooLarge { limit });
             }
+            // How much more there is, nobody has said. To ask for it bit by bit might let several wait
+            // for each other.
+            if room.is_none() && bytes.len() + data.len() > SMALL {
+                room = Some(self.room(limit).await?);
+            }
             bytes.extend_from_slice(&data);
         }
-        Ok(bytes.freeze())
+        Ok((bytes, room))
+    }
+
+    /// Room for an answer; for one that is larger than all of it, all of it.
+    async fn room(&self, bytes: usize) -> Result<Room, FetchError> {
+        let units = bytes.min(LARGE_UNDER_WAY).div_ceil(UNIT);
+        let units = u32::try_from(units).unwrap_or(u32::MAX);
+        let room = Arc::clone(&self.room).acquire_many_owned(units).await;
+        room.map_err(|_| FetchError::Abandoned)
+    }
+}
+
+/// An answer as it has come.
+struct Answer {
+    json: BytesMut,
+    validators: Validators,
+}
+
+impl Answer {
+    /// The contacts, and what names this version of them; `None` if that is the one that is known.
+    fn read(
+        mut self,
+        owner: &BareJid,
+        known: Option<&Validators>,
+        hasher: &RandomState,
+    ) -> Result<Option<(Contacts, Validators)>, NoContacts> {
+        self.validators.digest = Some(hasher.hash_one(&*self.json));
+        if known == Some(&self.validators) {
+            return Ok(None);
+        }
+        let found = decode::contacts(&mut self.json, owner)?;
+        Ok(Some((found, self.validators)))
     }
 }
 

@@ -1,6 +1,6 @@
 //! Whoever does not listen costs the gateway a bounded amount of memory, and nobody else anything.
 
-use std::{fs, net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, time::Duration};
 
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -24,15 +24,6 @@ const SIZE: usize = 100_000;
 /// What the gateway may need on top, bytes: what is pending, being read and being written.
 const ALLOWED: usize = 8 << 20;
 
-/// Most memory that a process has had resident so far, bytes.
-pub(crate) fn peak(pid: u32) -> usize {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    let kilobytes = line.and_then(|line| line.trim().strip_suffix(" kB"));
-    let kilobytes: usize = kilobytes.expect("VmHWM in kB").parse().expect("a number");
-    kilobytes << 10
-}
-
 #[tokio::test]
 async fn a_client_that_never_polls_costs_little_and_misses_nothing() {
     let prosody = Prosody::builder().start();
@@ -47,7 +38,7 @@ async fn a_client_that_never_polls_costs_little_and_misses_nothing() {
     let held = web.send("", &presence).await;
     desk.expect_presence(&jid, "").await;
     let mut neighbor = gateway.login(&prosody.account("john"), "web").await;
-    let before = peak(gateway.pid());
+    let before = gateway.peak_memory();
 
     for number in 0..MESSAGES {
         desk.send_message(&jid, &format!("{number} {}", "x".repeat(SIZE)));
@@ -57,7 +48,7 @@ async fn a_client_that_never_polls_costs_little_and_misses_nothing() {
     desk.fence().await;
     desk.send_message(&neighbor.jid, "hello");
     neighbor.expect_message("hello").await;
-    let grown = peak(gateway.pid()) - before;
+    let grown = gateway.peak_memory() - before;
     let offered = MESSAGES * SIZE;
     assert!(grown < ALLOWED, "{grown} bytes more for {offered}");
 
@@ -93,7 +84,7 @@ async fn many_that_do_not_poll_have_a_bound_together_and_miss_nothing() {
         silent.push((web, jid));
     }
     let mut neighbor = gateway.login(&prosody.account("john"), "web").await;
-    let before = peak(gateway.pid());
+    let before = gateway.peak_memory();
 
     for number in 0..EACH {
         for (_, jid) in &silent {
@@ -110,7 +101,7 @@ async fn many_that_do_not_poll_have_a_bound_together_and_miss_nothing() {
     within("all of them to be held up", held_up).await;
     desk.send_message(&neighbor.jid, "hello");
     neighbor.expect_message("hello").await;
-    let grown = peak(gateway.pid()) - before;
+    let grown = gateway.peak_memory() - before;
     let offered = SILENT * EACH * SIZE;
     assert!(grown < ALLOWED, "{grown} bytes more for {offered}");
 
@@ -209,7 +200,7 @@ async fn a_server_that_never_reads_costs_little() {
     let deaf = Deaf::start().await;
     let gateway = Gateway::start(&deaf);
     let mut web = Bosh::log_in(&gateway.bosh(), &Deaf::account(), "tab").await;
-    let before = peak(gateway.pid());
+    let before = gateway.peak_memory();
     let payload = message("john@deaf.example", &"x".repeat(2 * SIZE));
 
     let mut open = web.send("", &payload).await;
@@ -225,7 +216,7 @@ async fn a_server_that_never_reads_costs_little() {
         assert!(heard < 32 << 20, "it is heard on and on");
     }
     assert!(heard > 1 << 20, "heard at first: {heard}");
-    let grown = peak(gateway.pid()) - before;
+    let grown = gateway.peak_memory() - before;
     assert!(grown < 2 * ALLOWED, "{grown} bytes more for {heard}");
     // Others are served.
     assert_eq!(gateway.bosh().request("GET", &[], "").await.status(), 200);

@@ -19,7 +19,7 @@ use crate::{
 fn answer(body: &str) -> Fault {
     Fault::Answer {
         content_type: "application/json",
-        body: body.to_owned(),
+        body: body.to_owned().into(),
     }
 }
 
@@ -59,7 +59,7 @@ async fn every_failure_is_told_changes_nothing_and_passes() {
     let mut online = site.online(&john, "web").await;
     let elsewhere = format!("http://{}/contacts/{}", site.backend.address(), marie.local);
     let array = json!([marie.jid()]).to_string();
-    let deep = format!("{{\"a@x.org\":{}{}}}", "[".repeat(1001), "]".repeat(1001));
+    let deep = "[".repeat(1001) + &"]".repeat(1001);
     for fault in [
         Fault::Status(404),
         Fault::Status(500),
@@ -76,6 +76,11 @@ async fn every_failure_is_told_changes_nothing_and_passes() {
         answer("\"x\""),
         answer(&array),
         answer(&deep),
+        // Errors that are told with status 200.
+        answer("{\"error\": \"down\"}"),
+        answer("{\"status\": \"error\"}"),
+        answer("{\"result\": \"success\", \"data\": {\"marie@example.org\": {}}}"),
+        answer("{\"ver\": \"1\", \"items\": [{\"jid\": \"marie@example.org\"}]}"),
     ] {
         let case = format!("{fault:.60?}");
         site.backend.fail(&john.local, fault.clone());

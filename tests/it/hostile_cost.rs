@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use serde_json::{Map, Value, json};
 
 use crate::{
-    backpressure::{Deaf, peak},
+    backpressure::Deaf,
     hostile_bystander::Bystander,
     idle::cpu_time,
     site::Site,
@@ -117,10 +117,10 @@ async fn a_document_costs_what_it_is_long() {
     ];
     for (what, document) in documents {
         assert!(document.len() < 256 << 10, "{what}: it is to be read");
-        let before = (peak(gateway.pid()), cpu_time(gateway.pid()));
+        let before = (gateway.peak_memory(), cpu_time(gateway.pid()));
         let response = gateway.bosh().post(&document).await;
         assert_eq!(response.status(), 200, "{what}");
-        let grown = peak(gateway.pid()) - before.0;
+        let grown = gateway.peak_memory() - before.0;
         assert!(grown < ALLOWED, "{what}: {grown} bytes");
         // The debug build is slow; it took minutes of what is cut off now.
         let took = cpu_time(gateway.pid()) - before.1;
@@ -153,7 +153,7 @@ async fn presence_to_thousands_costs_no_more_than_the_server_takes() {
     let get = format!("<iq xmlns='{CLIENT}' type='get' id='r'><query xmlns='{ROSTER}'/></iq>");
     web.exchange_until(&get, |stanza| stanza.is_reply_to("r"))
         .await;
-    let before = peak(gateway.pid());
+    let before = gateway.peak_memory();
     // 300 MB in all.
     let open = web.send("", &presence(15_000)).await;
     // An answer shows that it has been taken up.
@@ -164,7 +164,7 @@ async fn presence_to_thousands_costs_no_more_than_the_server_takes() {
     for _ in 0..5 {
         bystander.chats_on().await;
     }
-    let grown = peak(gateway.pid()) - before;
+    let grown = gateway.peak_memory() - before;
     assert!(grown < ALLOWED, "{grown} bytes");
 }
 
@@ -218,7 +218,7 @@ async fn answers_that_are_not_taken_are_not_made() {
     ] {
         let account = site.prosody.account("greedy");
         let mut web = site.crowded(&account, 100).await;
-        let before = peak(site.gateway.pid());
+        let before = site.gateway.peak_memory();
         let payload = stanza.repeat((LARGE / stanza.len()).min(4000));
         let mut ended = None;
         // 50 MB of requests would be as many answers of ten times their size.
@@ -232,7 +232,7 @@ async fn answers_that_are_not_taken_are_not_made() {
                 bystander.chats_on().await;
             }
         }
-        let grown = peak(site.gateway.pid()) - before;
+        let grown = site.gateway.peak_memory() - before;
         assert!(grown < 3 * ALLOWED, "{what}: {grown} bytes");
         assert!(
             ended.is_none() || ended.as_deref() == Some("policy-violation"),
@@ -283,7 +283,7 @@ async fn short_stanzas_in_long_documents_are_kept_short() {
         open.body().await;
         open = next;
     }
-    let before = peak(gateway.pid());
+    let before = gateway.peak_memory();
     let presence = format!("<presence xmlns='{CLIENT}' to='a@b'/>");
     let payload = format!("{}{presence}", " ".repeat(LARGE));
     for _ in 0..200 {
@@ -292,6 +292,6 @@ async fn short_stanzas_in_long_documents_are_kept_short() {
         open.body().await;
         open = next;
     }
-    let grown = peak(gateway.pid()) - before;
+    let grown = gateway.peak_memory() - before;
     assert!(grown < ALLOWED, "{grown} bytes");
 }

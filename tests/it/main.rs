@@ -21,6 +21,7 @@ mod failures;
 mod faults;
 mod grafana;
 mod harness;
+mod hostile_backend;
 mod hostile_bystander;
 mod hostile_cost;
 mod hostile_http;

@@ -67,6 +67,8 @@ async fn names_and_groups_arrive_as_they_are() {
     site.backend.set(&john.local, contacts.into());
     site.refresh(&[&john]).await;
     for (number, text) in texts.iter().enumerate() {
+        // But for what is around them.
+        let text = text.trim();
         let expected = item(
             &format!("c{number}@example.org"),
             Some(text),

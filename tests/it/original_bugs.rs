@@ -27,7 +27,7 @@ async fn post(site: &Site, accounts: &[&Account]) -> (u16, Value) {
 fn garbage() -> Fault {
     Fault::Answer {
         content_type: "application/json",
-        body: "{\"a@b\": oops".to_owned(),
+        body: "{\"a@b\": oops".into(),
     }
 }
 

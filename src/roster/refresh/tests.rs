@@ -74,7 +74,8 @@ impl ContactSource for Backend {
                 last_modified: None,
                 digest: None,
             },
-            skipped: 0,
+            left_out: LeftOut::default(),
+            room: None,
         })
     }
 

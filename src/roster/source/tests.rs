@@ -72,12 +72,14 @@ async fn asks_as_documented_and_conditionally_the_second_time() {
     let Ok(Fetched::New {
         contacts,
         validators,
-        skipped: 0,
+        left_out,
+        ..
     }) = fetch(&source).await
     else {
         panic!("a new roster")
     };
     assert_eq!(contacts[0].name.as_deref(), Some("Marie"));
+    assert_eq!(left_out.count(), 0);
 
     backend.on("/contacts/john", Script::Answer(304, String::new()));
     let again = source.contacts(&user("john"), Some(&validators)).await;
@@ -140,6 +142,7 @@ async fn whatever_is_no_roster_is_a_failed_fetch_with_its_reason() {
     let source = backend.source(|backend| backend.max_body = 1000);
     let raw = |text: &str| Script::Raw(text.as_bytes().to_vec());
     let large = format!("{{{}}}", " ".repeat(1000));
+    let no_contacts = "backend answered with an object in which nothing is a contact";
     let no_object = "backend answered with something that is not a JSON object";
     let broken = "backend broke off the connection";
     let too_large = "backend's answer is larger than 1000 bytes";
@@ -158,6 +161,7 @@ async fn whatever_is_no_roster_is_a_failed_fetch_with_its_reason() {
         (Script::json(r#""x""#), no_object),
         (Script::json(r#"["marie@example.org"]"#), no_object),
         (Script::json("{}{}"), no_object),
+        (Script::json(r#"{"error": "down"}"#), no_contacts),
         (Script::json(&large), too_large),
         (Script::Endless, too_large),
         (raw(""), broken),
@@ -271,13 +275,15 @@ async fn unusable_contacts_are_counted_and_the_rest_counts() {
     let json = r#"{"john@example.org": {}, "a@b/c": {}, "Marie@Example.org": {"groups": ["x"]}}"#;
     backend.on("*", Script::json(json));
     let Ok(Fetched::New {
-        contacts,
-        skipped: 2,
-        ..
+        contacts, left_out, ..
     }) = fetch(&backend.source(|_| ())).await
     else {
         panic!("a roster with two contacts left out")
     };
+    assert_eq!(
+        left_out.to_string(),
+        r#""john@example.org" (the user's own JID), "a@b/c" (JID with a resource)"#
+    );
     assert_eq!(contacts.len(), 1);
     assert_eq!(contacts[0].jid.as_str(), "marie@example.org");
 }

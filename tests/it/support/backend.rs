@@ -40,7 +40,7 @@ pub(crate) enum Fault {
     /// 200 with this body, of this content type.
     Answer {
         content_type: &'static str,
-        body: String,
+        body: Bytes,
     },
     /// A redirect to here.
     Redirect(String),
@@ -324,7 +324,7 @@ async fn answer(state: Arc<State>, request: Request<Incoming>) -> Result<Answer,
             json.hash(&mut hasher);
             let etag = format!("\"{:x}\"", hasher.finish());
             let mut answer = match known_etag {
-                Some(known) if known == etag => page(304, "application/json", String::new()),
+                Some(known) if known == etag => page(304, "application/json", ""),
                 _ => page(200, "application/json", json),
             };
             answer
@@ -332,16 +332,16 @@ async fn answer(state: Arc<State>, request: Request<Incoming>) -> Result<Answer,
                 .insert("etag", etag.parse().expect("a header value"));
             Ok(answer)
         }
-        (None, None) => Ok(page(404, "text/html", "<h1>Nobody</h1>".to_owned())),
+        (None, None) => Ok(page(404, "text/html", "<h1>Nobody</h1>")),
     }
 }
 
 async fn fail(fault: Fault) -> Result<Answer, std::io::Error> {
     match fault {
-        Fault::Status(status) => Ok(page(status, "text/html", "<h1>Sorry</h1>".to_owned())),
+        Fault::Status(status) => Ok(page(status, "text/html", "<h1>Sorry</h1>")),
         Fault::Answer { content_type, body } => Ok(page(200, content_type, body)),
         Fault::Redirect(location) => {
-            let mut answer = page(302, "text/html", String::new());
+            let mut answer = page(302, "text/html", "");
             answer
                 .headers_mut()
                 .insert("location", location.parse().expect("a header value"));
@@ -376,11 +376,11 @@ impl Body for Half {
     }
 }
 
-fn page(status: u16, content_type: &str, body: String) -> Answer {
+fn page(status: u16, content_type: &str, body: impl Into<Bytes>) -> Answer {
     let response = Response::builder()
         .status(status)
         .header("content-type", content_type);
     response
-        .body(Full::new(Bytes::from(body)).boxed())
+        .body(Full::new(body.into()).boxed())
         .expect("a response")
 }

@@ -142,6 +142,17 @@ impl Gateway {
         self.process.as_ref().expect("it runs").pid()
     }
 
+    /// Most memory that it has had resident so far, bytes.
+    #[allow(dead_code, reason = "only `it` needs it")]
+    pub(crate) fn peak_memory(&self) -> usize {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid()));
+        let status = status.expect("it runs");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kilobytes = line.and_then(|line| line.trim().strip_suffix(" kB"));
+        let kilobytes: usize = kilobytes.expect("VmHWM in kB").parse().expect("a number");
+        kilobytes << 10
+    }
+
     /// Sends a signal, named as `kill` does.
     pub(crate) fn signal(&self, signal: &str) {
         self.process.as_ref().expect("it runs").signal(signal);
