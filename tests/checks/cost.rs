@@ -82,7 +82,7 @@ fn stanza(input: &[u8]) -> bool {
 
 fn contacts(input: &[u8]) -> bool {
     let owner = BareJid::new("john@example.org").expect("a bare JID");
-    decode::contacts(input, &owner)
+    decode::contacts(&mut input.to_vec(), &owner)
         .map(|found| Roster::new(found.contacts))
         .is_ok()
 }
