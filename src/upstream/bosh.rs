@@ -3,7 +3,6 @@
 use std::{
     error::Error,
     future::{Future, poll_fn},
-    io,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -28,8 +27,9 @@ use tokio::time::Sleep;
 use tracing::debug;
 
 use super::{
-    ConnectError, Hello, Initiator, UpstreamError, UpstreamEvent,
+    ConnectError, Hello, Initiator, UpstreamError, UpstreamEvent, causes,
     dial::same_domain,
+    gate::Attempt,
     tls::{TlsSetupError, is_loopback},
 };
 use crate::{
@@ -60,6 +60,7 @@ type Answer = Result<(u16, Bytes), Failure>;
 #[derive(Debug)]
 pub(super) struct Host {
     domain: DomainPart,
+    place: config::Place,
     uri: Uri,
     http: Http,
 }
@@ -103,9 +104,15 @@ impl Host {
             .build(connector);
         Ok(Some(Self {
             domain: host.domain.clone(),
+            place: upstream.place.clone(),
             uri,
             http,
         }))
+    }
+
+    /// Where it is.
+    pub(super) fn place(&self) -> &config::Place {
+        &self.place
     }
 
     fn post(&self, document: Bytes, client: &HeaderValue) -> Exchange {
@@ -171,6 +178,7 @@ impl Upstream {
     pub(super) async fn create(
         host: &Arc<Host>,
         initiator: Initiator<'_>,
+        attempt: &Attempt<'_>,
     ) -> Result<(Self, Hello), ConnectError> {
         let mut random = [0; 8];
         getrandom::fill(&mut random).map_err(|error| ConnectError::Exchange {
@@ -188,7 +196,11 @@ impl Upstream {
         };
         let mut created = Created::default();
         let features = loop {
-            match poll_fn(|cx| upstream.poll_event(cx)).await {
+            let event = poll_fn(|cx| upstream.poll_event(cx)).await;
+            if !matches!(event, Event::Lost(Loss::Unanswered)) {
+                attempt.found_somebody();
+            }
+            match event {
                 Event::Created(said) => created = said,
                 Event::Features(features) => break features,
                 other => return Err(upstream.refusal(other)),
@@ -349,18 +361,10 @@ impl std::fmt::Debug for Upstream {
 
 /// What is wrong with the certificate, if that is the reason.
 fn certificate_error(error: &(dyn Error + 'static)) -> Option<rustls::CertificateError> {
-    let mut cause = Some(error);
-    while let Some(error) = cause {
-        if let Some(rustls::Error::InvalidCertificate(reason)) = error.downcast_ref() {
-            return Some(reason.clone());
-        }
-        // The `source` of an `io::Error` is what its inner error came from, not that error.
-        cause = match error.downcast_ref::<io::Error>() {
-            Some(wrapper) => wrapper.get_ref().map(|inner| inner as _),
-            None => error.source(),
-        };
-    }
-    None
+    causes(error).find_map(|cause| match cause.downcast_ref() {
+        Some(rustls::Error::InvalidCertificate(reason)) => Some(reason.clone()),
+        _ => None,
+    })
 }
 
 #[expect(clippy::disallowed_methods, reason = "the clock enters here")]

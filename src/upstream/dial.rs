@@ -15,6 +15,7 @@ use tokio_rustls::TlsConnector;
 use super::{
     ConnectError, Hello, Initiator, Phase, UpstreamError,
     c2s::{Host, Transport, Upstream},
+    gate::Attempt,
 };
 use crate::{
     config::{Place, Scheme, UpstreamTls},
@@ -38,13 +39,13 @@ pub(super) async fn dial(
     host: &Arc<Host>,
     deadline: Duration,
     initiator: Initiator<'_>,
+    attempt: &Attempt<'_>,
     phase: &mut Phase,
 ) -> Result<(Upstream, Hello), ConnectError> {
     let mut place = &host.upstream.place;
     let mut referrals = 0;
     loop {
-        *phase = Phase::Resolve;
-        let refusal = match dial_at(place, host, deadline, initiator, phase).await {
+        let refusal = match dial_at(place, host, deadline, initiator, attempt, phase).await {
             Err(ConnectError::SeeOtherHost { host }) => host,
             result => return result,
         };
@@ -63,9 +64,10 @@ async fn dial_at(
     host: &Arc<Host>,
     deadline: Duration,
     initiator: Initiator<'_>,
+    attempt: &Attempt<'_>,
     phase: &mut Phase,
 ) -> Result<(Upstream, Hello), ConnectError> {
-    let (mut tcp, address) = connect(place, deadline, phase).await?;
+    let (mut tcp, address) = connect(place, deadline, attempt, phase).await?;
     if let Some(version) = host.upstream.proxy_protocol {
         let header = proxy::header(version, initiator.address, address);
         tcp.write_all(&header).await.map_err(UpstreamError::Lost)?;
@@ -145,23 +147,27 @@ async fn start_tls(mut upstream: Upstream) -> Result<TcpStream, ConnectError> {
 }
 
 /// TCP to the configured host.
-async fn connect(
+pub(super) async fn connect(
     to: &Place,
     deadline: Duration,
+    attempt: &Attempt<'_>,
     phase: &mut Phase,
 ) -> Result<(TcpStream, SocketAddr), ConnectError> {
     let unknown = |source| ConnectError::Resolve {
         host: to.address.clone(),
         source,
     };
+    *phase = Phase::Resolve;
     let addresses = lookup_host((to.address.as_str(), to.port)).await;
     *phase = Phase::Connect;
-    first(addresses.map_err(unknown)?, deadline)
+    let connected = first(addresses.map_err(unknown)?, deadline)
         .await
-        .unwrap_or_else(|| Err(unknown(io::ErrorKind::NotFound.into())))
+        .unwrap_or_else(|| Err(unknown(io::ErrorKind::NotFound.into())))?;
+    attempt.found_somebody();
+    Ok(connected)
 }
 
-/// The first address that answers, else why the last did not; `None` if there is none at all.
+/// The first address that answers, else why one did not; `None` if there is none at all.
 pub(super) async fn first(
     addresses: impl Iterator<Item = SocketAddr>,
     deadline: Duration,
@@ -177,13 +183,13 @@ async fn race<T: Send + 'static, F: Future<Output = io::Result<T>> + Send + 'sta
 ) -> Option<Result<(T, SocketAddr), ConnectError>> {
     let mut addresses = addresses.into_iter();
     let mut attempts = JoinSet::new();
-    let mut last = None;
+    let mut last: Option<ConnectError> = None;
     loop {
         if let Some(address) = addresses.next() {
             let attempt = timeout(deadline, connect(address));
             attempts.spawn(async move { (address, attempt.await) });
         } else if attempts.is_empty() {
-            return last;
+            return last.map(Err);
         }
         let result = if addresses.len() == 0 {
             attempts.join_next().await
@@ -197,7 +203,16 @@ async fn race<T: Send + 'static, F: Future<Output = io::Result<T>> + Send + 'sta
         };
         match result.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
             Ok(connection) => return Some(Ok((connection, address))),
-            Err(source) => last = Some(Err(ConnectError::Connect { address, source })),
+            Err(source) => {
+                let error = ConnectError::Connect { address, source };
+                // Where it is not known that nobody is there, somebody may be.
+                if last
+                    .as_ref()
+                    .is_none_or(ConnectError::means_nobody_is_there)
+                {
+                    last = Some(error);
+                }
+            }
         }
     }
 }

@@ -1,15 +1,28 @@
-//! What keeps a server in trouble from more of it, and its clients from waiting for nothing.
+//! What keeps a server that is not there from more of it, and its clients from waiting for nothing.
 //!
-//! Few connections at a time come about; and once some in a row have failed, none is tried for a while,
-//! then one, whose success lets in all again.
+//! Few connections at a time come about. Once nobody has been found listening a few times in a row, no connection
+//! is tried for a while, then one at a time, until one comes about.
+//!
+//! No client can shut the gate for others. What counts is decided before the server hears anything of the
+//! client: either nobody listens where it should be, or somebody does. What comes later does not count: the server
+//! may not like what a client says, or its address, or how often it comes.
 
-use std::time::Duration;
+use std::{
+    pin::pin,
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
 
 use parking_lot::Mutex;
-use tokio::{sync::Semaphore, time::Instant};
+use tokio::{
+    sync::Semaphore,
+    time::{Instant, timeout},
+};
 
 /// Connections that may be about to be opened at a time.
 const DIALS: usize = 64;
+/// How long a turn lasts. A server that takes more time for some of its clients keeps the others waiting no longer.
+const TURN: Duration = Duration::from_secs(2);
 /// Failures in a row after which the server is left alone.
 const FAILURES: u32 = 5;
 /// For how long. Clients have been told to try again after as long.
@@ -18,8 +31,7 @@ const REST: Duration = Duration::from_secs(5);
 /// The gate of one host.
 #[derive(Debug)]
 pub(super) struct Gate {
-    /// Turns to dial.
-    pub(super) turns: Semaphore,
+    turns: Semaphore,
     trouble: Mutex<Trouble>,
 }
 
@@ -40,69 +52,182 @@ impl Default for Gate {
 }
 
 impl Gate {
-    /// Whether a connection may be tried. Whoever is let in while the server is in trouble is the only
-    /// one for a while.
-    pub(super) fn admits(&self) -> bool {
+    /// A connection that may be tried; `None` while the server is left alone.
+    pub(super) fn admit(&self) -> Option<Attempt<'_>> {
         let mut trouble = self.trouble.lock();
         let now = Instant::now();
-        match trouble.rest_until {
-            Some(until) if now < until => false,
-            Some(_) => {
-                trouble.rest_until = Some(now + REST);
-                true
-            }
-            None => true,
+        let trial = match trouble.rest_until {
+            Some(until) if now < until => return None,
+            Some(_) => Some(now + REST),
+            None => None,
+        };
+        // Others wait for this one.
+        trouble.rest_until = trial;
+        Some(Attempt {
+            gate: self,
+            trial,
+            is_settled: AtomicBool::new(false),
+        })
+    }
+
+    /// Gives a turn to `opening` once there is one.
+    pub(super) async fn in_turn<T>(&self, opening: impl Future<Output = T>) -> T {
+        let turn = self.turns.acquire().await;
+        let mut opening = pin!(opening);
+        let opened = timeout(TURN, &mut opening).await;
+        drop(turn);
+        match opened {
+            Ok(opened) => opened,
+            Err(_) => opening.await,
+        }
+    }
+}
+
+/// A connection that is tried. Nothing follows from one that is given up before it is known whether the server is
+/// there: if it was a trial, another one may follow at once.
+#[derive(Debug)]
+pub(super) struct Attempt<'a> {
+    gate: &'a Gate,
+    /// The others have to wait for it until then.
+    trial: Option<Instant>,
+    is_settled: AtomicBool,
+}
+
+impl Attempt<'_> {
+    /// Whether nobody else may try.
+    pub(super) fn is_trial(&self) -> bool {
+        self.trial.is_some()
+    }
+
+    /// Somebody listens where the server should be.
+    pub(super) fn found_somebody(&self) {
+        if !self.settle() {
+            *self.gate.trouble.lock() = Trouble::default();
         }
     }
 
-    /// Takes note of how it went.
-    pub(super) fn note(&self, has_succeeded: bool) {
-        let mut trouble = self.trouble.lock();
-        if has_succeeded {
-            *trouble = Trouble::default();
+    /// Nobody does.
+    pub(super) fn found_nobody(&self) {
+        if self.settle() {
             return;
         }
+        let mut trouble = self.gate.trouble.lock();
         trouble.failures = trouble.failures.saturating_add(1);
         if trouble.failures >= FAILURES {
             trouble.rest_until = Some(Instant::now() + REST);
+        }
+    }
+
+    /// Whether it has been settled before. What is found first counts: where a server refers to may depend on the
+    /// client.
+    fn settle(&self) -> bool {
+        self.is_settled.swap(true, Ordering::Relaxed)
+    }
+}
+
+impl Drop for Attempt<'_> {
+    fn drop(&mut self) {
+        if self.trial.is_none() || self.settle() {
+            return;
+        }
+        let mut trouble = self.gate.trouble.lock();
+        if trouble.rest_until == self.trial {
+            trouble.rest_until = Some(Instant::now());
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::{future::pending, sync::Arc};
+
     use tokio::time::advance;
 
     use super::*;
+
+    fn admits(gate: &Gate) -> bool {
+        gate.admit().is_some()
+    }
+
+    fn fail(gate: &Gate) {
+        gate.admit().expect("open").found_nobody();
+    }
 
     #[tokio::test(start_paused = true)]
     async fn a_server_in_trouble_is_left_alone_and_then_tried_by_one() {
         let gate = Gate::default();
         for _ in 0..FAILURES {
-            assert!(gate.admits());
-            gate.note(false);
+            fail(&gate);
         }
-        assert!(!gate.admits());
+        assert!(!admits(&gate));
         advance(REST).await;
-        assert!(gate.admits(), "one finds out");
-        assert!(!gate.admits(), "while others wait");
-        gate.note(false);
+        let trial = gate.admit().expect("one finds out");
+        assert!(trial.is_trial());
+        assert!(!admits(&gate), "while others wait");
+        trial.found_nobody();
+        drop(trial);
+        assert!(!admits(&gate));
         advance(REST).await;
-        assert!(gate.admits());
-        gate.note(true);
-        assert!(gate.admits() && gate.admits());
+        let trial = gate.admit().expect("one finds out");
+        trial.found_somebody();
+        assert!(admits(&gate) && admits(&gate), "before it is over");
     }
 
     #[tokio::test(start_paused = true)]
     async fn failures_count_in_a_row() {
         let gate = Gate::default();
         for _ in 0..3 * FAILURES {
-            gate.note(false);
-            gate.note(true);
+            fail(&gate);
+            gate.admit().expect("open").found_somebody();
         }
         for _ in 1..FAILURES {
-            gate.note(false);
+            fail(&gate);
         }
-        assert!(gate.admits());
+        assert!(admits(&gate));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_trial_that_is_given_up_is_given_back() {
+        let gate = Gate::default();
+        for _ in 0..FAILURES {
+            fail(&gate);
+        }
+        advance(REST).await;
+        for _ in 0..3 {
+            drop(gate.admit().expect("the trial"));
+        }
+        let slow = gate.admit().expect("the trial");
+        advance(REST).await;
+        let next = gate.admit().expect("the next one");
+        drop(slow);
+        assert!(!admits(&gate), "that was not its own any longer");
+        drop(next);
+        assert!(admits(&gate));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_found_first_counts() {
+        let gate = Gate::default();
+        for _ in 0..2 * FAILURES {
+            let attempt = gate.admit().expect("open");
+            attempt.found_somebody();
+            attempt.found_nobody();
+        }
+        assert!(admits(&gate));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_turn_ends_before_a_slow_server_answers() {
+        let gate = Arc::new(Gate::default());
+        for _ in 0..DIALS {
+            let gate = Arc::clone(&gate);
+            tokio::spawn(async move { gate.in_turn(pending::<()>()).await });
+        }
+        while gate.turns.available_permits() > 0 {
+            tokio::task::yield_now().await;
+        }
+        let began = Instant::now();
+        gate.in_turn(async {}).await;
+        assert!((TURN..2 * TURN).contains(&began.elapsed()));
     }
 }

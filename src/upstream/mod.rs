@@ -12,7 +12,7 @@ mod tls;
 
 use std::{
     error::Error,
-    fmt, io,
+    fmt, io, iter,
     net::SocketAddr,
     sync::Arc,
     task::{Context, Poll},
@@ -24,7 +24,7 @@ use jid::BareJid;
 use rustls::CertificateError;
 use tokio::time::timeout;
 
-use gate::Gate;
+use gate::{Attempt, Gate};
 
 pub use tls::TlsSetupError;
 
@@ -126,32 +126,43 @@ impl Connector {
         &self,
         initiator: Initiator<'_>,
     ) -> Result<(Upstream, Hello), ConnectError> {
-        if !self.gate.admits() {
-            return Err(ConnectError::LeftAlone);
-        }
+        let attempt = self.gate.admit().ok_or(ConnectError::LeftAlone)?;
         let mut phase = Phase::Queue;
         // Boxed, as a TLS handshake is too big to be part of every session's task for ever.
-        let dial = Box::pin(async {
-            let _turn = self.gate.turns.acquire().await;
-            match &self.way {
-                Way::Bosh(host) => {
-                    phase = Phase::Bosh;
-                    let (bosh, hello) = bosh::Upstream::create(host, initiator).await?;
-                    Ok((Upstream::Bosh(Box::new(bosh)), hello))
-                }
-                Way::C2s(host) => {
-                    let connect = self.deadlines.connect;
-                    let (c2s, hello) = dial::dial(host, connect, initiator, &mut phase).await?;
-                    Ok((Upstream::C2s(c2s), hello))
-                }
-            }
-        });
+        let dial = Box::pin(
+            self.gate
+                .in_turn(self.dial(initiator, &attempt, &mut phase)),
+        );
         let result = timeout(self.deadlines.total, dial).await;
         let result = result.unwrap_or(Err(ConnectError::Timeout { phase }));
-        if phase != Phase::Queue {
-            self.gate.note(result.is_ok());
+        if matches!(&result, Err(error) if error.means_nobody_is_there()) {
+            attempt.found_nobody();
         }
         result
+    }
+
+    async fn dial(
+        &self,
+        initiator: Initiator<'_>,
+        attempt: &Attempt<'_>,
+        phase: &mut Phase,
+    ) -> Result<(Upstream, Hello), ConnectError> {
+        let connect = self.deadlines.connect;
+        match &self.way {
+            Way::Bosh(host) => {
+                if attempt.is_trial() {
+                    // HTTP does not tell when somebody is there, and an answer may take long.
+                    dial::connect(host.place(), connect, attempt, phase).await?;
+                }
+                *phase = Phase::Bosh;
+                let (bosh, hello) = bosh::Upstream::create(host, initiator, attempt).await?;
+                Ok((Upstream::Bosh(Box::new(bosh)), hello))
+            }
+            Way::C2s(host) => {
+                let (c2s, hello) = dial::dial(host, connect, initiator, attempt, phase).await?;
+                Ok((Upstream::C2s(c2s), hello))
+            }
+        }
     }
 }
 
@@ -437,6 +448,18 @@ impl ConnectError {
         }
     }
 
+    /// Whether nobody listens where the server should be. A connection that times out means less: the system may
+    /// have no room for more of them.
+    fn means_nobody_is_there(&self) -> bool {
+        match self {
+            Self::Connect { source, .. } => is_nobody_there(source),
+            Self::Exchange { source } => causes(&**source)
+                .find_map(|cause| cause.downcast_ref())
+                .is_some_and(is_nobody_there),
+            _ => false,
+        }
+    }
+
     /// What a stream error means instead of the features.
     fn of_stream_error(condition: &StreamCondition) -> Self {
         match condition.name.as_str() {
@@ -448,6 +471,27 @@ impl ConnectError {
             },
         }
     }
+}
+
+/// Whether this is what a system says of an address where nobody listens.
+fn is_nobody_there(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionRefused, HostUnreachable, NetworkUnreachable};
+
+    matches!(
+        error.kind(),
+        ConnectionRefused | HostUnreachable | NetworkUnreachable
+    )
+}
+
+/// An error and what has caused it.
+fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    iter::successors(Some(error), |&error| {
+        // The `source` of an `io::Error` is what its inner error came from, not that error.
+        match error.downcast_ref::<io::Error>() {
+            Some(wrapper) => wrapper.get_ref().map(|inner| inner as _),
+            None => error.source(),
+        }
+    })
 }
 
 /// The predicate of a sentence about a certificate.

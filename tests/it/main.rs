@@ -24,6 +24,7 @@ mod harness;
 mod hostile_backend;
 mod hostile_bystander;
 mod hostile_cost;
+mod hostile_creations;
 mod hostile_http;
 mod hostile_pages;
 mod hostile_roster;
