@@ -6,7 +6,7 @@ use std::{
     net::IpAddr,
     num::NonZeroU32,
     pin::Pin,
-    sync::Arc,
+    sync::{Arc, Weak},
 };
 
 use arc_swap::ArcSwap;
@@ -15,6 +15,8 @@ use futures_util::FutureExt as _;
 use http::{HeaderValue, Request, Response, StatusCode, header};
 use http_body_util::{Either, Full};
 use hyper::body::Incoming;
+use jid::DomainPart;
+use parking_lot::Mutex;
 use tokio::time::timeout;
 use tower::ServiceExt as _;
 use tracing::warn;
@@ -40,7 +42,7 @@ use crate::{
         source::{HttpSource, Replaceable},
     },
     session::{Host, Registry},
-    upstream::{Connector, TlsSetupError},
+    upstream::Connector,
 };
 
 /// To who asks for metrics by a name that anybody may own.
@@ -67,6 +69,7 @@ pub(super) struct Gateway {
     pub(super) connections: Arc<Connections>,
     pub(super) limits: Arc<ArcSwap<Limits>>,
     monitoring: Monitoring,
+    rosters: Mutex<RostersInUse>,
 }
 
 /// An answer on its way.
@@ -88,19 +91,25 @@ impl Gateway {
         registry.backlog.bound(config.bosh.max_pending_total);
         let connections = Connections::new(bounds(&config.server), Arc::clone(&registry.metrics));
         let connections = Arc::new(connections);
+        let mut rosters = RostersInUse::default();
+        let current = Current::build(config, None, &mut rosters, &registry)?;
         Ok(Self {
-            current: ArcSwap::from_pointee(Current::build(config, None, &registry)?),
+            current: ArcSwap::from_pointee(current),
             front: Arc::new(Front::new(Arc::clone(&registry))),
             monitoring: Monitoring::new(Arc::clone(&registry), Arc::clone(&connections)),
             registry,
             connections,
             limits: Arc::new(ArcSwap::from_pointee(config.server.limits)),
+            rosters: Mutex::new(rosters),
         })
     }
 
     /// Goes by another configuration from now on; if that cannot be, all stays as it is.
     pub(super) fn apply(&self, config: &Config) -> Result<(), RunError> {
-        let current = Current::build(config, Some(&self.current.load()), &self.registry)?;
+        let previous = self.current.load();
+        let mut rosters = self.rosters.lock();
+        let current = Current::build(config, Some(&previous), &mut rosters, &self.registry)?;
+        drop(rosters);
         self.current.store(Arc::new(current));
         self.connections.bound(bounds(&config.server));
         self.registry.backlog.bound(config.bosh.max_pending_total);
@@ -246,11 +255,11 @@ impl Current {
         })
     }
 
-    /// Builds what `config` says; rosters in memory are taken over from `previous`, so that sessions
-    /// and refreshes go on meeting each other.
+    /// Builds what `config` says, with the `rosters` that are in use.
     fn build(
         config: &Config,
         previous: Option<&Self>,
+        rosters: &mut RostersInUse,
         registry: &Arc<Registry>,
     ) -> Result<Self, RunError> {
         let creations = Creations::new(
@@ -262,24 +271,22 @@ impl Current {
             Some(previous) => creations.following(&previous.bosh.creations),
             None => creations,
         };
+        // All that can be refused comes first: rosters are shared with what is in use.
+        let connectors: Vec<Connector> = config
+            .hosts
+            .iter()
+            .map(connector)
+            .collect::<Result<_, _>>()?;
         let mut hosts = HashMap::new();
         let mut rosters_by_domain = HashMap::new();
-        for host in &config.hosts {
-            let domain = host.domain.to_string();
-            let previous = previous.and_then(|previous| previous.bosh.hosts.get(&domain));
-            let built = build_host(
-                config,
-                host,
-                registry.metrics.domain(&domain),
-                previous.and_then(|host| host.rosters.as_ref()),
-            )
-            .map_err(|source| RunError::Upstream {
-                domain: domain.clone(),
-                source: Box::new(source),
-            })?;
-            rosters_by_domain.insert(host.domain.clone(), built.rosters.clone());
-            hosts.insert(domain, Arc::new(built));
+        for (host, connector) in config.hosts.iter().zip(connectors) {
+            let metrics = registry.metrics.domain(host.domain.as_str());
+            let rosters = rosters.of(host, &metrics);
+            rosters_by_domain.insert(host.domain.clone(), rosters.clone());
+            let built = build_host(config, host, connector, rosters, metrics);
+            hosts.insert(host.domain.to_string(), Arc::new(built));
         }
+        rosters.forget_unused();
         Ok(Self {
             bosh_path: config.bosh.path.clone(),
             admin_path: config.admin.path.clone(),
@@ -317,29 +324,55 @@ impl Current {
     }
 }
 
+fn connector(host: &config::Host) -> Result<Connector, RunError> {
+    Connector::new(host).map_err(|source| RunError::Upstream {
+        domain: host.domain.to_string(),
+        source: Box::new(source),
+    })
+}
+
+/// The rosters of each domain, for as long as the configuration names it or a session of it lives: if a domain, or
+/// its backend, is configured again, old sessions and refreshes meet again.
+#[derive(Default)]
+struct RostersInUse(HashMap<DomainPart, Weak<Rosters<Replaceable>>>);
+
+impl RostersInUse {
+    /// The rosters of `host`, fetched where that says from now on; `None` where it names no backend.
+    fn of(
+        &mut self,
+        host: &config::Host,
+        metrics: &metrics::Domain,
+    ) -> Option<Arc<Rosters<Replaceable>>> {
+        let url = host.http_roster_url.clone()?;
+        let source = HttpSource::new(url, host.backend.clone(), host.domain.clone());
+        if let Some(rosters) = self.0.get(&host.domain).and_then(Weak::upgrade) {
+            rosters.source().replace(source);
+            return Some(rosters);
+        }
+        let options = Options {
+            concurrency: host.backend.concurrency,
+            ..Options::default()
+        };
+        let rosters = Rosters::counted(Replaceable::new(source), options, metrics.clone());
+        self.0.insert(host.domain.clone(), Arc::downgrade(&rosters));
+        Some(rosters)
+    }
+
+    fn forget_unused(&mut self) {
+        self.0.retain(|_, rosters| rosters.strong_count() > 0);
+    }
+}
+
 fn build_host(
     config: &Config,
     host: &config::Host,
+    connector: Connector,
+    rosters: Option<Arc<Rosters<Replaceable>>>,
     metrics: metrics::Domain,
-    previous: Option<&Arc<Rosters<Replaceable>>>,
-) -> Result<Host, TlsSetupError> {
-    let options = Options {
-        concurrency: host.backend.concurrency,
-        ..Options::default()
-    };
-    let rosters = host.http_roster_url.as_ref().map(|url| {
-        let source = HttpSource::new(url.clone(), host.backend.clone(), host.domain.clone());
-        match previous {
-            Some(rosters) => {
-                rosters.source().replace(source);
-                Arc::clone(rosters)
-            }
-            None => Rosters::counted(Replaceable::new(source), options, metrics.clone()),
-        }
-    });
-    Ok(Host {
+) -> Host {
+    Host {
         domain: host.domain.to_string(),
-        connector: Connector::new(host)?,
+        connector,
         rules: Rules {
             rosters: rosters.is_some(),
             directed: host.presence == config::Presence::Directed,
@@ -349,7 +382,7 @@ fn build_host(
         max_unconfirmed: config.bosh.max_unconfirmed,
         sessions_per_user: config.bosh.sessions_per_user,
         max_request_rate: NonZeroU32::new(config.bosh.max_request_rate).unwrap_or(NonZeroU32::MIN),
-    })
+    }
 }
 
 fn bounds(server: &config::Server) -> Bounds {

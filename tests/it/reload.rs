@@ -2,20 +2,27 @@
 
 use std::fs;
 
-use crate::support::{
-    bosh::{Bosh, creation},
-    gateway::Gateway,
-    prosody::{DOMAIN, Prosody},
-    within,
+use crate::{
+    site::Site,
+    support::{
+        bosh::{Bosh, creation},
+        gateway::Gateway,
+        prosody::{DOMAIN, Prosody},
+        within,
+    },
 };
 
 /// Changes the configuration, and waits until it is in use.
 async fn reload(gateway: &Gateway, from: &str, to: &str) {
-    const DONE: &str = "configuration reloaded";
-    let path = gateway.config_path();
-    let old = fs::read_to_string(&path).expect("a file");
+    let old = fs::read_to_string(gateway.config_path()).expect("a file");
     assert!(old.contains(from), "{from} in {old}");
-    fs::write(&path, old.replace(from, to)).expect("written");
+    reload_as(gateway, &old.replace(from, to)).await;
+}
+
+/// Writes the configuration, and waits until it is in use.
+async fn reload_as(gateway: &Gateway, config: &str) {
+    const DONE: &str = "configuration reloaded";
+    fs::write(gateway.config_path(), config).expect("written");
     let before = gateway.log().matches(DONE).count();
     gateway.signal("HUP");
     let done = async {
@@ -116,4 +123,71 @@ async fn what_cannot_be_read_changes_nothing_and_says_where() {
     let create = async || gateway.bosh().post(&creation(DOMAIN, &[])).await;
     assert_eq!(create().await.status(), 200);
     assert_eq!(create().await.status(), 503, "as before");
+}
+
+/// Changes the configuration and back again, with a session that began before, and finds that a refresh
+/// still reaches it.
+async fn assert_rosters_outlive(change: impl FnOnce(&Site, &str) -> String) {
+    let site = Site::new();
+    let (john, marie) = (site.member("john"), site.member("marie"));
+    let mut client = site.online(&john, "web").await;
+    let before = fs::read_to_string(site.gateway.config_path()).expect("a file");
+    let meanwhile = change(&site, &before);
+    assert_ne!(before, meanwhile);
+    reload_as(&site.gateway, &meanwhile).await;
+    let unknown = site.post(&format!("[\"{}\"]", john.jid())).await;
+    assert_ne!(unknown.status(), 200, "nothing to refresh: {unknown:?}");
+    // As often as the operator likes.
+    reload_as(&site.gateway, &meanwhile).await;
+    reload_as(&site.gateway, &before).await;
+    site.list(&john, &[&marie]);
+    site.refresh(&[&john]).await;
+    assert_eq!(client.expect_push().await.jid, marie.jid());
+    // Who comes now shares it.
+    let fetches = site.backend.fetches(&john.local);
+    let mut later = site.gateway.login(&john, "later").await;
+    assert!(later.roster().await.contains_key(&marie.jid()));
+    assert_eq!(site.backend.fetches(&john.local), fetches);
+}
+
+#[tokio::test]
+async fn rosters_outlive_the_lack_of_their_backend() {
+    assert_rosters_outlive(|site, config| {
+        let line = format!("http_roster_url = \"{}\"\n", site.backend.url());
+        config.replace(&line, "")
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn rosters_outlive_the_lack_of_their_host() {
+    assert_rosters_outlive(|_, config| {
+        let domain = format!("domain = \"{DOMAIN}\"");
+        config.replace(&domain, "domain = \"other.example\"")
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_is_not_taken_over_changes_no_backend() {
+    let site = Site::new();
+    let (john, marie) = (site.member("john"), site.member("marie"));
+    let mut client = site.online(&john, "web").await;
+    let path = site.gateway.config_path();
+    let before = fs::read_to_string(&path).expect("a file");
+    // The second host cannot be used, which shows when the first has been looked at.
+    let broken = before.replace(&site.backend.url(), "http://127.0.0.1:9/%s")
+        + "\n[[host]]\ndomain = \"other.example\"\nupstream = \"xmpps://192.0.2.1:5223\"\n\
+           upstream_tls = \"verify\"\nupstream_ca = \"/dev/null\"\n";
+    fs::write(&path, broken).expect("written");
+    site.gateway.signal("HUP");
+    let refused = async {
+        while !site.gateway.log().contains("configuration not reloaded") {
+            site.gateway.bosh().request("GET", &[], "").await;
+        }
+    };
+    within("the refusal", refused).await;
+    site.list(&john, &[&marie]);
+    site.refresh(&[&john]).await;
+    assert_eq!(client.expect_push().await.jid, marie.jid());
 }
