@@ -247,11 +247,11 @@ impl Actor {
                     self.carry_on(now);
                     continue;
                 }
+                if self.is_done(now) {
+                    debug!(sid = ?self.registration.sid(), "session forgotten");
+                    return Poll::Ready(());
+                }
                 match self.poll_timer(cx, now) {
-                    Poll::Pending if self.is_done() => {
-                        debug!(sid = ?self.registration.sid(), "session forgotten");
-                        return Poll::Ready(());
-                    }
                     Poll::Pending => return Poll::Pending,
                     Poll::Ready(()) => continue,
                 }
@@ -339,6 +339,7 @@ impl Actor {
         let [link, sm] = match &self.link {
             Link::Up(_) => [Some(self.last_written + KEEPALIVE), self.sm.poll_timeout()],
             Link::Closing(_, deadline) => [Some(*deadline), None],
+            Link::Down if self.leaving => [self.session.awaited_until(), None],
             Link::Connecting(_) | Link::Down => [None, None],
         };
         [
@@ -384,9 +385,11 @@ impl Actor {
         self.keep_account(now);
     }
 
-    fn is_done(&self) -> bool {
+    fn is_done(&self, now: Instant) -> bool {
+        // When the gateway goes, a session stays for no client that has gone before.
         let is_over = if self.leaving {
-            self.session.is_told()
+            let awaited_until = self.session.awaited_until();
+            !self.session.is_open() && awaited_until.is_none_or(|until| until <= now)
         } else {
             self.session.is_gone()
         };

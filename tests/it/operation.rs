@@ -42,37 +42,41 @@ async fn a_stop_ends_sessions_in_good_order() {
     assert!(gateway.wait().success());
 }
 
-/// A session without an open request, on a gateway that has got SIGTERM: nobody has told the client
-/// yet, which is what the gateway waits for.
-async fn draining(drain_timeout: &str) -> (Gateway, Bosh) {
+/// A gateway with two sessions, of which one will hear of a SIGTERM at once, and the other one minutes later.
+async fn stopping_slowly() -> (Gateway, [Bosh; 2]) {
     let prosody = Prosody::shared();
     let gateway = Gateway::builder(prosody)
-        .server(&format!("drain_timeout = \"{drain_timeout}\""))
+        .server("drain_timeout = \"10m\"")
+        .server("drain_spread = \"10m\"")
         .start();
-    let bosh = Bosh::log_in(&gateway.bosh(), &prosody.account("john"), "web").await;
-    gateway.signal("TERM");
-    logged(&gateway, "draining").await;
-    (gateway, bosh)
+    let sessions = [
+        Bosh::log_in(&gateway.bosh(), &prosody.account("john"), "web").await,
+        Bosh::log_in(&gateway.bosh(), &prosody.account("marie"), "web").await,
+    ];
+    (gateway, sessions)
 }
 
 #[tokio::test]
 async fn a_stop_tells_whoever_asks_and_takes_nobody_new() {
-    let (mut gateway, mut bosh) = draining("10m").await;
+    let (mut gateway, [mut one, mut other]) = stopping_slowly().await;
+    gateway.signal("TERM");
+    let (one, other) = (one.send("", "").await, other.send("", "").await);
+    let told = tokio::select! {
+        told = one.response() => told,
+        told = other.response() => told,
+    };
+    assert_eq!(told.condition().as_deref(), Some("system-shutdown"));
+    logged(&gateway, "draining").await;
     let refused = gateway.bosh().post(&creation(DOMAIN, &[])).await;
     let expected = ("system-shutdown".to_owned(), "going down".to_owned());
     assert_eq!(refused.not_now(), expected, "clients come again");
-    let told = bosh.send("", "").await.response().await;
-    assert_eq!(told.condition().as_deref(), Some("system-shutdown"));
-    assert!(gateway.wait().success(), "nobody is left");
+    gateway.signal("TERM");
+    assert!(gateway.wait().success());
 }
 
 #[tokio::test]
 async fn a_stop_refuses_sessions_whose_request_began_before() {
-    let prosody = Prosody::shared();
-    let mut gateway = Gateway::builder(prosody)
-        .server("drain_timeout = \"10m\"")
-        .start();
-    let mut bosh = Bosh::log_in(&gateway.bosh(), &prosody.account("john"), "web").await;
+    let (mut gateway, _sessions) = stopping_slowly().await;
     let body = creation(DOMAIN, &[]);
     let (length, (one, two)) = (body.len(), body.split_at(30));
     let mut slow = Connection::open(&gateway.bosh()).await;
@@ -88,20 +92,30 @@ async fn a_stop_refuses_sessions_whose_request_began_before() {
     logged(&gateway, "draining").await;
     slow.write(two.as_bytes()).await;
     assert_eq!(slow.response().await.status(), 503);
-    bosh.send("", "").await.response().await;
+    gateway.signal("TERM");
     assert!(gateway.wait().success());
 }
 
 #[tokio::test]
 async fn a_stop_waits_no_longer_than_configured() {
-    let (mut gateway, _bosh) = draining("1s").await;
+    let prosody = Prosody::builder().start();
+    let mut gateway = Gateway::builder(&prosody)
+        .server("drain_timeout = \"1s\"")
+        .server("drain_spread = \"0s\"")
+        .start();
+    let _bosh = Bosh::log_in(&gateway.bosh(), &prosody.account("john"), "web").await;
+    // It will not close its side of the stream, for which sessions wait longer.
+    prosody.signal("STOP");
+    gateway.signal("TERM");
     assert!(gateway.wait().success());
     assert!(gateway.log().contains("sessions left behind"));
 }
 
 #[tokio::test]
 async fn a_second_signal_does_not_wait() {
-    let (mut gateway, _bosh) = draining("10m").await;
+    let (mut gateway, _sessions) = stopping_slowly().await;
+    gateway.signal("TERM");
+    logged(&gateway, "draining").await;
     gateway.signal("TERM");
     assert!(gateway.wait().success());
     assert!(gateway.log().contains("second signal"));

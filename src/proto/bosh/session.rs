@@ -147,6 +147,7 @@ enum State {
         forget_at: Instant,
         last_words: Document,
         told: Option<Rid>,
+        awaited_until: Instant,
     },
     Gone,
 }
@@ -407,6 +408,30 @@ impl Session {
             BREATH.saturating_add(WORK.saturating_mul(self.last_given))
         };
         self.idle_since.map(|since| after(since, allowed))
+    }
+
+    /// Once the session is over, until when its client may be expected to come and hear how it ended: a client
+    /// that is there comes at its usual pace. `None` when it has been told.
+    pub fn awaited_until(&self) -> Option<Instant> {
+        match &self.state {
+            State::Ended {
+                told: None,
+                awaited_until,
+                ..
+            } => Some(*awaited_until),
+            State::Open | State::Ended { .. } | State::Gone => None,
+        }
+    }
+
+    /// When a client that is there has sent its next request. Polling takes its time.
+    fn expected_at(&self) -> Option<Instant> {
+        let deaf_at = self.deaf_at()?;
+        let is_between_polls = self.terms.polling() && !self.hung_up;
+        Some(if is_between_polls {
+            after(deaf_at, POLLING)
+        } else {
+            deaf_at
+        })
     }
 
     /// True when nothing is left to be said to anyone.

@@ -20,6 +20,7 @@ impl Session {
             forget_at,
             last_words,
             told: Some(rid),
+            awaited_until: now,
         };
         self.events
             .push_back(Event::Ended(End::Violation(condition)));
@@ -56,6 +57,7 @@ impl Session {
             self.responses.push_back((slot, last_words.clone()));
             rid
         });
+        let awaited_until = self.expected_at().unwrap_or(now);
         self.dismiss_all(condition);
         let memory = if told.is_some() {
             TOMBSTONE
@@ -67,6 +69,7 @@ impl Session {
             forget_at,
             last_words,
             told,
+            awaited_until,
         };
         self.events.push_back(Event::Ended(end));
     }
@@ -107,6 +110,7 @@ impl Session {
                 last_words,
                 told,
                 forget_at,
+                ..
             } if told.is_none() => {
                 *told = Some(rid);
                 *forget_at = after(now, TOMBSTONE);

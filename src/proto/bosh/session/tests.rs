@@ -728,6 +728,34 @@ fn who_hangs_up_is_deaf_at_once_and_who_was_answered_after_a_moment() {
 }
 
 #[test]
+fn whoever_is_there_is_awaited_for_the_last_words_at_its_usual_pace() {
+    let end = |harness: &mut Harness| {
+        let now = harness.now;
+        harness.session.end(Some(Condition::SystemShutdown), now);
+        harness.session.awaited_until()
+    };
+    let mut answered = Harness::open("");
+    let since = answered.now;
+    answered.wait(BREATH / 2);
+    assert_eq!(end(&mut answered), Some(since + BREATH + WORK));
+    answered.poll(101);
+    assert_eq!(answered.session.awaited_until(), None, "told");
+
+    let mut polling = Harness::open("hold='0'");
+    let since = polling.now;
+    assert_eq!(end(&mut polling), Some(since + POLLING + BREATH + WORK));
+
+    let mut gone = Harness::open("");
+    let slot = gone.poll(101);
+    gone.session.handle_disconnect(slot, gone.now);
+    assert_eq!(end(&mut gone), Some(gone.now));
+
+    let mut held = Harness::open("");
+    held.poll(101);
+    assert_eq!(end(&mut held), None, "told at once");
+}
+
+#[test]
 fn what_comes_with_a_newer_request_goes_to_that_and_not_to_a_page_that_may_be_gone() {
     let mut harness = Harness::open("");
     let zombie = harness.poll(101);
