@@ -8,7 +8,7 @@
 //! | layer | modules | what they are |
 //! |---|---|---|
 //! | 3 | [`server`] | composition: builds everything from a [`config::Config`], owns shutdown |
-//! | 2 | [`front`], [`admin`], [`upstream`], [`session`], [`net`], [`metrics`], `roster::{source, refresh}` | sockets, tasks, timers |
+//! | 2 | [`front`], [`admin`], [`upstream`], [`session`], [`net`], [`log`], [`metrics`], `roster::{source, refresh}` | sockets, tasks, timers |
 //! | 1 | [`pipe`], [`roster`] | application logic without I/O |
 //! | 0 | [`proto`] | protocols without I/O, clock or randomness |
 //!
@@ -22,6 +22,7 @@ extern crate self as rostergate;
 pub mod admin;
 pub mod config;
 pub mod front;
+pub mod log;
 pub mod metrics;
 pub mod net;
 pub mod pipe;

@@ -7,9 +7,13 @@ mod manual;
 
 use std::{
     env,
-    io::{self, IsTerminal, Write},
+    fmt::Display,
+    io::{self, Write},
     path::PathBuf,
     process::ExitCode,
+    sync::mpsc,
+    thread,
+    time::Duration,
 };
 
 use anyhow::Context;
@@ -17,20 +21,18 @@ use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use clap_complete::Shell;
 use rostergate::{
     config::{self, Config, LogFormat},
-    net::{refused_heads, systemd::Sockets},
+    log::{self, Log},
+    net::systemd::Sockets,
     server,
 };
 use tokio::runtime::{self, Runtime};
 use tracing::{info, warn};
-use tracing_subscriber::{
-    EnvFilter, fmt,
-    layer::{Layer as _, SubscriberExt as _},
-    registry,
-    util::SubscriberInitExt as _,
-};
+use tracing_subscriber::EnvFilter;
 
 /// `EX_USAGE` of sysexits(3), for a configuration that cannot be used.
 const EXIT_CONFIG: u8 = 64;
+/// How long the last words wait to be read.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// A BOSH gateway that lets a web site own the contact lists of its XMPP chat.
 #[derive(Parser)]
@@ -90,7 +92,7 @@ fn main() -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("rostergate: {error:#}");
+            complain(format_args!("rostergate: {error:#}"));
             ExitCode::FAILURE
         }
     }
@@ -99,7 +101,7 @@ fn main() -> ExitCode {
 /// Reads the configuration, or says what is wrong.
 fn load(file: &ConfigFile) -> Result<Config, ExitCode> {
     Config::load(&file.config).map_err(|errors| {
-        eprintln!("{errors}");
+        complain(&errors);
         ExitCode::from(EXIT_CONFIG)
     })
 }
@@ -107,7 +109,7 @@ fn load(file: &ConfigFile) -> Result<Config, ExitCode> {
 fn serve(config: Config, file: ConfigFile) -> anyhow::Result<()> {
     let names = env::var("LISTEN_FDNAMES").unwrap_or_default();
     let sockets = Sockets::inherited(&names).context("LISTEN_FDS")?;
-    log(&config.log)?;
+    let _log = log(&config.log)?;
     allow_open_files(&config);
     let runtime = runtime(config.server.threads).context("no runtime")?;
     runtime.block_on(server::run(config, &file.config, sockets))?;
@@ -138,31 +140,32 @@ fn runtime(threads: usize) -> io::Result<Runtime> {
     builder.worker_threads(threads).enable_all().build()
 }
 
-fn log(config: &config::Log) -> anyhow::Result<()> {
+fn log(config: &config::Log) -> anyhow::Result<Log> {
     let directives = env::var("ROSTERGATE_LOG").unwrap_or_else(|_| config.filter.clone());
     let filter = EnvFilter::builder()
         .parse(&directives)
         .context("ROSTERGATE_LOG")?;
-    let log = fmt::layer()
-        .with_writer(io::stderr)
-        .with_ansi(io::stderr().is_terminal());
     let format = match env::var("ROSTERGATE_LOG_FORMAT").as_deref() {
         Ok("json") => LogFormat::Json,
         Ok("text") => LogFormat::Text,
         Ok(other) => anyhow::bail!("ROSTERGATE_LOG_FORMAT: neither json nor text (got {other:?})"),
         Err(_) => config.format,
     };
-    let log = match format {
-        LogFormat::Json => log.json().boxed(),
-        LogFormat::Text => log.boxed(),
-    };
-    registry()
-        .with(log.with_filter(filter))
-        .with(refused_heads::layer())
-        .init();
-    Ok(())
+    log::start(filter, format).context("no thread for the log")
 }
 
 fn print(text: &[u8]) -> anyhow::Result<()> {
     io::stdout().write_all(text).context("cannot write")
+}
+
+/// Says on standard error why it ends, to whoever reads that.
+fn complain(why: impl Display) {
+    let why = format!("{why}\n");
+    let (said, saying) = mpsc::channel();
+    thread::spawn(move || {
+        // Nobody is there to hear that nobody is there.
+        let _ = io::stderr().write_all(why.as_bytes());
+        let _ = said.send(());
+    });
+    let _ = saying.recv_timeout(LAST_WORDS);
 }

@@ -17,7 +17,7 @@ use prometheus_client::{
 };
 
 use self::health::{Failure, Failures, Health, Part};
-use crate::{proto::stanza::Kind, session::Counts};
+use crate::{log, proto::stanza::Kind, session::Counts};
 
 pub mod health;
 
@@ -514,6 +514,11 @@ impl Default for Metrics {
             "limits_hit",
             "What was refused, made to wait or ended, by the configuration key of the limit",
             limits.clone(),
+        );
+        registry.register(
+            "log_lines_dropped",
+            "Lines that were not logged, as nobody read those before",
+            log::dropped(),
         );
         let reloads = Family::<Outcome, Counter>::default();
         registry.register("reloads", "Reloads of the configuration", reloads.clone());

@@ -6,11 +6,14 @@ mod tls;
 
 use std::{
     convert::Infallible,
+    fmt,
     future::pending,
+    io::{self, Write as _},
     net::{SocketAddr, TcpListener},
     path::Path,
     pin::pin,
     sync::Arc,
+    thread,
     time::Duration,
 };
 
@@ -66,7 +69,7 @@ pub enum RunError {
     },
     /// The system refuses signals or sockets.
     #[error("{0}")]
-    System(#[from] std::io::Error),
+    System(#[from] io::Error),
 }
 
 /// The addresses that are listened on.
@@ -85,22 +88,35 @@ pub struct Bound {
 }
 
 impl Bound {
+    /// Says on standard output where it listens, to whoever wants to know: nothing waits for a reader, or fails
+    /// for want of one.
     fn announce(&self) {
+        let lines = self.to_string();
+        thread::spawn(move || {
+            let mut out = io::stdout();
+            let _ = out.write_all(lines.as_bytes()).and_then(|()| out.flush());
+        });
+    }
+}
+
+impl fmt::Display for Bound {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for address in &self.http {
-            println!("listening on http://{address}");
+            writeln!(f, "listening on http://{address}")?;
         }
         for address in &self.https {
-            println!("listening on https://{address}");
+            writeln!(f, "listening on https://{address}")?;
         }
         if let Some(address) = &self.admin {
-            println!("admin listening on http://{address}");
+            writeln!(f, "admin listening on http://{address}")?;
         }
         if let Some(address) = &self.admin_tls {
-            println!("admin listening on https://{address}");
+            writeln!(f, "admin listening on https://{address}")?;
         }
         if let Some(address) = &self.monitoring {
-            println!("monitoring listening on http://{address}");
+            writeln!(f, "monitoring listening on http://{address}")?;
         }
+        Ok(())
     }
 }
 

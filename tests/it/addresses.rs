@@ -10,6 +10,7 @@ use crate::support::{
     http::{Connection, Endpoint},
     prosody::{DOMAIN, Prosody},
     proxy::{Kind, Proxy},
+    within,
 };
 
 /// Logs in; gives the full JID.
@@ -78,9 +79,17 @@ fn logged(gateway: &Gateway) -> Vec<String> {
 async fn logged_for(gateway: &Gateway, browser: Endpoint) -> String {
     let before = logged(gateway).len();
     Bosh::open(&browser, DOMAIN).await;
-    let mut logged = logged(gateway);
-    assert_eq!(logged.len(), before + 1);
-    logged.pop().expect("one more")
+    let one_more = async {
+        loop {
+            if let Some(address) = logged(gateway).get(before) {
+                return address.clone();
+            }
+            gateway.bosh().request("GET", &[], "").await;
+        }
+    };
+    let address = within("a line in the log", one_more).await;
+    assert_eq!(logged(gateway).len(), before + 1);
+    address
 }
 
 fn gateway() -> Builder {
@@ -129,7 +138,12 @@ async fn a_proxy_that_passes_tcp_on_is_believed_and_has_to_say_something() {
     let body = creation(DOMAIN, &[]);
     silent.send("POST", "/http-bind", &[], &body).await;
     silent.closed().await;
-    assert!(gateway.log().contains("proxy refused"));
+    let refused = async {
+        while !gateway.log().contains("proxy refused") {
+            tokio::task::yield_now().await;
+        }
+    };
+    within("a line in the log", refused).await;
     let admin = gateway.admin().at("/roster_admin/refresh");
     assert_eq!(admin.request("POST", &[], "[]").await.status(), 200);
 }

@@ -35,6 +35,14 @@ async fn an_address_has_so_many_sessions_at_once() {
     for _ in 0..20 {
         assert_eq!(create("192.0.2.1").await.status(), 503);
     }
+    // With this one's line in the log, all those before are there.
+    assert_eq!(create("192.0.2.3").await.status(), 200);
+    let logged = async {
+        while !gateway.log().contains("client=192.0.2.3") {
+            gateway.bosh().request("GET", &[], "").await;
+        }
+    };
+    within("a line in the log", logged).await;
     let log = gateway.log();
     let told = log.matches("too many sessions of this address").count();
     assert!((1..20).contains(&told), "{told} lines of 21 refusals");

@@ -53,6 +53,7 @@ mod rules_upstream;
 #[path = "../conformance/scene.rs"]
 mod scene;
 mod site;
+mod stuck_output;
 #[allow(dead_code, reason = "what is not used here, `conformance` uses")]
 mod support;
 mod systemd;

@@ -5,7 +5,7 @@ use std::{
     fs,
     net::SocketAddr,
     path::{Path, PathBuf},
-    process::ExitStatus,
+    process::{ExitStatus, Stdio},
     time::Duration,
 };
 
@@ -171,7 +171,7 @@ impl Gateway {
         fs::write(self.config_path(), config).expect("it can be written");
         let builder = self.builder.expect("it is ours");
         drop(self.process);
-        builder.run(self.directory)
+        builder.run(self.directory, None)
     }
 
     /// All that it has logged.
@@ -268,6 +268,16 @@ impl Builder {
     }
 
     pub(crate) fn start(self) -> Gateway {
+        self.start_with(None)
+    }
+
+    /// With standard error there, not in the log.
+    #[allow(dead_code, reason = "only `it` needs it")]
+    pub(crate) fn start_logging_to(self, stderr: Stdio) -> Gateway {
+        self.start_with(Some(stderr))
+    }
+
+    fn start_with(self, stderr: Option<Stdio>) -> Gateway {
         let directory = tempfile::Builder::new().prefix("rostergate-it-").tempdir();
         let directory = directory.expect("a temporary directory can be made");
         // To compare: what does another BOSH make of the same test?
@@ -290,11 +300,11 @@ impl Builder {
         }
         let config = directory.path().join("rostergate.toml");
         fs::write(&config, self.config()).expect("the configuration can be written");
-        self.run(directory)
+        self.run(directory, stderr)
     }
 
     /// Starts it with the configuration in `directory`.
-    fn run(self, directory: TempDir) -> Gateway {
+    fn run(self, directory: TempDir, stderr: Option<Stdio>) -> Gateway {
         let config = directory.path().join("rostergate.toml");
         let args = ["serve".into(), "--config".into(), config.into_os_string()];
         let log = directory.path().join("stderr.log");
@@ -303,7 +313,10 @@ impl Builder {
         let mut environment = vec![("ROSTERGATE_LOG", filter.as_str()), ("SCRATCH", "")];
         let own = self.environment.iter();
         environment.extend(own.map(|(name, value)| (&**name, &**value)));
-        let mut process = Process::start(program, args, &environment, log);
+        let mut process = match stderr {
+            Some(stderr) => Process::start_logging_to(stderr, program, args, &environment, log),
+            None => Process::start(program, args, &environment, log),
+        };
         let (mut http, mut https, mut admin, mut admin_https) = (None, None, None, None);
         let mut monitoring = None;
         let says = |lines: &str, key: &str| lines.lines().any(|line| line.starts_with(key));

@@ -47,6 +47,18 @@ impl Process {
         environment: &[(&str, &str)],
         log: PathBuf,
     ) -> Self {
+        let stderr = File::create(&log).expect("the log can be written");
+        Self::start_logging_to(stderr.into(), program, args, environment, log)
+    }
+
+    /// The same with standard error elsewhere; `log` stays empty.
+    pub(crate) fn start_logging_to<S: AsRef<OsStr>>(
+        stderr: Stdio,
+        program: &Path,
+        args: impl IntoIterator<Item = S>,
+        environment: &[(&str, &str)],
+        log: PathBuf,
+    ) -> Self {
         let name = program.file_name().expect("a program has a name");
         let name = name.to_string_lossy().into_owned();
         let mut keeper = Command::new("/bin/sh")
@@ -56,7 +68,7 @@ impl Process {
             .envs(environment.iter().copied())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            .stderr(File::create(&log).expect("the log can be written"))
+            .stderr(stderr)
             .spawn()
             .unwrap_or_else(|error| panic!("{name}: {error}"));
         let output = BufReader::new(keeper.stdout.take().expect("piped"));

@@ -1,0 +1,50 @@
+//! The log: lines on standard error, each of one event.
+//!
+//! It is the only way to standard error while the gateway serves. It never makes anybody wait (`lines`).
+
+mod lines;
+
+use std::{
+    backtrace::{Backtrace, BacktraceStatus},
+    io::{self, IsTerminal as _},
+    panic,
+};
+
+use tracing::{Metadata, error, level_filters::LevelFilter};
+use tracing_subscriber::{
+    EnvFilter,
+    filter::{FilterExt as _, filter_fn},
+    fmt,
+    layer::{Layer as _, SubscriberExt as _},
+    registry,
+    util::SubscriberInitExt as _,
+};
+
+pub use self::lines::{Log, dropped};
+use crate::{config::LogFormat, net::refused_heads};
+
+/// Begins to log, as long as the result lives: what `filter` lets pass, in this format, and what panics say.
+pub fn start(filter: EnvFilter, format: LogFormat) -> io::Result<Log> {
+    let log = Log::start(io::stderr())?;
+    let layer = fmt::layer()
+        .with_ansi(io::stderr().is_terminal())
+        .log_internal_errors(false);
+    let layer = match format {
+        LogFormat::Json => layer.json().with_writer(log.way()).boxed(),
+        LogFormat::Text => layer.with_writer(log.way()).boxed(),
+    };
+    // That lines are missing is said whatever else is.
+    let is_about_the_log = |about: &Metadata<'_>| about.target() == lines::TARGET;
+    let filter = filter.or(filter_fn(is_about_the_log).with_max_level_hint(LevelFilter::WARN));
+    registry()
+        .with(layer.with_filter(filter))
+        .with(refused_heads::layer())
+        .init();
+    // The usual one writes to standard error itself, and waits until somebody reads it.
+    panic::set_hook(Box::new(|panic| {
+        let backtrace = Backtrace::capture();
+        let backtrace = (backtrace.status() == BacktraceStatus::Captured).then_some(backtrace);
+        error!(%panic, backtrace = backtrace.map(tracing::field::display), "panicked");
+    }));
+    Ok(log)
+}
