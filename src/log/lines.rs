@@ -11,6 +11,7 @@
 //! A reader that does not read must not stop the gateway: to log is to put a line into memory.
 
 use std::{
+    borrow::Cow,
     io::{self, Write},
     mem,
     sync::{Arc, LazyLock},
@@ -22,6 +23,8 @@ use parking_lot::{Condvar, Mutex, MutexGuard};
 use prometheus_client::metrics::counter::Counter;
 use tracing::warn;
 use tracing_subscriber::fmt::MakeWriter;
+
+use super::plain::plain_json;
 
 /// Where events about the log itself come from.
 pub(super) const TARGET: &str = module_path!();
@@ -82,9 +85,20 @@ impl Log {
         Ok(Self(queue))
     }
 
-    /// The way in.
-    pub(super) fn way(&self) -> Way {
-        Way(Arc::clone(&self.0))
+    /// The way in for lines of text.
+    pub(super) fn text(&self) -> Way {
+        Way {
+            queue: Arc::clone(&self.0),
+            is_json: false,
+        }
+    }
+
+    /// The way in for lines of JSON.
+    pub(super) fn json(&self) -> Way {
+        Way {
+            is_json: true,
+            ..self.text()
+        }
     }
 }
 
@@ -177,7 +191,10 @@ fn count(lines: &[u8]) -> u64 {
 
 /// A way into the log: what is written at once is a line.
 #[derive(Clone, Debug)]
-pub(super) struct Way(Arc<Queue>);
+pub(super) struct Way {
+    queue: Arc<Queue>,
+    is_json: bool,
+}
 
 impl<'a> MakeWriter<'a> for Way {
     type Writer = &'a Self;
@@ -189,7 +206,13 @@ impl<'a> MakeWriter<'a> for Way {
 
 impl Write for &Way {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        self.0.push(line);
+        if self.is_json {
+            let text = String::from_utf8_lossy(line);
+            let text: Cow<'_, str> = plain_json(&text);
+            self.queue.push(text.as_bytes());
+        } else {
+            self.queue.push(line);
+        }
         Ok(line.len())
     }
 
@@ -239,7 +262,7 @@ mod tests {
         let (go, gone) = channel();
         let (read, lines) = channel();
         let log = Log::start(Reader { go: gone, read }).expect("a thread");
-        let mut way = &log.way();
+        let mut way = &log.text();
         let line = [b'x'; 999];
         let mut write = || {
             way.write_all(&[&line[..], b"\n"].concat())

@@ -1,8 +1,11 @@
 //! The log: lines on standard error, each of one event.
 //!
-//! It is the only way to standard error while the gateway serves. It never makes anybody wait (`lines`).
+//! It is the only way to standard error while the gateway serves. It never makes anybody wait (`lines`), and what
+//! others say cannot pretend to be a line, or anything but text ([`plain()`]).
 
+mod fields;
 mod lines;
+mod plain;
 
 use std::{
     backtrace::{Backtrace, BacktraceStatus},
@@ -20,8 +23,12 @@ use tracing_subscriber::{
     util::SubscriberInitExt as _,
 };
 
-pub use self::lines::{Log, dropped};
+pub use self::{
+    lines::{Log, dropped},
+    plain::plain,
+};
 use crate::{config::LogFormat, net::refused_heads};
+use fields::Fields;
 
 /// Begins to log, as long as the result lives: what `filter` lets pass, in this format, and what panics say.
 pub fn start(filter: EnvFilter, format: LogFormat) -> io::Result<Log> {
@@ -30,8 +37,8 @@ pub fn start(filter: EnvFilter, format: LogFormat) -> io::Result<Log> {
         .with_ansi(io::stderr().is_terminal())
         .log_internal_errors(false);
     let layer = match format {
-        LogFormat::Json => layer.json().with_writer(log.way()).boxed(),
-        LogFormat::Text => layer.with_writer(log.way()).boxed(),
+        LogFormat::Json => layer.json().with_writer(log.json()).boxed(),
+        LogFormat::Text => layer.fmt_fields(Fields).with_writer(log.text()).boxed(),
     };
     // That lines are missing is said whatever else is.
     let is_about_the_log = |about: &Metadata<'_>| about.target() == lines::TARGET;

@@ -5,6 +5,7 @@
 
 use std::{
     collections::BTreeMap,
+    fmt::Display,
     sync::Arc,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
@@ -337,13 +338,13 @@ impl Domain {
         self.upstream.note(false, since_1970());
     }
 
-    /// Something did not work: `error` says what, in a sentence.
-    pub fn failed(&self, part: Part, error: String) {
+    /// Something did not work: `error` says what, in a sentence, in which others may have had a word.
+    pub fn failed(&self, part: Part, error: impl Display) {
         self.failures.push(Failure {
             at: since_1970(),
             domain: self.domain.clone(),
             part,
-            error,
+            error: log::plain(error),
         });
     }
 

@@ -683,7 +683,7 @@ impl Actor {
         );
         let metrics = &self.host.metrics;
         metrics.connected(error.outcome(), false, self.record.age(now));
-        metrics.failed(Part::Upstream, error.to_string());
+        metrics.failed(Part::Upstream, error);
         self.registration.metrics().ended("unreachable");
         self.record.enter(State::Ending);
         self.link = Link::Down;

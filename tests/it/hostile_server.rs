@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use serde_json::Value;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpListener,
@@ -15,6 +16,7 @@ use crate::{
         gateway::{Gateway, Place, Server},
         http::Endpoint,
         prosody::Prosody,
+        within,
         xml::STREAMS,
     },
 };
@@ -172,5 +174,72 @@ async fn garbage_in_a_stream_ends_the_session() {
     ] {
         let condition = session_with(piece, "").await;
         assert_eq!(condition, "remote-stream-error", "{piece}");
+    }
+}
+
+/// What would be a line of its own, or of another colour, or written backwards.
+const FORGED: &str = "a\n2026-01-01T00:00:00.000000Z  INFO rostergate: forged\r\n\
+    \u{9b}31m\u{7f}\u{2028}forged\u{202e}";
+
+fn is_active(char: char) -> bool {
+    char.is_control() || "\u{2028}\u{202e}".contains(char)
+}
+
+/// Has a server say this instead of its features, and finds what the administrator gets to see of it.
+async fn assert_shown_as_text(greeting: &str, format: &str) {
+    let nothing = [const { String::new() }; 2];
+    let hostile = Hostile::start(greeting.to_owned(), nothing).await;
+    let gateway = Gateway::builder(&hostile)
+        .upstream(&format!("xmpp://{}", hostile.address))
+        .env("ROSTERGATE_LOG_FORMAT", format)
+        .start();
+    let answer = gateway.bosh().post(&creation(DOMAIN, &[])).await;
+    assert_eq!(answer.status(), 503);
+    let said = async {
+        while !gateway.log().contains("session ended") {
+            gateway.bosh().request("GET", &[], "").await;
+        }
+    };
+    within("the log", said).await;
+    let log = gateway.log();
+    let shown = log.lines().filter(|line| line.contains("forged"));
+    let shown: Vec<_> = shown.collect();
+    assert_eq!(shown.len(), 1, "one event, one line: {log}");
+    let is_line = match format {
+        "json" => |line: &str| serde_json::from_str::<Value>(line).is_ok(),
+        _ => |line: &str| {
+            line.contains(" INFO ") || line.contains(" WARN ") || line.contains(" DEBUG ")
+        },
+    };
+    for line in log.lines() {
+        assert!(is_line(line), "{line:?}");
+        assert!(!line.contains(is_active), "{line:?}");
+        assert!(line.len() < 1500, "{line:?}");
+    }
+    assert!(shown[0].contains("server unreachable"), "{shown:?}");
+    let status = gateway.admin().at("/roster_admin/status");
+    let status = status.request("GET", &[], "").await;
+    let status: Value = serde_json::from_str(status.text()).expect("JSON");
+    let error = status["failures"][0]["error"]
+        .as_str()
+        .expect("it is shown");
+    assert!(error.contains("forged") && error.len() < 1100, "{error:?}");
+    assert!(!error.contains(is_active), "{error:?}");
+}
+
+#[tokio::test]
+async fn nothing_that_a_server_says_is_more_than_text() {
+    let long = "x".repeat(100_000);
+    let escaped = FORGED.replace('\n', "&#10;").replace('\r', "&#13;");
+    let conditions = "xmlns='urn:ietf:params:xml:ns:xmpp-streams'";
+    let referral = format!(
+        "{HEADER}<stream:error><see-other-host {conditions}>{escaped}{long}</see-other-host>\
+         </stream:error></stream:stream>"
+    );
+    let other_name = HEADER.replace("from='hostile.example'", &format!("from='{escaped}{long}'"));
+    let other_name = format!("{other_name}{FEATURES}");
+    for format in ["text", "json"] {
+        assert_shown_as_text(&referral, format).await;
+        assert_shown_as_text(&other_name, format).await;
     }
 }

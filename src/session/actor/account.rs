@@ -86,7 +86,7 @@ impl Actor {
     pub(super) fn server_lost(&mut self, reason: &str, now: Instant) {
         warn!(sid = ?self.registration.sid(), domain = self.host.domain, reason, "server lost");
         self.host.metrics.lost();
-        self.host.metrics.failed(Part::Upstream, reason.to_owned());
+        self.host.metrics.failed(Part::Upstream, reason);
         self.link = Link::Down;
         self.return_unsent();
         // Not remote-connection-failed, after which Converse never comes back.
