@@ -221,6 +221,39 @@ fn message_to_client(path: Path) -> (Path, Option<(Slot, Document)>) {
     bring(path)
 }
 
+/// A request of 64 KiB of the worst that is known: it may take 256 instructions a byte.
+fn expensive(declared: &str, before: &str, each: &str, after: &str) -> (Bytes, xml::Limits) {
+    let count = (64 << 10) / each.len();
+    let document = format!(
+        "<body xmlns='http://jabber.org/protocol/httpbind' sid='s' rid='101'{declared}>\
+         {before}{}{after}</body>",
+        each.repeat(count)
+    );
+    (document.into(), xml::Limits::default())
+}
+
+fn prefixes(count: usize) -> String {
+    let declarations = (0..count).map(|number| format!(" xmlns:p{number}='urn:{number}'"));
+    declarations.collect()
+}
+
+fn attributes(count: usize) -> String {
+    let attributes = (0..count).map(|number| format!(" a{number}=''"));
+    attributes.collect()
+}
+
+#[library_benchmark(config = at_most(256 * (64 << 10)))]
+#[bench::prefixes(expensive("", &format!("<a{}>", prefixes(100)), "<p0:a/>", "</a>"))]
+#[bench::inheritance(expensive(&prefixes(60), "", "<iq id='12'/>", ""))]
+#[bench::defaults(expensive("", "<a>", "<a xmlns='urn:a'/>", "</a>"))]
+#[bench::attributes(expensive("", "<a>", &format!("<a{}/>", attributes(120)), "</a>"))]
+#[bench::elements(expensive("", "<a>", "<a/>", "</a>"))]
+#[bench::references(expensive("", "<a>", "&amp;", "</a>"))]
+#[bench::names(expensive("", "<a>", "<\u{e9}\u{e9}\u{e9}/>", "</a>"))]
+fn hostile((document, limits): (Bytes, xml::Limits)) {
+    let _ = black_box(Message::parse(document, &limits));
+}
+
 fn user(number: usize) -> Username {
     Username::prepare(&format!("user{number}")).expect("a localpart")
 }
@@ -257,5 +290,6 @@ library_benchmark_group!(
     name = messages,
     benchmarks = [message_to_server, message_to_client]
 );
+library_benchmark_group!(name = costs, benchmarks = hostile);
 library_benchmark_group!(name = rosters, benchmarks = publish);
-gungraun::main!(library_benchmark_groups = [request, messages, rosters]);
+gungraun::main!(library_benchmark_groups = [request, messages, costs, rosters]);

@@ -170,7 +170,7 @@ impl Pipe {
             return effects.push_back(Effect::ToClient(stanza));
         }
         match stanza.kind() {
-            Kind::Iq(IqType::Set) if refusal::has_child(&stanza, Ns::Roster) => {
+            Kind::Iq(IqType::Set) if stanza.has_child(Ns::Roster) => {
                 if identity.is_own_server(stanza.from().as_deref()) {
                     roster::acknowledge_server_push(&stanza, effects);
                 } else {

@@ -36,8 +36,8 @@ impl Refusal {
     pub fn of(stanza: &Stanza, rules: Rules, identity: Option<&Identity>) -> Option<Self> {
         match stanza.kind() {
             Kind::Nonza => nonza(stanza, identity),
-            Kind::Iq(_) if has_child(stanza, Ns::LegacyAuth) => Some(SERVICE_UNAVAILABLE),
-            Kind::Iq(kind) if rules.rosters && has_child(stanza, Ns::Roster) => {
+            Kind::Iq(_) if stanza.has_child(Ns::LegacyAuth) => Some(SERVICE_UNAVAILABLE),
+            Kind::Iq(kind) if rules.rosters && stanza.has_child(Ns::Roster) => {
                 roster_request(kind, stanza, identity)
             }
             Kind::Presence(kind) if rules.rosters => presence(kind, stanza, identity),
@@ -73,8 +73,7 @@ fn roster_request(kind: IqType, iq: &Stanza, identity: Option<&Identity>) -> Opt
         Whose::Unclear => Some(JID_MALFORMED),
         Whose::Own => {
             let is_query = iq.payload() == Some((Ns::Roster, "query"));
-            let is_alone = iq.children().count() == 1;
-            let is_request = kind != IqType::Invalid && is_query && is_alone;
+            let is_request = kind != IqType::Invalid && is_query && iq.has_only_child();
             (!is_request).then_some(BAD_REQUEST)
         }
     }
@@ -91,9 +90,4 @@ fn presence(kind: PresenceType, presence: &Stanza, identity: Option<&Identity>) 
         }
         _ => None,
     }
-}
-
-/// Whether an element of `ns` is directly in the stanza.
-pub fn has_child(stanza: &Stanza, ns: Ns) -> bool {
-    stanza.may_have(ns) && stanza.children().any(|child| child.ns == ns)
 }

@@ -54,6 +54,8 @@ pub(super) struct Head {
     id: Option<Span>,
     /// Namespace and local name of the first child element.
     payload: Option<(Ns, Span)>,
+    /// There are more.
+    has_more: bool,
 }
 
 impl Span {
@@ -77,6 +79,7 @@ impl Head {
         from: None,
         id: None,
         payload: None,
+        has_more: false,
     };
 
     /// Reads a start tag.
@@ -105,7 +108,11 @@ impl Head {
 
     /// Takes note of an element in `root`.
     pub(super) fn see_child(&mut self, root: &Element<'_>, element: &Element<'_>) {
-        if self.payload.is_none() && element.depth == root.depth.saturating_add(1) {
+        if element.depth != root.depth.saturating_add(1) {
+            return;
+        }
+        self.has_more = self.payload.is_some();
+        if !self.has_more {
             let local = Span::ending(element.name_end, element.local.len(), root.at);
             self.payload = Some((element.ns, local));
         }
@@ -322,6 +329,22 @@ impl Stanza {
             ns,
             std::str::from_utf8(self.slice(local)).unwrap_or_default(),
         ))
+    }
+
+    /// Whether an element of `ns` is directly in a stanza that came from outside.
+    pub fn has_child(&self, ns: Ns) -> bool {
+        match self.head.payload {
+            Some((first, _)) if first == ns => true,
+            Some(_) if self.head.has_more && self.may_have(ns) => {
+                self.children().any(|child| child.ns == ns)
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether a stanza that came from outside has a single child element.
+    pub fn has_only_child(&self) -> bool {
+        self.head.payload.is_some() && !self.head.has_more
     }
 
     /// The pieces whose concatenation is the stanza: one, or three, none of them empty.

@@ -118,6 +118,21 @@ fn is_name_char(c: char) -> bool {
     matches!(c, 'A'..='Z' | 'a'..='z' | '0'..='9' | '-' | '.' | '_') || names::is_part(c)
 }
 
+/// Longest language tag, bytes (RFC 5646 §4.4.1).
+pub(super) const MAX_LANGUAGE: usize = 35;
+
+/// Whether this is a language tag: subtags of letters and digits, of which the first has letters only
+/// (RFC 5646 §2.1).
+pub fn is_language(tag: &str) -> bool {
+    let is_subtag = |subtag: &str| {
+        (1..=8).contains(&subtag.len()) && subtag.bytes().all(|byte| byte.is_ascii_alphanumeric())
+    };
+    let first = tag.split('-').next().unwrap_or_default();
+    tag.len() <= MAX_LANGUAGE
+        && first.bytes().all(|byte| byte.is_ascii_alphabetic())
+        && tag.split('-').all(is_subtag)
+}
+
 /// Checks what stands between `<?xml` and `?>`: version 1.0, UTF-8 if an encoding is given, and no
 /// more declarations elsewhere (XML 1.0 §2.8, §2.9; RFC 6120 §11.4, §11.6).
 pub fn declaration(content: &[u8]) -> Result<(), ScanErrorKind> {
@@ -238,6 +253,42 @@ mod tests {
             "\u{2c00}",
         ] {
             assert!(!is_nc_name(name.as_bytes()), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_language_is_a_tag_or_none() {
+        for tag in [
+            "en",
+            "de-CH-1996",
+            "zh-cmn-Hans-CN",
+            "i-klingon",
+            "x-whatever",
+            "sl-Latn-IT-nedis-x-private",
+        ] {
+            assert!(is_language(tag), "{tag}");
+        }
+        let long = ["en"; 12].join("-");
+        assert_eq!(long.len(), MAX_LANGUAGE);
+        assert!(is_language(&long));
+        let longer = format!("{long}-a");
+        for other in [
+            "",
+            "-",
+            "en-",
+            "-en",
+            "en--US",
+            "en_US",
+            "en US",
+            "1994",
+            "deutschland",
+            "d\u{e9}",
+            "en\n",
+            "en'",
+            "en-'/>",
+            &longer,
+        ] {
+            assert!(!is_language(other), "{other}");
         }
     }
 

@@ -15,8 +15,6 @@ use crate::proto::stanza::{Head, Stanza};
 
 /// What one element may inherit from around it, bytes: several times what any client or server declares.
 const MAX_INHERITANCE: usize = 1024;
-/// Longest language tag that is passed on, bytes (RFC 5646 §4.4.1). A longer one is as good as none.
-const MAX_LANG: usize = 35;
 
 /// Bounds on one document.
 #[derive(Clone, Debug)]
@@ -175,7 +173,8 @@ fn scan_bare_body(document: &Bytes, limits: &Limits) -> Result<Body, ScanError> 
         .iter()
         .find(|attr| attr.is_lang())
         .map(|attr| attr.value)
-        .filter(|lang| lang.len() <= MAX_LANG);
+        // What is longer is none.
+        .filter(|lang| lang.len() <= lint::MAX_LANGUAGE);
     lexer.scopes.unwrap_client(root.depth);
     let mut last = Inheritance::default();
     let mut closing = Closing::new(lang, limits.inherited, &mut last);
