@@ -17,6 +17,8 @@ use super::{Roster, Username, left_out::LeftOut};
 /// What is known of the version of an answer. What the backend said of it (RFC 9110 §8.8) is sent back to it.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Validators {
+    /// Number of the source that it is about: another one may call another list the same.
+    pub source: u64,
     /// `ETag`
     pub etag: Option<HeaderValue>,
     /// `Last-Modified`

@@ -48,14 +48,17 @@ use std::{
     future::Future,
     hash::{BuildHasher as _, RandomState},
     io,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
 use arc_swap::ArcSwap;
 use bytes::{Bytes, BytesMut};
 use http::{
-    HeaderValue, Request, Response, StatusCode, Uri,
+    HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Uri,
     header::{
         ACCEPT, AUTHORIZATION, ETAG, IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED, USER_AGENT,
     },
@@ -226,6 +229,19 @@ pub const LARGE_UNDER_WAY: usize = 32 << 20;
 /// What room is counted in, bytes.
 const UNIT: usize = 1 << 10;
 
+/// Longest validator that is sent back, bytes.
+const LONGEST_VALIDATOR: usize = 1024;
+
+/// Sources that there have been.
+static SOURCES: AtomicU64 = AtomicU64::new(1);
+
+/// What an answer says of its version. A copy: it lives as long as the list, and would keep all of the answer's
+/// head.
+fn validator(headers: &HeaderMap, name: HeaderName) -> Option<HeaderValue> {
+    let value = headers.get(name)?.as_bytes();
+    (value.len() <= LONGEST_VALIDATOR).then(|| HeaderValue::from_bytes(value).ok())?
+}
+
 /// Does `work` at once, or, if it takes so long that others would have to wait, on a thread for such work.
 pub(super) async fn aside<T: Send + 'static>(
     takes_long: bool,
@@ -252,6 +268,8 @@ pub struct HttpSource {
     room: Arc<Semaphore>,
     /// Of answers; its key is nobody's to know, so that nobody can make two lists look the same.
     hasher: RandomState,
+    /// Among all sources that there have been.
+    number: u64,
 }
 
 impl HttpSource {
@@ -311,6 +329,7 @@ impl HttpSource {
             domain,
             authorization,
             hasher: RandomState::new(),
+            number: SOURCES.fetch_add(1, Ordering::Relaxed),
         }
     }
 
@@ -319,6 +338,7 @@ impl HttpSource {
         user: &Username,
         known: Option<&Validators>,
     ) -> Result<Fetched, FetchError> {
+        let known = known.filter(|known| known.source == self.number);
         let owner = NodePart::new(user.as_str()).map_err(|_| FetchError::Url)?;
         let owner = BareJid::from_parts(Some(&owner), &self.domain);
         let request = self.request(user, known)?;
@@ -336,8 +356,9 @@ impl HttpSource {
             status => return Err(FetchError::Status { status }),
         }
         let validators = Validators {
-            etag: response.headers().get(ETAG).cloned(),
-            last_modified: response.headers().get(LAST_MODIFIED).cloned(),
+            source: self.number,
+            etag: validator(response.headers(), ETAG),
+            last_modified: validator(response.headers(), LAST_MODIFIED),
             digest: None,
         };
         let (json, room) = self.body(response).await?;

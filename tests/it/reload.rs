@@ -2,9 +2,12 @@
 
 use std::fs;
 
+use serde_json::json;
+
 use crate::{
     site::Site,
     support::{
+        backend::Backend,
         bosh::{Bosh, creation},
         gateway::Gateway,
         prosody::{DOMAIN, Prosody},
@@ -190,4 +193,30 @@ async fn what_is_not_taken_over_changes_no_backend() {
     site.list(&john, &[&marie]);
     site.refresh(&[&john]).await;
     assert_eq!(client.expect_push().await.jid, marie.jid());
+}
+
+/// Another backend may give the same name to another version: many count them.
+#[tokio::test]
+async fn another_backend_is_not_asked_for_what_the_last_one_had() {
+    let site = Site::new();
+    let (john, marie, aaron) = (
+        site.member("john"),
+        site.member("marie"),
+        site.member("aaron"),
+    );
+    let other = Backend::start();
+    for backend in [&site.backend, &other] {
+        backend.send_etag("\"1\"");
+    }
+    site.list(&john, &[&marie]);
+    other.set(&john.local, json!({ aaron.jid(): {} }));
+    let mut client = site.online(&john, "web").await;
+    reload(&site.gateway, &site.backend.url(), &other.url()).await;
+    site.refresh(&[&john]).await;
+    let pushes = [client.expect_push().await, client.expect_push().await];
+    let jids = pushes.map(|item| item.jid);
+    assert!(
+        jids.contains(&aaron.jid()) && jids.contains(&marie.jid()),
+        "{jids:?}"
+    );
 }

@@ -70,6 +70,7 @@ impl ContactSource for Backend {
         Ok(Fetched::New {
             contacts: vec![contact],
             validators: Validators {
+                source: 1,
                 etag: Some(HeaderValue::from(version)),
                 last_modified: None,
                 digest: None,

@@ -53,6 +53,20 @@ async fn the_same_answer_once_more_changes_nothing() {
         if contacts[0].name.as_deref() == Some("Maria")));
 }
 
+/// A validator lives as long as the list, and must not keep what came with it.
+#[test]
+fn a_validator_keeps_no_more_than_itself() {
+    let head = Bytes::from([b"\"1\"", &[b' '; 4096][..]].concat());
+    let value = HeaderValue::from_maybe_shared(head.slice(..3)).unwrap();
+    let mut headers = HeaderMap::from_iter([(ETAG, value)]);
+    let kept = validator(&headers, ETAG);
+    headers.clear();
+    assert!(head.is_unique());
+    assert_eq!(kept.unwrap(), "\"1\"");
+    headers.insert(ETAG, "x".repeat(2000).parse().unwrap());
+    assert_eq!(validator(&headers, ETAG), None, "longer than anybody's");
+}
+
 #[tokio::test]
 async fn others_get_their_turns_while_something_takes_long() {
     let (tell, told) = std::sync::mpsc::channel();
