@@ -2,7 +2,8 @@
 //!
 //! All of these rest on Unicode 3.2, as stringprep does. Servers leave letters alone that are younger
 //! than that, while the library that prepares addresses here makes older ones of some: `ᴬdmin` would
-//! become `admin`, who is somebody else. So whatever has such a letter is no address here.
+//! become `admin`, who is somebody else. So whatever has such a letter is no address here; nor has what has one
+//! of the five that later versions decompose in another way.
 
 use idna::domain_to_ascii;
 use jid::{BareJid, DomainPart, Jid, NodePart};
@@ -11,9 +12,18 @@ use stringprep::tables::unassigned_code_point;
 /// Longest address, bytes: three parts of 1023, and what stands between them.
 const LONGEST: usize = 3 * 1023 + 2;
 
+/// Letters whose decomposition has been corrected after Unicode 3.2 (Corrigendum 4).
+const CORRECTED: [char; 5] = [
+    '\u{2f868}',
+    '\u{2f874}',
+    '\u{2f91f}',
+    '\u{2f95f}',
+    '\u{2f9bf}',
+];
+
 /// Prepares an address; `None` if it is none, or if servers do not agree on whose it is.
 pub fn prepare(text: &str) -> Option<Jid> {
-    if text.len() > LONGEST || has_young_letters(text) {
+    if text.len() > LONGEST || is_unclear(text) {
         return None;
     }
     let jid = Jid::new(text).ok()?;
@@ -31,7 +41,7 @@ pub fn prepare(text: &str) -> Option<Jid> {
 
 /// Prepares a localpart; `None` if it is none, or if servers do not agree on whose it is.
 pub fn prepare_node(name: &str) -> Option<NodePart> {
-    if has_young_letters(name) {
+    if is_unclear(name) {
         return None;
     }
     NodePart::new(name).ok().map(|node| node.into_owned())
@@ -43,12 +53,16 @@ pub fn is_same_domain(one: &str, other: &str) -> bool {
         || matches!((domain_to_ascii(one), domain_to_ascii(other)), (Ok(one), Ok(other)) if one == other)
 }
 
-fn has_young_letters(text: &str) -> bool {
-    !text.is_ascii() && text.chars().any(unassigned_code_point)
+/// Whether there is a letter that servers and the library may understand differently.
+fn is_unclear(text: &str) -> bool {
+    let is_unclear = |letter| unassigned_code_point(letter) || CORRECTED.contains(&letter);
+    !text.is_ascii() && text.chars().any(is_unclear)
 }
 
 #[cfg(test)]
 mod tests {
+    use jid::NodeRef;
+
     use super::*;
 
     fn prepared(text: &str) -> Option<String> {
@@ -96,7 +110,10 @@ mod tests {
         for letter in char::MIN..=char::MAX {
             let name = format!("a{letter}b");
             let library = NodePart::new(&name).ok().map(|node| node.into_owned());
-            if unassigned_code_point(letter) {
+            if CORRECTED.contains(&letter) {
+                assert_ne!(library.as_deref().map(NodeRef::as_str), Some(&*name));
+                assert_eq!(prepare_node(&name), None, "{letter:?}");
+            } else if unassigned_code_point(letter) {
                 young += usize::from(library.is_some());
                 assert_eq!(prepare_node(&name), None, "{letter:?}");
                 assert_eq!(prepare(&format!("{name}@example.org")), None, "{letter:?}");

@@ -263,7 +263,7 @@ pub struct HttpSource {
     backend: Backend,
     domain: DomainPart,
     authorization: Option<HeaderValue>,
-    permits: Semaphore,
+    permits: Arc<Semaphore>,
     /// For large answers.
     room: Arc<Semaphore>,
     /// Of answers; its key is nobody's to know, so that nobody can make two lists look the same.
@@ -323,7 +323,9 @@ impl HttpSource {
         Self {
             client,
             url,
-            permits: Semaphore::new(backend.concurrency.clamp(1, Semaphore::MAX_PERMITS)),
+            permits: Arc::new(Semaphore::new(
+                backend.concurrency.clamp(1, Semaphore::MAX_PERMITS),
+            )),
             room: Arc::new(Semaphore::new(LARGE_UNDER_WAY / UNIT)),
             backend,
             domain,
@@ -333,17 +335,15 @@ impl HttpSource {
         }
     }
 
-    async fn fetch(
+    /// Asks the backend; `None` if what is known still holds.
+    async fn ask(
         &self,
         user: &Username,
         known: Option<&Validators>,
-    ) -> Result<Fetched, FetchError> {
-        let known = known.filter(|known| known.source == self.number);
-        let owner = NodePart::new(user.as_str()).map_err(|_| FetchError::Url)?;
-        let owner = BareJid::from_parts(Some(&owner), &self.domain);
+    ) -> Result<Option<Answer>, FetchError> {
         let request = self.request(user, known)?;
-        let permit = self.permits.acquire().await;
-        let _permit = permit.map_err(|_| FetchError::Abandoned)?;
+        let permit = Arc::clone(&self.permits).acquire_owned().await;
+        let permit = permit.map_err(|_| FetchError::Abandoned)?;
         let response = self.client.request(request).await.map_err(|error| {
             debug!(%user, error = &error as &dyn Error, "backend request broke");
             classify(&error)
@@ -351,7 +351,7 @@ impl HttpSource {
         match response.status() {
             StatusCode::OK => {}
             StatusCode::NOT_MODIFIED if known.is_some_and(|known| !known.is_empty()) => {
-                return Ok(Fetched::Unchanged);
+                return Ok(None);
             }
             status => return Err(FetchError::Status { status }),
         }
@@ -362,32 +362,42 @@ impl HttpSource {
             digest: None,
         };
         let (json, room) = self.body(response).await?;
-        let is_large = json.len() > LARGE;
-        let answer = Answer { json, validators };
+        Ok(Some(Answer {
+            json,
+            validators,
+            room,
+            _permit: permit,
+        }))
+    }
+
+    /// Makes contacts of an answer. Takes the time that it takes, which is bounded by the length of the answer: the
+    /// backend has none of it, and what is read aside cannot be stopped.
+    async fn read(
+        &self,
+        answer: Answer,
+        user: &Username,
+        known: Option<&Validators>,
+    ) -> Result<Fetched, FetchError> {
+        let owner = NodePart::new(user.as_str()).map_err(|_| FetchError::Url)?;
+        let owner = BareJid::from_parts(Some(&owner), &self.domain);
+        let is_large = answer.json.len() > LARGE;
         let read = aside(is_large, {
             let (owner, known, hasher) = (owner.clone(), known.cloned(), self.hasher.clone());
             move || answer.read(&owner, known.as_ref(), &hasher)
         });
-        let read = read.await?.map_err(|error| {
+        let fetched = read.await?.map_err(|error| {
             debug!(%user, %error, "answer is no roster");
             match error {
                 NoContacts::Json(_) => FetchError::NotAnObject,
                 NoContacts::NoneOfThem => FetchError::NoContacts,
             }
         })?;
-        let Some((found, validators)) = read else {
-            return Ok(Fetched::Unchanged);
-        };
-        let Contacts { contacts, left_out } = found;
-        if left_out.count() > 0 {
+        if let Fetched::New { left_out, .. } = &fetched
+            && left_out.count() > 0
+        {
             warn!(user = %owner, count = left_out.count(), %left_out, "unusable contacts left out");
         }
-        Ok(Fetched::New {
-            contacts,
-            validators,
-            left_out,
-            room,
-        })
+        Ok(fetched)
     }
 
     fn request(
@@ -475,26 +485,33 @@ impl HttpSource {
     }
 }
 
-/// An answer as it has come.
+/// An answer as it has come, with what it holds until it has been read.
 struct Answer {
     json: BytesMut,
     validators: Validators,
+    room: Option<Room>,
+    _permit: OwnedSemaphorePermit,
 }
 
 impl Answer {
-    /// The contacts, and what names this version of them; `None` if that is the one that is known.
+    /// The contacts, unless it is the version that is known.
     fn read(
         mut self,
         owner: &BareJid,
         known: Option<&Validators>,
         hasher: &RandomState,
-    ) -> Result<Option<(Contacts, Validators)>, NoContacts> {
+    ) -> Result<Fetched, NoContacts> {
         self.validators.digest = Some(hasher.hash_one(&*self.json));
         if known == Some(&self.validators) {
-            return Ok(None);
+            return Ok(Fetched::Unchanged);
         }
-        let found = decode::contacts(&mut self.json, owner)?;
-        Ok(Some((found, self.validators)))
+        let Contacts { contacts, left_out } = decode::contacts(&mut self.json, owner)?;
+        Ok(Fetched::New {
+            contacts,
+            validators: self.validators,
+            left_out,
+            room: self.room,
+        })
     }
 }
 
@@ -504,9 +521,13 @@ impl ContactSource for HttpSource {
         user: &Username,
         known: Option<&Validators>,
     ) -> Result<Fetched, FetchError> {
+        let known = known.filter(|known| known.source == self.number);
         let after = self.backend.timeout;
-        let fetch = timeout(after, self.fetch(user, known)).await;
-        fetch.unwrap_or(Err(FetchError::Timeout { after }))
+        let asked = timeout(after, self.ask(user, known)).await;
+        match asked.unwrap_or(Err(FetchError::Timeout { after }))? {
+            Some(answer) => self.read(answer, user, known).await,
+            None => Ok(Fetched::Unchanged),
+        }
     }
 
     /// The URL without user, password and query: keys are kept there.

@@ -291,6 +291,25 @@ async fn nothing_that_prosody_takes_for_a_roster_request_reaches_it() {
     no_slip_reaches(prosody, &account, native).await;
 }
 
+/// Prosody prepares names as Unicode 3.2 has it; what this letter is made of has been corrected since.
+#[tokio::test]
+async fn a_letter_that_has_been_corrected_leads_around_nothing() {
+    let prosody = Prosody::shared();
+    let account = prosody.account_named("\u{2136a}");
+    let mut native = prosody.login(&account, "native").await;
+    let backend = Backend::start();
+    backend.set(&account.local, json!({}));
+    let gateway = Gateway::builder(prosody).backend(&backend).start();
+    let mut client = gateway.login(&account, "web").await;
+    client.roster().await;
+    let template = "<iq type='set' id='slip' to='\u{2f868}@example.org'>SET</iq>";
+    let attempt = slip(template, &account);
+    client.send(&attempt);
+    let is_error = |stanza: &Element| stanza.attr("id") == Some("slip") && stanza.error().is_some();
+    client.expect(&attempt, is_error).await;
+    assert_untouched(&mut client, &mut native, &attempt).await;
+}
+
 #[tokio::test]
 async fn nothing_that_ejabberd_takes_for_a_roster_request_reaches_it() {
     let ejabberd = Ejabberd::shared();

@@ -1,6 +1,6 @@
 #![expect(clippy::disallowed_methods, reason = "tests may look at the clock")]
 
-use std::time::Instant;
+use std::{pin::pin, time::Instant};
 
 use rcgen::{CertifiedKey, generate_simple_self_signed};
 use rustls::{ServerConfig, pki_types::PrivateKeyDer};
@@ -76,6 +76,30 @@ async fn others_get_their_turns_while_something_takes_long() {
     assert_eq!(aside(true, waits).await, Ok(true));
     assert!(other.await.is_ok());
     assert_eq!(aside(false, || "at once").await, Ok("at once"));
+}
+
+/// What is read aside goes on, and takes its room, whoever waits for it.
+#[test]
+fn the_time_that_a_backend_has_ends_with_its_answer() {
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    let runtime = builder.enable_all().max_blocking_threads(1).build();
+    runtime.unwrap().block_on(async {
+        let (go_on, waits) = std::sync::mpsc::channel::<()>();
+        let busy = spawn_blocking(move || waits.recv());
+        let backend = TestBackend::start().await;
+        let source = backend.source(|backend| {
+            backend.timeout = Duration::from_millis(100);
+            backend.max_body = 1 << 20;
+        });
+        let padding = " ".repeat(LARGE);
+        backend.on("/contacts/john", Script::json(&format!("{MARIE}{padding}")));
+        let mut fetch = pin!(fetch(&source));
+        let early = timeout(Duration::from_secs(1), &mut fetch).await;
+        assert!(early.is_err(), "it is still to be read: {early:?}");
+        go_on.send(()).unwrap();
+        assert!(matches!(fetch.await, Ok(Fetched::New { contacts, .. }) if contacts.len() == 1));
+        assert!(busy.await.unwrap().is_ok());
+    });
 }
 
 #[tokio::test]
