@@ -21,6 +21,18 @@ pub fn undelivered(stanza: &Stanza) -> Option<Stanza> {
     Some(error(name, stanza, to, ("wait", condition)))
 }
 
+/// The error that goes back to the sender of a `stanza` that cannot be passed on to the client; `None` where
+/// silence is right, or where nothing tells who that is.
+pub fn unreadable(stanza: &Stanza) -> Option<Stanza> {
+    let name = match stanza.kind() {
+        Kind::Iq(IqType::Get | IqType::Set) => "iq",
+        Kind::Message(MessageType::Other) => "message",
+        _ => return None,
+    };
+    let to = ("to", Some(stanza.from()?));
+    Some(error(name, stanza, to, ("modify", "not-acceptable")))
+}
+
 /// The error that tells the client of a `stanza` of its own that the server may never have got.
 pub fn unsent(stanza: &Stanza) -> Option<Stanza> {
     let name = match stanza.kind() {

@@ -239,14 +239,15 @@ impl Carrier {
         }
     }
 
-    /// Notes a full JID as available; true if it was not known as such.
+    /// Notes a full JID as available; true if it was not known as such, and is now. One that is new each time
+    /// would be answered each time, and the answer answered.
     fn learn(&mut self, bare: &str, full: &str) -> bool {
         let known = self.known.entry(bare.into()).or_default();
-        let new = !known.iter().any(|one| **one == *full);
-        if new && known.len() < MAX_RESOURCES {
+        let is_new = !known.iter().any(|one| **one == *full) && known.len() < MAX_RESOURCES;
+        if is_new {
             known.push(full.into());
         }
-        new
+        is_new
     }
 
     fn forget(&mut self, bare: &str, from: &str) {

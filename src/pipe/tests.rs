@@ -938,6 +938,23 @@ fn a_new_roster_waits_until_all_are_told() {
     assert!(told > 1 && first < goodbye, "{told}, {first}, {goodbye}");
 }
 
+/// Two who each have more sessions than the other can tell apart would answer each other for ever.
+#[test]
+fn a_presence_that_cannot_be_remembered_is_not_answered() {
+    let mut harness = Harness::online(&friends(&["jane@example.org"]));
+    let presence =
+        |number: u32| format!("<presence from='jane@example.org/{number}' to='{FULL}'/>");
+    let is_answer = |effect: &String| effect.starts_with("S <presence");
+    let mut answers = 0;
+    for _ in 0..3 {
+        for number in 0..50 {
+            let effects = harness.server(&presence(number));
+            answers += effects.iter().filter(|it| is_answer(it)).count();
+        }
+    }
+    assert_eq!(answers, 32);
+}
+
 #[test]
 fn presence_of_no_measure_goes_to_nobody() {
     let mut harness = Harness::online(&friends(&["jane@example.org"]));

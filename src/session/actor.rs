@@ -39,7 +39,7 @@ use super::{
 use crate::{
     metrics::{self, Way, health::Part},
     net::tally::Seat,
-    pipe::{Effect, Pipe, Rules, identity::Identity},
+    pipe::{Effect, Pipe, Rules, bounce, identity::Identity},
     proto::{
         bosh::{
             body::Creation,
@@ -489,6 +489,15 @@ impl Actor {
                     self.sm.handle_stanza(self.session.given());
                 }
             }
+            UpstreamEvent::Unreadable(husk) => {
+                debug!(sid = ?self.registration.sid(), "stanza of the server left out");
+                self.registration.metrics().limit("unreadable");
+                if let Some(error) = bounce::unreadable(&husk) {
+                    self.apply(Effect::ToServer(error), now);
+                }
+                self.drain_events(now);
+                self.sm.handle_stanza(self.session.given());
+            }
             UpstreamEvent::StreamError(error) => {
                 debug!(sid = ?self.registration.sid(), "server ended the stream with an error");
                 // A web client cannot go to another host by TCP; it can come here again.
@@ -723,7 +732,8 @@ impl Actor {
             });
             has_answered |= is_there.is_ok();
         }
-        self.registration.count_pending(self.session.pending());
+        let kept = self.session.pending() + self.session.waiting();
+        self.registration.count_pending(kept);
         has_answered
     }
 }

@@ -209,6 +209,7 @@ impl Upstream {
                 Event::Header(_) => continue,
                 Event::Features(features) => UpstreamEvent::Features(features),
                 Event::Stanza(stanza) => UpstreamEvent::Stanza(stanza),
+                Event::Unreadable(husk) => UpstreamEvent::Unreadable(husk),
                 Event::Error(error) => UpstreamEvent::StreamError(error),
                 Event::Closed => UpstreamEvent::Closed,
             };

@@ -274,9 +274,11 @@ fn tls_error(host: &Host, error: io::Error) -> ConnectError {
 fn refusal(event: &Event) -> ConnectError {
     match event {
         Event::Error(error) => ConnectError::of_stream_error(&StreamCondition::of(error)),
-        Event::Features(stanza) | Event::Stanza(stanza) => ConnectError::Unexpected {
-            element: stanza.local().to_owned(),
-        },
+        Event::Features(stanza) | Event::Stanza(stanza) | Event::Unreadable(stanza) => {
+            ConnectError::Unexpected {
+                element: stanza.local().to_owned(),
+            }
+        }
         Event::Header(_) | Event::Closed => ConnectError::Closed,
     }
 }

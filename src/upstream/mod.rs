@@ -283,6 +283,8 @@ pub enum UpstreamEvent {
     Features(Stanza),
     /// Any other element.
     Stanza(Stanza),
+    /// What is left of a stanza that is legal, and cannot be passed on: nothing but its start tag.
+    Unreadable(Stanza),
     /// `stream:error`; the server will close the stream.
     StreamError(Stanza),
     /// `</stream:stream>`

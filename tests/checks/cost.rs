@@ -53,7 +53,9 @@ fn stream(input: &[u8]) -> bool {
                 Ok(Some(Event::Features(stanza))) => {
                     features::offer(&stanza, true);
                 }
-                Ok(Some(Event::Stanza(stanza) | Event::Error(stanza))) => {
+                Ok(Some(
+                    Event::Stanza(stanza) | Event::Error(stanza) | Event::Unreadable(stanza),
+                )) => {
                     stanza.chunks().for_each(drop);
                 }
                 Ok(Some(Event::Header(_) | Event::Closed)) => {}

@@ -241,6 +241,29 @@ async fn answers_that_are_not_taken_are_not_made() {
     }
 }
 
+/// Stanzas that wait, as answers of others have not been taken, are bounded by what they take.
+#[tokio::test]
+async fn a_client_that_is_not_heard_cannot_go_on_speaking() {
+    let site = Site::new();
+    let account = site.prosody.account("loud");
+    let mut web = site.crowded(&account, 1).await;
+    let subscribe = format!("<presence xmlns='{CLIENT}' type='subscribe' to='a@b'/>");
+    web.send("", &subscribe.repeat(3000)).await.body().await;
+    let before = site.gateway.peak_memory();
+    let payload = message("a@b", &"x".repeat(LARGE));
+    let mut ended = None;
+    for _ in 0..200 {
+        let answer = web.send("", &payload).await.body().await;
+        ended = answer.attr("condition").map(str::to_owned);
+        if ended.is_some() {
+            break;
+        }
+    }
+    assert_eq!(ended.as_deref(), Some("policy-violation"));
+    let grown = site.gateway.peak_memory() - before;
+    assert!(grown < ALLOWED, "{grown} bytes");
+}
+
 /// Whoever asks for much and takes it has it all.
 #[tokio::test]
 async fn many_questions_are_answered_as_long_as_answers_are_taken() {

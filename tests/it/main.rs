@@ -30,6 +30,7 @@ mod hostile_pages;
 mod hostile_roster;
 mod hostile_server;
 mod hostile_session;
+mod hostile_stranger;
 mod http2;
 mod idle;
 mod limits;

@@ -23,13 +23,17 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 
 use super::Rid;
 use crate::proto::{
-    c2s::LIMITS,
+    c2s::{
+        LIMITS,
+        split::{Piece, Splitter},
+        stream::husk,
+    },
     stanza::{Kind, Stanza},
-    xml::{self, Ns, ScanError, write::attribute},
+    xml::{self, Ns, ScanError, Scope, write::attribute},
 };
 
 /// Longest time that the server is asked to hold a request. Less than the minute after which common
@@ -272,7 +276,12 @@ impl Client {
         if status != 200 {
             return self.lose(Loss::Status { status });
         }
-        let body = match xml::scan_body(body, &LIMITS) {
+        let read = xml::scan_body(body.clone(), &LIMITS);
+        let read = read.or_else(|error| match error.kind.is_legal() {
+            true => readable_part(&body).map_or(Err(error), |body| xml::scan_body(body, &LIMITS)),
+            false => Err(error),
+        });
+        let body = match read {
             Ok(body) => body,
             Err(error) => return self.lose(Loss::NotBosh(error)),
         };
@@ -657,6 +666,32 @@ fn split(stanzas: &Bytes) -> Option<Vec<Bytes>> {
     .concat();
     let body = xml::scan_body(wrapped.into(), &LIMITS).ok()?;
     Some(body.children.iter().map(Stanza::to_bytes).collect())
+}
+
+/// An answer without the stanzas that cannot be passed on: whoever sent one must not end the session of whom it
+/// was sent to.
+fn readable_part(document: &Bytes) -> Option<Bytes> {
+    const CLOSE: &[u8] = b"</body>";
+    let mut splitter = Splitter::new(document.len());
+    let mut rest = BytesMut::from(&document[..]);
+    let Ok(Some(Piece::Header(header))) = splitter.next(&mut rest) else {
+        return None;
+    };
+    // It is read once more for each stanza.
+    if header.len() > 4096 {
+        return None;
+    }
+    let mut readable = header.to_vec();
+    while let Ok(Some(Piece::Element(element))) = splitter.next(&mut rest) {
+        let alone = Bytes::from([&header[..], &element[..], CLOSE].concat());
+        match xml::scan_body(alone, &LIMITS) {
+            Ok(_) => readable.extend_from_slice(&element),
+            Err(error) if error.kind.is_legal() && husk(&element, &Scope::default()).is_some() => {}
+            Err(_) => return None,
+        }
+    }
+    readable.extend_from_slice(CLOSE);
+    Some(readable.into())
 }
 
 fn half(duration: Duration) -> Duration {

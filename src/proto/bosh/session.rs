@@ -58,8 +58,9 @@ const WORK: Duration = Duration::from_millis(10);
 const STALE: Duration = Duration::from_secs(1);
 /// Least time between two empty answers to a client that replaces one empty request by another.
 const REPLACEMENT: Duration = Duration::from_secs(1);
-/// Stanzas of the client that may wait for the shell to take them: two requests full of them.
-const MAX_EVENTS: usize = 8192;
+/// What it may take to keep stanzas of the client that wait for the shell to take them, bytes; besides those of
+/// one request.
+const MAX_WAITING: usize = 1 << 20;
 /// Most resends of one rid within [`DUPLICATES_IN`].
 const DUPLICATES: u32 = 10;
 const DUPLICATES_IN: Duration = Duration::from_secs(10);
@@ -138,6 +139,8 @@ pub struct Session {
     duplicates: Duplicates,
     responses: VecDeque<(Slot, Document)>,
     events: VecDeque<Event>,
+    /// What it takes to keep the stanzas in `events`, bytes.
+    waiting: usize,
 }
 
 #[derive(Debug)]
@@ -233,6 +236,7 @@ impl Session {
             },
             responses: VecDeque::new(),
             events: VecDeque::new(),
+            waiting: 0,
         }
     }
 
@@ -334,6 +338,9 @@ impl Session {
     /// The next thing for the shell to act on.
     pub fn poll_event(&mut self) -> Option<Event> {
         let event = self.events.pop_front();
+        if let Some(Event::Stanza(stanza)) = &event {
+            self.waiting = self.waiting.saturating_sub(stanza.footprint());
+        }
         if event.is_none() {
             // Most sessions are idle most of the time, and then take no room for that.
             self.events = VecDeque::new();
@@ -379,7 +386,12 @@ impl Session {
         }
     }
 
-    /// Bytes that the client has not been sent.
+    /// What it takes to keep the stanzas that [`Self::poll_event`] has, bytes.
+    pub fn waiting(&self) -> usize {
+        self.waiting
+    }
+
+    /// What it takes to keep what the client has not been sent, bytes.
     pub fn pending(&self) -> usize {
         self.pending.size()
     }

@@ -8,8 +8,6 @@
 use bytes::{Buf, Bytes, BytesMut};
 use memchr::{memchr, memchr3, memmem};
 
-use super::LIMITS;
-
 const CDATA: &[u8] = b"<![CDATA[";
 const DECLARATION: &[u8] = b"<?xml ";
 
@@ -34,9 +32,6 @@ pub enum SplitError {
     /// Something other than white space between two elements.
     #[error("text outside of an element")]
     StrayText,
-    /// Nested too deep.
-    #[error("nested too deep")]
-    TooDeep,
     /// An element, or the header, of more bytes than allowed.
     #[error("element of more than {max} bytes")]
     TooLong {
@@ -196,7 +191,6 @@ impl Splitter {
             Some(b'!' | b'?') => return Err(SplitError::Forbidden),
             Some(b'/') if self.open == 0 => return Err(SplitError::WrongTag),
             Some(b'/') => return Ok(self.skip(2, true, Within::EndTag)),
-            Some(_) if self.open > LIMITS.depth => return Err(SplitError::TooDeep),
             // A name has at least one byte.
             Some(_) => return Ok(self.skip(1, true, Within::StartTag)),
         };
@@ -410,14 +404,7 @@ mod tests {
     }
 
     #[test]
-    fn bounds_length_and_nesting() {
-        let nested = |depth: usize| format!("{}{}", "<a>".repeat(depth), "</a>".repeat(depth));
-        assert_eq!(refusal(&nested(LIMITS.depth)), None);
-        assert_eq!(
-            refusal(&nested(LIMITS.depth + 1)),
-            Some(SplitError::TooDeep)
-        );
-
+    fn bounds_length() {
         let long = format!("{HEADER}<a>{}</a>", "x".repeat(93));
         assert_eq!(both(&long, 100).1, None);
         assert_eq!(both(&long, 99).1, Some(SplitError::TooLong { max: 99 }));

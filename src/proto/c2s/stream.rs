@@ -3,6 +3,7 @@
 use std::sync::LazyLock;
 
 use bytes::{Bytes, BytesMut};
+use quick_xml::parser::{ElementParser, Parser as _};
 
 use super::{
     LIMITS, MAX_ELEMENT,
@@ -10,7 +11,10 @@ use super::{
 };
 use crate::proto::{
     stanza::{Child, Kind, Stanza},
-    xml::{Inheritance, Ns, ScanError, Scope, scan_next_stanza, write::attribute_into},
+    xml::{
+        Inheritance, Limits, Ns, ScanError, Scope, scan_next_stanza, scan_stanza,
+        write::attribute_into,
+    },
 };
 
 /// The closing tag that matches what [`header`] opens.
@@ -51,6 +55,10 @@ pub enum Event {
     Features(Stanza),
     /// Any other element but a stream error.
     Stanza(Stanza),
+    /// A stanza that is legal and cannot be passed on, deeper than [`LIMITS`] allow, for instance: whoever sent it
+    /// must not end the stream of whom it was sent to. Nothing but its start tag is left of it, and perhaps
+    /// nothing but its name.
+    Unreadable(Stanza),
     /// `stream:error`; nothing but [`Self::Closed`] will follow.
     Error(Stanza),
     /// It closed its stream.
@@ -149,7 +157,17 @@ impl Stream {
                 } else {
                     // A copy, as the piece shares what else has come with it.
                     let element = Bytes::copy_from_slice(&bytes);
-                    scan_next_stanza(element, &self.scope, &LIMITS, &mut self.inheritance)?
+                    let inheritance = &mut self.inheritance;
+                    match scan_next_stanza(element.clone(), &self.scope, &LIMITS, inheritance) {
+                        Ok(stanza) => stanza,
+                        Err(error) => {
+                            let husk = husk(&element, &self.scope);
+                            return husk
+                                .filter(|_| error.kind.is_legal())
+                                .map(|husk| Some(Event::Unreadable(husk)))
+                                .ok_or(error.into());
+                        }
+                    }
                 };
                 Ok(Some(match stanza.kind() {
                     Kind::Features => Event::Features(stanza),
@@ -185,6 +203,25 @@ impl Stream {
             _ => Err(Malformed::Version),
         }
     }
+}
+
+/// What is left of an element if its start tag alone is read, or, if that does not do, its name alone; `None` if
+/// it is no stanza.
+pub(in crate::proto) fn husk(element: &Bytes, scope: &Scope) -> Option<Stanza> {
+    let tag = element.strip_prefix(b"<")?;
+    let length = ElementParser::default().feed(tag)?;
+    let tag = tag.get(..length)?;
+    let name = tag.split(|byte| b" \t\r\n/".contains(byte)).next()?;
+    let bare: &[u8] = match name.rsplit(|byte| *byte == b':').next()? {
+        b"iq" => b"<iq/>",
+        b"message" => b"<message/>",
+        b"presence" => b"<presence/>",
+        _ => return None,
+    };
+    let tag = tag.strip_suffix(b"/").unwrap_or(tag);
+    let whole = Bytes::from([b"<", tag, b"/>"].concat());
+    let read = scan_stanza(whole, scope, &Limits::NONE);
+    read.or_else(|_| Stanza::parse(bare)).ok()
 }
 
 /// What a `stream:error` says (RFC 6120 §4.9).
@@ -375,6 +412,51 @@ mod tests {
             assert!(matches!(&said[..], [Event::Header(_), Event::Features(_)]));
             stream.restart();
         }
+    }
+
+    #[test]
+    fn a_legal_stanza_that_cannot_be_passed_on_ends_nothing() {
+        let deep = format!("{}{}", "<a>".repeat(300), "</a>".repeat(300));
+        let attributes: String = (0..300).map(|number| format!(" a{number}=''")).collect();
+        let long = "u".repeat(2000);
+        for (stanza, from) in [
+            (
+                format!("<message from='a@b' id='1'>{deep}</message>"),
+                Some("a@b"),
+            ),
+            (
+                format!("<iq type='get' from='a@b'><a{attributes}/></iq>"),
+                Some("a@b"),
+            ),
+            (
+                format!("<message from='a@b'><a xmlns='{long}'/></message>"),
+                Some("a@b"),
+            ),
+            (
+                "<message from='a@b'><a xmlns='urn:&#97;'/></message>".into(),
+                Some("a@b"),
+            ),
+            (
+                "<message from='a@b'><\u{10000}/></message>".into(),
+                Some("a@b"),
+            ),
+            (format!("<presence from='a@b' xmlns:p='{long}'/>"), None),
+        ] {
+            let text = format!("{OPEN}{stanza}<iq/>");
+            let said = events(&mut Stream::new(), &text);
+            let [Event::Header(_), Event::Unreadable(husk), Event::Stanza(_)] = &said[..] else {
+                panic!("{said:?}")
+            };
+            assert!(
+                husk.is_stanza() && husk.from().as_deref() == from,
+                "{husk:?}"
+            );
+            assert!(stanza.starts_with(&format!("<{}", husk.local())));
+        }
+        assert!(matches!(
+            refusal(&format!("{OPEN}<stream:features>{deep}</stream:features>")),
+            Malformed::Scan(_)
+        ));
     }
 
     #[test]

@@ -10,7 +10,7 @@ use crate::proto::xml::{
     Element, Lexer, Limits, Ns, Scope, Token, attribute_value, push_text, scan_stanza,
 };
 
-/// A child element of a [`Stanza`](super::Stanza), or of another child.
+/// A child element of a [`Stanza`], or of another child.
 #[derive(Clone)]
 pub struct Child {
     /// Namespace.

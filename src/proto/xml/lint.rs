@@ -85,6 +85,29 @@ pub fn references(value: &[u8]) -> bool {
     true
 }
 
+/// Whether a namespace name refers to nothing but characters that cannot stand in it as they are.
+pub fn is_plain_uri(uri: &[u8]) -> bool {
+    let has_to_be_referred_to =
+        |c: char| matches!(c, '&' | '<' | '>' | '"' | '\'' | '\t' | '\n' | '\r');
+    let mut rest = uri;
+    while let Some(at) = rest
+        .iter()
+        .position(|byte| matches!(byte, b'&' | b'\t' | b'\n' | b'\r'))
+    {
+        let Some([b'&', after @ ..]) = rest.get(at..) else {
+            return false;
+        };
+        let Some((name, after)) = split_once(b';', after) else {
+            return false;
+        };
+        if !reference(name).is_some_and(has_to_be_referred_to) {
+            return false;
+        }
+        rest = after;
+    }
+    true
+}
+
 /// What comes before and after the first `byte`.
 pub(super) fn split_once(byte: u8, text: &[u8]) -> Option<(&[u8], &[u8])> {
     let at = memchr(byte, text)?;
@@ -108,6 +131,27 @@ pub fn is_nc_name(name: &[u8]) -> bool {
     };
     let mut chars = text.chars();
     chars.next().is_some_and(is_name_start) && chars.all(is_name_char)
+}
+
+/// Whether a name without a colon is one as XML 1.0 has it since its fifth edition.
+pub(super) fn is_new_nc_name(name: &[u8]) -> bool {
+    let is_start = |c: char| {
+        is_name_start(c)
+            || matches!(
+                c,
+                '\u{c0}'..='\u{d6}' | '\u{d8}'..='\u{f6}' | '\u{f8}'..='\u{2ff}'
+                    | '\u{370}'..='\u{37d}' | '\u{37f}'..='\u{1fff}' | '\u{200c}'..='\u{200d}'
+                    | '\u{2070}'..='\u{218f}' | '\u{2c00}'..='\u{2fef}' | '\u{3001}'..='\u{d7ff}'
+                    | '\u{f900}'..='\u{fdcf}' | '\u{fdf0}'..='\u{fffd}' | '\u{10000}'..='\u{effff}'
+            )
+    };
+    let is_part = |c: char| {
+        is_start(c)
+            || is_name_char(c)
+            || matches!(c, '\u{b7}' | '\u{300}'..='\u{36f}' | '\u{203f}'..='\u{2040}')
+    };
+    let mut chars = std::str::from_utf8(name).unwrap_or_default().chars();
+    chars.next().is_some_and(is_start) && chars.all(is_part)
 }
 
 fn is_name_start(c: char) -> bool {

@@ -124,12 +124,21 @@ pub enum ScanErrorKind {
     /// A comment, a processing instruction or a DTD (RFC 6120 §11.1).
     #[error("markup that XMPP forbids")]
     Restricted,
+    /// Legal, but written as no server and hardly anybody does: a name that only XML 1.0's fifth edition knows, a
+    /// namespace name with references to what needs none.
+    #[error("unusual markup")]
+    Unusual,
     /// The root element is not the one expected.
     #[error("unexpected root element")]
     WrongRoot,
 }
 
 impl ScanErrorKind {
+    /// Whether it is legal XML all the same: whoever passes it on has done nothing wrong.
+    pub fn is_legal(self) -> bool {
+        matches!(self, Self::Limit | Self::Unusual)
+    }
+
     /// Which of two answers a client gets: `policy-violation` if true, otherwise `bad-request`.
     pub fn is_limit(self) -> bool {
         self == Self::Limit
@@ -279,7 +288,7 @@ struct Closing<'d, 'l> {
 /// What the last child took from its wrapper, and how that is written.
 #[derive(Debug, Default)]
 pub(in crate::proto) struct Inheritance {
-    /// Places of declarations among those in scope.
+    /// Places of declarations among those around it.
     places: SmallVec<[usize; 4]>,
     has_lang: bool,
     written: Bytes,
@@ -322,7 +331,7 @@ impl<'d, 'l> Closing<'d, 'l> {
         if !is_same {
             self.last.places = needed().collect();
             self.last.has_lang = needs_lang;
-            self.last.written = self.write(lexer);
+            self.last.written = self.write(lexer, root.depth);
         }
         let insert = self.last.written.clone();
         let left = self.left.checked_sub(insert.len());
@@ -332,12 +341,13 @@ impl<'d, 'l> Closing<'d, 'l> {
         Ok(insert)
     }
 
-    fn write(&self, lexer: &Lexer<'d>) -> Bytes {
+    fn write(&self, lexer: &Lexer<'d>, depth: usize) -> Bytes {
         const CLIENT: &[u8] = b" xmlns='jabber:client'";
         let Inheritance {
             places, has_lang, ..
         } = &*self.last;
-        let declared = places.iter().filter_map(|place| lexer.scopes.at(*place));
+        let outer = |place: &usize| lexer.scopes.outer(depth).nth(*place);
+        let declared = places.iter().filter_map(outer);
         // What nearly every stanza needs, if anything.
         let is_client = |it: &Declaration<'_>| it.prefix.is_empty() && it.ns == Ns::Client;
         if places.len() == 1 && !has_lang && declared.clone().all(|it| is_client(&it)) {

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use smallvec::SmallVec;
 
 use super::tag::Attr;
-use super::{Lexer, Limits, Ns, ScanError, ScanErrorKind, Token};
+use super::{Lexer, Limits, Ns, ScanError, ScanErrorKind, Token, lint};
 use crate::proto::xml::scan::Attribute;
 
 /// Namespace declarations in scope around an element that is cut out of a stream. Cheap to clone.
@@ -35,7 +35,7 @@ impl Scope {
             return Err(ScanErrorKind::WrongRoot.at(root.at));
         }
         let after = header.get(root.tag_end..).unwrap_or_default();
-        if !after.iter().all(|&byte| super::lint::is_white(byte)) {
+        if !after.iter().all(|&byte| lint::is_white(byte)) {
             return Err(ScanErrorKind::NotWellFormed.at(root.tag_end));
         }
         let scope = outside.within(&header, &lexer.attributes);
@@ -127,7 +127,7 @@ const XMLNS: &[u8] = b"http://www.w3.org/2000/xmlns/";
 
 /// Longest declaration, prefix and URI together, bytes: comparing names must not cost more than they are
 /// worth.
-const MAX_DECLARATION: usize = 256;
+const MAX_DECLARATION: usize = 1024;
 
 impl<'d> Scopes<'d> {
     pub(super) fn new(outside: &'d Scope) -> Self {
@@ -162,8 +162,8 @@ impl<'d> Scopes<'d> {
 
     /// Takes up the declaration `attr` of an element at `depth`.
     ///
-    /// A value with a reference is refused: nobody needs one, and comparing names would have to
-    /// resolve it. So is one with a tab or line break, which would have to be normalized.
+    /// A value may refer to characters that have to be written so, and to no others: none of these is in a
+    /// namespace that is known here, so that the others can be compared as they are written.
     pub(super) fn declare(&mut self, attr: &Attr<'d>, depth: usize) -> Result<(), ScanErrorKind> {
         let prefix = if attr.prefix.is_empty() {
             b""
@@ -174,11 +174,8 @@ impl<'d> Scopes<'d> {
         if prefix.len().saturating_add(uri.len()) > MAX_DECLARATION {
             return Err(ScanErrorKind::Limit);
         }
-        if uri
-            .iter()
-            .any(|byte| matches!(byte, b'&' | b'\t' | b'\n' | b'\r'))
-        {
-            return Err(ScanErrorKind::Namespace);
+        if !lint::is_plain_uri(uri) {
+            return Err(ScanErrorKind::Unusual);
         }
         // Namespaces in XML §3 and §5: reserved prefixes and names; no undeclaring of prefixes.
         let ns = Ns::of(uri);
@@ -248,29 +245,26 @@ impl<'d> Scopes<'d> {
         }
     }
 
-    /// The declaration at this place, as [`Self::inherited`] counts.
-    pub(in crate::proto) fn at(&self, place: usize) -> Option<Declaration<'d>> {
-        self.iter().nth(place)
-    }
-
     fn iter(&self) -> impl Iterator<Item = Declaration<'d>> {
         let own = self.defaults.iter().chain(&self.prefixes);
-        // Those outside first: their places are the same for all that is read there.
         self.outside().chain(own.copied())
     }
 
-    /// Declarations made outside an element at `depth` that it does not override itself, whose
-    /// content must not have been left yet, and their places.
+    /// Declarations made outside an element at `depth`. For all elements of one wrapper they are the same, in the
+    /// same order.
+    pub(in crate::proto) fn outer(&self, depth: usize) -> impl Iterator<Item = Declaration<'d>> {
+        self.iter().filter(move |known| known.depth < depth)
+    }
+
+    /// Those that it does not override itself, whose content must not have been left yet, and their places
+    /// among [all of them](Self::outer).
     pub(in crate::proto) fn inherited(
         &self,
         depth: usize,
     ) -> impl Iterator<Item = (usize, Declaration<'d>)> {
         let own = self.iter().filter(|known| known.depth == depth);
         let own: SmallVec<[&[u8]; 8]> = own.map(|own| own.prefix).collect();
-        let outer = self
-            .iter()
-            .enumerate()
-            .filter(move |(_, known)| known.depth < depth);
+        let outer = self.outer(depth).enumerate();
         outer.filter(move |(_, known)| !own.contains(&known.prefix))
     }
 }

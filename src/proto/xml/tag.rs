@@ -90,6 +90,20 @@ pub(super) fn split_name(text: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
     }
 }
 
+/// Why there is no name at the front of `text`.
+pub(super) fn no_name(text: &[u8]) -> ScanErrorKind {
+    let end = text.iter().position(|byte| class(*byte) == 0);
+    let name = text.get(..end.unwrap_or(text.len())).unwrap_or_default();
+    let is_name = match lint::split_once(b':', name) {
+        Some((prefix, local)) => lint::is_new_nc_name(prefix) && lint::is_new_nc_name(local),
+        None => lint::is_new_nc_name(name),
+    };
+    match is_name {
+        true => ScanErrorKind::Unusual,
+        false => ScanErrorKind::NotWellFormed,
+    }
+}
+
 fn trim_start(text: &[u8]) -> &[u8] {
     let white = text
         .iter()
@@ -118,7 +132,8 @@ pub(super) fn read_attributes<'d>(
         if name.len() == rest.len() {
             return Err(malformed(rest));
         }
-        let (prefix, local, after) = split_name(name).ok_or_else(|| malformed(name))?;
+        let (prefix, local, after) =
+            split_name(name).ok_or_else(|| no_name(name).at(offset(name)))?;
         let after = match trim_start(after) {
             [b'=', after @ ..] => trim_start(after),
             _ => return Err(malformed(after)),

@@ -7,7 +7,7 @@ use smallvec::SmallVec;
 
 use super::scope::{Declaration, Scope, Scopes};
 use super::tag::{self, Attr};
-use super::{Limits, Ns, ScanError, ScanErrorKind, lint};
+use super::{Limits, Ns, ScanError, ScanErrorKind, attribute_value, lint};
 
 /// Reads a document token by token, and refuses what is not well-formed or forbidden in XMPP.
 pub(in crate::proto) struct Lexer<'d> {
@@ -277,7 +277,8 @@ impl<'d> Lexer<'d> {
     fn start(&mut self, at: usize, content: &'d [u8], empty: bool) -> Result<Token<'d>, ScanError> {
         let malformed = || ScanErrorKind::NotWellFormed.at(at);
         let tag_end = self.at;
-        let (prefix, local, rest) = tag::split_name(content).ok_or_else(malformed)?;
+        let (prefix, local, rest) =
+            tag::split_name(content).ok_or_else(|| tag::no_name(content).at(at))?;
         if self.depth == 0 && self.root_seen {
             return Err(malformed());
         }
@@ -349,7 +350,13 @@ fn is_twice<'d>(attributes: &[Attr<'d>]) -> bool {
     /// Fewer are compared each with each: that is quicker than to sort them.
     const FEW: usize = 8;
     // Declarations have no URI themselves, and all the same prefix.
-    let key = |attr: &Attr<'d>| (attr.prefix.is_empty(), attr.local, attr.uri);
+    let key = |attr: &Attr<'d>| {
+        (
+            attr.prefix.is_empty(),
+            attr.local,
+            attribute_value(attr.uri),
+        )
+    };
     if attributes.len() > FEW {
         let mut keys: SmallVec<[_; 32]> = attributes.iter().map(key).collect();
         keys.sort_unstable();

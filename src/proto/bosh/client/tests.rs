@@ -102,6 +102,19 @@ fn message(id: &str) -> String {
 }
 
 #[test]
+fn a_legal_stanza_that_cannot_be_passed_on_ends_nothing() {
+    let (mut test, rid) = Test::open();
+    let deep = format!("{}{}", "<a>".repeat(300), "</a>".repeat(300));
+    let deep = format!("<message xmlns='jabber:client' id='deep'>{deep}</message>");
+    let inside = [message("1"), deep, message("2")].concat();
+    test.answer(rid, &body("", &inside));
+    assert_eq!(test.events(), ["1", "2"]);
+    let (rid, _) = test.request();
+    test.answer(rid, &body("", "<message><a></message>"));
+    assert_eq!(test.events(), ["lost: answer is not BOSH"]);
+}
+
+#[test]
 fn creates_a_session_as_servers_want_it() {
     let mut test = Test::new();
     let (rid, document) = test.request();

@@ -2,14 +2,19 @@
 
 use std::time::{Duration, Instant};
 
+use smallvec::SmallVec;
+
 use super::{
-    Buffered, DUPLICATES, DUPLICATES_IN, Duplicates, End, Event, Held, MAX_EVENTS, POLLING,
+    Buffered, DUPLICATES, DUPLICATES_IN, Duplicates, End, Event, Held, MAX_WAITING, POLLING,
     Release, SLACK, Session, Slot, after,
 };
-use crate::proto::bosh::{
-    Rid,
-    body::{Document, ERROR_ATTRIBUTES, Request},
-    condition::Condition,
+use crate::proto::{
+    bosh::{
+        Rid,
+        body::{Document, ERROR_ATTRIBUTES, Request},
+        condition::Condition,
+    },
+    stanza::Stanza,
 };
 
 impl Session {
@@ -52,8 +57,8 @@ impl Session {
         });
         let last_poll = std::mem::replace(&mut self.vain_poll, asks.then_some(received));
         let is_hasty = last_poll.is_some_and(|last| after(last, POLLING) > after(received, SLACK));
-        let waiting = self.events.len().saturating_add(request.payload.len());
-        let is_flood = !request.payload.is_empty() && waiting > MAX_EVENTS;
+        let size: usize = request.payload.iter().map(Stanza::footprint).sum();
+        let is_flood = self.waiting > 0 && self.waiting.saturating_add(size) > MAX_WAITING;
         let violation = if !is_genuine {
             Some(Condition::ItemNotFound)
         } else if is_flood || self.terms.polling() && asks && is_hasty {
@@ -68,14 +73,20 @@ impl Session {
         if request.restart {
             self.events.push_back(Event::Restart);
         } else {
-            self.events
-                .extend(request.payload.into_iter().map(Event::Stanza));
+            self.queue_events(request.payload);
         }
         if let Some(seconds) = request.pause {
             self.begin_pause(Duration::from_secs(seconds), request.rid, now);
         }
         if request.terminate && self.is_open() {
             self.close(None, None, End::Terminated, now);
+        }
+    }
+
+    fn queue_events(&mut self, payload: SmallVec<[Stanza; 2]>) {
+        for stanza in payload {
+            self.waiting = self.waiting.saturating_add(stanza.footprint());
+            self.events.push_back(Event::Stanza(stanza));
         }
     }
 
@@ -157,8 +168,7 @@ impl Session {
                 // A page that was reloaded before it could count its last, empty request.
                 held.empty = request.payload.is_empty();
                 held.digest = request.digest;
-                self.events
-                    .extend(request.payload.into_iter().map(Event::Stanza));
+                self.queue_events(request.payload);
             }
         } else if self.open_requests() > 0 {
             // A stale tab must not end the session of a live one.
