@@ -224,9 +224,11 @@ impl Upstream {
     fn refusal(&mut self, event: Event) -> ConnectError {
         match event {
             Event::Error(error) => ConnectError::of_stream_error(&StreamCondition::of(&error)),
-            Event::Features(stanza) | Event::Stanza(stanza) => ConnectError::Unexpected {
-                element: stanza.local().to_owned(),
-            },
+            Event::Features(stanza) | Event::Stanza(stanza) | Event::Unreadable(stanza) => {
+                ConnectError::Unexpected {
+                    element: stanza.local().to_owned(),
+                }
+            }
             Event::Lost(Loss::Unanswered) => match self.failure.take() {
                 Some(failure) => self.unanswered(failure),
                 None => UpstreamError::Bosh(Loss::Unanswered).into(),
@@ -286,6 +288,7 @@ impl Upstream {
         Poll::Ready(match event {
             Event::Features(features) => Ok(UpstreamEvent::Features(features)),
             Event::Stanza(stanza) => Ok(UpstreamEvent::Stanza(stanza)),
+            Event::Unreadable(husk) => Ok(UpstreamEvent::Unreadable(husk)),
             Event::Error(error) => Ok(UpstreamEvent::StreamError(error)),
             Event::Created(_) | Event::Closed => Ok(UpstreamEvent::Closed),
             Event::Lost(loss) => Err(UpstreamError::Bosh(loss)),

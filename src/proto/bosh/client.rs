@@ -66,6 +66,8 @@ pub enum Event {
     Features(Stanza),
     /// Any other element but a stream error.
     Stanza(Stanza),
+    /// What is left of a stanza that is legal, and cannot be passed on: nothing but its start tag.
+    Unreadable(Stanza),
     /// `stream:error`
     Error(Stanza),
     /// The session has ended in order. The last event.
@@ -276,15 +278,21 @@ impl Client {
         if status != 200 {
             return self.lose(Loss::Status { status });
         }
+        let mut husks = Vec::new();
         let read = xml::scan_body(body.clone(), &LIMITS);
-        let read = read.or_else(|error| match error.kind.is_legal() {
-            true => readable_part(&body).map_or(Err(error), |body| xml::scan_body(body, &LIMITS)),
-            false => Err(error),
+        let read = read.or_else(|error| {
+            let readable = Some(error.kind.is_legal()).filter(|is_legal| *is_legal);
+            let readable = readable.and_then(|_| readable_part(&body, &mut husks));
+            xml::scan_body(readable.ok_or(error)?, &LIMITS)
         });
         let body = match read {
             Ok(body) => body,
             Err(error) => return self.lose(Loss::NotBosh(error)),
         };
+        for event in husks.into_iter().map(Event::Unreadable) {
+            self.unread = self.unread.saturating_add(size(&event));
+            self.events.push_back(event);
+        }
         let kind = value(&body, "type");
         if kind.as_deref() == Some("error") {
             return self.repeat(now);
@@ -649,9 +657,10 @@ fn footprint(stanzas: &Bytes) -> usize {
 
 fn size(event: &Event) -> usize {
     match event {
-        Event::Features(stanza) | Event::Stanza(stanza) | Event::Error(stanza) => {
-            stanza.footprint()
-        }
+        Event::Features(stanza)
+        | Event::Stanza(stanza)
+        | Event::Unreadable(stanza)
+        | Event::Error(stanza) => stanza.footprint(),
         Event::Created(_) | Event::Closed | Event::Lost(_) => 0,
     }
 }
@@ -668,9 +677,9 @@ fn split(stanzas: &Bytes) -> Option<Vec<Bytes>> {
     Some(body.children.iter().map(Stanza::to_bytes).collect())
 }
 
-/// An answer without the stanzas that cannot be passed on: whoever sent one must not end the session of whom it
-/// was sent to.
-fn readable_part(document: &Bytes) -> Option<Bytes> {
+/// An answer without the stanzas that cannot be passed on, whose husks are added to `husks`: whoever sent one must
+/// not end the session of whom it was sent to.
+fn readable_part(document: &Bytes, husks: &mut Vec<Stanza>) -> Option<Bytes> {
     const CLOSE: &[u8] = b"</body>";
     let mut splitter = Splitter::new(document.len());
     let mut rest = BytesMut::from(&document[..]);
@@ -686,7 +695,9 @@ fn readable_part(document: &Bytes) -> Option<Bytes> {
         let alone = Bytes::from([&header[..], &element[..], CLOSE].concat());
         match xml::scan_body(alone, &LIMITS) {
             Ok(_) => readable.extend_from_slice(&element),
-            Err(error) if error.kind.is_legal() && husk(&element, &Scope::default()).is_some() => {}
+            Err(error) if error.kind.is_legal() => {
+                husks.push(husk(&element, &Scope::default())?);
+            }
             Err(_) => return None,
         }
     }

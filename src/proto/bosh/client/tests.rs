@@ -82,6 +82,7 @@ impl Test {
                 Event::Stanza(stanza) => stanza
                     .id()
                     .map_or_else(|| stanza.local().to_owned(), |id| id.into_owned()),
+                Event::Unreadable(husk) => format!("unreadable {}", husk.id().unwrap()),
                 Event::Error(_) => "error".to_owned(),
                 Event::Closed => "closed".to_owned(),
                 Event::Lost(loss) => format!("lost: {loss}"),
@@ -108,7 +109,7 @@ fn a_legal_stanza_that_cannot_be_passed_on_ends_nothing() {
     let deep = format!("<message xmlns='jabber:client' id='deep'>{deep}</message>");
     let inside = [message("1"), deep, message("2")].concat();
     test.answer(rid, &body("", &inside));
-    assert_eq!(test.events(), ["1", "2"]);
+    assert_eq!(test.events(), ["unreadable deep", "1", "2"]);
     let (rid, _) = test.request();
     test.answer(rid, &body("", "<message><a></message>"));
     assert_eq!(test.events(), ["lost: answer is not BOSH"]);
