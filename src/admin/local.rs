@@ -9,7 +9,7 @@ use std::net::IpAddr;
 
 use http::{
     HeaderMap, HeaderName, HeaderValue, Request, Uri,
-    header::{HOST, ORIGIN},
+    header::{ACCEPT_LANGUAGE, HOST, ORIGIN},
     uri::Authority,
 };
 use jid::DomainPart;
@@ -127,7 +127,8 @@ pub(super) fn names(
 fn classify(authority: &Authority, is_domain: impl Fn(&DomainPart) -> bool) -> Name {
     let host = authority.host();
     if let Ok(address) = host.trim_matches(['[', ']']).parse::<IpAddr>() {
-        return if address.to_canonical().is_loopback() {
+        // Browsers do not know that an IPv4-mapped address is one of this machine, and say nothing of pages then.
+        return if address.is_loopback() {
             Name::Loopback
         } else {
             Name::Nearby
@@ -155,7 +156,8 @@ fn is_of_proxies(name: &HeaderName) -> bool {
 /// Who has a request sent, as far as browsers tell.
 enum Author {
     Program,
-    /// A page that was loaded from where it asks, or a person who has typed the address.
+    /// A page that was loaded from where it asks, a person who has typed the address, or a browser that does not
+    /// tell.
     OwnPage,
     OtherPage,
 }
@@ -166,9 +168,18 @@ fn author(headers: &HeaderMap) -> Author {
     }
     match headers.get(FETCH_SITE).map(HeaderValue::as_bytes) {
         Some(b"same-origin" | b"none") => Author::OwnPage,
-        None if !headers.iter().any(is_of_browsers) => Author::Program,
+        None if headers.iter().any(is_of_browsers) => Author::OtherPage,
+        // Some browsers tell nothing of pages, above all not to a domain without TLS.
+        None if speaks_languages(headers) => Author::OwnPage,
+        None => Author::Program,
         _ => Author::OtherPage,
     }
+}
+
+/// Browsers say what their users read; the fetch of Node.js says that it reads all.
+fn speaks_languages(headers: &HeaderMap) -> bool {
+    let languages = headers.get(ACCEPT_LANGUAGE);
+    languages.is_some_and(|languages| languages != "*")
 }
 
 /// Browsers send all of `Sec-Fetch-*`, or none. The fetch of Node.js sends the mode "cors", and nothing else.

@@ -30,12 +30,11 @@ use std::{
     time::Duration,
 };
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version, header,
 };
 use http_body::Body;
-use http_body_util::BodyExt as _;
 use parking_lot::Mutex;
 use tokio::{
     runtime::Handle,
@@ -44,7 +43,13 @@ use tokio::{
 };
 use tracing::{debug, info, warn};
 
-use super::{address::Proxies, body::Chunks, cors::Cors, creations::Creations};
+use super::{
+    address::Proxies,
+    bodies::{Bodies, Unread},
+    body::Chunks,
+    cors::Cors,
+    creations::Creations,
+};
 use crate::{
     net::{listener::Peer, seldom::Seldom},
     proto::{
@@ -70,10 +75,6 @@ const ALLOW: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, OPTIONS");
 const PAGE: &str = "<!DOCTYPE html><title>BOSH</title><p>This is a BOSH connection manager: \
                     point your XMPP web client here.</p>\n";
 
-/// Bytes over the limit that are read and forgotten, so that the client can hear why.
-const OVERREAD: usize = 1 << 20;
-/// How long they are waited for.
-const OVERREAD_FOR: Duration = Duration::from_secs(2);
 /// Seconds after which a client may try again.
 const RETRY_AFTER: HeaderValue = HeaderValue::from_static("5");
 /// A client that has been told this often to try again is told that the server is gone.
@@ -133,6 +134,7 @@ impl Settings {
 /// The connection manager's endpoint.
 pub struct Front {
     registry: Arc<Registry>,
+    bodies: Bodies,
     failures: Failures,
     refusals: Seldom,
 }
@@ -158,6 +160,7 @@ impl Front {
     pub fn new(registry: Arc<Registry>) -> Self {
         Self {
             registry,
+            bodies: Bodies::default(),
             failures: Failures::default(),
             refusals: Seldom::default(),
         }
@@ -234,17 +237,24 @@ impl Front {
         B: Body<Data = Bytes> + Unpin,
     {
         let (head, body) = request.into_parts();
+        let headers = &head.headers;
         let proxies = &settings.proxies;
-        let client = || proxies.origin(peer, head.version, &head.headers);
-        if is_navigation(&head.headers) {
+        let client = proxies.origin(peer, head.version, headers);
+        if is_navigation(headers) {
             let response = refused(StatusCode::FORBIDDEN, Condition::PolicyViolation);
             return Admission::answered(closing(response));
         }
-        if is_encoded(&head.headers) {
+        if is_encoded(headers) {
             let response = refused(StatusCode::UNSUPPORTED_MEDIA_TYPE, Condition::BadRequest);
             return Admission::answered(closing(response));
         }
-        let document = match timeout(settings.body_timeout, read(body, settings.max_body)).await {
+        let page = headers.get(header::ORIGIN);
+        let may_read = page.is_none_or(|page| settings.cors.allows(page));
+        // Over HTTP/2, a head may take much more than was sent for it; the body may be long in coming.
+        drop(head);
+        let known = Some(client.address.ip()).filter(|address| !proxies.trust(*address));
+        let reading = self.bodies.read(body, settings.max_body, known);
+        let document = match timeout(settings.body_timeout, reading).await {
             Ok(Ok(document)) if document.is_empty() => {
                 let response = refused(StatusCode::BAD_REQUEST, Condition::BadRequest);
                 return Admission::answered(response);
@@ -254,6 +264,11 @@ impl Front {
                 self.registry.metrics.limit("bosh.max_body");
                 self.end_session_of(&beginning, client, proxies).await;
                 return Admission::answered(closing(terminated(Condition::PolicyViolation)));
+            }
+            Ok(Err(Unread::TooMany)) => {
+                self.registry.metrics.limit("bodies");
+                let why = "too many large requests of this address";
+                return Admission::answered(closing(unavailable(Condition::Undefined, why)));
             }
             late_or_broken => {
                 if late_or_broken.is_err() {
@@ -268,12 +283,11 @@ impl Front {
                 Err(condition) => Admission::answered(terminated(condition)),
             },
             Ok(Message::Creation(creation)) => {
-                let origin = head.headers.get(header::ORIGIN);
-                if settings.strict && origin.is_some_and(|origin| !settings.cors.allows(origin)) {
+                if settings.strict && !may_read {
                     let response = refused(StatusCode::FORBIDDEN, Condition::PolicyViolation);
                     return Admission::answered(response);
                 }
-                match self.create(client(), creation, settings) {
+                match self.create(client, creation, settings) {
                     Ok((answer, trial)) => Admission::Created(answer, trial),
                     Err(Uncreated::NotNow(condition, why)) => {
                         Admission::answered(unavailable(condition, &why))
@@ -289,12 +303,7 @@ impl Front {
     }
 
     /// A request was too large to be read: its session ends, as nothing that follows can be in order.
-    async fn end_session_of(
-        &self,
-        beginning: &[u8],
-        client: impl FnOnce() -> Origin,
-        proxies: &Proxies,
-    ) {
+    async fn end_session_of(&self, beginning: &[u8], client: Origin, proxies: &Proxies) {
         let sid = body::sid_at_the_beginning(beginning);
         let session = sid.and_then(|sid| self.registry.find(&sid));
         if let Some(session) = session.filter(|session| may_use(session, client, proxies)) {
@@ -306,7 +315,7 @@ impl Front {
     fn pass(
         &self,
         request: body::Request,
-        client: impl FnOnce() -> Origin,
+        client: Origin,
         proxies: &Proxies,
     ) -> Result<oneshot::Receiver<Reply>, Condition> {
         let sid = std::str::from_utf8(&request.sid);
@@ -394,12 +403,9 @@ impl From<Condition> for Uncreated {
 
 /// Who uses a session that was created in secret has to do so in secret: the sid of others may have been
 /// overheard (XEP-0124 "Security Considerations").
-fn may_use(session: &Entry, client: impl FnOnce() -> Origin, proxies: &Proxies) -> bool {
-    !session.secure || {
-        let client = client();
-        // Of one whose address the proxy does not tell, it may not tell this either.
-        client.secure || proxies.trust(client.address.ip())
-    }
+fn may_use(session: &Entry, client: Origin, proxies: &Proxies) -> bool {
+    // Of one whose address the proxy does not tell, it may not tell this either.
+    !session.secure || client.secure || proxies.trust(client.address.ip())
 }
 
 /// A future that runs to its end even if nobody waits for it any longer: a request that has been sent
@@ -544,62 +550,6 @@ fn respond(status: StatusCode, content_type: HeaderValue, body: Chunks) -> Respo
 /// Goes with an answer that no session gave: its condition.
 #[derive(Clone, Copy)]
 struct Refused(&'static str);
-
-/// Why there is no request body.
-enum Unread {
-    Broken,
-    /// This is how it begins.
-    TooLarge(Bytes),
-}
-
-/// Reads a body of at most `limit` bytes; most come in one piece and are not copied.
-async fn read<B>(mut body: B, limit: usize) -> Result<Bytes, Unread>
-where
-    B: Body<Data = Bytes> + Unpin,
-{
-    let mut first = Bytes::new();
-    let mut whole = BytesMut::new();
-    while let Some(frame) = body.frame().await {
-        let Ok(data) = frame.map_err(|_| Unread::Broken)?.into_data() else {
-            continue;
-        };
-        let size = first.len().max(whole.len()).saturating_add(data.len());
-        if size > limit {
-            // A browser hears an answer only once it has sent everything.
-            let _ = timeout(OVERREAD_FOR, discard(body)).await;
-            let beginning = [first, whole.freeze(), data];
-            let beginning = beginning.into_iter().find(|it| !it.is_empty());
-            return Err(Unread::TooLarge(beginning.unwrap_or_default()));
-        }
-        if first.is_empty() {
-            first = data;
-        } else {
-            if whole.is_empty() {
-                whole.extend_from_slice(&first);
-            }
-            whole.extend_from_slice(&data);
-        }
-    }
-    Ok(if whole.is_empty() {
-        first
-    } else {
-        whole.freeze()
-    })
-}
-
-/// Reads on for a bounded while.
-async fn discard<B>(mut body: B)
-where
-    B: Body<Data = Bytes> + Unpin,
-{
-    let mut discarded = 0_usize;
-    while let Some(Ok(frame)) = body.frame().await {
-        discarded = discarded.saturating_add(frame.data_ref().map_or(0, Bytes::len));
-        if discarded > OVERREAD {
-            return;
-        }
-    }
-}
 
 /// How often clients have been told to come again. A client is known by its first rid, which it keeps
 /// while it tries.

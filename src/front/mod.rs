@@ -1,6 +1,7 @@
 //! What faces web clients: HTTP requests in, answers out.
 
 pub mod address;
+mod bodies;
 pub mod body;
 pub mod bosh;
 pub mod cors;

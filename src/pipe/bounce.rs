@@ -9,6 +9,10 @@ use crate::proto::{
     xml::write,
 };
 
+/// Longest id or address that an answer repeats, bytes: an address has no more (RFC 7622 §3.1), and written down it
+/// may become six times as long.
+pub(super) const LONGEST_REPEATED: usize = 3071;
+
 /// The error that goes back to the sender of a `stanza` that the client never got (XEP-0206 "Undelivered
 /// Stanzas"); `None` where silence is right: presence, and whatever is an answer itself.
 pub fn undelivered(stanza: &Stanza) -> Option<Stanza> {
@@ -77,7 +81,7 @@ fn error(
 ) -> Stanza {
     let mut text = format!("<{name} xmlns='jabber:client' type='error'").into_bytes();
     for (name, value) in [("id", stanza.id()), (side, peer)] {
-        if let Some(value) = value {
+        if let Some(value) = value.filter(|value| value.len() <= LONGEST_REPEATED) {
             write::attribute(&mut text, name, &value);
         }
     }

@@ -14,7 +14,7 @@ use std::collections::{HashMap, VecDeque};
 use bytes::{Bytes, BytesMut};
 use smallvec::SmallVec;
 
-use super::{Effect, identity::Identity};
+use super::{Effect, bounce::LONGEST_REPEATED, identity::Identity};
 use crate::{
     proto::{
         stanza::{PresenceType, Stanza},
@@ -31,8 +31,8 @@ const BATCH: usize = 16 << 10;
 const TURN: usize = 1000;
 /// Most resources of one contact that are told apart.
 const MAX_RESOURCES: usize = 32;
-/// Most contacts remembered before the roster is known.
-const MAX_EARLY: usize = 1000;
+/// Length of the full JIDs that are remembered before the roster is known, bytes in all.
+const MAX_EARLY: usize = 64 << 10;
 /// Most presences kept of people who might turn out to be contacts.
 const MAX_STRANGERS: usize = 32;
 /// Largest presence kept of a stranger, bytes.
@@ -51,6 +51,8 @@ pub struct Carrier {
     untold: usize,
     /// Full JIDs known as available, by bare JID. Contacts only, once the roster is there.
     known: HashMap<Box<str>, SmallVec<[Box<str>; 1]>>,
+    /// Length of those that have been learned before the roster was known.
+    early: usize,
     /// Latest presences of people not on the roster, by full JID: their notification may have been
     /// faster than ours.
     strangers: VecDeque<(Box<str>, Stanza)>,
@@ -112,8 +114,10 @@ impl Carrier {
                     }
                     (None, Some(_)) => self.meet_stranger(from.into(), &presence),
                     (None, None) => {
-                        if self.known.len() < MAX_EARLY || self.known.contains_key(bare) {
-                            self.learn(bare, &from);
+                        if self.early.saturating_add(from.len()) <= MAX_EARLY
+                            && self.learn(bare, &from)
+                        {
+                            self.early = self.early.saturating_add(from.len());
                         }
                         self.meet_stranger(from.into(), &presence);
                     }
@@ -293,7 +297,7 @@ impl Carrier {
 /// The answer to a broadcast presence of more than [`MAX_BROADCAST`] (RFC 6120 §8.3).
 pub fn too_large(presence: &Stanza) -> Stanza {
     let mut text = b"<presence xmlns='jabber:client' type='error'".to_vec();
-    if let Some(id) = presence.id() {
+    if let Some(id) = presence.id().filter(|id| id.len() <= LONGEST_REPEATED) {
         write::attribute(&mut text, "id", &id);
     }
     text.extend_from_slice(

@@ -955,6 +955,42 @@ fn a_presence_that_cannot_be_remembered_is_not_answered() {
     assert_eq!(answers, 32);
 }
 
+/// Written down, an apostrophe takes six bytes.
+#[test]
+fn nobody_is_told_what_is_too_long_to_be_meant() {
+    let mut harness = Harness::bound();
+    let long = "&apos;".repeat(5000);
+    for stanza in [
+        format!("<presence type='x' id='{long}' to='{long}'/>"),
+        format!("<iq type='get' id='{long}'><query xmlns='jabber:iq:roster'/></iq>"),
+        format!("<iq type='set' id='{long}' to='{BARE}'><query xmlns='jabber:iq:roster'/></iq>"),
+    ] {
+        let effects = harness.client(&stanza);
+        let all: usize = effects.iter().map(String::len).sum();
+        assert!(effects.len() == 1 && all < 500, "{all}");
+        assert!(effects[0].contains("type='error'"));
+    }
+}
+
+#[test]
+fn what_is_remembered_before_the_list_is_there_has_a_bound() {
+    let mut harness = Harness::bound();
+    harness.client("<presence/>");
+    let long = "r".repeat(1000);
+    let from = |number: usize| format!("c{number:03}@example.org");
+    for number in 0..200 {
+        let from = from(number);
+        harness.server(&format!("<presence from='{from}/{long}' to='{FULL}'/>"));
+    }
+    let jids: Vec<String> = (0..200).map(from).collect();
+    let jids: Vec<&str> = jids.iter().map(String::as_str).collect();
+    harness.ready(&friends(&jids));
+    // Who is known as there hears of a change, and nobody else.
+    let told = harness.client("<presence><show>away</show></presence>");
+    let told = told.join("").matches(" to='c").count();
+    assert!((50..70).contains(&told), "{told}");
+}
+
 #[test]
 fn presence_of_no_measure_goes_to_nobody() {
     let mut harness = Harness::online(&friends(&["jane@example.org"]));

@@ -28,6 +28,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use smallvec::SmallVec;
 
 use super::{
     Rid,
@@ -61,7 +62,7 @@ const REPLACEMENT: Duration = Duration::from_secs(1);
 /// What it may take to keep stanzas of the client that wait for the shell to take them, bytes; besides those of
 /// one request.
 const MAX_WAITING: usize = 1 << 20;
-/// Most resends of one rid within [`DUPLICATES_IN`].
+/// Most resends of one rid, and rids that are resent, within [`DUPLICATES_IN`].
 const DUPLICATES: u32 = 10;
 const DUPLICATES_IN: Duration = Duration::from_secs(10);
 
@@ -185,11 +186,12 @@ struct Buffered {
     received: Instant,
 }
 
+/// Resends of late.
 #[derive(Debug)]
 struct Duplicates {
-    rid: Option<Rid>,
-    count: u32,
     since: Instant,
+    /// How often each rid has come again since then.
+    counts: SmallVec<[(Rid, u32); 1]>,
 }
 
 impl Session {
@@ -230,9 +232,8 @@ impl Session {
             hung_up: false,
             gap_since: None,
             duplicates: Duplicates {
-                rid: None,
-                count: 0,
                 since: now,
+                counts: SmallVec::new(),
             },
             responses: VecDeque::new(),
             events: VecDeque::new(),

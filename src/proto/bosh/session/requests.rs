@@ -214,18 +214,22 @@ impl Session {
     }
 
     fn is_flooding(&mut self, rid: Rid, now: Instant) -> bool {
-        let duplicates = &mut self.duplicates;
-        let recent = after(duplicates.since, DUPLICATES_IN) > now;
-        if duplicates.rid == Some(rid) && recent {
-            duplicates.count = duplicates.count.saturating_add(1);
-        } else {
-            *duplicates = Duplicates {
-                rid: Some(rid),
-                count: 1,
-                since: now,
-            };
+        let Duplicates { since, counts } = &mut self.duplicates;
+        if after(*since, DUPLICATES_IN) <= now || counts.is_empty() {
+            (*since, *counts) = (now, SmallVec::new());
         }
-        duplicates.count > DUPLICATES
+        let known = counts.iter_mut().find(|(known, _)| *known == rid);
+        let count = match known {
+            Some((_, count)) => {
+                *count = count.saturating_add(1);
+                *count
+            }
+            None => {
+                counts.push((rid, 1));
+                1
+            }
+        };
+        count > DUPLICATES || counts.len() as u64 > u64::from(DUPLICATES)
     }
 
     /// Strophe counts a request when it builds it, so a page that is reloaded in that instant leaves

@@ -372,6 +372,26 @@ fn a_flood_of_duplicates_ends_the_session() {
 }
 
 #[test]
+fn resends_of_two_rids_by_turns_are_a_flood_too() {
+    let mut harness = Harness::open("");
+    harness.say(101, 1);
+    harness.say(102, 2);
+    harness.session.send(message(1));
+    harness.answers();
+    harness.session.send(message(2));
+    harness.say(103, 3);
+    harness.answers();
+    harness.events();
+    for _ in 0..10 {
+        harness.say(101, 1);
+        harness.say(102, 2);
+    }
+    assert!(harness.session.is_open());
+    harness.say(102, 2);
+    assert!(!harness.session.is_open());
+}
+
+#[test]
 fn what_is_pending_waits_for_the_next_request_when_the_client_gave_up() {
     let mut harness = Harness::open("");
     let aborted = harness.poll(101);
