@@ -55,7 +55,7 @@ use http_body::Body;
 use http_body_util::Full;
 use jid::DomainPart;
 use percent_encoding::percent_decode_str;
-use tokio::time::Instant;
+use tokio::{sync::Semaphore, time::Instant};
 use tower::Service;
 
 use self::{local::Name, refresh::Call, respond::Failure, sessions::Filter, status::Asset};
@@ -162,7 +162,12 @@ pub struct Admin<S = HttpSource> {
     config: Arc<config::Admin>,
     hosts: Hosts<S>,
     sessions: Arc<Registry>,
+    /// For arrays that are long: each takes forty times its length while it is worked on.
+    turns: Arc<Semaphore>,
 }
+
+/// How many long arrays may be worked on at once.
+const TURNS: usize = 2;
 
 impl<S> Admin<S> {
     /// Serves `config.path` and what is below it; `sessions` are those that are shown.
@@ -171,6 +176,7 @@ impl<S> Admin<S> {
             config: Arc::new(config.clone()),
             hosts,
             sessions,
+            turns: Arc::new(Semaphore::new(TURNS)),
         }
     }
 }
@@ -211,6 +217,7 @@ impl<S> Clone for Admin<S> {
             config: Arc::clone(&self.config),
             hosts: self.hosts.clone(),
             sessions: Arc::clone(&self.sessions),
+            turns: Arc::clone(&self.turns),
         }
     }
 }
@@ -381,6 +388,7 @@ impl<S: ContactSource + 'static> Admin<S> {
             after: self.config.deadline,
             deadline: Instant::now() + self.config.deadline,
             metrics: Arc::clone(&self.sessions.metrics),
+            turns: Arc::clone(&self.turns),
         };
         match target.what {
             What::RefreshMany => call.many(request.into_body(), self.config.max_body).await,

@@ -9,6 +9,7 @@ use http_body_util::{BodyExt, Full};
 use jid::{BareJid, DomainPart};
 use smallvec::SmallVec;
 use tokio::{
+    sync::Semaphore,
     task::{JoinSet, yield_now},
     time::{Instant, timeout_at},
 };
@@ -22,6 +23,9 @@ use crate::{
     metrics::Metrics,
     roster::{Username, address, refresh::Rosters, source::ContactSource},
 };
+
+/// A longer array waits for its turn, bytes.
+const LONG: usize = 64 << 10;
 
 /// Users who are looked for before others have their turn.
 const TURN: usize = 1000;
@@ -39,6 +43,8 @@ pub(super) struct Call<S> {
     pub(super) after: Duration,
     pub(super) deadline: Instant,
     pub(super) metrics: Arc<Metrics>,
+    /// For long arrays.
+    pub(super) turns: Arc<Semaphore>,
 }
 
 /// One user to be refreshed, and who asked for it.
@@ -75,6 +81,14 @@ impl<S: ContactSource + 'static> Call<S> {
     {
         let body = timeout_at(self.deadline, read(body, limit)).await;
         let body = body.map_err(|_| Failure::SlowBody)??;
+        let turn = timeout_at(self.deadline, self.turns.acquire());
+        let _turn = match body.len() > LONG {
+            true => turn
+                .await
+                .map_err(|_| Failure::Deadline { after: self.after })?
+                .ok(),
+            false => None,
+        };
         let names: Vec<String> = serde_json::from_slice(&body).map_err(|error| {
             let problem = error.to_string();
             Failure::Body { problem }
