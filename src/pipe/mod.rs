@@ -28,6 +28,9 @@ use crate::{
     roster::Roster,
 };
 
+/// Steps of what goes to many that are made at once, if nothing comes of them.
+const STEPS: usize = 32;
+
 /// What the host wants to have done.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Rules {
@@ -225,9 +228,10 @@ impl Pipe {
     }
 
     /// The next thing to do. Without `has_room` for more, neither towards the server nor towards the client,
-    /// what goes to many waits.
+    /// what goes to many waits. It does so, too, after many steps of which nothing has come: others are to have
+    /// their turn.
     pub fn poll_effect(&mut self, has_room: bool) -> Option<Effect> {
-        loop {
+        for _ in 0..STEPS {
             let effect = self.effects.pop_front();
             if effect.is_some() {
                 return effect;
@@ -241,6 +245,7 @@ impl Pipe {
                 return None;
             }
         }
+        self.effects.pop_front()
     }
 
     /// Goes on with what goes to many; false if there is nothing more.

@@ -28,7 +28,7 @@ use crate::{
 pub const MAX_BROADCAST: usize = 16 << 10;
 /// Bytes of presence made at once, and contacts looked at for them.
 const BATCH: usize = 16 << 10;
-const TURN: usize = 1000;
+const TURN: usize = 64;
 /// Most resources of one contact that are told apart.
 const MAX_RESOURCES: usize = 32;
 /// Length of the full JIDs that are remembered before the roster is known, bytes in all.

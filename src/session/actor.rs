@@ -537,7 +537,7 @@ impl Actor {
 
     /// Whether there is room for more of what goes to many contacts or tells of many.
     fn has_room(&self) -> bool {
-        !self.session.is_open() || self.session.wants_upstream() && self.queued() < ROOM
+        !self.session.is_open() || self.session.has_room() && self.queued() < ROOM
     }
 
     /// Whether something that has been taken in can have its effect now.
@@ -566,6 +566,7 @@ impl Actor {
                     Event::Ended(end) => self.close(end, now),
                 }
             } else {
+                self.has_more = self.pipe.is_telling() && self.has_room();
                 return;
             }
         }

@@ -241,6 +241,43 @@ async fn answers_that_are_not_taken_are_not_made() {
     }
 }
 
+/// What the gateway itself has to say waits for a client that is away, and is no reason to end it.
+#[tokio::test]
+async fn a_list_that_changes_while_its_client_is_away_ends_nothing() {
+    const CONTACTS: usize = 4000;
+    let site = Site::new();
+    let account = site.prosody.account("away");
+    let mut web = site.crowded(&account, CONTACTS).await;
+    let paused = web.exchange_pause(60).await;
+    assert_eq!(paused.attr("type"), None);
+    let renamed = (0..CONTACTS).map(|number| {
+        let name = format!("{number} {}", "x".repeat(200));
+        (format!("c{number}@example.org"), json!({ "name": name }))
+    });
+    site.backend
+        .set(&account.local, renamed.collect::<Map<_, _>>().into());
+    site.refresh(&[&account]).await;
+    // A poll of somebody else that nothing comes for takes three seconds: longer than a client may take that has
+    // not asked for a pause.
+    let other = site.prosody.account("other");
+    let patient = [("wait", "3")];
+    let mut other = Bosh::log_in_with(&site.gateway.bosh(), &other, "web", &patient).await;
+    other.exchange("").await;
+    let mut pushes = 0;
+    while pushes < CONTACTS {
+        let answer = web.exchange("").await;
+        assert_eq!(
+            answer.attr("type"),
+            None,
+            "the session goes on after {pushes}"
+        );
+        pushes += answer
+            .children()
+            .filter(|it| it.attr("type") == Some("set"))
+            .count();
+    }
+}
+
 /// Stanzas that wait, as answers of others have not been taken, are bounded by what they take.
 #[tokio::test]
 async fn a_client_that_is_not_heard_cannot_go_on_speaking() {

@@ -402,6 +402,12 @@ impl Session {
         self.pending.size() < self.terms.max_pending
     }
 
+    /// Whether the gateway may say more by itself. That alone must not make a client count as one that does not
+    /// come for what the server says.
+    pub fn has_room(&self) -> bool {
+        self.pending.size() < self.terms.max_pending / 2
+    }
+
     /// How many stanzas it has been given by [`Self::send`].
     pub fn given(&self) -> u64 {
         self.pending.given()

@@ -165,7 +165,7 @@ impl Stream {
                             return husk
                                 .filter(|_| error.kind.is_legal())
                                 .map(|husk| Some(Event::Unreadable(husk)))
-                                .ok_or(error.into());
+                                .ok_or_else(|| error.into());
                         }
                     }
                 };
