@@ -1,0 +1,148 @@
+//! What is offered to the client, and what it may negotiate before it is bound.
+
+use super::*;
+
+#[test]
+fn legacy_authentication_never_passes() {
+    let rules = Rules {
+        rosters: false,
+        directed: false,
+    };
+    let query = "<query xmlns='jabber:iq:auth'><username>john</username></query>";
+    for mut pipe in [Harness::unbound(rules), Harness::new(rules)] {
+        for kind in ["get", "set"] {
+            let answer = pipe.client(&format!("<iq type='{kind}' id='a'>{query}</iq>"));
+            assert_eq!(answer.len(), 1);
+            assert!(
+                answer[0].starts_with("C <iq type='error' id='a'>"),
+                "{answer:?}"
+            );
+        }
+    }
+}
+
+/// What the client is offered of these features, in a stream that declares this.
+fn offered(declared: &str, inside: &str) -> String {
+    let mut stream = Stream::new();
+    let text = format!(
+        "<s:stream xmlns:s='http://etherx.jabber.org/streams' version='1.0' {declared}>\
+         <s:features xmlns:f='urn:f'>{inside}</s:features>"
+    );
+    stream.handle_bytes(text.as_bytes());
+    let events: Vec<Event> = std::iter::from_fn(|| stream.poll_event().unwrap()).collect();
+    let [Event::Header(_), Event::Features(features)] = &events[..] else {
+        panic!("{events:?}")
+    };
+    text_of_features(&crate::pipe::features::offer(features, true))
+}
+
+fn text_of_features(offer: &Stanza) -> String {
+    let whole = text(offer);
+    let inside = whole.split_once('>').unwrap().1;
+    inside
+        .strip_suffix("</stream:features>")
+        .unwrap()
+        .to_owned()
+}
+
+#[test]
+fn features_keep_the_namespaces_that_are_declared_around_them() {
+    for (declared, inside, expected) in [
+        // As jabberd2 has it.
+        (
+            "xmlns='jabber:client' xmlns:ack='http://www.xmpp.org/extensions/xep-0198.html#ns'",
+            "<ack:ack/>",
+            "<ack:ack xmlns:ack='http://www.xmpp.org/extensions/xep-0198.html#ns' xmlns:f='urn:f'/>",
+        ),
+        (
+            "xmlns='urn:d'",
+            "<f:a f:b='c'><d/></f:a>",
+            "<f:a xmlns='urn:d' xmlns:f='urn:f' f:b='c'><d/></f:a>",
+        ),
+        (
+            "xmlns:m='urn:ietf:params:xml:ns:xmpp-sasl'",
+            "<m:mechanisms><m:mechanism>A&lt;b/&gt;</m:mechanism></m:mechanisms>",
+            "<mechanisms xmlns='urn:ietf:params:xml:ns:xmpp-sasl'>\
+             <mechanism>A&lt;b/&gt;</mechanism></mechanisms>",
+        ),
+    ] {
+        let offer = offered(declared, inside);
+        assert_eq!(offer, expected);
+        // It is read on by a client that knows nothing of the stream.
+        let body = format!(
+            "<body xmlns='http://jabber.org/protocol/httpbind' \
+             xmlns:stream='http://etherx.jabber.org/streams'>\
+             <stream:features>{offer}</stream:features></body>"
+        );
+        assert!(
+            scan_body(body.into(), &Limits::default()).is_ok(),
+            "{offer}"
+        );
+    }
+}
+
+#[test]
+fn features_beyond_all_measure_are_left_out() {
+    let inside = "<f:a/>".repeat(10_000);
+    assert!(offered("", &inside).len() < 10_000);
+    let declarations: String = (0..100)
+        .map(|number| format!(" xmlns:n{number}='urn:{}'", "x".repeat(200)))
+        .collect();
+    let features = stanza(&format!(
+        "<s:features xmlns:s='http://etherx.jabber.org/streams'{declarations}><n1:a/></s:features>"
+    ));
+    assert_eq!(
+        text_of_features(&crate::pipe::features::offer(&features, true)),
+        ""
+    );
+}
+
+#[test]
+fn features_that_end_at_the_gateway_are_not_offered() {
+    let mut pipe = Harness::unbound(Rules {
+        rosters: true,
+        directed: true,
+    });
+    let offered = pipe.server(
+        "<stream:features xmlns:stream='http://etherx.jabber.org/streams'>\
+         <starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'><required/></starttls>\
+         <compression xmlns='http://jabber.org/features/compress'><method>zlib</method></compression>\
+         <mechanisms xmlns='urn:ietf:params:xml:ns:xmpp-sasl'><mechanism>PLAIN</mechanism>\
+         <mechanism>SCRAM-SHA-1-PLUS</mechanism><mechanism>SCRAM-SHA-1</mechanism></mechanisms>\
+         <auth xmlns='http://jabber.org/features/iq-auth'/>\
+         <authentication xmlns='urn:xmpp:sasl:2'/><sasl-channel-binding xmlns='urn:xmpp:sasl-cb:0'/>\
+         <bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'><required/></bind>\
+         <sm xmlns='urn:xmpp:sm:2'/><sm xmlns='urn:xmpp:sm:3'/><csi xmlns='urn:xmpp:csi:0'/>\
+         <ver xmlns='urn:xmpp:features:rosterver'/><sub xmlns='urn:xmpp:features:pre-approval'/>\
+         </stream:features>",
+    );
+    assert_eq!(
+        offered,
+        [
+            "C <stream:features xmlns:stream='http://etherx.jabber.org/streams'>\
+         <mechanisms xmlns='urn:ietf:params:xml:ns:xmpp-sasl'><mechanism>PLAIN</mechanism>\
+         <mechanism>SCRAM-SHA-1</mechanism></mechanisms>\
+         <bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'><required/></bind>\
+         <csi xmlns='urn:xmpp:csi:0'/></stream:features>"
+        ]
+    );
+}
+
+#[test]
+fn a_client_cannot_negotiate_what_it_is_not_offered() {
+    let mut pipe = Harness::unbound(Rules {
+        rosters: false,
+        directed: false,
+    });
+    let none: [&str; 0] = [];
+    for text in [
+        "<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>",
+        "<enable xmlns='urn:xmpp:sm:3'/>",
+        "<compress xmlns='http://jabber.org/protocol/compress'><method>zlib</method></compress>",
+        "<authenticate xmlns='urn:xmpp:sasl:2' mechanism='PLAIN'/>",
+    ] {
+        assert_eq!(pipe.client(text), none);
+    }
+    let auth = "<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='PLAIN'>eA==</auth>";
+    assert_eq!(pipe.client(auth), [format!("S {auth}")]);
+}
