@@ -176,10 +176,11 @@ fn author(headers: &HeaderMap) -> Author {
     }
 }
 
-/// Browsers say what their users read; the fetch of Node.js says that it reads all.
+/// Browsers say what their users read, or what a page has them say; the fetch of Node.js says that it reads all, and
+/// its mode, which no page can say.
 fn speaks_languages(headers: &HeaderMap) -> bool {
     let languages = headers.get(ACCEPT_LANGUAGE);
-    languages.is_some_and(|languages| languages != "*")
+    languages.is_some_and(|languages| languages != "*" || !headers.contains_key(FETCH_MODE))
 }
 
 /// Browsers send all of `Sec-Fetch-*`, or none. The fetch of Node.js sends the mode "cors", and nothing else.

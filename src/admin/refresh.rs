@@ -82,7 +82,7 @@ impl<S: ContactSource + 'static> Call<S> {
         let body = timeout_at(self.deadline, read(body, limit)).await;
         let body = body.map_err(|_| Failure::SlowBody)??;
         let turn = timeout_at(self.deadline, self.turns.acquire());
-        let _turn = match body.len() > LONG {
+        let turn = match body.len() > LONG {
             true => turn
                 .await
                 .map_err(|_| Failure::Deadline { after: self.after })?
@@ -97,6 +97,9 @@ impl<S: ContactSource + 'static> Call<S> {
         // What nobody gets to stays like this.
         let mut failures = vec![Some(Failure::Deadline { after: self.after }); names.len()];
         let jobs = self.jobs(&names, default.as_ref(), &mut failures).await;
+        let jobs = self.pass_over(jobs, &mut failures).await;
+        // Backends may be slow; others are not to wait for that.
+        drop(turn);
         self.run(jobs, &mut failures).await;
         let mut failed = failures.iter().flatten();
         if failed.any(|failure| matches!(failure, Failure::Deadline { .. })) {
@@ -182,6 +185,24 @@ impl<S: ContactSource + 'static> Call<S> {
         jobs
     }
 
+    /// Those of the jobs that there is something to do for. Most requests name users of whom nobody is there.
+    async fn pass_over(&self, jobs: Vec<Job<S>>, failures: &mut [Option<Failure>]) -> Vec<Job<S>> {
+        let mut left = Vec::new();
+        for (index, job) in jobs.into_iter().enumerate() {
+            if index % TURN == TURN - 1 {
+                yield_now().await;
+            }
+            if job.rosters.is_lent(&job.user) {
+                left.push(job);
+            } else {
+                job.entries
+                    .into_iter()
+                    .for_each(|entry| failures[entry] = None);
+            }
+        }
+        left
+    }
+
     /// Runs as many at once as the backends are asked at once, so that none waits for others
     /// while its own time runs out.
     async fn run(&self, jobs: Vec<Job<S>>, failures: &mut [Option<Failure>]) {
@@ -198,11 +219,7 @@ impl<S: ContactSource + 'static> Call<S> {
                     entries,
                 }) = jobs.next()
             {
-                if jobs.len() % TURN == TURN - 1 {
-                    yield_now().await;
-                }
                 let Some(refreshing) = rosters.begin_refresh(&user) else {
-                    // Nobody is there, as for most of those that most requests name.
                     entries.into_iter().for_each(|entry| failures[entry] = None);
                     continue;
                 };

@@ -265,9 +265,9 @@ impl Front {
                 self.end_session_of(&beginning, client, proxies).await;
                 return Admission::answered(closing(terminated(Condition::PolicyViolation)));
             }
-            Ok(Err(Unread::TooMany)) => {
+            Ok(Err(Unread::GaveWay)) => {
                 self.registry.metrics.limit("bodies");
-                let why = "too many large requests of this address";
+                let why = "too much of unfinished requests";
                 return Admission::answered(closing(unavailable(Condition::Undefined, why)));
             }
             late_or_broken => {

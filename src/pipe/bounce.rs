@@ -4,14 +4,22 @@ use std::borrow::Cow;
 
 use bytes::Bytes;
 
+use super::Effect;
 use crate::proto::{
     stanza::{IqType, Kind, MessageType, Stanza},
     xml::write,
 };
 
-/// Longest id or address that an answer repeats, bytes: an address has no more (RFC 7622 §3.1), and written down it
-/// may become six times as long.
-pub(super) const LONGEST_REPEATED: usize = 3071;
+/// Longest id or address that an answer repeats, as it is written down, bytes: an address has no more
+/// (RFC 7622 §3.1).
+const LONGEST_REPEATED: usize = 3071;
+
+/// Whether an answer repeats this id or address.
+pub(super) fn is_repeated(value: &str) -> bool {
+    let is_escaped = |byte: &u8| b"&<>\"'\t\n\r".contains(byte);
+    let longer = value.bytes().filter(is_escaped).count().saturating_mul(5);
+    value.len().saturating_add(longer) <= LONGEST_REPEATED
+}
 
 /// The error that goes back to the sender of a `stanza` that the client never got (XEP-0206 "Undelivered
 /// Stanzas"); `None` where silence is right: presence, and whatever is an answer itself.
@@ -25,16 +33,29 @@ pub fn undelivered(stanza: &Stanza) -> Option<Stanza> {
     Some(error(name, stanza, to, ("wait", condition)))
 }
 
-/// The error that goes back to the sender of a `stanza` that cannot be passed on to the client; `None` where
-/// silence is right, or where nothing tells who that is.
-pub fn unreadable(stanza: &Stanza) -> Option<Stanza> {
-    let name = match stanza.kind() {
-        Kind::Iq(IqType::Get | IqType::Set) => "iq",
-        Kind::Message(MessageType::Other) => "message",
-        _ => return None,
-    };
-    let to = ("to", Some(stanza.from()?));
-    Some(error(name, stanza, to, ("modify", "not-acceptable")))
+/// What becomes of a stanza of the server that cannot be passed on: its sender hears, or, if it is an answer, the
+/// client, who waits for it. `None` where silence is right, or where nothing tells who the sender is.
+pub fn unreadable(stanza: &Stanza) -> Option<Effect> {
+    let why = ("modify", "not-acceptable");
+    let to_sender = |name, to| Effect::ToServer(error(name, stanza, ("to", to), why));
+    match stanza.kind() {
+        // Without a sender, it is the own account's.
+        Kind::Iq(IqType::Get | IqType::Set) => Some(to_sender("iq", stanza.from())),
+        Kind::Iq(IqType::Result | IqType::Error) => {
+            let answer = error("iq", stanza, ("from", stanza.from()), why);
+            Some(Effect::ToClient(answer))
+        }
+        // To what goes to many, nobody answers (RFC 6121 §8.5.2).
+        Kind::Message(MessageType::Other)
+            if !matches!(
+                stanza.attribute("type").as_deref(),
+                Some("groupchat" | "headline")
+            ) =>
+        {
+            Some(to_sender("message", Some(stanza.from()?)))
+        }
+        _ => None,
+    }
 }
 
 /// The error that tells the client of a `stanza` of its own that the server may never have got.
@@ -81,7 +102,7 @@ fn error(
 ) -> Stanza {
     let mut text = format!("<{name} xmlns='jabber:client' type='error'").into_bytes();
     for (name, value) in [("id", stanza.id()), (side, peer)] {
-        if let Some(value) = value.filter(|value| value.len() <= LONGEST_REPEATED) {
+        if let Some(value) = value.filter(|value| is_repeated(value)) {
             write::attribute(&mut text, name, &value);
         }
     }

@@ -189,6 +189,15 @@ impl Pipe {
         }
     }
 
+    /// The server sent something that cannot be passed on; `husk` is what can be read of it.
+    pub fn server_husk(&mut self, husk: Stanza) {
+        match husk.kind() {
+            // Who comes and goes is told without the rest.
+            Kind::Presence(_) if husk.from().is_some() => self.server_stanza(husk),
+            _ => self.effects.extend(bounce::unreadable(&husk)),
+        }
+    }
+
     /// The roster that was needed, or a newer one.
     pub fn roster_ready(&mut self, roster: &Arc<Roster>) {
         let Some(identity) = &self.identity else {
@@ -224,7 +233,7 @@ impl Pipe {
     /// Whether something goes to many, bit by bit: presence to all contacts, or what a changed roster leads
     /// to. [`Self::poll_effect`] has more of it when there is room.
     pub fn is_telling(&self) -> bool {
-        self.telling.is_some() || self.carrier.is_announcing()
+        self.telling.is_some() || self.carrier.is_announcing() || self.next_roster.is_some()
     }
 
     /// The next thing to do. Without `has_room` for more, neither towards the server nor towards the client,

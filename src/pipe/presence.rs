@@ -14,7 +14,7 @@ use std::collections::{HashMap, VecDeque};
 use bytes::{Bytes, BytesMut};
 use smallvec::SmallVec;
 
-use super::{Effect, bounce::LONGEST_REPEATED, identity::Identity};
+use super::{Effect, bounce::is_repeated, identity::Identity};
 use crate::{
     proto::{
         stanza::{PresenceType, Stanza},
@@ -297,7 +297,7 @@ impl Carrier {
 /// The answer to a broadcast presence of more than [`MAX_BROADCAST`] (RFC 6120 §8.3).
 pub fn too_large(presence: &Stanza) -> Stanza {
     let mut text = b"<presence xmlns='jabber:client' type='error'".to_vec();
-    if let Some(id) = presence.id().filter(|id| id.len() <= LONGEST_REPEATED) {
+    if let Some(id) = presence.id().filter(|id| is_repeated(id)) {
         write::attribute(&mut text, "id", &id);
     }
     text.extend_from_slice(

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use jid::Jid;
 
-use super::{Effect, bounce::LONGEST_REPEATED, identity::Identity, presence::Carrier};
+use super::{Effect, bounce::is_repeated, identity::Identity, presence::Carrier};
 use crate::{
     proto::{
         stanza::Stanza,
@@ -75,7 +75,7 @@ impl Desk {
         if !identity.has_list() {
             return refuse_without_list(get, identity, effects);
         }
-        let id = get.id().filter(|id| id.len() <= LONGEST_REPEATED);
+        let id = get.id().filter(|id| is_repeated(id));
         let Some(id) = id else {
             return refuse(get, identity, "modify", "bad-request", effects);
         };
@@ -281,7 +281,7 @@ fn reply(kind: &[u8], id: Option<&str>, asked: Option<&str>, identity: &Identity
     let mut text = b"<iq xmlns='jabber:client' type='".to_vec();
     text.extend_from_slice(kind);
     for (name, value) in [("' id='", id), ("' from='", asked)] {
-        if let Some(value) = value.filter(|value| value.len() <= LONGEST_REPEATED) {
+        if let Some(value) = value.filter(|value| is_repeated(value)) {
             text.extend_from_slice(name.as_bytes());
             write::attribute_into(&mut text, value);
         }

@@ -571,3 +571,42 @@ fn undelivered_stanzas_come_back_to_their_senders_once() {
         assert_eq!(bounced(silent), None);
     }
 }
+
+#[test]
+fn what_cannot_be_passed_on_is_told_to_those_who_wait() {
+    let mut harness = Harness::online(&friends(&["a@b"]));
+    let mut husk = |text: &str| {
+        harness.0.server_husk(stanza(text));
+        harness.effects()
+    };
+    let why = "<error type='modify'><not-acceptable xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error>";
+    for (text, expected) in [
+        ("<message/>", None),
+        ("<message from='r@b/x' type='groupchat'/>", None),
+        ("<message from='b' type='headline'/>", None),
+        ("<message from='a@b' type='error'/>", None),
+        ("<iq/>", None),
+        (
+            "<message from='a@b/c' id='1'/>",
+            Some(format!(
+                "S <message type='error' id='1' to='a@b/c'>{why}</message>"
+            )),
+        ),
+        (
+            "<iq type='set' id='1'/>",
+            Some(format!("S <iq type='error' id='1'>{why}</iq>")),
+        ),
+        (
+            "<iq type='result' id='1' from='a@b'/>",
+            Some(format!("C <iq type='error' id='1' from='a@b'>{why}</iq>")),
+        ),
+        (
+            "<presence from='a@b/c' type='unavailable'/>",
+            Some("C <presence from='a@b/c' type='unavailable'/>".to_owned()),
+        ),
+        ("<presence from='a@b/c' type='subscribe'/>", None),
+        ("<presence/>", None),
+    ] {
+        assert_eq!(husk(text), Vec::from_iter(expected), "{text}");
+    }
+}

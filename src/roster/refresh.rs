@@ -170,6 +170,11 @@ impl<S: ContactSource + 'static> Rosters<S> {
         }
     }
 
+    /// Whether there is anything to refresh: a session of `user`, or a fetch that has begun.
+    pub fn is_lent(&self, user: &Username) -> bool {
+        self.users(user).contains_key(user)
+    }
+
     /// A session of `user` has begun; `poke` is woken whenever their roster has changed.
     pub fn join(self: &Arc<Self>, user: Username, poke: Arc<Poke>) -> Lease<S> {
         let mut users = self.users(&user);

@@ -39,7 +39,7 @@ use super::{
 use crate::{
     metrics::{self, Way, health::Part},
     net::tally::Seat,
-    pipe::{Effect, Pipe, Rules, bounce, identity::Identity},
+    pipe::{Effect, Pipe, Rules, identity::Identity},
     proto::{
         bosh::{
             body::Creation,
@@ -492,9 +492,7 @@ impl Actor {
             UpstreamEvent::Unreadable(husk) => {
                 debug!(sid = ?self.registration.sid(), "stanza of the server left out");
                 self.registration.metrics().limit("unreadable");
-                if let Some(error) = bounce::unreadable(&husk) {
-                    self.apply(Effect::ToServer(error), now);
-                }
+                self.pipe.server_husk(husk);
                 self.drain_events(now);
                 self.sm.handle_stanza(self.session.given());
             }

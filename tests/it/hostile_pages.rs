@@ -480,6 +480,8 @@ async fn no_page_has_anything_done_and_only_our_own_may_look() {
         // A browser that does not tell.
         &[("Accept-Language", "de,en;q=0.5")],
         &[("Accept-Language", "de,en;q=0.5"), ("Host", DOMAIN)],
+        // As a page may have it.
+        &[("Accept-Language", "*"), ("Host", DOMAIN)],
     ] {
         for (method, path) in changes {
             assert_eq!(

@@ -330,16 +330,19 @@ fn a_presence_that_cannot_be_remembered_is_not_answered() {
 #[test]
 fn nobody_is_told_what_is_too_long_to_be_meant() {
     let mut harness = Harness::bound();
-    let long = "&apos;".repeat(5000);
-    for stanza in [
-        format!("<presence type='x' id='{long}' to='{long}'/>"),
-        format!("<iq type='get' id='{long}'><query xmlns='jabber:iq:roster'/></iq>"),
-        format!("<iq type='set' id='{long}' to='{BARE}'><query xmlns='jabber:iq:roster'/></iq>"),
-    ] {
-        let effects = harness.client(&stanza);
-        let all: usize = effects.iter().map(String::len).sum();
-        assert!(effects.len() == 1 && all < 500, "{all}");
-        assert!(effects[0].contains("type='error'"));
+    for long in [5000, 600].map(|count| "&apos;".repeat(count)) {
+        for stanza in [
+            format!("<presence type='x' id='{long}' to='{long}'/>"),
+            format!("<iq type='get' id='{long}'><query xmlns='jabber:iq:roster'/></iq>"),
+            format!(
+                "<iq type='set' id='{long}' to='{BARE}'><query xmlns='jabber:iq:roster'/></iq>"
+            ),
+        ] {
+            let effects = harness.client(&stanza);
+            let all: usize = effects.iter().map(String::len).sum();
+            assert!(effects.len() == 1 && all < 500, "{all}");
+            assert!(effects[0].contains("type='error'"));
+        }
     }
 }
 
@@ -376,4 +379,30 @@ fn presence_of_no_measure_goes_to_nobody() {
              <text xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'>presence is too large</text>\
              </error></presence>"]
     );
+}
+
+/// However many steps the announcement takes of which nothing comes.
+#[test]
+fn a_newer_roster_is_not_forgotten_after_an_announcement() {
+    for silent in (1_900..2_200).step_by(20) {
+        let mut contacts: Vec<String> = (0..silent).map(|n| format!("s{n:04}@b")).collect();
+        contacts.push("a@b".to_owned());
+        let contacts: Vec<_> = contacts
+            .iter()
+            .map(|jid| match jid.starts_with('a') {
+                true => (jid.as_str(), Subscription::Both),
+                false => (jid.as_str(), Subscription::To),
+            })
+            .collect();
+        let mut harness = Harness::bound();
+        harness.client("<iq type='get' id='r'><query xmlns='jabber:iq:roster'/></iq>");
+        harness.ready(&roster(&contacts));
+        harness.0.client_stanza(stanza("<presence/>"));
+        harness.0.roster_ready(&friends(&["new@b"]));
+        let effects = harness.effects();
+        assert!(
+            effects.iter().any(|effect| effect.contains("jid='new@b'")),
+            "{silent}"
+        );
+    }
 }

@@ -62,7 +62,8 @@ const REPLACEMENT: Duration = Duration::from_secs(1);
 /// What it may take to keep stanzas of the client that wait for the shell to take them, bytes; besides those of
 /// one request.
 const MAX_WAITING: usize = 1 << 20;
-/// Most resends of one rid, and rids that are resent, within [`DUPLICATES_IN`].
+/// Most resends of one rid within [`DUPLICATES_IN`]. Of all together, there may be twice as many, and one more for
+/// each request that is new: every answer may be lost once.
 const DUPLICATES: u32 = 10;
 const DUPLICATES_IN: Duration = Duration::from_secs(10);
 
@@ -192,6 +193,8 @@ struct Duplicates {
     since: Instant,
     /// How often each rid has come again since then.
     counts: SmallVec<[(Rid, u32); 1]>,
+    /// How many requests have come since then that are none.
+    fresh: u32,
 }
 
 impl Session {
@@ -234,6 +237,7 @@ impl Session {
             duplicates: Duplicates {
                 since: now,
                 counts: SmallVec::new(),
+                fresh: 0,
             },
             responses: VecDeque::new(),
             events: VecDeque::new(),

@@ -1,9 +1,12 @@
 //! A client's stream as a machine: bytes in, events out (RFC 6120 §4).
 
-use std::sync::LazyLock;
+use std::{fmt::Write as _, sync::LazyLock};
 
 use bytes::{Bytes, BytesMut};
-use quick_xml::parser::{ElementParser, Parser as _};
+use quick_xml::{
+    events::BytesStart,
+    parser::{ElementParser, Parser as _},
+};
 
 use super::{
     LIMITS, MAX_ELEMENT,
@@ -12,8 +15,7 @@ use super::{
 use crate::proto::{
     stanza::{Child, Kind, Stanza},
     xml::{
-        Inheritance, Limits, Ns, ScanError, Scope, scan_next_stanza, scan_stanza,
-        write::attribute_into,
+        Inheritance, Ns, ScanError, Scope, scan_next_stanza, scan_stanza, write::attribute_into,
     },
 };
 
@@ -205,22 +207,33 @@ impl Stream {
     }
 }
 
-/// What is left of an element if its start tag alone is read, or, if that does not do, its name alone; `None` if
-/// it is no stanza.
+/// What is left of an element if nothing but its addresses, id and type are read, or, if that does not do, its name
+/// alone; `None` if it is no stanza. Nothing else of its start tag is looked at: there may be any amount of it.
 pub(in crate::proto) fn husk(element: &Bytes, scope: &Scope) -> Option<Stanza> {
     let tag = element.strip_prefix(b"<")?;
     let length = ElementParser::default().feed(tag)?;
     let tag = tag.get(..length)?;
-    let name = tag.split(|byte| b" \t\r\n/".contains(byte)).next()?;
-    let bare: &[u8] = match name.rsplit(|byte| *byte == b':').next()? {
-        b"iq" => b"<iq/>",
-        b"message" => b"<message/>",
-        b"presence" => b"<presence/>",
-        _ => return None,
+    let tag = std::str::from_utf8(tag.strip_suffix(b"/").unwrap_or(tag)).ok()?;
+    let name = tag.split([' ', '\t', '\r', '\n']).next()?;
+    let (declares, local) = match name.split_once(':') {
+        Some((prefix, local)) => (format!("xmlns:{prefix}"), local),
+        None => ("xmlns".to_owned(), name),
     };
-    let tag = tag.strip_suffix(b"/").unwrap_or(tag);
-    let whole = Bytes::from([b"<", tag, b"/>"].concat());
-    let read = scan_stanza(whole, scope, &Limits::NONE);
+    if !matches!(local, "iq" | "message" | "presence") {
+        return None;
+    }
+    let mut whole = format!("<{name}");
+    let start = BytesStart::from_content(tag, name.len());
+    for attribute in start.attributes().with_checks(false).filter_map(Result::ok) {
+        let (key, value) = (attribute.key.as_ref(), &attribute.value);
+        if key == declares || matches!(key, "from" | "to" | "id" | "type") {
+            let quote = if value.contains('\'') { '"' } else { '\'' };
+            let _ = write!(whole, " {key}={quote}{value}{quote}");
+        }
+    }
+    whole.push_str("/>");
+    let read = scan_stanza(whole.into(), scope, &LIMITS);
+    let bare = format!("<{local}/>");
     read.or_else(|_| Stanza::parse(bare)).ok()
 }
 
@@ -440,7 +453,12 @@ mod tests {
                 "<message from='a@b'><\u{10000}/></message>".into(),
                 Some("a@b"),
             ),
-            (format!("<presence from='a@b' xmlns:p='{long}'/>"), None),
+            (
+                format!("<presence from='a@b' xmlns:p='{long}'/>"),
+                Some("a@b"),
+            ),
+            (format!("<iq{attributes} from='a@b'/>"), Some("a@b")),
+            (format!("<iq from='a@b' xmlns='{long}'/>"), None),
         ] {
             let text = format!("{OPEN}{stanza}<iq/>");
             let said = events(&mut Stream::new(), &text);

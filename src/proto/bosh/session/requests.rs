@@ -34,6 +34,7 @@ impl Session {
         now: Instant,
     ) {
         self.last = request.rid;
+        self.duplicates.fresh = self.duplicates.fresh.saturating_add(1);
         self.pause = None;
         self.idle_since = None;
         self.hung_up = false;
@@ -214,22 +215,25 @@ impl Session {
     }
 
     fn is_flooding(&mut self, rid: Rid, now: Instant) -> bool {
-        let Duplicates { since, counts } = &mut self.duplicates;
+        let Duplicates {
+            since,
+            counts,
+            fresh,
+        } = &mut self.duplicates;
         if after(*since, DUPLICATES_IN) <= now || counts.is_empty() {
-            (*since, *counts) = (now, SmallVec::new());
+            (*since, *counts, *fresh) = (now, SmallVec::new(), 0);
         }
-        let known = counts.iter_mut().find(|(known, _)| *known == rid);
-        let count = match known {
-            Some((_, count)) => {
-                *count = count.saturating_add(1);
-                *count
-            }
-            None => {
-                counts.push((rid, 1));
-                1
-            }
-        };
-        count > DUPLICATES || counts.len() as u64 > u64::from(DUPLICATES)
+        let index = counts.iter().position(|(known, _)| *known == rid);
+        let index = index.unwrap_or_else(|| {
+            counts.push((rid, 0));
+            counts.len().saturating_sub(1)
+        });
+        if let Some((_, count)) = counts.get_mut(index) {
+            *count = count.saturating_add(1);
+        }
+        let of_one = counts.get(index).map_or(0, |(_, count)| *count);
+        let of_all = counts.iter().map(|(_, count)| count).sum::<u32>();
+        of_one > DUPLICATES || of_all > fresh.saturating_add(DUPLICATES.saturating_mul(2))
     }
 
     /// Strophe counts a request when it builds it, so a page that is reloaded in that instant leaves

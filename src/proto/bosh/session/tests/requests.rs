@@ -127,6 +127,20 @@ fn resends_of_two_rids_by_turns_are_a_flood_too() {
     assert!(!harness.session.is_open());
 }
 
+/// As over a network that loses every answer once.
+#[test]
+fn each_request_may_be_sent_again() {
+    let mut harness = Harness::open("");
+    for rid in 101..140 {
+        for _ in 0..2 {
+            harness.session.send(message(1));
+            harness.say(rid, 1);
+            harness.answers();
+        }
+    }
+    assert!(harness.session.is_open());
+}
+
 #[test]
 fn what_is_pending_waits_for_the_next_request_when_the_client_gave_up() {
     let mut harness = Harness::open("");
