@@ -254,6 +254,31 @@ fn hostile((document, limits): (Bytes, xml::Limits)) {
     let _ = black_box(Message::parse(document, &limits));
 }
 
+/// A stanza of a server of 64 KiB that is left out; it may cost as much.
+fn unreadable(each: impl Fn(usize) -> String) -> (Stream, String) {
+    let mut stream = Stream::new();
+    stream.handle_bytes(HEADER.as_bytes());
+    let opened = stream.poll_event();
+    assert!(matches!(opened, Ok(Some(stream::Event::Header(_)))));
+    let mut element = String::from("<message from='a@b' id='1'");
+    for number in 0.. {
+        element += &each(number);
+        if element.len() > 64 << 10 {
+            break;
+        }
+    }
+    (stream, element + "/>")
+}
+
+#[library_benchmark(config = at_most(256 * (64 << 10)))]
+#[bench::attributes(unreadable(|number| format!(" a{number}=''")))]
+#[bench::prefixes(unreadable(|number| format!(" xmlns:p{number}='u' p{number}:a=''")))]
+fn left_out((mut stream, element): (Stream, String)) {
+    stream.handle_bytes(element.as_bytes());
+    let event = stream.poll_event();
+    assert!(matches!(event, Ok(Some(stream::Event::Unreadable(_)))));
+}
+
 fn user(number: usize) -> Username {
     Username::prepare(&format!("user{number}")).expect("a localpart")
 }
@@ -290,6 +315,6 @@ library_benchmark_group!(
     name = messages,
     benchmarks = [message_to_server, message_to_client]
 );
-library_benchmark_group!(name = costs, benchmarks = hostile);
+library_benchmark_group!(name = costs, benchmarks = [hostile, left_out]);
 library_benchmark_group!(name = rosters, benchmarks = publish);
 gungraun::main!(library_benchmark_groups = [request, messages, costs, rosters]);
