@@ -423,14 +423,19 @@ impl Session {
     }
 
     /// From when on the client counts as not listening, unless a request comes: at once if it hung up,
-    /// else when it has had time for what it was given. `None` while a request is open.
+    /// else when it has had time for what it was given, and, if it polls, for the next poll. `None` while a request
+    /// is open.
     pub fn deaf_at(&self) -> Option<Instant> {
-        let allowed = if self.hung_up {
-            Duration::ZERO
-        } else {
-            BREATH.saturating_add(WORK.saturating_mul(self.last_given))
+        let since = self.idle_since?;
+        if self.hung_up {
+            return Some(since);
+        }
+        let work = BREATH.saturating_add(WORK.saturating_mul(self.last_given));
+        let pace = match self.terms.polling() {
+            true => POLLING,
+            false => Duration::ZERO,
         };
-        self.idle_since.map(|since| after(since, allowed))
+        Some(after(since, work.saturating_add(pace)))
     }
 
     /// Once the session is over, until when its client may be expected to come and hear how it ended: a client
@@ -444,17 +449,6 @@ impl Session {
             } => Some(*awaited_until),
             State::Open | State::Ended { .. } | State::Gone => None,
         }
-    }
-
-    /// When a client that is there has sent its next request. Polling takes its time.
-    fn expected_at(&self) -> Option<Instant> {
-        let deaf_at = self.deaf_at()?;
-        let is_between_polls = self.terms.polling() && !self.hung_up;
-        Some(if is_between_polls {
-            after(deaf_at, POLLING)
-        } else {
-            deaf_at
-        })
     }
 
     /// True when nothing is left to be said to anyone.

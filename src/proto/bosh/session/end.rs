@@ -57,7 +57,7 @@ impl Session {
             self.responses.push_back((slot, last_words.clone()));
             rid
         });
-        let awaited_until = self.expected_at().unwrap_or(now);
+        let awaited_until = self.deaf_at().unwrap_or(now);
         self.dismiss_all(condition);
         let memory = if told.is_some() {
             TOMBSTONE

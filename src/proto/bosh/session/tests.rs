@@ -576,6 +576,10 @@ fn who_hangs_up_is_deaf_at_once_and_who_was_answered_after_a_moment() {
     assert_eq!(harness.session.deaf_at(), Some(harness.now));
     harness.poll(103);
     assert_eq!(harness.session.deaf_at(), None);
+
+    let polling = Harness::open("hold='0'");
+    let moment = POLLING + BREATH + WORK;
+    assert_eq!(polling.session.deaf_at(), Some(polling.now + moment));
 }
 
 #[test]
