@@ -350,21 +350,18 @@ fn is_twice<'d>(attributes: &[Attr<'d>]) -> bool {
     /// Fewer are compared each with each: that is quicker than to sort them.
     const FEW: usize = 8;
     // Declarations have no URI themselves, and all the same prefix.
-    let key = |attr: &Attr<'d>| {
-        (
-            attr.prefix.is_empty(),
-            attr.local,
-            attribute_value(attr.uri),
-        )
-    };
+    let name = |attr: &Attr<'d>| (attr.prefix.is_empty(), attr.local);
+    let uri = |attr: &Attr<'d>| attribute_value(attr.uri);
     if attributes.len() > FEW {
+        let key = |attr: &Attr<'d>| (name(attr), uri(attr));
         let mut keys: SmallVec<[_; 32]> = attributes.iter().map(key).collect();
         keys.sort_unstable();
         return keys.windows(2).any(|pair| pair.first() == pair.last());
     }
     let mut rest = attributes;
     while let [attr, later @ ..] = rest {
-        if later.iter().any(|other| key(other) == key(attr)) {
+        let is_same = |other: &Attr<'d>| name(other) == name(attr) && uri(other) == uri(attr);
+        if later.iter().any(is_same) {
             return true;
         }
         rest = later;
