@@ -55,10 +55,16 @@ use http_body::Body;
 use http_body_util::Full;
 use jid::DomainPart;
 use percent_encoding::percent_decode_str;
-use tokio::{sync::Semaphore, time::Instant};
+use tokio::time::Instant;
 use tower::Service;
 
-use self::{local::Name, refresh::Call, respond::Failure, sessions::Filter, status::Asset};
+use self::{
+    local::Name,
+    refresh::{Call, Turns},
+    respond::Failure,
+    sessions::Filter,
+    status::Asset,
+};
 use crate::{
     config,
     roster::{
@@ -162,12 +168,8 @@ pub struct Admin<S = HttpSource> {
     config: Arc<config::Admin>,
     hosts: Hosts<S>,
     sessions: Arc<Registry>,
-    /// For arrays that are long: each takes forty times its length while it is worked on.
-    turns: Arc<Semaphore>,
+    turns: Arc<Turns>,
 }
-
-/// How many long arrays may be worked on at once.
-const TURNS: usize = 2;
 
 impl<S> Admin<S> {
     /// Serves `config.path` and what is below it; `sessions` are those that are shown.
@@ -176,7 +178,7 @@ impl<S> Admin<S> {
             config: Arc::new(config.clone()),
             hosts,
             sessions,
-            turns: Arc::new(Semaphore::new(TURNS)),
+            turns: Arc::default(),
         }
     }
 }

@@ -9,7 +9,7 @@ use http_body_util::{BodyExt, Full};
 use jid::{BareJid, DomainPart};
 use smallvec::SmallVec;
 use tokio::{
-    sync::Semaphore,
+    sync::{Semaphore, SemaphorePermit},
     task::{JoinSet, yield_now},
     time::{Instant, timeout_at},
 };
@@ -44,7 +44,25 @@ pub(super) struct Call<S> {
     pub(super) deadline: Instant,
     pub(super) metrics: Arc<Metrics>,
     /// For long arrays.
-    pub(super) turns: Arc<Semaphore>,
+    pub(super) turns: Arc<Turns>,
+}
+
+/// What long arrays wait for: each may take forty times its length.
+#[derive(Debug)]
+pub(super) struct Turns {
+    /// Until they are answered.
+    all: Semaphore,
+    /// Until it is known who of the users is there.
+    looking: Semaphore,
+}
+
+impl Default for Turns {
+    fn default() -> Self {
+        Self {
+            all: Semaphore::new(4),
+            looking: Semaphore::new(2),
+        }
+    }
 }
 
 /// One user to be refreshed, and who asked for it.
@@ -81,14 +99,9 @@ impl<S: ContactSource + 'static> Call<S> {
     {
         let body = timeout_at(self.deadline, read(body, limit)).await;
         let body = body.map_err(|_| Failure::SlowBody)??;
-        let turn = timeout_at(self.deadline, self.turns.acquire());
-        let turn = match body.len() > LONG {
-            true => turn
-                .await
-                .map_err(|_| Failure::Deadline { after: self.after })?
-                .ok(),
-            false => None,
-        };
+        let Turns { all, looking } = &*self.turns;
+        let _among_all = self.turn(all, &body).await?;
+        let looking = self.turn(looking, &body).await?;
         let names: Vec<String> = serde_json::from_slice(&body).map_err(|error| {
             let problem = error.to_string();
             Failure::Body { problem }
@@ -98,8 +111,8 @@ impl<S: ContactSource + 'static> Call<S> {
         let mut failures = vec![Some(Failure::Deadline { after: self.after }); names.len()];
         let jobs = self.jobs(&names, default.as_ref(), &mut failures).await;
         let jobs = self.pass_over(jobs, &mut failures).await;
-        // Backends may be slow; others are not to wait for that.
-        drop(turn);
+        // Backends may be slow; who asks for nobody that is there is not to wait for that.
+        drop(looking);
         self.run(jobs, &mut failures).await;
         let mut failed = failures.iter().flatten();
         if failed.any(|failure| matches!(failure, Failure::Deadline { .. })) {
@@ -108,6 +121,21 @@ impl<S: ContactSource + 'static> Call<S> {
         let failed = failures.iter().flatten().count();
         self.metrics.refreshed(names.len() - failed, failed);
         Ok(summary(names, failures))
+    }
+
+    /// One of the turns, for a long array.
+    async fn turn<'a>(
+        &self,
+        turns: &'a Semaphore,
+        body: &[u8],
+    ) -> Result<Option<SemaphorePermit<'a>>, Failure> {
+        if body.len() <= LONG {
+            return Ok(None);
+        }
+        let turn = timeout_at(self.deadline, turns.acquire()).await;
+        // They are never closed.
+        turn.map(Result::ok)
+            .map_err(|_| Failure::Deadline { after: self.after })
     }
 
     /// The domain of those of the names that bear none.
