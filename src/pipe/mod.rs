@@ -70,6 +70,8 @@ pub struct Pipe {
     desk: Desk,
     carrier: Carrier,
     effects: VecDeque<Effect>,
+    /// What the latest roster leads to is that of the first one.
+    is_first: bool,
     /// Comes after the effects.
     telling: Option<Box<Telling>>,
     /// A newer roster, for when what the last one led to is done.
@@ -86,6 +88,7 @@ impl Pipe {
             desk: Desk::default(),
             carrier: Carrier::default(),
             effects: VecDeque::new(),
+            is_first: false,
             telling: None,
             next_roster: None,
         }
@@ -149,6 +152,11 @@ impl Pipe {
                 self.carrier
                     .client_broadcast(kind, stanza, self.desk.roster(), effects);
             }
+            Kind::Presence(_) => {
+                self.carrier
+                    .client_directed(&stanza.to().unwrap_or_default());
+                effects.push_back(Effect::ToServer(stanza));
+            }
             _ => effects.push_back(Effect::ToServer(stanza)),
         }
     }
@@ -183,7 +191,7 @@ impl Pipe {
             Kind::Presence(kind) if kind.is_subscription() || kind == PresenceType::Probe => {}
             Kind::Presence(kind) if self.rules.directed && identity.has_list() => {
                 self.carrier
-                    .server_presence(kind, stanza, self.desk.roster(), effects);
+                    .server_presence(kind, stanza, self.desk.roster(), identity, effects);
             }
             _ => effects.push_back(Effect::ToClient(stanza)),
         }
@@ -214,12 +222,25 @@ impl Pipe {
             self.next_roster = Some(Arc::clone(roster));
             return;
         }
+        self.is_first = self.desk.roster().is_none();
         self.telling = self.desk.replace(roster).map(Box::new);
         if self.telling.is_none() {
-            if self.rules.directed {
-                self.carrier.roster_arrived(roster);
-            }
-            self.desk.answer_waiting(identity, &mut self.effects);
+            self.told();
+        }
+    }
+
+    /// What a new roster leads to has been told.
+    fn told(&mut self) {
+        let Some(identity) = &self.identity else {
+            return;
+        };
+        self.desk.answer_waiting(identity, &mut self.effects);
+        if let Some(roster) = self
+            .desk
+            .roster()
+            .filter(|_| self.is_first && self.rules.directed)
+        {
+            self.carrier.roster_arrived(roster, &mut self.effects);
         }
     }
 
@@ -266,7 +287,7 @@ impl Pipe {
         if let Some(telling) = &mut self.telling {
             if !telling.go_on(desk, carrier, identity, &mut self.effects) {
                 self.telling = None;
-                desk.answer_waiting(identity, &mut self.effects);
+                self.told();
             }
             return true;
         }

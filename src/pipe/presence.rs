@@ -5,11 +5,18 @@
 //! goes. What is left to do here:
 //!
 //! 1. a client that becomes available is announced to every contact that may see it,
-//! 2. a contact that turns up is answered with the client's presence, so both orders of login work,
+//! 2. an announcement is answered with the client's presence, so both orders of login work,
 //! 3. a change is passed on to the contacts that are there,
 //! 4. contacts who come and go by a refresh are told, and the client is told about them.
+//!
+//! Each is seen once. All of it goes to bare JIDs: a server says goodbye to each address that it remembers. Its `id`
+//! tells an announcement from what needs no answer ([`Mark`]), and both from presence that others have sent: of what
+//! gateways send, the client is given neither what it has already nor what comes from people who are not on its list.
 
-use std::collections::{HashMap, VecDeque};
+use std::{
+    collections::{HashMap, HashSet, VecDeque},
+    hash::{DefaultHasher, Hash as _, Hasher as _},
+};
 
 use bytes::{Bytes, BytesMut};
 use smallvec::SmallVec;
@@ -37,25 +44,96 @@ const MAX_EARLY: usize = 64 << 10;
 const MAX_STRANGERS: usize = 32;
 /// Largest presence kept of a stranger, bytes.
 const MAX_STRANGER_SIZE: usize = 4096;
+/// Most resources of strangers that are known to be out of the client's sight, and most addresses that it has met.
+const MAX_UNSEEN: usize = 4096;
 
 type Effects = VecDeque<Effect>;
+
+/// What directed presence of a gateway is for. It is the `id` of the stanza.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Mark {
+    /// "Here I am, and who is there?" Whoever may be seen by the sender answers.
+    Hello,
+    /// Everything else: answers and changes.
+    News,
+}
+
+impl Mark {
+    fn of(presence: &Stanza) -> Option<Self> {
+        let id = presence.id()?;
+        [Self::Hello, Self::News]
+            .into_iter()
+            .find(|mark| *mark.id() == *id)
+    }
+
+    fn id(self) -> &'static str {
+        match self {
+            Self::Hello => "rostergate-hello",
+            Self::News => "rostergate-news",
+        }
+    }
+}
+
+/// One resource of a contact that is available.
+#[derive(Debug)]
+struct Resource {
+    full: Box<str>,
+    /// What the client has last been given of it; `None` if it is out of the client's sight.
+    seen: Option<Digest>,
+}
+
+/// Of what a presence says, whoever it is addressed to.
+type Digest = u64;
+
+fn digest(presence: &Stanza) -> Digest {
+    let mut hasher = DefaultHasher::new();
+    for child in presence.children() {
+        hasher.write(&child.bytes);
+    }
+    hasher.finish()
+}
+
+fn digest_of_address(jid: &str) -> Digest {
+    let mut hasher = DefaultHasher::new();
+    jid.hash(&mut hasher);
+    hasher.finish()
+}
+
+fn bare_of(jid: &str) -> &str {
+    jid.split_once('/').map_or(jid, |(bare, _)| bare)
+}
+
+/// The latest presence of someone who is not on the list: the notification of that may have been slower.
+#[derive(Debug)]
+struct Stranger {
+    full: Box<str>,
+    presence: Stanza,
+}
 
 /// The presence of one session, and of its contacts as seen by it.
 #[derive(Debug, Default)]
 pub struct Carrier {
     /// The client's last broadcast, while it is available.
     available: Option<Stanza>,
+    /// It is not what contacts were first told.
+    has_changed: bool,
     /// Place in the roster of the contact that is told next, while contacts are told.
     telling: Option<usize>,
     /// Contacts from this place on have not been told since the client became available.
     untold: usize,
-    /// Full JIDs known as available, by bare JID. Contacts only, once the roster is there.
-    known: HashMap<Box<str>, SmallVec<[Box<str>; 1]>>,
+    /// Resources known as available, by bare JID. Contacts only, once the roster is there.
+    known: HashMap<Box<str>, SmallVec<[Resource; 1]>>,
     /// Length of those that have been learned before the roster was known.
     early: usize,
-    /// Latest presences of people not on the roster, by full JID: their notification may have been
-    /// faster than ours.
-    strangers: VecDeque<(Box<str>, Stanza)>,
+    /// Some contact has had more resources than are told apart.
+    is_crowded: bool,
+    strangers: VecDeque<Stranger>,
+    /// Resources of people not on the list whose presence the client has not been given, or has seen go.
+    unseen: HashSet<Digest>,
+    /// Not all strangers are remembered.
+    has_dropped: bool,
+    /// Bare JIDs that the client itself has sent presence to: rooms, mostly.
+    met: HashSet<Digest>,
 }
 
 impl Carrier {
@@ -71,6 +149,7 @@ impl Carrier {
         match kind {
             PresenceType::Available => {
                 let before = self.available.replace(presence);
+                self.has_changed = before.is_some();
                 if before.is_none() {
                     self.untold = 0;
                 }
@@ -84,8 +163,17 @@ impl Carrier {
                 // The server passes it on to everybody who got directed presence.
                 (self.available, self.telling) = (None, None);
                 self.known.clear();
+                self.has_dropped |= !self.strangers.is_empty();
+                self.strangers.clear();
             }
             _ => {}
+        }
+    }
+
+    /// The client's presence for somebody.
+    pub fn client_directed(&mut self, to: &str) {
+        if self.met.len() < MAX_UNSEEN {
+            self.met.insert(digest_of_address(bare_of(to)));
         }
     }
 
@@ -95,49 +183,100 @@ impl Carrier {
         kind: PresenceType,
         presence: Stanza,
         roster: Option<&Roster>,
+        identity: &Identity,
         effects: &mut Effects,
     ) {
         let from = presence.from().unwrap_or_default().into_owned();
-        let bare = from.split_once('/').map_or(&*from, |(bare, _)| bare);
+        let bare = bare_of(&from);
+        if bare == identity.bare() {
+            return effects.push_back(Effect::ToClient(presence));
+        }
         let contact = roster.and_then(|roster| roster.get(bare));
-        match kind {
-            PresenceType::Available => {
-                effects.push_back(Effect::ToClient(presence.clone()));
-                match (contact, roster) {
-                    (Some(contact), _) => {
-                        if self.learn(bare, &from)
-                            && contact.receives_presence()
-                            && let Some(available) = &self.available
-                        {
-                            effects.push_back(Effect::ToServer(available.addressed(&from)));
-                        }
-                    }
-                    (None, Some(_)) => self.meet_stranger(from.into(), &presence),
-                    (None, None) => {
-                        if self.early.saturating_add(from.len()) <= MAX_EARLY
-                            && self.learn(bare, &from)
-                        {
-                            self.early = self.early.saturating_add(from.len());
-                        }
-                        self.meet_stranger(from.into(), &presence);
-                    }
+        match (kind, contact) {
+            (PresenceType::Available, Some(contact)) => {
+                self.contact_is_available(contact, &from, presence, effects);
+            }
+            (PresenceType::Available, None) => {
+                self.stranger_is_available(from, presence, roster.is_none(), effects);
+            }
+            (PresenceType::Unavailable, _) => {
+                if self.sees_go(bare, &presence, contact.is_some()) {
+                    effects.push_back(Effect::ToClient(presence));
                 }
             }
-            PresenceType::Unavailable => {
-                self.forget(bare, &from);
-                effects.push_back(Effect::ToClient(presence));
-            }
             // An answer to presence that the client does not know it has sent.
-            PresenceType::Error if contact.is_some_and(Contact::receives_presence) => {}
+            (PresenceType::Error, Some(contact)) if contact.receives_presence() => {}
+            (PresenceType::Error, _) if Mark::of(&presence).is_some() => {}
             _ => effects.push_back(Effect::ToClient(presence)),
         }
     }
 
-    /// The first roster of the session is there.
-    pub fn roster_arrived(&mut self, roster: &Roster) {
+    fn contact_is_available(
+        &mut self,
+        contact: &Contact,
+        full: &str,
+        presence: Stanza,
+        effects: &mut Effects,
+    ) {
+        let mark = Mark::of(&presence);
+        let is_visible = mark.is_none() || contact.sends_presence();
+        let seen = is_visible.then(|| digest(&presence));
+        let (is_new, has_changed) = self.learn(contact.jid.as_str(), full, seen);
+        if is_visible && (mark.is_none() || has_changed) {
+            effects.push_back(Effect::ToClient(presence));
+        }
+        let is_answered = match mark {
+            Some(Mark::Hello) => true,
+            // The client may have changed before it was known that this contact is there.
+            Some(Mark::News) => is_new && self.has_changed,
+            None => is_new,
+        };
+        if is_answered && contact.receives_presence() {
+            self.show_to(contact, Mark::News, effects);
+        }
+    }
+
+    fn stranger_is_available(
+        &mut self,
+        full: String,
+        presence: Stanza,
+        is_early: bool,
+        effects: &mut Effects,
+    ) {
+        if Mark::of(&presence).is_some() {
+            self.hide(&full);
+        } else {
+            let bare = bare_of(&full);
+            if is_early && self.early.saturating_add(full.len()) <= MAX_EARLY {
+                let (is_new, _) = self.learn(bare, &full, Some(digest(&presence)));
+                self.early = self
+                    .early
+                    .saturating_add(if is_new { full.len() } else { 0 });
+            }
+            self.unseen.remove(&digest_of_address(&full));
+            effects.push_back(Effect::ToClient(presence.clone()));
+            if self.has_met(bare) {
+                return;
+            }
+        }
+        self.meet_stranger(full.into(), presence);
+    }
+
+    /// The first roster of the session is there, and the client has it if it wants it.
+    pub fn roster_arrived(&mut self, roster: &Roster, effects: &mut Effects) {
         self.known.retain(|bare, _| roster.get(bare).is_some());
         self.untold = 0;
         self.telling = self.available.as_ref().map(|_| 0);
+        for stranger in std::mem::take(&mut self.strangers) {
+            match roster.get(bare_of(&stranger.full)) {
+                // Any other presence has been shown as it came.
+                Some(contact) if Mark::of(&stranger.presence).is_some() => {
+                    self.introduce(contact, stranger, effects);
+                }
+                Some(_) => {}
+                None => self.strangers.push_back(stranger),
+            }
+        }
     }
 
     /// Whether contacts are being told of the client's presence.
@@ -153,15 +292,18 @@ impl Carrier {
         let Some(available) = &self.available else {
             return;
         };
+        let [hello, news] = [Mark::Hello, Mark::News].map(|mark| available.with_id(mark.id()));
         let (mut many, mut count) = (BytesMut::new(), 0);
         let rest = contacts.iter().enumerate().skip(begin);
         let mut turn = rest.take(TURN);
         let mut next = contacts.len();
         for (place, contact) in turn.by_ref() {
+            let is_untold = place >= self.untold;
             let is_there =
                 || !contact.sends_presence() || self.known.contains_key(contact.jid.as_str());
-            if contact.receives_presence() && (place >= self.untold || is_there()) {
-                for chunk in available.addressed(contact.jid.as_str()).chunks() {
+            if contact.receives_presence() && (is_untold || is_there()) {
+                let presence = if is_untold { &hello } else { &news };
+                for chunk in presence.addressed(contact.jid.as_str()).chunks() {
                     many.extend_from_slice(&chunk);
                 }
                 count += 1;
@@ -197,101 +339,183 @@ impl Carrier {
         if after.is_some_and(|after| after.sends_presence() || !before.sends_presence()) {
             return;
         }
-        let known = self.known.remove(before.jid.as_str()).unwrap_or_default();
-        for full in known.iter().filter(|_| self.available.is_some()) {
-            let mut text = b"<presence xmlns='jabber:client' type='unavailable' from='".to_vec();
-            write::attribute_into(&mut text, full);
-            text.extend_from_slice(b"' to='");
-            write::attribute_into(&mut text, identity.full());
-            text.extend_from_slice(b"'/>");
-            effects.push_back(Effect::ToClient(Stanza::from_trusted(
-                text.into(),
-                0,
-                Bytes::new(),
-            )));
+        let bare = before.jid.as_str();
+        let mut known = self.known.remove(bare).unwrap_or_default();
+        for resource in &mut known {
+            if resource.seen.take().is_some() {
+                effects.push_back(Effect::ToClient(gone(&resource.full, identity)));
+            }
+        }
+        if after.is_some() {
+            self.known.insert(bare.into(), known);
+        } else {
+            known.iter().for_each(|resource| self.hide(&resource.full));
         }
     }
 
-    /// A contact has been pushed as `after`: who may see the client has changed with it.
+    /// A contact has been pushed as `after`: who may see whom has changed with it.
     pub fn after_push(
         &mut self,
         before: Option<&Contact>,
         after: Option<&Contact>,
         effects: &mut Effects,
     ) {
-        let Some(available) = &self.available else {
+        if self.available.is_none() {
+            return;
+        }
+        let had = |may: fn(&Contact) -> bool| before.is_some_and(may);
+        let (saw, was_seen) = (
+            had(Contact::sends_presence),
+            had(Contact::receives_presence),
+        );
+        let Some(after) = after else {
+            if was_seen {
+                self.hide_from(before, effects);
+            }
             return;
         };
-        let saw = before.is_some_and(Contact::receives_presence);
-        match after.filter(|after| after.receives_presence()) {
-            Some(after) if !saw => {
-                let presence = available.addressed(after.jid.as_str());
-                effects.push_back(Effect::ToServer(presence));
+        let is_introduced = before.is_none() && self.introduce_all(after, effects);
+        let gains = !was_seen || !saw && after.sends_presence();
+        match after.receives_presence() {
+            true if gains && is_introduced && !self.has_dropped => {
+                self.show_to(after, Mark::News, effects);
             }
-            None if saw => {
-                let jid = before.map(|before| before.jid.as_str()).unwrap_or_default();
-                let mut text = b"<presence xmlns='jabber:client' type='unavailable' to='".to_vec();
-                write::attribute_into(&mut text, jid);
-                text.extend_from_slice(b"'/>");
-                let presence = Stanza::from_trusted(text.into(), 0, Bytes::new());
-                effects.push_back(Effect::ToServer(presence));
-            }
+            true if gains => self.show_to(after, Mark::Hello, effects),
+            false if was_seen => self.hide_from(before, effects),
             _ => {}
         }
-        if let Some(after) = after.filter(|after| before.is_none() && after.sends_presence()) {
-            self.introduce_stranger(after.jid.as_str(), effects);
+    }
+
+    /// Sends the client's presence to a contact.
+    fn show_to(&self, contact: &Contact, mark: Mark, effects: &mut Effects) {
+        if let Some(available) = &self.available {
+            let presence = available.with_id(mark.id());
+            let presence = presence.addressed(contact.jid.as_str());
+            effects.push_back(Effect::ToServer(presence));
         }
     }
 
-    /// Notes a full JID as available; true if it was not known as such, and is now. One that is new each time
-    /// would be answered each time, and the answer answered.
-    fn learn(&mut self, bare: &str, full: &str) -> bool {
+    fn hide_from(&self, contact: Option<&Contact>, effects: &mut Effects) {
+        let jid = contact
+            .map(|contact| contact.jid.as_str())
+            .unwrap_or_default();
+        let mut text = b"<presence xmlns='jabber:client' type='unavailable'".to_vec();
+        write::attribute(&mut text, "to", jid);
+        write::attribute(&mut text, "id", Mark::News.id());
+        text.extend_from_slice(b"/>");
+        let presence = Stanza::from_trusted(text.into(), 0, Bytes::new());
+        effects.push_back(Effect::ToServer(presence));
+    }
+
+    /// Notes a resource as available, and what the client is given of it. Says whether it was not known as such and
+    /// is now, and whether the client had not been given the same. One that would be new each time would be answered
+    /// each time.
+    fn learn(&mut self, bare: &str, full: &str, seen: Option<Digest>) -> (bool, bool) {
         let known = self.known.entry(bare.into()).or_default();
-        let is_new = !known.iter().any(|one| **one == *full) && known.len() < MAX_RESOURCES;
-        if is_new {
-            known.push(full.into());
+        if let Some(one) = known.iter_mut().find(|one| *one.full == *full) {
+            let has_changed = one.seen != seen;
+            one.seen = seen;
+            return (false, has_changed);
         }
-        is_new
+        let has_room = known.len() < MAX_RESOURCES;
+        self.is_crowded |= !has_room;
+        if has_room {
+            let full = full.into();
+            known.push(Resource { full, seen });
+        }
+        (has_room, true)
     }
 
-    fn forget(&mut self, bare: &str, from: &str) {
-        self.strangers.retain(|(full, _)| **full != *from);
-        if bare == from {
+    /// Takes note that somebody has gone; whether the client has to. It need not if it has not seen them.
+    fn sees_go(&mut self, bare: &str, presence: &Stanza, is_contact: bool) -> bool {
+        let from = presence.from().unwrap_or_default();
+        let place = self.strangers.iter().position(|it| *it.full == *from);
+        let stranger = place.and_then(|place| self.strangers.remove(place));
+        if self.unseen.remove(&digest_of_address(&from)) {
+            return false;
+        }
+        if *from == *bare {
             self.known.remove(bare);
-        } else if let Some(known) = self.known.get_mut(bare) {
-            known.retain(|one| **one != *from);
-            if known.is_empty() {
-                self.known.remove(bare);
-            }
+            return true;
+        }
+        if let Some(seen) = self.forget(bare, &from) {
+            return seen;
+        }
+        // Of a contact, it may be the second time: a server may remember more than one address.
+        let may_be_seen = match is_contact {
+            true => self.is_crowded,
+            false => stranger.is_some() || self.has_dropped || self.has_met(bare),
+        };
+        may_be_seen && Mark::of(presence).is_none()
+    }
+
+    /// Whether the client has seen this resource; `None` if it was not known.
+    fn forget(&mut self, bare: &str, full: &str) -> Option<bool> {
+        let known = self.known.get_mut(bare)?;
+        let place = known.iter().position(|one| *one.full == *full)?;
+        let seen = known.swap_remove(place).seen;
+        if known.is_empty() {
+            self.known.remove(bare);
+        }
+        Some(seen.is_some())
+    }
+
+    fn has_met(&self, bare: &str) -> bool {
+        self.met.len() >= MAX_UNSEEN || self.met.contains(&digest_of_address(bare))
+    }
+
+    /// The client sees nothing of this resource, and so need not see it go.
+    fn hide(&mut self, full: &str) {
+        if self.unseen.len() < MAX_UNSEEN {
+            self.unseen.insert(digest_of_address(full));
         }
     }
 
-    fn meet_stranger(&mut self, full: Box<str>, presence: &Stanza) {
-        self.strangers.retain(|(one, _)| *one != full);
-        if presence.size() <= MAX_STRANGER_SIZE {
-            if self.strangers.len() >= MAX_STRANGERS {
-                self.strangers.pop_front();
-            }
-            // One is usual: the client itself.
-            self.strangers.reserve_exact(1);
-            self.strangers.push_back((full, presence.clone()));
+    fn meet_stranger(&mut self, full: Box<str>, presence: Stanza) {
+        self.strangers.retain(|stranger| stranger.full != full);
+        if presence.size() > MAX_STRANGER_SIZE {
+            self.has_dropped = true;
+            return;
         }
+        if self.strangers.len() >= MAX_STRANGERS {
+            self.strangers.pop_front();
+            self.has_dropped = true;
+        }
+        self.strangers.push_back(Stranger { full, presence });
     }
 
-    /// Shows the presence of someone who has just become a contact.
-    fn introduce_stranger(&mut self, bare: &str, effects: &mut Effects) {
-        let mut index = 0;
-        while let Some((full, _)) = self.strangers.get(index) {
-            if full.split_once('/').is_some_and(|(one, _)| one == bare) {
-                if let Some((full, presence)) = self.strangers.remove(index) {
-                    self.learn(bare, &full);
-                    effects.push_back(Effect::ToClient(presence));
-                }
+    /// Shows the presence of someone who has just become a contact; whether there was any.
+    fn introduce_all(&mut self, contact: &Contact, effects: &mut Effects) -> bool {
+        let mut is_introduced = false;
+        for stranger in std::mem::take(&mut self.strangers) {
+            if bare_of(&stranger.full) == contact.jid.as_str() {
+                self.introduce(contact, stranger, effects);
+                is_introduced = true;
             } else {
-                index += 1;
+                self.strangers.push_back(stranger);
             }
         }
+        is_introduced
     }
+
+    fn introduce(&mut self, contact: &Contact, stranger: Stranger, effects: &mut Effects) {
+        self.unseen.remove(&digest_of_address(&stranger.full));
+        let seen = contact.sends_presence().then(|| digest(&stranger.presence));
+        let (_, has_changed) = self.learn(contact.jid.as_str(), &stranger.full, seen);
+        if seen.is_some() && has_changed {
+            effects.push_back(Effect::ToClient(stranger.presence));
+        }
+    }
+}
+
+/// What tells the client that a resource is gone.
+fn gone(full: &str, identity: &Identity) -> Stanza {
+    let mut text = b"<presence xmlns='jabber:client' type='unavailable' from='".to_vec();
+    write::attribute_into(&mut text, full);
+    text.extend_from_slice(b"' to='");
+    write::attribute_into(&mut text, identity.full());
+    text.extend_from_slice(b"'/>");
+    Stanza::from_trusted(text.into(), 0, Bytes::new())
 }
 
 /// The answer to a broadcast presence of more than [`MAX_BROADCAST`] (RFC 6120 §8.3).

@@ -48,7 +48,7 @@ impl Desk {
         self.roster.as_deref()
     }
 
-    /// True once a roster get has been answered.
+    /// True once a roster get has been answered, be it with an error.
     pub fn is_interested(&self) -> bool {
         self.interested
     }
@@ -144,6 +144,7 @@ impl Desk {
     /// Tells everybody who waits that the roster cannot be had now.
     pub fn refuse_waiting(&mut self, identity: &Identity, effects: &mut Effects) {
         for get in self.waiting.drain(..) {
+            self.interested = true;
             // Never service-unavailable: Converse takes that for "there are no rosters here".
             let error = error(
                 reply(b"error", Some(&get.id), get.to.as_deref(), identity),
@@ -154,13 +155,21 @@ impl Desk {
         }
     }
 
-    /// Takes over a roster; what is to be told of it, if it replaces another.
+    /// Takes over a roster; what is to be told of it, if it replaces another, or if it is the first and the client
+    /// has been told that there is none.
     pub fn replace(&mut self, new: &Arc<Roster>) -> Option<Telling> {
-        let old = self.roster.replace(Arc::clone(new))?;
+        let old = self.roster.replace(Arc::clone(new));
+        let is_late = old.is_none() && self.interested && self.waiting.is_empty();
+        let old = old.or_else(|| is_late.then(Arc::default))?;
         Some(Telling {
+            is_late,
             old,
             new: Arc::clone(new),
-            part: Part::Goodbyes,
+            part: if is_late {
+                Part::Pushes
+            } else {
+                Part::Goodbyes
+            },
             diff: Diff::default(),
         })
     }
@@ -202,6 +211,8 @@ impl Desk {
 /// there may be very many.
 #[derive(Debug)]
 pub struct Telling {
+    /// There was none before: nobody has been told of the client, and nobody needs a goodbye.
+    is_late: bool,
     old: Arc<Roster>,
     new: Arc<Roster>,
     part: Part,
@@ -228,8 +239,8 @@ impl Telling {
             self.diff = Diff::default();
             self.part = match self.part {
                 Part::Goodbyes => Part::Pushes,
-                Part::Pushes => Part::Greetings,
-                Part::Greetings => return false,
+                Part::Pushes if !self.is_late => Part::Greetings,
+                Part::Pushes | Part::Greetings => return false,
             };
             return true;
         };

@@ -9,6 +9,7 @@ use crate::{
 
 mod features;
 mod presence;
+mod presence_model;
 
 const FULL: &str = "john@example.org/web";
 const BARE: &str = "john@example.org";
@@ -128,6 +129,24 @@ fn push(number: u32, item: &str) -> String {
     )
 }
 
+/// What announces the client to a contact.
+fn hello(jid: &str, says: &str) -> String {
+    format!("S {}", marked("hello", jid, says))
+}
+
+/// What tells a contact of the client's presence and needs no answer.
+fn news(jid: &str, says: &str) -> String {
+    format!("S {}", marked("news", jid, says))
+}
+
+fn marked(mark: &str, jid: &str, says: &str) -> String {
+    let head = format!("<presence to='{jid}' id='rostergate-{mark}'");
+    match says {
+        "" => format!("{head}/>"),
+        says => format!("{head}>{says}</presence>"),
+    }
+}
+
 fn unavailable_from(jid: &str) -> String {
     format!("C <presence type='unavailable' from='{jid}' to='{FULL}'/>")
 }
@@ -242,7 +261,46 @@ fn a_roster_that_cannot_be_had_is_an_error_to_wait_for() {
         answer.contains("<error type='wait'><internal-server-error"),
         "{answer}"
     );
-    assert!(!harness.0.is_interested());
+    assert!(harness.0.is_interested(), "it does not ask again");
+    let list = friends(&["jane@example.org", "marie@example.org"]);
+    let item = |jid| format!("<item jid='{jid}@example.org' subscription='both'/>");
+    let pushes = [push(1, &item("jane")), push(2, &item("marie"))];
+    assert_eq!(harness.ready(&list), pushes);
+    assert_eq!(harness.ready(&list), [""; 0]);
+}
+
+#[test]
+fn who_asks_again_for_a_roster_that_could_not_be_had_is_answered() {
+    let mut harness = Harness::bound();
+    harness.client(GET);
+    harness.0.roster_failed();
+    harness.effects();
+    harness.client("<presence/>");
+    harness.client(&GET.replace("r1", "r2"));
+    let effects = harness.ready(&friends(&["marie@example.org"]));
+    assert_eq!(effects.len(), 2, "{effects:?}");
+    assert!(effects[0].contains("type='result' id='r2'"), "{effects:?}");
+    assert_eq!(effects[1], hello("marie@example.org", ""));
+}
+
+/// In this order: what is no contact yet has no presence.
+#[test]
+fn a_late_roster_is_pushed_and_then_contacts_are_told() {
+    let mut harness = Harness::bound();
+    harness.client(GET);
+    harness.client("<presence/>");
+    harness.0.roster_failed();
+    harness.effects();
+    let early = "<presence from='marie@example.org/x' id='rostergate-hello'/>";
+    assert_eq!(harness.server(early), [""; 0]);
+    assert_eq!(
+        harness.ready(&friends(&["marie@example.org"])),
+        [
+            push(1, "<item jid='marie@example.org' subscription='both'/>"),
+            format!("C {early}"),
+            hello("marie@example.org", ""),
+        ]
+    );
 }
 
 #[test]
@@ -601,12 +659,17 @@ fn what_cannot_be_passed_on_is_told_to_those_who_wait() {
             Some(format!("C <iq type='error' id='1' from='a@b'>{why}</iq>")),
         ),
         (
+            "<presence from='a@b/c'/>",
+            Some("C <presence from='a@b/c'/>".to_owned()),
+        ),
+        (
             "<presence from='a@b/c' type='unavailable'/>",
             Some("C <presence from='a@b/c' type='unavailable'/>".to_owned()),
         ),
         ("<presence from='a@b/c' type='subscribe'/>", None),
         ("<presence/>", None),
     ] {
-        assert_eq!(husk(text), Vec::from_iter(expected), "{text}");
+        let effects = husk(text);
+        assert_eq!(effects.first(), expected.as_ref(), "{text}");
     }
 }

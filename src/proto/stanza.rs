@@ -415,6 +415,27 @@ impl Stanza {
         }
     }
 
+    /// The same stanza with another `id`, which needs no escapes.
+    pub fn with_id(&self, id: &str) -> Self {
+        let whole = self.in_one_piece();
+        let name_end = usize::try_from(whole.head.local.end).unwrap_or(usize::MAX);
+        let place = whole.head.id.and_then(|span| {
+            let start = usize::try_from(span.start).ok()?;
+            Some(start..usize::try_from(span.end).ok()?)
+        });
+        let (place, value) = match place {
+            Some(place) => (place, id.to_owned()),
+            None => (name_end..name_end, format!(" id='{id}'")),
+        };
+        let (before, after) = (whole.bytes.get(..place.start), whole.bytes.get(place.end..));
+        let bytes = [
+            before.unwrap_or_default(),
+            value.as_bytes(),
+            after.unwrap_or_default(),
+        ];
+        Self::from_trusted(bytes.concat().into(), 0, Bytes::new())
+    }
+
     fn in_one_piece(&self) -> Self {
         Self::from_trusted(self.to_bytes(), 0, Bytes::new())
     }

@@ -97,7 +97,7 @@ impl Record {
         }
     }
 
-    /// Whether the client has been given its roster, so that it gets pushes.
+    /// Whether the client has asked for its roster and has had an answer, so that it gets pushes.
     pub fn is_interested(&self) -> bool {
         self.is_interested.load(Ordering::Relaxed)
     }

@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use crate::{
+    presence::seen_once,
     site::item,
     support::{
         backend::Backend, client::Client, ejabberd::Ejabberd, gateway::Gateway, prosody::DOMAIN,
@@ -72,6 +73,20 @@ async fn carries_rosters_and_presence() {
 #[tokio::test]
 async fn carries_rosters_and_presence_without_rosters_of_its_own() {
     rosters_and_presence(&Ejabberd::builder().without("mod_roster").start()).await;
+}
+
+#[tokio::test]
+async fn shows_everything_once() {
+    let ejabberd = Ejabberd::shared();
+    let backend = Backend::start();
+    let first = Gateway::builder(ejabberd).backend(&backend).start();
+    let second = Gateway::builder(ejabberd).backend(&backend);
+    let second = second.bosh("inactivity = \"3s\"").start();
+    let users = [
+        ejabberd.account("john").await,
+        ejabberd.account("marie").await,
+    ];
+    seen_once(&backend, [&first, &second], users).await;
 }
 
 async fn rosters_and_presence(ejabberd: &Ejabberd) {

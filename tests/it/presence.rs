@@ -1,11 +1,17 @@
 //! Presence between contacts that the server knows nothing of, with and without its own rosters.
 
+use std::time::Duration;
+
+use serde_json::json;
+
 use crate::{
     site::Site,
     support::{
-        client::Client,
+        backend::Backend,
+        client::{Account, Client},
+        gateway::Gateway,
         prosody::Prosody,
-        xml::{CLIENT, ROSTER},
+        xml::{CLIENT, Element, ROSTER},
     },
 };
 
@@ -34,14 +40,15 @@ on_both! {
     removed_contacts_lose_each_other,
     two_resources_are_told_apart,
     who_has_no_roster_takes_part_in_a_refresh,
-    who_is_listed_by_one_side_only_is_seen_by_the_other,
+    everything_is_seen_once,
+    who_is_listed_by_one_side_only_sees_and_is_seen_by_nobody,
 }
 
 const GET: &str =
     "<iq xmlns='jabber:client' type='get' id='r'><query xmlns='jabber:iq:roster'/></iq>";
 
-async fn sees(client: &mut Client, other: &Client, kind: &str) {
-    client.expect_presence(&other.jid.clone(), kind).await;
+async fn sees(client: &mut Client, other: &Client, kind: &str) -> Element {
+    client.expect_presence(&other.jid.clone(), kind).await
 }
 
 async fn both_orders_of_login_work(site: Site) {
@@ -85,7 +92,7 @@ async fn two_resources_are_told_apart(site: Site) {
     let jid = one.jid.clone();
     one.logout().await;
     marie.expect_presence(&jid, "unavailable").await;
-    let gone = |stanza: &crate::support::xml::Element| stanza.is_presence(&two.jid, "unavailable");
+    let gone = |stanza: &Element| stanza.is_presence(&two.jid, "unavailable");
     marie.expect_none("the end of the other", gone).await;
 }
 
@@ -224,18 +231,135 @@ async fn removed_contacts_lose_each_other(site: Site) {
     .await;
 }
 
-async fn who_is_listed_by_one_side_only_is_seen_by_the_other(site: Site) {
+/// His presence reaches her gateway, which keeps it until he is on her list.
+async fn who_is_listed_by_one_side_only_sees_and_is_seen_by_nobody(site: Site) {
     let (john, marie) = (site.member("john"), site.member("marie"));
     site.list(&john, &[&marie]);
     let mut other = site.online(&marie, "web").await;
     let mut one = site.online(&john, "web").await;
-    sees(&mut other, &one, "").await;
+    nothing_more([&mut one, &mut other]).await;
     other.send_presence("<show>away</show>");
     other.fence().await;
     one.expect_none("presence of who does not list him", |stanza| {
         stanza.is_presence(&other.jid, "")
     })
     .await;
+    site.list(&marie, &[&john]);
+    site.refresh(&[&marie]).await;
+    assert_eq!(other.expect_push().await.jid, john.jid());
+    sees(&mut other, &one, "").await;
+    let away = sees(&mut one, &other, "").await;
+    assert!(away.child(CLIENT, "show").is_some(), "the latest: {away}");
+    nothing_more([&mut one, &mut other]).await;
+}
+
+/// John behind one gateway, Marie behind another, before one server.
+async fn everything_is_seen_once(site: Site) {
+    let second = Gateway::builder(site.prosody).backend(&site.backend);
+    let second = second.bosh("inactivity = \"3s\"").start();
+    let (john, marie) = (site.member("john"), site.member("marie"));
+    seen_once(&site.backend, [&site.gateway, &second], [john, marie]).await;
+}
+
+/// All that can happen between two, each of whom has a gateway.
+pub(crate) async fn seen_once(
+    backend: &Backend,
+    gateways: [&Gateway; 2],
+    [john, marie]: [Account; 2],
+) {
+    let list = |owner: &Account, friend: &Account| {
+        backend.set(&owner.local, json!({ (friend.jid()): {} }));
+    };
+    let refresh = async |users: &[&Account]| {
+        let users: Vec<&str> = users.iter().map(|user| &*user.local).collect();
+        for gateway in gateways {
+            let refresh = gateway.admin().at("/roster_admin/refresh");
+            let body = json!(users).to_string();
+            assert_eq!(refresh.request("POST", &[], &body).await.status(), 200);
+        }
+    };
+    let online = async |at: usize, account: &Account, resource: &str| {
+        let mut client = gateways[at].login(account, resource).await;
+        client.roster().await;
+        client.send_presence("");
+        client.expect_presence(&client.jid.clone(), "").await;
+        client
+    };
+    list(&john, &marie);
+    list(&marie, &john);
+
+    // One after the other, a second resource, a change.
+    let mut one = online(0, &john, "one").await;
+    let mut other = online(1, &marie, "web").await;
+    sees(&mut one, &other, "").await;
+    sees(&mut other, &one, "").await;
+    nothing_more([&mut one, &mut other]).await;
+    let mut two = online(0, &john, "two").await;
+    sees(&mut other, &two, "").await;
+    sees(&mut two, &other, "").await;
+    nothing_more([&mut one, &mut other, &mut two]).await;
+    two.send_presence("<show>dnd</show>");
+    sees(&mut other, &two, "").await;
+    nothing_more([&mut one, &mut other, &mut two]).await;
+
+    // A logout; the browser of another is gone.
+    let jid = two.jid.clone();
+    two.logout().await;
+    other.expect_presence(&jid, "unavailable").await;
+    nothing_more([&mut one, &mut other]).await;
+    let vanishing = online(1, &marie, "vanishing").await;
+    sees(&mut one, &vanishing, "").await;
+    let jid = vanishing.jid.clone();
+    vanishing.vanish();
+    let gone = |stanza: &Element| stanza.is_presence(&jid, "unavailable");
+    let limit = Duration::from_secs(30);
+    one.expect_within(limit, "the end of who has vanished", gone)
+        .await;
+    nothing_more([&mut one, &mut other]).await;
+
+    // No friends any longer, by a refresh of both; what either does then is nothing to the other.
+    backend.set(&john.local, json!({}));
+    backend.set(&marie.local, json!({}));
+    refresh(&[&john, &marie]).await;
+    sees(&mut one, &other, "unavailable").await;
+    sees(&mut other, &one, "unavailable").await;
+    one.send_presence("<show>away</show>");
+    nothing_more([&mut one, &mut other]).await;
+
+    // Friends again, by a refresh of both; then one alone removes the other, who logs out.
+    list(&john, &marie);
+    list(&marie, &john);
+    refresh(&[&john, &marie]).await;
+    sees(&mut one, &other, "").await;
+    let away = sees(&mut other, &one, "").await;
+    assert!(away.child(CLIENT, "show").is_some(), "the latest: {away}");
+    nothing_more([&mut one, &mut other]).await;
+    backend.set(&john.local, json!({}));
+    refresh(&[&john]).await;
+    sees(&mut one, &other, "unavailable").await;
+    sees(&mut other, &one, "unavailable").await;
+    other.logout().await;
+    nothing_more([&mut one]).await;
+    let mut other = online(1, &marie, "back").await;
+    nothing_more([&mut one, &mut other]).await;
+    one.logout().await;
+    nothing_more([&mut other]).await;
+}
+
+/// Asserts that nobody's presence comes any more but that of the own account.
+async fn nothing_more<const N: usize>(mut clients: [&mut Client; N]) {
+    // What one side's gateway sends may have an answer, and that another.
+    for _ in 0..4 {
+        for client in &mut clients {
+            let bare = client.jid.split('/').next().expect("a JID").to_owned();
+            let seen = client.fence().await;
+            let presence = seen.iter().find(|stanza| {
+                let from = stanza.attr("from").unwrap_or_default();
+                stanza.is(CLIENT, "presence") && !from.starts_with(&bare)
+            });
+            assert_eq!(presence.map(Element::to_string), None, "{}", client.jid);
+        }
+    }
 }
 
 #[tokio::test]
@@ -254,7 +378,7 @@ async fn presence_sent_to_somebody_passes_untouched() {
     let jid = client.jid.clone();
     client.logout().await;
     marie.expect_presence(&jid, "unavailable").await;
-    let again = |stanza: &crate::support::xml::Element| stanza.is_presence(&jid, "unavailable");
+    let again = |stanza: &Element| stanza.is_presence(&jid, "unavailable");
     marie.expect_none("second end", again).await;
 }
 
@@ -284,7 +408,7 @@ async fn presence_can_be_left_to_the_server() {
     one.expect_presence(&marie.jid(), "subscribed").await;
     let mut web = site.online(&john, "web").await;
     sees(&mut web, &other, "").await;
-    let none = |stanza: &crate::support::xml::Element| stanza.is_presence(&web.jid, "");
+    let none = |stanza: &Element| stanza.is_presence(&web.jid, "");
     other
         .expect_none("presence that nobody subscribed to", none)
         .await;

@@ -10,8 +10,8 @@ fn becoming_available_is_announced_to_those_who_may_see_it() {
         ("none@example.org", Subscription::None),
         ("to@example.org", Subscription::To),
     ]);
-    let announcement = "S <presence to='both@example.org'><show>away</show></presence>\
-                        <presence to='from@example.org'><show>away</show></presence>";
+    let away = "<show>away</show>";
+    let announcement = hello("both@example.org", away) + &marked("hello", "from@example.org", away);
     let presence = "<presence><show>away</show></presence>";
 
     let mut harness = Harness::bound();
@@ -21,7 +21,7 @@ fn becoming_available_is_announced_to_those_who_may_see_it() {
     );
     assert_eq!(
         harness.ready(&list),
-        [announcement],
+        std::slice::from_ref(&announcement),
         "presence before the roster"
     );
 
@@ -31,7 +31,7 @@ fn becoming_available_is_announced_to_those_who_may_see_it() {
     let effects = harness.client(presence);
     assert_eq!(
         effects,
-        [format!("S {presence}"), announcement.into()],
+        [format!("S {presence}"), announcement],
         "roster before presence"
     );
 }
@@ -42,10 +42,7 @@ fn a_contact_that_turns_up_is_answered_once() {
     let hello = "<presence from='marie@example.org/phone'/>";
     assert_eq!(
         harness.server(hello),
-        [
-            format!("C {hello}"),
-            "S <presence to='marie@example.org/phone'/>".into()
-        ]
+        [format!("C {hello}"), news("marie@example.org", ""),]
     );
     assert_eq!(harness.server(hello), [format!("C {hello}")]);
     harness.server("<presence from='marie@example.org/phone' type='unavailable'/>");
@@ -80,8 +77,8 @@ fn changes_go_to_contacts_who_are_there_and_to_those_who_cannot_be_seen() {
     let change = "<presence><show>dnd</show></presence>";
     assert_eq!(
         harness.client(change)[1],
-        "S <presence to='from@example.org'><show>dnd</show></presence>\
-         <presence to='here@example.org'><show>dnd</show></presence>"
+        news("from@example.org", "<show>dnd</show>")
+            + &marked("news", "here@example.org", "<show>dnd</show>")
     );
 }
 
@@ -110,7 +107,7 @@ fn an_added_contact_is_sent_presence() {
         harness.ready(&friends(&["marie@example.org"])),
         [
             push(1, "<item jid='marie@example.org' subscription='both'/>"),
-            "S <presence to='marie@example.org'/>".into(),
+            hello("marie@example.org", ""),
         ]
     );
 }
@@ -122,8 +119,8 @@ fn the_presence_of_someone_added_a_moment_later_is_not_lost() {
     harness.server(early);
     let effects = harness.ready(&friends(&["marie@example.org"]));
     assert_eq!(
-        effects.last(),
-        Some(&format!("C {early}")),
+        effects[1..],
+        [format!("C {early}"), news("marie@example.org", "")],
         "shown again, now to a contact"
     );
 }
@@ -139,7 +136,7 @@ fn a_removed_contact_goes_away_on_both_sides() {
             unavailable_from("marie@example.org/x"),
             unavailable_from("marie@example.org/y"),
             push(1, "<item jid='marie@example.org' subscription='remove'/>"),
-            "S <presence type='unavailable' to='marie@example.org'/>".into(),
+            "S <presence type='unavailable' to='marie@example.org' id='rostergate-news'/>".into(),
         ]
     );
 }
@@ -194,11 +191,11 @@ fn a_changed_subscription_changes_who_sees_whom() {
         [
             unavailable_from("marie@example.org/x"),
             push(1, "<item jid='marie@example.org' subscription='none'/>"),
-            "S <presence type='unavailable' to='marie@example.org'/>".into(),
+            "S <presence type='unavailable' to='marie@example.org' id='rostergate-news'/>".into(),
         ]
     );
     let effects = harness.ready(&friends(&[marie]));
-    assert_eq!(effects[1], "S <presence to='marie@example.org'/>");
+    assert_eq!(effects[1], hello("marie@example.org", ""));
 }
 
 #[test]
@@ -304,7 +301,7 @@ fn a_new_roster_waits_until_all_are_told() {
         .iter()
         .filter(|it| it.starts_with("S <presence to='"))
         .count();
-    let goodbye = "S <presence type='unavailable' to='c0000@example.org'/>";
+    let goodbye = "S <presence type='unavailable' to='c0000@example.org' id='rostergate-news'/>";
     let goodbye = effects.iter().position(|it| it == goodbye).unwrap();
     assert!(told > 1 && first < goodbye, "{told}, {first}, {goodbye}");
 }

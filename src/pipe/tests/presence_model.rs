@@ -1,0 +1,442 @@
+//! Whatever happens in whatever order: of each other's presence, contacts see everything, and everything once.
+//!
+//! Some users with some sessions each, their pipes, one server that knows no rosters, and a site whose lists are
+//! mutual, as friendships are. Everybody's stanzas travel in order; nothing else is in order.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use proptest::prelude::*;
+
+use super::*;
+
+const USERS: [&str; 3] = ["a@example.org", "b@example.org", "c@example.org"];
+const RESOURCES: [&str; 2] = ["1", "2"];
+
+/// What may happen next.
+#[derive(Clone, Debug)]
+enum Op {
+    /// A client logs in, if it is not there.
+    Login(usize),
+    /// It asks for its roster.
+    Get(usize),
+    /// It says `<presence/>` with a text of its own.
+    Presence(usize),
+    /// It says that it is not available.
+    Unavailable(usize),
+    /// It is gone, properly or not: to the server, its stream ends.
+    Gone(usize),
+    /// Two users become friends, or are no longer.
+    Friends(usize, usize, bool),
+    /// The site notifies of a user.
+    Refresh(usize),
+    /// A list that a session waits for arrives.
+    Fetched(usize),
+    /// The server reads a stanza of a client.
+    ServerReads(usize),
+    /// A client's gateway reads a stanza of the server.
+    GatewayReads(usize),
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    let client = || 0..USERS.len() * RESOURCES.len();
+    let user = || 0..USERS.len();
+    prop_oneof![
+        3 => client().prop_map(Op::Login),
+        3 => client().prop_map(Op::Get),
+        5 => client().prop_map(Op::Presence),
+        1 => client().prop_map(Op::Unavailable),
+        1 => client().prop_map(Op::Gone),
+        3 => (user(), user(), any::<bool>()).prop_map(|(a, b, yes)| Op::Friends(a, b, yes)),
+        4 => user().prop_map(Op::Refresh),
+        6 => client().prop_map(Op::Fetched),
+        20 => client().prop_map(Op::ServerReads),
+        20 => client().prop_map(Op::GatewayReads),
+    ]
+}
+
+/// One login.
+struct Session {
+    full: String,
+    pipe: Pipe,
+    /// Waits for its first roster.
+    needs: bool,
+    /// Has to be given the latest roster.
+    poked: bool,
+    to_server: VecDeque<Stanza>,
+    to_gateway: VecDeque<Stanza>,
+    /// On the server: its presence, and who got it directly.
+    available: Option<String>,
+    directed: BTreeSet<String>,
+    /// On the client: its own presence, the list as it knows it, and whom it sees, how.
+    says: Option<String>,
+    contacts: BTreeSet<String>,
+    sees: BTreeMap<String, String>,
+}
+
+impl Session {
+    fn new(full: &str) -> Self {
+        let mut pipe = Pipe::new(
+            Rules {
+                rosters: true,
+                directed: true,
+            },
+            "example.org",
+        );
+        pipe.server_stanza(stanza(&format!(
+            "<iq type='result' id='b'><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'><jid>{full}</jid>\
+             </bind></iq>"
+        )));
+        while pipe.poll_effect(true).is_some() {}
+        Self {
+            full: full.to_owned(),
+            pipe,
+            needs: false,
+            poked: false,
+            to_server: VecDeque::new(),
+            to_gateway: VecDeque::new(),
+            available: None,
+            directed: BTreeSet::new(),
+            says: None,
+            contacts: BTreeSet::new(),
+            sees: BTreeMap::new(),
+        }
+    }
+
+    fn bare(&self) -> &str {
+        bare(&self.full)
+    }
+
+    fn settle(&mut self) {
+        loop {
+            match self.pipe.poll_effect(true) {
+                Some(Effect::NeedRoster) => self.needs = true,
+                Some(Effect::ToServer(stanza)) => self.to_server.push_back(stanza),
+                Some(Effect::ToServerMany { bytes, .. }) => {
+                    let many = String::from_utf8(bytes.to_vec()).unwrap();
+                    let each = many.split("<presence").skip(1);
+                    let each = each.map(|rest| stanza(&format!("<presence{rest}")));
+                    self.to_server.extend(each);
+                }
+                Some(Effect::ToClient(stanza)) => self.client_reads(&stanza),
+                Some(Effect::Bound) => {}
+                None if self.pipe.is_telling() => {}
+                None => return,
+            }
+        }
+    }
+
+    /// What a client would complain about.
+    fn client_reads(&mut self, stanza: &Stanza) {
+        match stanza.kind() {
+            Kind::Iq(_) => {
+                let text = text(stanza);
+                for item in text.split("<item jid='").skip(1) {
+                    let jid = item.split('\'').next().unwrap();
+                    if item.contains("subscription='remove'") {
+                        self.contacts.remove(jid);
+                    } else {
+                        self.contacts.insert(jid.to_owned());
+                    }
+                }
+            }
+            Kind::Presence(kind) => {
+                let from = stanza.from().unwrap().into_owned();
+                if bare(&from) == self.bare() {
+                    return;
+                }
+                let asked = self.pipe.is_interested();
+                let is_contact = !asked || self.contacts.contains(bare(&from));
+                assert!(is_contact, "{} sees {from}, who is no contact", self.full);
+                if kind == PresenceType::Unavailable {
+                    let seen = self.sees.remove(&from);
+                    assert!(seen.is_some(), "{} sees {from} go twice", self.full);
+                } else {
+                    let says = status(stanza);
+                    let before = self.sees.insert(from.clone(), says.clone());
+                    assert_ne!(before, Some(says), "{} sees {from} twice", self.full);
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+fn bare(full: &str) -> &str {
+    full.split_once('/').map_or(full, |(bare, _)| bare)
+}
+
+fn status(presence: &Stanza) -> String {
+    let status = presence.children().find(|child| child.local() == "status");
+    status.map_or_else(String::new, |status| status.text().into_owned())
+}
+
+#[derive(Default)]
+struct World {
+    sessions: BTreeMap<usize, Session>,
+    friends: BTreeSet<(usize, usize)>,
+    /// By the site's last notification, or the fetch at login.
+    lists: BTreeMap<String, Arc<Roster>>,
+    said: u32,
+    /// Stanzas of presence that the server has read.
+    cost: usize,
+    rewrites_to: bool,
+}
+
+impl World {
+    fn list(&mut self, user: usize) -> Arc<Roster> {
+        let friends = USERS
+            .iter()
+            .enumerate()
+            .filter(|(other, _)| self.friends.contains(&(user.min(*other), user.max(*other))));
+        let jids: Vec<&str> = friends.map(|(_, jid)| *jid).collect();
+        let list = friends_of(&jids);
+        self.lists.insert(USERS[user].to_owned(), Arc::clone(&list));
+        list
+    }
+
+    fn apply(&mut self, op: &Op) {
+        match *op {
+            Op::Login(at) => {
+                let full = format!("{}/{}", USERS[at / 2], RESOURCES[at % 2]);
+                self.sessions
+                    .entry(at)
+                    .or_insert_with(|| Session::new(&full));
+            }
+            Op::Get(at) => {
+                if let Some(session) = self.sessions.get_mut(&at) {
+                    session.pipe.client_stanza(stanza(GET));
+                    session.settle();
+                }
+            }
+            Op::Presence(at) => {
+                self.said += 1;
+                let said = self.said.to_string();
+                if let Some(session) = self.sessions.get_mut(&at) {
+                    let presence = format!("<presence><status>{said}</status></presence>");
+                    session.says = Some(said);
+                    session.pipe.client_stanza(stanza(&presence));
+                    session.settle();
+                }
+            }
+            Op::Unavailable(at) => {
+                if let Some(session) = self.sessions.get_mut(&at) {
+                    session.says = None;
+                    // Whom it sees from now on, it sees for the first time.
+                    session.sees.clear();
+                    let presence = "<presence type='unavailable'/>";
+                    session.pipe.client_stanza(stanza(presence));
+                    session.settle();
+                }
+            }
+            Op::Gone(at) => {
+                if let Some(mut session) = self.sessions.remove(&at) {
+                    while let Some(stanza) = session.to_server.pop_front() {
+                        self.sessions.insert(at, session);
+                        self.server_handles(at, &stanza);
+                        session = self.sessions.remove(&at).unwrap();
+                    }
+                    self.say_goodbye(&mut session);
+                }
+            }
+            Op::Friends(a, b, yes) => {
+                let pair = (a.min(b), a.max(b));
+                if a != b && yes {
+                    self.friends.insert(pair);
+                } else {
+                    self.friends.remove(&pair);
+                }
+            }
+            Op::Refresh(user) => {
+                self.list(user);
+                for session in self.sessions.values_mut() {
+                    session.poked |= session.bare() == USERS[user];
+                }
+            }
+            Op::Fetched(at) => {
+                let Some(session) = self.sessions.get(&at) else {
+                    return;
+                };
+                let known = self.lists.get(session.bare()).cloned();
+                let (needs, poked) = (session.needs, session.poked);
+                let list = known.unwrap_or_else(|| self.list(at / 2));
+                let session = self.sessions.get_mut(&at).unwrap();
+                if needs || poked && session.pipe.desk.roster().is_some() {
+                    (session.needs, session.poked) = (false, false);
+                    session.pipe.roster_ready(&list);
+                    session.settle();
+                }
+            }
+            Op::ServerReads(at) => {
+                let session = self.sessions.get_mut(&at);
+                if let Some(stanza) = session.and_then(|it| it.to_server.pop_front()) {
+                    self.server_handles(at, &stanza);
+                }
+            }
+            Op::GatewayReads(at) => {
+                if let Some(session) = self.sessions.get_mut(&at)
+                    && let Some(stanza) = session.to_gateway.pop_front()
+                {
+                    session.pipe.server_stanza(stanza);
+                    session.settle();
+                }
+            }
+        }
+    }
+
+    fn server_handles(&mut self, at: usize, presence: &Stanza) {
+        let Kind::Presence(kind) = presence.kind() else {
+            return;
+        };
+        self.cost += 1;
+        let mut session = self.sessions.remove(&at).unwrap();
+        let is_available = kind == PresenceType::Available;
+        if let Some(to) = presence.to() {
+            if is_available {
+                session.directed.insert(to.clone().into_owned());
+            } else {
+                session.directed.remove(&*to);
+            }
+            let from = session.full.clone();
+            self.deliver(&from, &to, presence);
+        } else if is_available {
+            session.available = Some(status(presence));
+        } else {
+            self.say_goodbye(&mut session);
+        }
+        self.sessions.insert(at, session);
+    }
+
+    fn say_goodbye(&mut self, session: &mut Session) {
+        session.available = None;
+        for to in std::mem::take(&mut session.directed) {
+            let presence = format!("<presence type='unavailable' to='{to}'/>");
+            self.deliver(&session.full, &to, &stanza(&presence));
+        }
+    }
+
+    /// Directed presence reaches the resources that are available (RFC 6121 §8.5.2).
+    fn deliver(&mut self, from: &str, to: &str, presence: &Stanza) {
+        for session in self.sessions.values_mut() {
+            let is_meant = session.full == to || session.bare() == to;
+            if session.available.is_some() && is_meant {
+                let (before, to) = (text(presence), session.full.clone());
+                let after = before.replacen("<presence", &format!("<presence from='{from}'"), 1);
+                let rewritten = match before.split(" to='").nth(1) {
+                    Some(rest) if self.rewrites_to => {
+                        let old = rest.split('\'').next().unwrap();
+                        after.replace(&format!(" to='{old}'"), &format!(" to='{to}'"))
+                    }
+                    _ => after,
+                };
+                session.to_gateway.push_back(stanza(&rewritten));
+            }
+        }
+    }
+
+    /// Everything under way arrives, and the site notifies of all.
+    fn come_to_rest(&mut self) {
+        (0..USERS.len()).for_each(|user| self.apply(&Op::Refresh(user)));
+        loop {
+            for at in 0..USERS.len() * RESOURCES.len() {
+                for op in [Op::Fetched(at), Op::ServerReads(at), Op::GatewayReads(at)] {
+                    self.apply(&op);
+                }
+            }
+            let mut sessions = self.sessions.values();
+            if sessions.all(|it| it.to_server.is_empty() && it.to_gateway.is_empty()) {
+                return;
+            }
+        }
+    }
+
+    fn check(&self) {
+        let user = |bare: &str| USERS.iter().position(|jid| *jid == bare).unwrap();
+        for session in self.sessions.values() {
+            let mut expected = BTreeMap::new();
+            for other in self.sessions.values() {
+                let (a, b) = (user(session.bare()), user(other.bare()));
+                let are_friends = self.friends.contains(&(a.min(b), a.max(b)));
+                if let Some(says) = other.says.as_ref().filter(|_| are_friends) {
+                    expected.insert(other.full.clone(), says.clone());
+                }
+            }
+            if session.says.is_some() {
+                assert_eq!(session.sees, expected, "seen by {}", session.full);
+            }
+        }
+    }
+}
+
+fn friends_of(jids: &[&str]) -> Arc<Roster> {
+    friends(jids)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig {
+        cases: 500,
+        failure_persistence: None,
+        max_shrink_iters: 20_000,
+        ..ProptestConfig::default()
+    })]
+    #[test]
+    fn everything_is_seen_once(
+        rewrites_to in any::<bool>(),
+        friends in any::<bool>(),
+        ops in prop::collection::vec(op(), 0..150),
+    ) {
+        let mut world = World { rewrites_to, ..World::default() };
+        if friends {
+            world.friends = [(0, 1), (0, 2), (1, 2)].into();
+        }
+        ops.iter().for_each(|op| world.apply(op));
+        world.come_to_rest();
+        world.check();
+    }
+}
+
+/// One announcement, and one answer.
+#[test]
+fn a_login_costs_two_stanzas_a_contact() {
+    let mut world = World {
+        friends: [(0, 1)].into(),
+        ..World::default()
+    };
+    for op in [Op::Login(0), Op::Get(0), Op::Presence(0)] {
+        world.apply(&op);
+    }
+    world.come_to_rest();
+    let before = world.cost;
+    for op in [Op::Login(2), Op::Get(2), Op::Presence(2)] {
+        world.apply(&op);
+    }
+    world.come_to_rest();
+    world.check();
+    let own = 1;
+    assert_eq!(world.cost - before - own, 2);
+}
+
+/// Both sides are told of the change: the first to hear of it announces itself, the second answers.
+#[test]
+fn a_new_friendship_costs_two_stanzas() {
+    let mut world = World::default();
+    for op in [0, 2]
+        .iter()
+        .flat_map(|at| [Op::Login(*at), Op::Get(*at), Op::Presence(*at)])
+    {
+        world.apply(&op);
+    }
+    world.come_to_rest();
+    let before = world.cost;
+    world.apply(&Op::Friends(0, 1, true));
+    for op in [
+        Op::Refresh(0),
+        Op::Fetched(0),
+        Op::ServerReads(0),
+        Op::GatewayReads(2),
+    ] {
+        world.apply(&op);
+    }
+    world.come_to_rest();
+    world.check();
+    assert_eq!(world.cost - before, 2);
+}
