@@ -21,8 +21,12 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use backon::{BackoffBuilder, ExponentialBuilder};
 use parking_lot::{Mutex, MutexGuard};
-use tokio::{sync::oneshot, time::Instant};
+use tokio::{
+    sync::oneshot,
+    time::{Instant, sleep},
+};
 use tracing::{debug, warn};
 
 use crate::metrics::{self, health::Part};
@@ -91,6 +95,8 @@ struct User {
     /// One per lease.
     pokes: Vec<Arc<Poke>>,
     fetch: Option<Fetch>,
+    /// Fetches that have failed, one after the other.
+    failed: u32,
 }
 
 #[derive(Debug, Default)]
@@ -272,6 +278,17 @@ impl<S: ContactSource + 'static> Rosters<S> {
         self.snapshot.get(user)
     }
 
+    /// A fetch has failed. Says how many have, one after the other.
+    fn count_failure(&self, user: &Username) -> u32 {
+        let mut users = self.users(user);
+        let failed = users.get_mut(user).map_or(1, |known| {
+            known.failed = known.failed.saturating_add(1);
+            known.failed
+        });
+        drop(users);
+        failed
+    }
+
     /// The source has answered. Says whether it has to be asked again.
     fn finish(&self, user: &Username, answer: Result<Update, FetchError>) -> bool {
         let mut users = self.users(user);
@@ -287,6 +304,7 @@ impl<S: ContactSource + 'static> Rosters<S> {
         let mut pokes = Vec::new();
         match answer {
             Ok(update) => {
+                known.failed = 0;
                 let fresh = online && !fetch.outdated;
                 if update.changed {
                     pokes.clone_from(&known.pokes);
@@ -410,6 +428,68 @@ impl<S: ContactSource + 'static> Lease<S> {
     }
 }
 
+/// How long a client waits for its roster, while the fetch is tried again: a backend that restarts is not noticed.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How often a fetch is tried again in the end, once the client has been told; with jitter, twice that.
+const SELDOM: Duration = Duration::from_secs(30);
+
+fn while_the_client_waits() -> impl Iterator<Item = Duration> {
+    ExponentialBuilder::default()
+        .with_min_delay(Duration::from_millis(500))
+        .with_max_delay(Duration::from_secs(4))
+        .without_max_times()
+        .build()
+}
+
+/// Not all at the same time, when the backend has been away from all.
+fn for_as_long_as_it_takes() -> impl Iterator<Item = Duration> {
+    ExponentialBuilder::default()
+        .with_min_delay(Duration::from_secs(1))
+        .with_max_delay(SELDOM)
+        .with_jitter()
+        .without_max_times()
+        .build()
+}
+
+impl<S: ContactSource + 'static> Lease<S> {
+    /// As [`need`](Self::need); but where there is nothing to fall back to, the fetch is tried again for up to ten
+    /// seconds.
+    ///
+    /// # Errors
+    ///
+    /// The last fetch failed.
+    pub async fn need_patiently(self: Arc<Self>) -> Result<Arc<Roster>, FetchError> {
+        let until = Instant::now() + PATIENCE;
+        let mut delays = while_the_client_waits();
+        loop {
+            let outcome = self.need().await;
+            let delay = delays
+                .next()
+                .filter(|delay| outcome.is_err() && Instant::now() + *delay < until);
+            let Some(delay) = delay else {
+                return outcome;
+            };
+            sleep(delay).await;
+        }
+    }
+
+    /// The roster, once a fetch has succeeded, however long that takes: whoever has been told that there is none, or
+    /// an old one, does not ask again.
+    pub async fn need_at_last(self: Arc<Self>) -> Arc<Roster> {
+        let mut delays = for_as_long_as_it_takes();
+        loop {
+            if let Some(roster) = self.current() {
+                return roster;
+            }
+            sleep(delays.next().unwrap_or(SELDOM)).await;
+            if let Some(ticket) = self.rosters.need(&self.user) {
+                // If it fails, the next one is a little later.
+                let _ = ticket.outcome().await;
+            }
+        }
+    }
+}
+
 impl<S: ContactSource + 'static> Drop for Lease<S> {
     fn drop(&mut self) {
         self.rosters.leave(&self.user, &self.poke);
@@ -463,7 +543,11 @@ impl<S: ContactSource + 'static> Task<S> {
             match &update {
                 Ok(_) => debug!(user = %self.user, "roster fetched"),
                 Err(error) => {
-                    warn!(user = %self.user, %error, fallback, "roster fetch failed");
+                    let failed = self.rosters.count_failure(&self.user);
+                    // It is tried again for as long as the user is online: that need not be told each time.
+                    if failed.is_power_of_two() {
+                        warn!(user = %self.user, %error, fallback, failed, "roster fetch failed");
+                    }
                     metrics.failed(Part::Backend, format!("roster of {}: {error}", self.user));
                     self.rosters.failures.push(Failure {
                         user: self.user.clone(),

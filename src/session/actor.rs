@@ -23,6 +23,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use futures_util::FutureExt as _;
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use smallvec::SmallVec;
 use tokio::{
@@ -145,8 +146,25 @@ struct Actor {
 }
 
 struct RosterNeed {
-    lease: Lease<Replaceable>,
+    lease: Arc<Lease<Replaceable>>,
     needing: Option<Needing>,
+    /// The client has been told that there is none, or an old one.
+    is_late: bool,
+}
+
+impl RosterNeed {
+    /// Fetches it while the client waits.
+    fn ask(&mut self) {
+        self.is_late = false;
+        self.needing = Some(Box::pin(Arc::clone(&self.lease).need_patiently()));
+    }
+
+    /// Goes on trying: the client does not ask again.
+    fn keep_asking(&mut self) {
+        self.is_late = true;
+        let roster = Arc::clone(&self.lease).need_at_last();
+        self.needing = Some(Box::pin(roster.map(Ok)));
+    }
 }
 
 /// Something that has happened.
@@ -433,8 +451,11 @@ impl Actor {
                 self.session.handle_disconnect(slot, now);
             }
             Input::Roster(result) => {
-                if let Some(roster) = &mut self.roster {
-                    roster.needing = None;
+                if let Some(need) = &mut self.roster {
+                    need.needing = None;
+                    if need.lease.current().is_none() {
+                        need.keep_asking();
+                    }
                 }
                 match result {
                     Ok(roster) => self.pipe.roster_ready(&roster),
@@ -639,13 +660,14 @@ impl Actor {
             return;
         };
         let need = self.roster.get_or_insert_with(|| RosterNeed {
-            lease: rosters.join(owner.clone(), Arc::clone(&self.poke)),
+            lease: Arc::new(rosters.join(owner.clone(), Arc::clone(&self.poke))),
             needing: None,
+            is_late: false,
         });
         if let Some(roster) = need.lease.current() {
             self.pipe.roster_ready(&roster);
-        } else if need.needing.is_none() {
-            need.needing = Some(Box::pin(need.lease.need()));
+        } else if need.needing.is_none() || need.is_late {
+            need.ask();
         }
     }
 

@@ -1,8 +1,11 @@
 //! A backend that fails, in every way there is: whoever told of a change hears so, lists stay as they
 //! were, and whoever logs in meanwhile is told to ask again.
 
+use std::time::Duration;
+
+use futures_util::future::join_all;
 use serde_json::json;
-use tokio::net::TcpStream;
+use tokio::{net::TcpStream, task::yield_now};
 
 use crate::{
     site::Site,
@@ -15,6 +18,9 @@ use crate::{
         xml::{CLIENT, ROSTER},
     },
 };
+
+/// For what the gateway tries again less and less often.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 fn answer(body: &str) -> Fault {
     Fault::Answer {
@@ -44,7 +50,9 @@ async fn is_told(gateway: &Gateway, user: &Account, case: &str) {
 /// A session without a list to fall back to is told to ask again, and goes on.
 async fn is_told_to_ask_again(client: &mut Client, case: &str) {
     let query = format!("<query xmlns='{ROSTER}'/>");
-    let answer = client.iq("get", "", &query).await;
+    let get = client.send_iq("get", "", &query);
+    let answer = client.expect_within(PATIENCE, case, |it| it.is_reply_to(&get));
+    let answer = answer.await;
     assert_eq!(answer.error(), Some("internal-server-error"), "{case}");
     let error = answer.child(CLIENT, "error").expect("an error");
     assert_eq!(error.attr("type"), Some("wait"), "{case}");
@@ -57,10 +65,21 @@ async fn every_failure_is_told_changes_nothing_and_passes() {
     let (john, marie) = (site.member("john"), site.member("marie"));
     site.befriend(&john, &marie);
     let mut online = site.online(&john, "web").await;
+    for fault in faults(&site, &marie) {
+        let case = format!("{fault:.60?}");
+        site.backend.fail(&john.local, fault.clone());
+        is_told(&site.gateway, &john, &case).await;
+        assert!(online.roster().await.contains_key(&marie.jid()), "{case}");
+        online.expect_none("push", is_push).await;
+    }
+}
+
+/// Every way in which a list can be no list.
+fn faults(site: &Site, marie: &Account) -> Vec<Fault> {
     let elsewhere = format!("http://{}/contacts/{}", site.backend.address(), marie.local);
     let array = json!([marie.jid()]).to_string();
     let deep = "[".repeat(1001) + &"]".repeat(1001);
-    for fault in [
+    vec![
         Fault::Status(404),
         Fault::Status(500),
         Fault::Status(204),
@@ -81,20 +100,62 @@ async fn every_failure_is_told_changes_nothing_and_passes() {
         answer("{\"status\": \"error\"}"),
         answer("{\"result\": \"success\", \"data\": {\"marie@example.org\": {}}}"),
         answer("{\"ver\": \"1\", \"items\": [{\"jid\": \"marie@example.org\"}]}"),
-    ] {
-        let case = format!("{fault:.60?}");
-        site.backend.fail(&john.local, fault.clone());
-        is_told(&site.gateway, &john, &case).await;
-        assert!(online.roster().await.contains_key(&marie.jid()), "{case}");
-        online.expect_none("push", is_push).await;
+    ]
+}
 
-        let late = site.member("late");
-        site.backend.fail(&late.local, fault);
-        let mut client = site.gateway.login(&late, "web").await;
-        is_told_to_ask_again(&mut client, &case).await;
-        site.backend.heal(&late.local);
-        assert!(client.roster().await.is_empty(), "{case}");
-    }
+/// It waits for its list for a while; then it is told, and does not ask again.
+#[tokio::test]
+async fn whoever_logs_in_meanwhile_gets_the_list_when_there_is_one() {
+    let site = site();
+    let marie = site.member("marie");
+    let each = faults(&site, &marie).into_iter().map(|fault| {
+        let (site, marie) = (&site, &marie);
+        async move {
+            let case = format!("{fault:.60?}");
+            let late = site.member("late");
+            site.list(&late, &[marie]);
+            site.backend.fail(&late.local, fault);
+            let mut client = site.gateway.login(&late, "web").await;
+            is_told_to_ask_again(&mut client, &case).await;
+            site.backend.heal(&late.local);
+            let push = client.expect_within(PATIENCE, "the list", is_push).await;
+            assert!(push.to_string().contains(&marie.jid()), "{case}: {push}");
+            assert!(client.roster().await.contains_key(&marie.jid()), "{case}");
+        }
+    });
+    join_all(each).await;
+}
+
+/// Who is waiting has it as soon as it is there; who has been told, by a refresh.
+#[tokio::test]
+async fn a_backend_that_comes_back_is_noticed() {
+    let site = site();
+    let (john, marie) = (site.member("john"), site.member("marie"));
+    site.befriend(&john, &marie);
+    site.backend.fail(&john.local, Fault::Status(503));
+    let mut waiting = site.gateway.login(&john, "waiting").await;
+    let get = waiting.send_iq("get", "", &format!("<query xmlns='{ROSTER}'/>"));
+    let asked = async {
+        while site.backend.fetches(&john.local) < 2 {
+            yield_now().await
+        }
+    };
+    within("the second try", asked).await;
+    site.backend.heal(&john.local);
+    let answer = waiting.expect("the list", |it| it.is_reply_to(&get)).await;
+    assert!(answer.to_string().contains(&marie.jid()), "{answer}");
+
+    site.backend.fail(&marie.local, Fault::Status(503));
+    let mut told = site.gateway.login(&marie, "told").await;
+    is_told_to_ask_again(&mut told, "503").await;
+    told.send_presence("");
+    told.fence().await;
+    site.backend.heal(&marie.local);
+    site.refresh(&[&marie]).await;
+    assert_eq!(told.expect_push().await.jid, john.jid());
+    waiting.send_presence("");
+    told.expect_presence(&waiting.jid, "").await;
+    waiting.expect_presence(&told.jid, "").await;
 }
 
 #[tokio::test]

@@ -211,6 +211,71 @@ async fn without_a_fallback_a_need_fails_and_the_next_one_tries_again() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_backend_that_restarts_while_the_client_waits_is_not_noticed() {
+    let (backend, rosters) = host();
+    let (lease, _) = login(&rosters);
+    let lease = Arc::new(lease);
+    backend.set(|state| state.fails = true);
+    let need = tokio::spawn(Arc::clone(&lease).need_patiently());
+    sleep(Duration::from_secs(3)).await;
+    assert_eq!(backend.fetches(), 3, "at once, after 0.5 s and after 1.5 s");
+    backend.set(|state| state.fails = false);
+    let began = Instant::now();
+    need.await.unwrap().unwrap();
+    assert!(began.elapsed() < Duration::from_secs(1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_waits_for_ever() {
+    let (backend, rosters) = host();
+    let (lease, _) = login(&rosters);
+    backend.set(|state| state.fails = true);
+    let began = Instant::now();
+    let outcome = Arc::new(lease).need_patiently().await;
+    assert_eq!(outcome.unwrap_err(), FetchError::Refused);
+    assert_eq!(backend.fetches(), 5);
+    assert!(began.elapsed() <= Duration::from_secs(10));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fetch_that_has_failed_is_tried_again_for_as_long_as_the_user_is_there() {
+    let (backend, rosters) = host();
+    let (lease, poke) = login(&rosters);
+    let lease = Arc::new(lease);
+    backend.set(|state| state.fails = true);
+    let need = tokio::spawn(Arc::clone(&lease).need_at_last());
+    sleep(Duration::from_secs(24 * 3600)).await;
+    // Each 30 to 60 s in the end.
+    let fetches = backend.fetches();
+    assert!((24 * 60..24 * 122).contains(&fetches), "{fetches}");
+    backend.set(|state| state.fails = false);
+    let roster = need.await.unwrap();
+    assert!(Arc::ptr_eq(&roster, &lease.current().unwrap()));
+    assert!(woken(&poke).await);
+
+    drop(lease);
+    backend.set(|state| state.fails = true);
+    let (lease, _) = login(&rosters);
+    let lease = Arc::new(lease);
+    assert_eq!(
+        version(&lease.need().await.unwrap()),
+        0,
+        "the one of the last login"
+    );
+    backend.set(|state| state.version = 1);
+    let need = tokio::spawn(Arc::clone(&lease).need_at_last());
+    sleep(Duration::from_secs(10)).await;
+    backend.set(|state| state.fails = false);
+    rosters.refresh(&user(JOHN)).await.unwrap();
+    assert_eq!(
+        version(&lease.current().unwrap()),
+        1,
+        "a notification need not wait"
+    );
+    assert_eq!(version(&need.await.unwrap()), 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_roster_of_the_last_login_is_a_fallback_only() {
     let (backend, rosters) = host();
     let (lease, _) = login(&rosters);
