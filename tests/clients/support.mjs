@@ -19,8 +19,8 @@ export const PATIENCE = 30_000; // ms, for anything that a test waits for
 const GRACE = 5_000; // ms, for each program to stop when asked
 
 /** Tries `probe` until it gives something; fails, saying `what` it was, when patience ends. */
-export async function until(probe, what) {
-  const deadline = Date.now() + PATIENCE;
+export async function until(probe, what, patience = PATIENCE) {
+  const deadline = Date.now() + patience;
   for (;;) {
     const found = await probe();
     if (found) return found;
@@ -206,8 +206,15 @@ export class Site {
   }
 
   async run(binary, bosh, admin, server) {
+    this.asked = {}; // how often the backend was, by user
+    this.down = new Set(); // users for whom it fails
     this.backend = createHttpServer((req, res) => {
       const user = decodeURIComponent(req.url.split('/').at(-1));
+      this.asked[user] = (this.asked[user] ?? 0) + 1;
+      if (this.down.has(user)) {
+        res.writeHead(503).end();
+        return;
+      }
       const contacts = this.users[user];
       res.writeHead(contacts ? 200 : 404, { 'Content-Type': 'application/json' });
       res.end(JSON.stringify(contacts ?? {}));
