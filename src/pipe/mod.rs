@@ -5,6 +5,7 @@
 //! room for more. Where the host has no `http_roster_url`, everything
 //! passes but what makes no sense through a gateway (see [`features`]).
 
+pub mod blocking;
 pub mod bounce;
 pub mod features;
 pub mod identity;
@@ -14,6 +15,7 @@ pub mod roster;
 
 use std::{collections::VecDeque, ptr, sync::Arc};
 
+use blocking::{Blocking, Change};
 use bytes::Bytes;
 use identity::{Identity, Whose};
 use presence::Carrier;
@@ -58,6 +60,10 @@ pub enum Effect {
         /// How many there are.
         count: u32,
     },
+    /// Call [`Pipe::account_changes`] of the account's other sessions.
+    TellAccount(Change),
+    /// The same; and give the server this, once what then comes of it has reached the server.
+    Block(Stanza, Change),
 }
 
 /// The stanza path of one session.
@@ -69,6 +75,7 @@ pub struct Pipe {
     identity: Option<Identity>,
     desk: Desk,
     carrier: Carrier,
+    blocking: Blocking,
     effects: VecDeque<Effect>,
     /// What the latest roster leads to is that of the first one.
     is_first: bool,
@@ -87,6 +94,7 @@ impl Pipe {
             identity: None,
             desk: Desk::default(),
             carrier: Carrier::default(),
+            blocking: Blocking::default(),
             effects: VecDeque::new(),
             is_first: false,
             telling: None,
@@ -133,6 +141,13 @@ impl Pipe {
                     } else {
                         self.desk.client_set(&stanza, identity, effects);
                     }
+                }
+                (IqType::Set, Some((Ns::Blocking, _)))
+                    if self.rules.directed
+                        && identity.whose(stanza.to().as_deref()) == Whose::Own
+                        && let Some(change) = Change::of(&stanza) =>
+                {
+                    self.blocking.client_asks(stanza, change, effects);
                 }
                 (IqType::Result | IqType::Error, _)
                     if self.desk.has_pushed(&stanza)
@@ -188,6 +203,22 @@ impl Pipe {
                     effects.push_back(Effect::ToServer(bounce::unwelcome(&stanza)));
                 }
             }
+            Kind::Iq(kind)
+                if self.rules.directed && identity.is_own_server(stanza.from().as_deref()) =>
+            {
+                match kind {
+                    IqType::Result | IqType::Error => {
+                        self.blocking.server_answers(kind, &stanza, effects);
+                    }
+                    _ => {
+                        let change = Change::of(&stanza);
+                        change
+                            .into_iter()
+                            .for_each(|it| self.blocking.server_tells(it));
+                    }
+                }
+                effects.push_back(Effect::ToClient(stanza));
+            }
             Kind::Presence(kind) if kind.is_subscription() || kind == PresenceType::Probe => {}
             Kind::Presence(kind) if self.rules.directed && identity.has_list() => {
                 self.carrier
@@ -204,6 +235,16 @@ impl Pipe {
             Kind::Presence(_) if husk.from().is_some() => self.server_stanza(husk),
             _ => self.effects.extend(bounce::unreadable(&husk)),
         }
+    }
+
+    /// Another session of the account blocks somebody, or has done so for long enough.
+    pub fn account_changes(&mut self, change: Change) {
+        self.blocking.account_changes(change);
+    }
+
+    /// Whether contacts are being told that the client blocks them: what it sends next has to wait.
+    pub fn is_blocking(&self) -> bool {
+        self.blocking.is_busy()
     }
 
     /// The roster that was needed, or a newer one.
@@ -251,10 +292,13 @@ impl Pipe {
         }
     }
 
-    /// Whether something goes to many, bit by bit: presence to all contacts, or what a changed roster leads
+    /// Whether something goes to many, bit by bit: presence to all contacts, or what a changed roster, or a block, leads
     /// to. [`Self::poll_effect`] has more of it when there is room.
     pub fn is_telling(&self) -> bool {
-        self.telling.is_some() || self.carrier.is_announcing() || self.next_roster.is_some()
+        self.telling.is_some()
+            || self.blocking.is_busy()
+            || self.carrier.is_announcing()
+            || self.next_roster.is_some()
     }
 
     /// The next thing to do. Without `has_room` for more, neither towards the server nor towards the client,
@@ -289,6 +333,11 @@ impl Pipe {
                 self.telling = None;
                 self.told();
             }
+            return true;
+        }
+        if self.blocking.is_busy() {
+            let (roster, effects) = (desk.roster(), &mut self.effects);
+            self.blocking.go_on(carrier, roster, identity, effects);
             return true;
         }
         if carrier.is_announcing() {

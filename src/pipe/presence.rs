@@ -21,7 +21,7 @@ use std::{
 use bytes::{Bytes, BytesMut};
 use smallvec::SmallVec;
 
-use super::{Effect, bounce::is_repeated, identity::Identity};
+use super::{Effect, blocking::Blocked, bounce::is_repeated, identity::Identity};
 use crate::{
     proto::{
         stanza::{PresenceType, Stanza},
@@ -134,6 +134,8 @@ pub struct Carrier {
     has_dropped: bool,
     /// Bare JIDs that the client itself has sent presence to: rooms, mostly.
     met: HashSet<Digest>,
+    /// Whom the user has blocked.
+    pub(super) blocked: Blocked,
 }
 
 impl Carrier {
@@ -190,6 +192,9 @@ impl Carrier {
         let bare = bare_of(&from);
         if bare == identity.bare() {
             return effects.push_back(Effect::ToClient(presence));
+        }
+        if self.blocked.has(&from) {
+            return;
         }
         let contact = roster.and_then(|roster| roster.get(bare));
         match (kind, contact) {
@@ -301,7 +306,8 @@ impl Carrier {
             let is_untold = place >= self.untold;
             let is_there =
                 || !contact.sends_presence() || self.known.contains_key(contact.jid.as_str());
-            if contact.receives_presence() && (is_untold || is_there()) {
+            let is_blocked = || self.blocked.has(contact.jid.as_str());
+            if contact.receives_presence() && (is_untold || is_there()) && !is_blocked() {
                 let presence = if is_untold { &hello } else { &news };
                 for chunk in presence.addressed(contact.jid.as_str()).chunks() {
                     many.extend_from_slice(&chunk);
@@ -368,9 +374,10 @@ impl Carrier {
             had(Contact::sends_presence),
             had(Contact::receives_presence),
         );
+        let jid = before.map(|before| before.jid.as_str()).unwrap_or_default();
         let Some(after) = after else {
             if was_seen {
-                self.hide_from(before, effects);
+                hide_from(jid, effects);
             }
             return;
         };
@@ -381,30 +388,54 @@ impl Carrier {
                 self.show_to(after, Mark::News, effects);
             }
             true if gains => self.show_to(after, Mark::Hello, effects),
-            false if was_seen => self.hide_from(before, effects),
+            false if was_seen => hide_from(jid, effects),
             _ => {}
+        }
+    }
+
+    /// A contact, or a resource of theirs, is about to be blocked: neither is there for the other. With `is_told`, they
+    /// are told.
+    pub fn block(
+        &mut self,
+        contact: &Contact,
+        resource: Option<&str>,
+        is_told: bool,
+        identity: &Identity,
+        effects: &mut Effects,
+    ) {
+        let bare = contact.jid.as_str();
+        let full = resource.map(|resource| format!("{bare}/{resource}"));
+        if is_told && self.available.is_some() && contact.receives_presence() {
+            hide_from(full.as_deref().unwrap_or(bare), effects);
+        }
+        let known = self.known.remove(bare).unwrap_or_default();
+        let is_meant = |one: &Resource| full.as_ref().is_none_or(|full| *one.full == **full);
+        let (blocked, others): (SmallVec<[_; 1]>, SmallVec<[_; 1]>) =
+            known.into_iter().partition(is_meant);
+        for resource in blocked.iter().filter(|one| one.seen.is_some()) {
+            effects.push_back(Effect::ToClient(gone(&resource.full, identity)));
+        }
+        if !others.is_empty() {
+            self.known.insert(bare.into(), others);
+        }
+    }
+
+    /// A contact is blocked no longer.
+    pub fn unblock(&mut self, contact: &Contact, effects: &mut Effects) {
+        if contact.receives_presence() {
+            self.show_to(contact, Mark::Hello, effects);
         }
     }
 
     /// Sends the client's presence to a contact.
     fn show_to(&self, contact: &Contact, mark: Mark, effects: &mut Effects) {
-        if let Some(available) = &self.available {
+        if let Some(available) = &self.available
+            && !self.blocked.has(contact.jid.as_str())
+        {
             let presence = available.with_id(mark.id());
             let presence = presence.addressed(contact.jid.as_str());
             effects.push_back(Effect::ToServer(presence));
         }
-    }
-
-    fn hide_from(&self, contact: Option<&Contact>, effects: &mut Effects) {
-        let jid = contact
-            .map(|contact| contact.jid.as_str())
-            .unwrap_or_default();
-        let mut text = b"<presence xmlns='jabber:client' type='unavailable'".to_vec();
-        write::attribute(&mut text, "to", jid);
-        write::attribute(&mut text, "id", Mark::News.id());
-        text.extend_from_slice(b"/>");
-        let presence = Stanza::from_trusted(text.into(), 0, Bytes::new());
-        effects.push_back(Effect::ToServer(presence));
     }
 
     /// Notes a resource as available, and what the client is given of it. Says whether it was not known as such and
@@ -506,6 +537,16 @@ impl Carrier {
             effects.push_back(Effect::ToClient(stranger.presence));
         }
     }
+}
+
+/// Tells somebody that the client is gone.
+fn hide_from(jid: &str, effects: &mut Effects) {
+    let mut text = b"<presence xmlns='jabber:client' type='unavailable'".to_vec();
+    write::attribute(&mut text, "to", jid);
+    write::attribute(&mut text, "id", Mark::News.id());
+    text.extend_from_slice(b"/>");
+    let presence = Stanza::from_trusted(text.into(), 0, Bytes::new());
+    effects.push_back(Effect::ToServer(presence));
 }
 
 /// What tells the client that a resource is gone.

@@ -7,6 +7,7 @@ use crate::{
     roster::{Contact, Subscription},
 };
 
+mod blocking;
 mod features;
 mod presence;
 mod presence_model;
@@ -111,6 +112,10 @@ impl Harness {
                 Effect::NeedRoster => "need".into(),
                 Effect::ToClient(stanza) => format!("C {}", text(&stanza)),
                 Effect::ToServer(stanza) => format!("S {}", text(&stanza)),
+                Effect::TellAccount(change) => format!("tell {:?}", change.act()),
+                Effect::Block(stanza, change) => {
+                    format!("{:?} {}", change.act(), text(&stanza))
+                }
                 Effect::ToServerMany { bytes, .. } => {
                     format!("S {}", String::from_utf8_lossy(&bytes))
                 }

@@ -69,6 +69,8 @@ pub struct StreamManagement {
     asking: Option<Instant>,
     /// Not to ask before.
     asks_again: Option<Instant>,
+    /// Somebody wants to know what the server has read.
+    is_asked_for: bool,
 }
 
 #[derive(Debug, Default, Eq, PartialEq)]
@@ -198,6 +200,18 @@ impl StreamManagement {
         }
     }
 
+    /// Has the server asked what it has read; gives the number of stanzas that have been sent by now.
+    pub fn ask(&mut self) -> u32 {
+        self.is_asked_for = true;
+        self.sent
+    }
+
+    /// Whether the server has read the first `sent` stanzas.
+    pub fn has_settled(&self, sent: u32) -> bool {
+        // Counted modulo 2^32: nobody is ahead by half of that.
+        self.settled.wrapping_sub(sent) <= u32::MAX / 2
+    }
+
     /// True while so much is unacknowledged that the client should not be heard.
     pub fn is_full(&self) -> bool {
         self.kept >= MAX_OUTSTANDING || self.kept_size >= MAX_OUTSTANDING_SIZE
@@ -255,6 +269,7 @@ impl StreamManagement {
         let may_ask = self.kept >= MANY || self.asks_again.is_none_or(|at| at <= now);
         if self.wants_to_ask() && may_ask {
             self.asking = Some(now);
+            self.is_asked_for = false;
             self.asks_again = now.checked_add(PACE);
             out.extend_from_slice(REQUEST);
         }
@@ -288,7 +303,7 @@ impl StreamManagement {
     }
 
     fn wants_to_ask(&self) -> bool {
-        self.kept > 0 && self.asking.is_none()
+        (self.kept > 0 || self.is_asked_for) && self.asking.is_none()
     }
 
     fn give_up_at(&self) -> Option<Instant> {
@@ -441,6 +456,24 @@ mod tests {
         acknowledges(&mut sm, 2, now);
         acknowledges(&mut sm, 5, now);
         assert_eq!(outstanding(&mut sm), ["1"]);
+    }
+
+    #[test]
+    fn the_server_is_asked_for_what_it_has_read_of_what_nobody_would_miss() {
+        const ASKED: &str = "<r xmlns='urn:xmpp:sm:3'/>";
+        let now = Instant::now();
+        let mut sm = on(now);
+        sm.sent_others(2);
+        assert_eq!(told(&mut sm, now), "");
+        let sent = sm.ask();
+        assert_eq!(told(&mut sm, now), ASKED);
+        assert!(!sm.has_settled(sent));
+        acknowledges(&mut sm, 1, now);
+        assert!(!sm.has_settled(sent));
+        acknowledges(&mut sm, 2, now);
+        assert!(sm.has_settled(sent));
+        sm.sent_others(1);
+        assert!(sm.has_settled(sent) && !sm.has_settled(sent + 1));
     }
 
     #[test]

@@ -12,6 +12,7 @@
 //! (a contact list of thousands that is gone): then the rest of it comes first in the next.
 
 mod account;
+mod blocking;
 
 use std::{
     future::{Future, poll_fn},
@@ -33,9 +34,10 @@ use tokio::{
 };
 use tracing::{debug, info, warn};
 
-use self::account::stream_error;
+use self::{account::stream_error, blocking::Blocking};
 use super::{
     Closed, Command, Creator, Entry, MAILBOX, Record, Registration, Registry, Reply, Sid, State,
+    siblings::Notice,
 };
 use crate::{
     metrics::{self, Way, health::Part},
@@ -139,6 +141,7 @@ struct Actor {
     slowed_until: Option<Instant>,
     /// Its server waits, because of what pends for all clients.
     is_held_up: bool,
+    blocking: Blocking,
     timer: Pin<Box<Sleep>>,
     // What the session counts for, until it has ended.
     by_address: Option<Seat<IpAddr>>,
@@ -174,6 +177,10 @@ enum Input {
     Disconnected(Slot),
     Roster(Result<Arc<Roster>, FetchError>),
     RosterChanged,
+    /// Another session of the account tells of something.
+    Notice(Notice),
+    /// They have done what they were told.
+    Hidden,
     Upstream(UpstreamEvent),
     UpstreamLost(String),
 }
@@ -234,6 +241,7 @@ pub fn spawn(
         pace: RateLimiter::direct(pace),
         slowed_until: None,
         is_held_up: false,
+        blocking: Blocking::default(),
         timer: Box::pin(tokio::time::sleep(NEGOTIATION)),
         by_address: creator.seat,
         by_user: None,
@@ -303,6 +311,9 @@ impl Actor {
         if self.poke.poll(cx).is_ready() {
             return Poll::Ready(Input::RosterChanged);
         }
+        if let Poll::Ready(input) = self.blocking.poll(cx) {
+            return Poll::Ready(input);
+        }
         if let Some(needing) = self
             .roster
             .as_mut()
@@ -365,6 +376,7 @@ impl Actor {
             self.negotiation,
             self.slowed_until,
             self.given_up_at(),
+            self.blocking.deadline(),
             link,
             sm,
         ]
@@ -379,6 +391,7 @@ impl Actor {
             // The request that was too early counts now.
             let _ = self.pace.check();
         }
+        self.give_up_on_siblings(now);
         if self.negotiation.is_some_and(|deadline| deadline <= now) {
             self.negotiation = None;
             self.session.end(Some(Condition::PolicyViolation), now);
@@ -467,6 +480,8 @@ impl Actor {
                     self.pipe.roster_ready(&roster);
                 }
             }
+            Input::Notice(notice) => self.heed(notice),
+            Input::Hidden => self.pass_block_on(now),
             Input::Upstream(event) => self.handle_upstream(event, now),
             Input::UpstreamLost(reason) => {
                 self.server_lost(&reason, now);
@@ -478,6 +493,7 @@ impl Actor {
     /// Does what an input leads to, or the next part of it if that is very much.
     fn carry_on(&mut self, now: Instant) {
         self.drain_events(now);
+        self.settle_with_siblings();
         self.keep_account(now);
         if self.pipe.is_interested() {
             self.record.set_interested();
@@ -551,7 +567,9 @@ impl Actor {
     /// Whether the client's next stanza may have its effect. Most that the gateway answers itself: a client
     /// that does not take the answers is not asked for more.
     fn is_client_heard(&self) -> bool {
-        !self.session.is_open() || self.session.wants_upstream() && self.is_server_listening()
+        let is_blocking = self.blocking.is_holding() || self.pipe.is_blocking();
+        let is_ready = !is_blocking && self.is_server_listening();
+        !self.session.is_open() || self.session.wants_upstream() && is_ready
     }
 
     /// Whether there is room for more of what goes to many contacts or tells of many.
@@ -614,6 +632,7 @@ impl Actor {
                 {
                     upstream.queue_bytes(self.sm.enable());
                 }
+                self.join_siblings();
                 if let Some(identity) = self.pipe.identity() {
                     self.record.bind(identity.full());
                     let sid = self.registration.sid();
@@ -637,6 +656,8 @@ impl Actor {
                     self.last_written = now;
                 }
             }
+            Effect::TellAccount(change) => drop(self.tell_siblings(&change)),
+            Effect::Block(request, change) => self.block(request, &change, now),
             Effect::ToServerMany { bytes, count } => {
                 self.registration.metrics().presence_to_server(count);
                 if let Link::Up(upstream) = &mut self.link {
@@ -690,6 +711,7 @@ impl Actor {
         self.negotiation = None;
         (self.by_address, self.by_user) = (None, None);
         self.roster = None;
+        self.leave_siblings();
         self.bounce_pending();
         self.sm.handle_confirmation(self.session.confirmed());
         self.transmit(now);

@@ -8,6 +8,7 @@ mod backlog;
 mod counts;
 mod record;
 mod registry;
+mod siblings;
 
 use std::{
     fmt,
@@ -25,6 +26,7 @@ pub use self::{
     counts::Counts,
     record::{Record, State},
     registry::{Closed, Entry, Registration, Registry},
+    siblings::Siblings,
 };
 use crate::{
     net::tally::Seat,

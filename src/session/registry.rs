@@ -16,7 +16,7 @@ use parking_lot::Mutex;
 use tokio::{sync::Notify, task::JoinSet, time::sleep};
 use tracing::info;
 
-use super::{Backlog, Command, Counts, Mailbox, Record, Sid};
+use super::{Backlog, Command, Counts, Mailbox, Record, Siblings, Sid};
 use crate::{
     metrics::Metrics,
     net::tally::{Seat, Tally},
@@ -53,6 +53,8 @@ pub struct Registry {
     pub by_address: Arc<Tally<IpAddr>>,
     /// Bound sessions by the bare JIDs of their users.
     pub by_user: Arc<Tally<String>>,
+    /// What sessions of one account tell each other.
+    pub siblings: Arc<Siblings>,
 }
 
 /// The gateway is going down: there will be no more sessions.
@@ -79,6 +81,7 @@ impl Default for Registry {
             backlog: Backlog::default(),
             by_address: Arc::default(),
             by_user: Arc::default(),
+            siblings: Arc::default(),
         }
     }
 }
@@ -222,6 +225,11 @@ impl Registration {
     pub fn is_backlog_used_up(&self, bytes: usize) -> bool {
         let registry = &self.registry;
         registry.backlog.is_used_up(bytes, registry.len())
+    }
+
+    /// The bound sessions of all accounts.
+    pub fn siblings(&self) -> &Arc<Siblings> {
+        &self.registry.siblings
     }
 
     /// Counts the session as one of `user`'s, a bare JID, of at most `most`.

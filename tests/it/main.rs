@@ -11,6 +11,7 @@ mod addresses;
 mod admin;
 mod admin_views;
 mod backpressure;
+mod blocking;
 mod bosh_upstream;
 mod bounds;
 mod browser;

@@ -47,7 +47,7 @@ on_both! {
 const GET: &str =
     "<iq xmlns='jabber:client' type='get' id='r'><query xmlns='jabber:iq:roster'/></iq>";
 
-async fn sees(client: &mut Client, other: &Client, kind: &str) -> Element {
+pub(crate) async fn sees(client: &mut Client, other: &Client, kind: &str) -> Element {
     client.expect_presence(&other.jid.clone(), kind).await
 }
 
@@ -347,7 +347,7 @@ pub(crate) async fn seen_once(
 }
 
 /// Asserts that nobody's presence comes any more but that of the own account.
-async fn nothing_more<const N: usize>(mut clients: [&mut Client; N]) {
+pub(crate) async fn nothing_more<const N: usize>(mut clients: [&mut Client; N]) {
     // What one side's gateway sends may have an answer, and that another.
     for _ in 0..4 {
         for client in &mut clients {

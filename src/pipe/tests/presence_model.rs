@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use proptest::prelude::*;
 
 use super::*;
+use crate::pipe::blocking;
 
 const USERS: [&str; 3] = ["a@example.org", "b@example.org", "c@example.org"];
 const RESOURCES: [&str; 2] = ["1", "2"];
@@ -27,6 +28,8 @@ enum Op {
     Gone(usize),
     /// Two users become friends, or are no longer.
     Friends(usize, usize, bool),
+    /// A client blocks somebody, or does so no longer.
+    Blocks(usize, usize, bool),
     /// The site notifies of a user.
     Refresh(usize),
     /// A list that a session waits for arrives.
@@ -47,6 +50,7 @@ fn op() -> impl Strategy<Value = Op> {
         1 => client().prop_map(Op::Unavailable),
         1 => client().prop_map(Op::Gone),
         3 => (user(), user(), any::<bool>()).prop_map(|(a, b, yes)| Op::Friends(a, b, yes)),
+        2 => (client(), user(), any::<bool>()).prop_map(|(a, b, yes)| Op::Blocks(a, b, yes)),
         4 => user().prop_map(Op::Refresh),
         6 => client().prop_map(Op::Fetched),
         20 => client().prop_map(Op::ServerReads),
@@ -71,6 +75,8 @@ struct Session {
     says: Option<String>,
     contacts: BTreeSet<String>,
     sees: BTreeMap<String, String>,
+    /// What the account's other sessions are to hear, and what the server is to hear after that.
+    tells: VecDeque<(Change, Option<Stanza>)>,
 }
 
 impl Session {
@@ -99,6 +105,7 @@ impl Session {
             says: None,
             contacts: BTreeSet::new(),
             sees: BTreeMap::new(),
+            tells: VecDeque::new(),
         }
     }
 
@@ -118,6 +125,10 @@ impl Session {
                     self.to_server.extend(each);
                 }
                 Some(Effect::ToClient(stanza)) => self.client_reads(&stanza),
+                Some(Effect::TellAccount(change)) => self.tells.push_back((change, None)),
+                Some(Effect::Block(request, change)) => {
+                    self.tells.push_back((change, Some(request)));
+                }
                 Some(Effect::Bound) => {}
                 None if self.pipe.is_telling() => {}
                 None => return,
@@ -128,7 +139,7 @@ impl Session {
     /// What a client would complain about.
     fn client_reads(&mut self, stanza: &Stanza) {
         match stanza.kind() {
-            Kind::Iq(_) => {
+            Kind::Iq(_) if stanza.payload().is_some() => {
                 let text = text(stanza);
                 for item in text.split("<item jid='").skip(1) {
                     let jid = item.split('\'').next().unwrap();
@@ -176,6 +187,8 @@ struct World {
     friends: BTreeSet<(usize, usize)>,
     /// By the site's last notification, or the fetch at login.
     lists: BTreeMap<String, Arc<Roster>>,
+    /// Who has blocked whom, on the server.
+    blocked: BTreeSet<(String, String)>,
     said: u32,
     /// Stanzas of presence that the server has read.
     cost: usize,
@@ -195,6 +208,37 @@ impl World {
     }
 
     fn apply(&mut self, op: &Op) {
+        self.happens(op);
+        self.tell_accounts();
+    }
+
+    fn tell_accounts(&mut self) {
+        while let Some((at, (change, request))) = self
+            .sessions
+            .iter_mut()
+            .find_map(|(at, session)| Some((*at, session.tells.pop_front()?)))
+        {
+            let other = at ^ 1;
+            if let Some(session) = self.sessions.get_mut(&other) {
+                session.pipe.account_changes(change);
+                session.settle();
+            }
+            let Some(request) = request else { continue };
+            // Once the server has read what the other has to say.
+            while let Some(session) = self.sessions.get_mut(&other)
+                && let Some(stanza) = session.to_server.pop_front()
+            {
+                self.server_handles(other, &stanza);
+            }
+            self.sessions
+                .get_mut(&at)
+                .unwrap()
+                .to_server
+                .push_back(request);
+        }
+    }
+
+    fn happens(&mut self, op: &Op) {
         match *op {
             Op::Login(at) => {
                 let full = format!("{}/{}", USERS[at / 2], RESOURCES[at % 2]);
@@ -246,6 +290,20 @@ impl World {
                     self.friends.remove(&pair);
                 }
             }
+            Op::Blocks(at, whom, yes) => {
+                self.said += 1;
+                let act = if yes { "block" } else { "unblock" };
+                let request = format!(
+                    "<iq type='set' id='{}'><{act} xmlns='urn:xmpp:blocking'><item jid='{}'/></{act}></iq>",
+                    self.said, USERS[whom]
+                );
+                if let Some(session) = self.sessions.get_mut(&at)
+                    && at / 2 != whom
+                {
+                    session.pipe.client_stanza(stanza(&request));
+                    session.settle();
+                }
+            }
             Op::Refresh(user) => {
                 self.list(user);
                 for session in self.sessions.values_mut() {
@@ -285,7 +343,7 @@ impl World {
 
     fn server_handles(&mut self, at: usize, presence: &Stanza) {
         let Kind::Presence(kind) = presence.kind() else {
-            return;
+            return self.server_blocks(at, presence);
         };
         self.cost += 1;
         let mut session = self.sessions.remove(&at).unwrap();
@@ -306,6 +364,30 @@ impl World {
         self.sessions.insert(at, session);
     }
 
+    fn server_blocks(&mut self, at: usize, iq: &Stanza) {
+        let Some(change) = Change::of(iq) else {
+            return;
+        };
+        let command = iq.children().next().unwrap();
+        let session = self.sessions.get_mut(&at).unwrap();
+        for item in command.children() {
+            let jid = item.attribute("jid").unwrap().into_owned();
+            let pair = (session.bare().to_owned(), jid);
+            match change.act() {
+                blocking::Act::Block => drop(self.blocked.insert(pair)),
+                blocking::Act::Unblock => drop(self.blocked.remove(&pair)),
+            }
+        }
+        let result = format!("<iq type='result' id='{}'/>", iq.id().unwrap());
+        session.to_gateway.push_back(stanza(&result));
+    }
+
+    fn is_blocked(&self, one: &str, other: &str) -> bool {
+        let pair = (bare(one).to_owned(), bare(other).to_owned());
+        let reverse = (pair.1.clone(), pair.0.clone());
+        self.blocked.contains(&pair) || self.blocked.contains(&reverse)
+    }
+
     fn say_goodbye(&mut self, session: &mut Session) {
         session.available = None;
         for to in std::mem::take(&mut session.directed) {
@@ -316,6 +398,9 @@ impl World {
 
     /// Directed presence reaches the resources that are available (RFC 6121 §8.5.2).
     fn deliver(&mut self, from: &str, to: &str, presence: &Stanza) {
+        if self.is_blocked(from, to) {
+            return;
+        }
         for session in self.sessions.values_mut() {
             let is_meant = session.full == to || session.bare() == to;
             if session.available.is_some() && is_meant {
@@ -356,7 +441,8 @@ impl World {
             for other in self.sessions.values() {
                 let (a, b) = (user(session.bare()), user(other.bare()));
                 let are_friends = self.friends.contains(&(a.min(b), a.max(b)));
-                if let Some(says) = other.says.as_ref().filter(|_| are_friends) {
+                let may_see = are_friends && !self.is_blocked(&session.full, &other.full);
+                if let Some(says) = other.says.as_ref().filter(|_| may_see) {
                     expected.insert(other.full.clone(), says.clone());
                 }
             }
@@ -373,7 +459,7 @@ fn friends_of(jids: &[&str]) -> Arc<Roster> {
 
 proptest! {
     #![proptest_config(ProptestConfig {
-        cases: 500,
+        cases: 600,
         failure_persistence: None,
         max_shrink_iters: 20_000,
         ..ProptestConfig::default()

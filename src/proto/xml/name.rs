@@ -7,6 +7,8 @@ pub enum Ns {
     None,
     /// `urn:ietf:params:xml:ns:xmpp-bind`
     Bind,
+    /// `urn:xmpp:blocking` (XEP-0191)
+    Blocking,
     /// `jabber:client`
     Client,
     /// `http://jabber.org/protocol/compress` (XEP-0138)
@@ -59,6 +61,7 @@ impl Ns {
         match uri {
             b"" => Self::None,
             b"urn:ietf:params:xml:ns:xmpp-bind" => Self::Bind,
+            b"urn:xmpp:blocking" => Self::Blocking,
             b"jabber:client" => Self::Client,
             b"http://jabber.org/protocol/compress" => Self::Compress,
             b"http://jabber.org/features/compress" => Self::CompressFeature,
@@ -89,6 +92,7 @@ impl Ns {
         Some(match self {
             Self::None => "",
             Self::Bind => "urn:ietf:params:xml:ns:xmpp-bind",
+            Self::Blocking => "urn:xmpp:blocking",
             Self::Client => "jabber:client",
             Self::Compress => "http://jabber.org/protocol/compress",
             Self::CompressFeature => "http://jabber.org/features/compress",
@@ -123,6 +127,7 @@ mod tests {
     fn every_known_namespace_is_found_by_its_uri() {
         let known = [
             Ns::Bind,
+            Ns::Blocking,
             Ns::Client,
             Ns::CompressFeature,
             Ns::HttpBind,

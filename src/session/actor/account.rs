@@ -101,6 +101,7 @@ impl Actor {
         for error in self
             .sm
             .take_outstanding()
+            .chain(self.blocking.take_held())
             .filter_map(|it| bounce::unsent(&it))
         {
             self.session.send(error);

@@ -234,6 +234,12 @@ impl Drop for Ejabberd {
 }
 
 impl Builder {
+    /// With another module, as it is written in the configuration.
+    pub(crate) fn with(mut self, module: &str) -> Self {
+        self.modules.push(module.to_owned());
+        self
+    }
+
     pub(crate) fn without(mut self, module: &str) -> Self {
         self.modules
             .retain(|line| line.split(':').next() != Some(module));

@@ -1,0 +1,147 @@
+//! What contacts see of it when they are blocked, and no longer.
+
+use super::*;
+
+fn request(act: &str, id: &str, jids: &[&str]) -> String {
+    let items = jids.iter().map(|jid| format!("<item jid='{jid}'/>"));
+    let items: String = items.collect();
+    format!("<iq type='set' id='{id}'><{act} xmlns='urn:xmpp:blocking'>{items}</{act}></iq>")
+}
+
+fn hidden_from(jid: &str) -> String {
+    format!("S <presence type='unavailable' to='{jid}' id='rostergate-news'/>")
+}
+
+/// Jane and Marie are there, each with two resources.
+fn scene() -> Harness {
+    let mut harness = Harness::online(&friends(&["jane@example.org", "marie@example.org"]));
+    for from in ["jane@example.org", "marie@example.org"] {
+        for resource in ["x", "y"] {
+            harness.server(&format!("<presence from='{from}/{resource}'/>"));
+        }
+    }
+    harness
+}
+
+#[test]
+fn who_is_blocked_is_told_before_the_server_is() {
+    let mut harness = scene();
+    let request = request("block", "b1", &["Marie@example.org", "nobody@example.org"]);
+    assert_eq!(
+        harness.client(&request),
+        [
+            hidden_from("marie@example.org"),
+            unavailable_from("marie@example.org/x"),
+            unavailable_from("marie@example.org/y"),
+            format!("Block {request}"),
+        ]
+    );
+    let late = "<presence from='marie@example.org/x' id='rostergate-hello'/>";
+    assert_eq!(harness.server(late), [""; 0], "the server may not know yet");
+    let change = harness.client("<presence><show>away</show></presence>");
+    assert!(!change[1].contains("marie"), "{change:?}");
+}
+
+#[test]
+fn domains_and_resources_can_be_blocked() {
+    let mut harness = scene();
+    let effects = harness.client(&request("block", "b1", &["marie@example.org/x"]));
+    assert_eq!(
+        effects[..2],
+        [
+            hidden_from("marie@example.org/x"),
+            unavailable_from("marie@example.org/x")
+        ]
+    );
+    let effects = harness.client(&request("block", "b2", &["example.org"]));
+    let told: Vec<_> = effects.iter().filter(|it| it.starts_with("S ")).collect();
+    assert_eq!(
+        told,
+        [
+            &hidden_from("jane@example.org"),
+            &hidden_from("marie@example.org")
+        ]
+    );
+    let gone = effects.iter().filter(|it| it.starts_with("C <presence"));
+    assert_eq!(gone.count(), 3);
+}
+
+#[test]
+fn who_is_unblocked_is_greeted_once_the_server_has_done_it() {
+    let mut harness = scene();
+    harness.client(&request("block", "b1", &["marie@example.org"]));
+    harness.server("<iq type='result' id='b1'/>");
+    let lift = request("unblock", "u1", &["marie@example.org"]);
+    assert_eq!(harness.client(&lift), [format!("S {lift}")]);
+    let done = "<iq type='result' id='u1'/>";
+    assert_eq!(
+        harness.server(done),
+        [
+            "tell Unblock".to_owned(),
+            format!("C {done}"),
+            hello("marie@example.org", ""),
+        ]
+    );
+    assert_eq!(harness.server(done), [format!("C {done}")]);
+}
+
+#[test]
+fn a_block_that_fails_is_lifted() {
+    let mut harness = scene();
+    harness.client(&request("block", "b1", &["marie@example.org"]));
+    let refused = "<iq type='error' id='b1' from='john@example.org'/>";
+    let effects = harness.server(refused);
+    assert_eq!(effects[2], hello("marie@example.org", ""));
+    assert_eq!(
+        harness
+            .server("<presence from='marie@example.org/x'/>")
+            .len(),
+        2
+    );
+}
+
+#[test]
+fn all_can_be_unblocked_at_once() {
+    let mut harness = scene();
+    harness.client(&request(
+        "block",
+        "b1",
+        &["marie@example.org", "jane@example.org"],
+    ));
+    harness.client(&request("unblock", "u1", &[]));
+    let effects = harness.server("<iq type='result' id='u1'/>");
+    assert_eq!(
+        effects[2..],
+        [
+            hello("jane@example.org", ""),
+            hello("marie@example.org", "")
+        ]
+    );
+}
+
+#[test]
+fn other_sessions_of_the_account_do_the_same() {
+    let mut harness = scene();
+    let block = Change::of(&stanza(&request("block", "b1", &["marie@example.org"]))).unwrap();
+    harness.0.account_changes(block);
+    assert_eq!(harness.effects().len(), 3);
+    // The server's push of it: nothing more to be told.
+    let push = request("block", "p1", &["marie@example.org"]);
+    assert_eq!(harness.server(&push), [format!("C {push}")]);
+    let push = request("unblock", "p2", &["marie@example.org"]);
+    assert_eq!(
+        harness.server(&push),
+        [format!("C {push}"), hello("marie@example.org", "")]
+    );
+}
+
+#[test]
+fn nobody_else_can_make_a_session_hide() {
+    let mut harness = scene();
+    let push = "<iq type='set' id='p1' from='mallory@example.net'><block xmlns='urn:xmpp:blocking'>\
+                <item jid='marie@example.org'/></block></iq>";
+    assert_eq!(harness.server(push), [format!("C {push}")]);
+    let asked = request("block", "b1", &["marie@example.org"])
+        .replace("<iq", "<iq to='mallory@example.net'");
+    assert_eq!(harness.client(&asked), [format!("S {asked}")]);
+}
