@@ -194,7 +194,7 @@ impl Default for Bosh {
             wait: Duration::from_secs(60),
             inactivity: Duration::from_secs(120),
             max_pause: Duration::from_secs(120),
-            max_body: 256 << 10,
+            max_body: 1 << 20,
             body_timeout: Duration::from_secs(30),
             max_unconfirmed: 400,
             max_pending: 1 << 20,

@@ -7,7 +7,7 @@ use crate::{
         gateway::Gateway,
         http::{Connection, Response},
         prosody::{DOMAIN, Prosody},
-        xml::{HTTPBIND, message},
+        xml::{CLIENT, HTTPBIND, message},
     },
 };
 
@@ -58,6 +58,35 @@ async fn a_request_too_large_ends_the_session_that_it_names() {
     let response = scene.web.send("", &large).await.response().await;
     assert_eq!(response.condition().as_deref(), Some("policy-violation"));
     scene.expect_gone().await;
+}
+
+/// Converse sends what waits in one request; servers bound each stanza, not what a client says at once.
+#[tokio::test]
+async fn a_request_of_several_large_stanzas_arrives_whole() {
+    let mut scene = Scene::new().await;
+    let texts = ["a", "b", "c"].map(|letter| letter.repeat(200 << 10));
+    let payload: String = texts.iter().map(|text| scene.to_desk(text)).collect();
+    let _held = scene.web.send("", &payload).await;
+    for text in &texts {
+        scene.desk.expect_message(text).await;
+    }
+}
+
+#[tokio::test]
+async fn an_element_of_many_attributes_arrives_whole() {
+    let mut scene = Scene::new().await;
+    let attributes: String = (0..100).map(|n| format!(" a{n}='{n}'")).collect();
+    let to = scene.desk.jid.clone();
+    let message = format!(
+        "<message xmlns='{CLIENT}' to='{to}'><body>many</body><x xmlns='urn:example'{attributes}/></message>"
+    );
+    let _held = scene.web.send("", &message).await;
+    let arrived = scene.desk.expect_message("many").await;
+    let element = arrived.child("urn:example", "x").expect("it is there");
+    for n in 0..100 {
+        let value = element.attr(&format!("a{n}"));
+        assert_eq!(value, Some(&*n.to_string()));
+    }
 }
 
 #[tokio::test]

@@ -181,7 +181,7 @@ async fn huge_heads_are_refused() {
 #[tokio::test]
 async fn bodies_over_the_limit_end_no_other_session() {
     let (gateway, mut bystander) = scene().await;
-    let huge = "x".repeat(300 << 10);
+    let huge = "x".repeat(1200 << 10);
     let response = gateway.bosh().post(&huge).await;
     assert_eq!(response.condition().as_deref(), Some("policy-violation"));
     bystander.chats_on().await;

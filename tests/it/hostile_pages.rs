@@ -75,7 +75,7 @@ async fn no_answer_is_a_document_that_runs() {
         bosh.post("no XML").await,
         bosh.request("POST", &[("Content-Encoding", "gzip")], "x")
             .await,
-        bosh.post(&" ".repeat(300 << 10)).await,
+        bosh.post(&" ".repeat(1200 << 10)).await,
         web.send("type='terminate'", "").await.response().await,
         web.send("", "").await.response().await,
     ];
@@ -229,7 +229,7 @@ async fn a_form_gets_no_stanza_and_changes_no_session() {
         }
         let answer = post(&form, &creation(DOMAIN, &[])).await;
         assert_eq!((answer.status(), answer.xml().attr("sid")), (403, None));
-        let answer = post(&form, &" ".repeat(300 << 10)).await;
+        let answer = post(&form, &" ".repeat(1200 << 10)).await;
         assert_eq!(answer.status(), 403, "nor one that is too large");
     }
     let secret = web.exchange_until("", |it| it.is_message("a secret")).await;

@@ -362,7 +362,7 @@ async fn refusals_arrive_as_they_are(way: Way) {
     assert_eq!(refused.header("retry-after"), Some("5"));
     let unknown = page.post(&creation("nowhere.example", &[])).await;
     assert_eq!(unknown.condition().as_deref(), Some("host-unknown"));
-    let large = page.post(&" ".repeat(300 << 10)).await;
+    let large = page.post(&" ".repeat(1200 << 10)).await;
     assert_eq!(large.condition().as_deref(), Some("policy-violation"));
     let preflight = page.request("OPTIONS", &[], "").await;
     for response in [&refused, &unknown, &large, &preflight] {
