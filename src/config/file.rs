@@ -3,14 +3,14 @@
 //! Nothing is filled in here but what [`Config`]'s own defaults say, and no value goes on unread.
 //! Everything that is wrong with the values is found in one go.
 
-use std::{path::Path, time::Duration};
+use std::{ops::Range, path::Path, time::Duration};
 
 use serde::Deserialize;
 use toml::Spanned;
 
 use super::{
-    Admin, Backend, Bosh, Config, ForwardedHeader, Host, Log, LogFormat, Presence, ProxyProtocol,
-    Scheme, Server, Upstream, UpstreamTls,
+    Admin, Backend, Bosh, Config, DISCOVERY_PATHS, ForwardedHeader, Host, Log, LogFormat,
+    MONITORING_PATHS, Presence, ProxyProtocol, Scheme, Server, Upstream, UpstreamTls,
     error::{self, ConfigErrors},
     reader::{Reader, Taken},
     value::{self, Fault},
@@ -139,6 +139,15 @@ struct HostTable {
     backend_max_body: Option<Spanned<String>>,
 }
 
+/// Whether one of two paths is the other, or below it.
+fn overlap(one: &str, other: &str) -> bool {
+    let is_below = |path: &str, other: &str| {
+        let rest = path.strip_prefix(other);
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    };
+    is_below(one, other) || is_below(other, one)
+}
+
 /// Reads a whole configuration; `base` is the folder that relative paths start from.
 pub(super) fn read(text: &str, name: &str, base: &Path) -> Result<Config, ConfigErrors> {
     let file: File = toml::from_str(text).map_err(|error| error::from_toml(name, text, &error))?;
@@ -151,13 +160,16 @@ impl Reader<'_> {
     fn config(&mut self, file: File) -> Config {
         let mut taken = Taken::default();
         let server = self.server(file.server, file.certificate, &mut taken);
-        let bosh = self.bosh(file.bosh);
         let bosh_url = self.read(
             "discovery.bosh_url",
             file.discovery.bosh_url,
             value::public_url,
         );
-        let admin = self.admin(file.admin, &mut taken, &server, &bosh.path);
+        let places =
+            [&file.bosh.path, &file.admin.path].map(|path| path.as_ref().map(Spanned::span));
+        let bosh = self.bosh(file.bosh);
+        let admin = self.admin(file.admin, &mut taken, &server);
+        self.keep_paths_apart([&bosh.path, &admin.path], places);
         let monitoring = self.read("monitoring.listen", file.monitoring.listen, |t| {
             taken.address(t)
         });
@@ -424,15 +436,8 @@ impl Reader<'_> {
         bosh
     }
 
-    fn admin(
-        &mut self,
-        table: AdminTable,
-        taken: &mut Taken,
-        server: &Server,
-        bosh_path: &str,
-    ) -> Admin {
+    fn admin(&mut self, table: AdminTable, taken: &mut Taken, server: &Server) -> Admin {
         let mut admin = Admin::default();
-        let path = table.path.as_ref().map(Spanned::span);
         self.set(&mut admin.path, "admin.path", table.path, value::path);
         admin.listen = self.read("admin.listen", table.listen, |t| taken.address(t));
         let listen_tls = table.listen_tls.as_ref().map(Spanned::span);
@@ -486,18 +491,27 @@ impl Reader<'_> {
             table.max_body,
             value::size(4 * KIB..=64 * MIB),
         );
-        let below = |path: &str, other: &str| {
-            path.strip_prefix(other)
-                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-        };
-        if below(&admin.path, bosh_path) || below(bosh_path, &admin.path) {
-            let fault = Fault::new(
-                "overlaps bosh.path",
-                "choose two paths that share no prefix",
-            );
-            self.fault("admin.path", path, fault);
-        }
         admin
+    }
+
+    /// Refuses paths that hide each other, or what is served at paths of its own.
+    fn keep_paths_apart(&mut self, paths: [&str; 2], places: [Option<Range<usize>>; 2]) {
+        let [bosh, admin] = paths;
+        let keys = ["bosh.path", "admin.path"];
+        let cure = "choose two paths that share no prefix";
+        if overlap(bosh, admin) {
+            let fault = Fault::new("overlaps bosh.path", cure);
+            self.fault("admin.path", places[1].clone(), fault);
+        }
+        let monitoring = MONITORING_PATHS.map(|path| (path, "monitoring.listen"));
+        let discovery = DISCOVERY_PATHS.map(|path| (path, "discovery.bosh_url"));
+        for ((key, path), place) in keys.into_iter().zip(paths).zip(places) {
+            let mut fixed = monitoring.iter().chain(&discovery);
+            if let Some((other, of)) = fixed.find(|(other, _)| overlap(path, other)) {
+                let problem = format!("overlaps {other}, which is that of {of}");
+                self.fault(key, place, Fault::new(problem, "choose another path"));
+            }
+        }
     }
 
     fn log(&mut self, table: LogTable) -> Log {

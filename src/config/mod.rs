@@ -28,6 +28,11 @@ pub use error::{ConfigError, ConfigErrors, Position};
 
 use crate::net::{clients::ClientAuthority, identity::Identity, listener::Limits};
 
+/// Where those ask who watch over the gateway.
+pub const MONITORING_PATHS: [&str; 3] = ["/metrics", "/healthz", "/readyz"];
+/// Where clients look for the way to us, as XML and as JSON (RFC 6415).
+pub const DISCOVERY_PATHS: [&str; 2] = ["/.well-known/host-meta", "/.well-known/host-meta.json"];
+
 /// Everything that `rostergate.toml` says.
 #[derive(Clone, Debug)]
 pub struct Config {

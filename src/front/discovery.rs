@@ -4,10 +4,8 @@ use bytes::Bytes;
 use http::{HeaderValue, Method, Response, StatusCode, header};
 use http_body_util::Full;
 
-use crate::proto::xml::write;
+use crate::{config::DISCOVERY_PATHS, proto::xml::write};
 
-const XML_PATH: &str = "/.well-known/host-meta";
-const JSON_PATH: &str = "/.well-known/host-meta.json";
 /// What BOSH is called there.
 const BOSH: &str = "urn:xmpp:alt-connections:xbosh";
 const ALLOW: HeaderValue = HeaderValue::from_static("GET, HEAD");
@@ -37,14 +35,15 @@ impl Discovery {
 
     /// Whether `path` is that of one of them.
     pub fn serves(path: &str) -> bool {
-        [XML_PATH, JSON_PATH].contains(&path)
+        DISCOVERY_PATHS.contains(&path)
     }
 
     /// The answer to a request, if it is for one of the documents.
     pub fn answer(&self, method: &Method, path: &str) -> Option<Response<Full<Bytes>>> {
+        let [xml, json] = DISCOVERY_PATHS;
         let (document, content_type) = match path {
-            XML_PATH => (&self.xml, "application/xrd+xml"),
-            JSON_PATH => (&self.json, "application/json"),
+            _ if path == xml => (&self.xml, "application/xrd+xml"),
+            _ if path == json => (&self.json, "application/json"),
             _ => return None,
         };
         let mut response = if [Method::GET, Method::HEAD].contains(method) {

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use http::{HeaderValue, Method, Response, StatusCode, header};
 use http_body_util::Full;
 
-use crate::{net::connections::Connections, session::Registry};
+use crate::{config::MONITORING_PATHS, net::connections::Connections, session::Registry};
 
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 const PLAIN: &str = "text/plain; charset=utf-8";
@@ -36,7 +36,7 @@ impl Monitoring {
 
     /// Whether `path` is one of theirs.
     pub fn serves(path: &str) -> bool {
-        ["/metrics", "/healthz", "/readyz"].contains(&path)
+        MONITORING_PATHS.contains(&path)
     }
 
     /// The answer to a request, if it is for one of them.
