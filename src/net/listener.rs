@@ -85,7 +85,8 @@ pub struct Limits {
     /// Longer than proxies keep idle connections (Nginx: 60 s), or they send requests on
     /// connections that are just being closed.
     pub idle: Duration,
-    /// Longest request head, bytes; at least 8 KiB. It is the read buffer of an HTTP/1 connection.
+    /// Longest request head, bytes; at least 8 KiB. It is the read buffer of an HTTP/1 connection. Over HTTP/2, a head
+    /// has to be shorter than that and than 16 KiB: names and values, and 32 bytes for each (RFC 9113 §6.5.2).
     pub head: usize,
     /// How often the other end of an HTTP/2 connection is asked whether it is still there, and how
     /// long it may take to answer.
@@ -413,6 +414,8 @@ impl Connection {
             .timer(TokioTimer::new())
             .header_read_timeout(self.limits.idle)
             .max_buf_size(self.limits.head)
+            // The buffer may be larger than asked for.
+            .max_header_size(self.limits.head)
             .half_close(false)
             .serve_connection(TokioIo::new(stream), service);
         self.drive(pin!(connection), &asked, Overrun::Idle).await;

@@ -120,8 +120,9 @@ async fn a_reload_gives_new_connections_other_times() {
 #[tokio::test]
 async fn heads_are_as_long_as_is_configured() {
     let get = |length: usize| {
-        let filler = "x".repeat(length);
-        format!("GET /http-bind HTTP/1.1\r\nHost: localhost\r\nX: {filler}\r\n\r\n")
+        let before = "GET /http-bind HTTP/1.1\r\nHost: localhost\r\nX: ";
+        let filler = "x".repeat(length - before.len() - "\r\n\r\n".len());
+        format!("{before}{filler}\r\n\r\n")
     };
     let status = async |gateway: &Gateway, length: usize| {
         let mut connection = Connection::open(&gateway.bosh()).await;
@@ -129,24 +130,36 @@ async fn heads_are_as_long_as_is_configured() {
         connection.response().await.status()
     };
     let small = https().server("max_head = '8KiB'").start();
-    assert_eq!(status(&small, 7 << 10).await, 200);
+    assert_eq!(status(&small, 8 << 10).await, 200);
+    assert_eq!(status(&small, (8 << 10) + 1).await, 431);
     assert_eq!(status(&small, 9 << 10).await, 431);
-    hit(&small, "server.max_head", 1).await;
+    hit(&small, "server.max_head", 2).await;
     let large = Gateway::builder(Prosody::shared())
         .server("max_head = '128KiB'")
         .start();
-    assert_eq!(status(&large, 100 << 10).await, 200);
-    // Over HTTP/2 as well.
+    assert_eq!(status(&large, 128 << 10).await, 200);
+    assert_eq!(status(&large, (128 << 10) + 1).await, 431);
+    // Over HTTP/2 as well, by its own account (RFC 9113 §6.5.2).
+    let before: usize = [
+        (":method", "POST"),
+        (":scheme", "https"),
+        (":authority", "localhost"),
+        (":path", "/http-bind"),
+        ("x", ""),
+    ]
+    .map(|(name, value)| name.len() + value.len() + 32)
+    .iter()
+    .sum();
     let status = async |length: usize| {
-        let filler = "x".repeat(length);
+        let filler = "x".repeat(length - before);
         let connection = browser::Connection::open(small.https()).await;
         let headers = [("x", filler.as_str())];
         let sent = connection.post("/http-bind", &headers, "").await;
         sent.response().await.status()
     };
-    assert_eq!(status(7 << 10).await, 400, "no body");
-    assert_eq!(status(9 << 10).await, 431);
-    hit(&small, "server.max_head", 2).await;
+    assert_eq!(status((8 << 10) - 1).await, 400, "no body");
+    assert_eq!(status((8 << 10) + 1).await, 431);
+    hit(&small, "server.max_head", 3).await;
 }
 
 #[tokio::test]
