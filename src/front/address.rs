@@ -69,21 +69,32 @@ impl Proxies {
     }
 
     fn follow_x_forwarded(&self, origin: &mut Origin, headers: &HeaderMap) {
-        if let Some(proto) = headers.get(X_FORWARDED_PROTO) {
-            origin.secure |= proto.as_bytes().eq_ignore_ascii_case(b"https");
-        }
-        let values = headers.get_all(X_FORWARDED_FOR).iter().rev();
-        let values = values.map(|value| value.to_str().unwrap_or_default());
-        for entry in values.flat_map(|value| value.rsplit(',')) {
+        let mut protos = entries_from_the_end(headers, X_FORWARDED_PROTO).peekable();
+        let mut is_https = protos
+            .peek()
+            .is_some_and(|proto| proto.eq_ignore_ascii_case("https"));
+        for entry in entries_from_the_end(headers, X_FORWARDED_FOR) {
             if !self.trust(origin.address.ip()) {
-                return;
+                break;
             }
-            let Some(client) = address(entry.trim()) else {
-                return;
+            // Of proxies in a row, each says by what it was asked itself; or the first one alone does.
+            if let Some(proto) = protos.next() {
+                is_https = proto.eq_ignore_ascii_case("https");
+            }
+            let Some(client) = address(entry) else {
+                break;
             };
             origin.address = client;
         }
+        origin.secure |= is_https;
     }
+}
+
+/// What proxies have added to a list, the last one first.
+fn entries_from_the_end(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &str> {
+    let values = headers.get_all(name).into_iter().rev();
+    let values = values.map(|value| value.to_str().unwrap_or_default());
+    values.flat_map(|value| value.rsplit(',')).map(str::trim)
 }
 
 /// An address, perhaps with a port, as some proxies write it.
@@ -137,6 +148,38 @@ mod tests {
         assert!(secure("127.0.0.1", line));
         let line = "for=192.0.2.1;proto=https, for=192.0.2.2;proto=http";
         assert!(!secure("127.0.0.1", line));
+    }
+
+    #[test]
+    fn proxies_in_a_row_tell_of_tls_each_for_itself() {
+        for (clients, protos, expected) in [
+            // One that says it twice.
+            (&["192.0.2.1"][..], &["https, https"][..], true),
+            (&["192.0.2.1"], &["https", "HTTPS"], true),
+            (&["192.0.2.1"], &["https ,https "], true),
+            // What the client made up does not count.
+            (&["192.0.2.1"], &["https, http"], false),
+            (&["192.0.2.1"], &["https", "http"], false),
+            (&["192.0.2.1"], &["http, https"], true),
+            (&["1.1.1.1, 192.0.2.1"], &["https, http"], false),
+            // Between two proxies there may be none.
+            (&["192.0.2.1, 10.0.0.7"], &["https, http"], true),
+            (&["192.0.2.1", "10.0.0.7"], &["http, https"], false),
+            (&["192.0.2.1, 10.0.0.7"], &["http, https, http"], true),
+            // The second one passes on what the first one says.
+            (&["192.0.2.1, 10.0.0.7"], &["https"], true),
+            (&["192.0.2.1, 10.0.0.7"], &["http"], false),
+            // It does not say for whom.
+            (&[], &["https"], true),
+            (&[], &["https, http"], false),
+            (&["unknown"], &["https, https"], true),
+        ] {
+            let clients = clients.iter().map(|it| (X_FORWARDED_FOR, *it));
+            let protos = protos.iter().map(|it| (X_FORWARDED_PROTO, *it));
+            let fields: Vec<_> = clients.chain(protos).collect();
+            let origin = origin(ForwardedHeader::XForwardedFor, "127.0.0.1", &fields);
+            assert_eq!(origin.secure, expected, "{fields:?}");
+        }
     }
 
     #[test]

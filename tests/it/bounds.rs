@@ -180,15 +180,23 @@ async fn a_session_created_over_tls_is_used_over_tls() {
             ("X-Forwarded-Proto", proto),
         ]
     };
-    let created = create(&gateway, &over("https")).await.xml();
-    let sid = created.attr("sid").expect("a session").to_owned();
-    let rid = FIRST_RID + 1;
-    let overheard = format!("<body xmlns='{HTTPBIND}' sid='{sid}' rid='{rid}' type='terminate'/>");
-    let endpoint = gateway.bosh();
-    let refused = endpoint.request("POST", &over("http"), &overheard).await;
-    assert_eq!(refused.condition().as_deref(), Some("policy-violation"));
-    let end = endpoint.request("POST", &over("https"), &overheard).await;
-    assert_eq!(end.condition(), None, "it was still there to be ended");
+    // Two proxies in a row say it each.
+    for secret in ["https", "https, https"] {
+        let created = create(&gateway, &over(secret)).await.xml();
+        let sid = created.attr("sid").expect("a session").to_owned();
+        let rid = FIRST_RID + 1;
+        let overheard =
+            format!("<body xmlns='{HTTPBIND}' sid='{sid}' rid='{rid}' type='terminate'/>");
+        let endpoint = gateway.bosh();
+        // Whoever asks the last proxy in clear cannot make up what that says.
+        for clear in ["http", "https, http"] {
+            let refused = endpoint.request("POST", &over(clear), &overheard).await;
+            let condition = refused.condition();
+            assert_eq!(condition.as_deref(), Some("policy-violation"), "{clear}");
+        }
+        let end = endpoint.request("POST", &over(secret), &overheard).await;
+        assert_eq!(end.condition(), None, "it was still there to be ended");
+    }
 }
 
 /// Prebinding: a script of the site logs in and hands the session to the page.
