@@ -25,6 +25,7 @@
 //! | 405 | wrong method; `Allow` says which is right |
 //! | 408 | the body did not come in time |
 //! | 413 | the body is too large |
+//! | 415 | the body is compressed |
 //! | 500 | all users of an array failed |
 //! | 502 | the one user failed |
 //!
@@ -67,6 +68,7 @@ use self::{
 };
 use crate::{
     config,
+    net::coding,
     roster::{
         refresh::Rosters,
         source::{ContactSource, HttpSource},
@@ -393,6 +395,7 @@ impl<S: ContactSource + 'static> Admin<S> {
             turns: Arc::clone(&self.turns),
         };
         match target.what {
+            What::RefreshMany if coding::is_coded(request.headers()) => Err(Failure::Coded),
             What::RefreshMany => call.many(request.into_body(), self.config.max_body).await,
             What::Refresh(user) => call.one(&user).await,
             What::Roster(user) => call.show(&user),

@@ -11,7 +11,7 @@ use http_body_util::Full;
 use serde::Serialize;
 
 use super::local::Foreign;
-use crate::roster::source::FetchError;
+use crate::{net::coding, roster::source::FetchError};
 
 /// Why a request, or one entry of it, was not served. The texts are for the caller.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -20,6 +20,8 @@ pub(super) enum Failure {
     Body { problem: String },
     #[error("a client certificate of admin.client_ca is needed")]
     Certificate,
+    #[error("body is compressed, which is not understood here: send it as it is")]
+    Coded,
     #[error("not finished within {}", humantime::format_duration(*after))]
     Deadline { after: Duration },
     #[error(transparent)]
@@ -72,6 +74,7 @@ impl Failure {
             Self::Method { .. } => StatusCode::METHOD_NOT_ALLOWED,
             Self::SlowBody => StatusCode::REQUEST_TIMEOUT,
             Self::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::Coded => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::Deadline { .. } | Self::Fetch(_) => StatusCode::BAD_GATEWAY,
         }
     }
@@ -137,6 +140,7 @@ pub(super) fn failure(failure: &Failure) -> Response<Full<Bytes>> {
             let allowed = HeaderValue::from_str(allowed.as_str());
             headers.extend(allowed.ok().map(|allowed| (ALLOW, allowed)));
         }
+        Failure::Coded => headers.extend([coding::ONLY_IDENTITY]),
         Failure::Token => {
             headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }

@@ -51,7 +51,7 @@ use super::{
     creations::Creations,
 };
 use crate::{
-    net::{listener::Peer, seldom::Seldom},
+    net::{coding, listener::Peer, seldom::Seldom},
     proto::{
         bosh::{
             Rid,
@@ -244,8 +244,9 @@ impl Front {
             let response = refused(StatusCode::FORBIDDEN, Condition::PolicyViolation);
             return Admission::answered(closing(response));
         }
-        if is_encoded(headers) {
-            let response = refused(StatusCode::UNSUPPORTED_MEDIA_TYPE, Condition::BadRequest);
+        if coding::is_coded(headers) {
+            let mut response = refused(StatusCode::UNSUPPORTED_MEDIA_TYPE, Condition::BadRequest);
+            response.headers_mut().extend([coding::ONLY_IDENTITY]);
             return Admission::answered(closing(response));
         }
         let page = headers.get(header::ORIGIN);
@@ -467,16 +468,6 @@ fn refused(status: StatusCode, condition: Condition) -> Response<Chunks> {
     let mut response = terminated(condition);
     *response.status_mut() = status;
     response
-}
-
-/// Whether the request body is compressed, which is never offered.
-///
-/// libpurple 2 names its content type in this header; a slash is in no coding's name (RFC 9110, 8.4.1).
-fn is_encoded(headers: &HeaderMap) -> bool {
-    headers.get(header::CONTENT_ENCODING).is_some_and(|coding| {
-        let coding = coding.as_bytes();
-        !coding.eq_ignore_ascii_case(b"identity") && !coding.contains(&b'/')
-    })
 }
 
 /// Whether a browser sends this to show the answer, in a tab or a frame, and not for a script to read it.

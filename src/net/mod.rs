@@ -3,6 +3,7 @@
 //! Nothing here knows what is served.
 
 pub mod clients;
+pub mod coding;
 pub mod connections;
 pub mod drain;
 pub mod identity;

@@ -92,12 +92,34 @@ async fn one_path_takes_arrays_and_no_other() {
 #[tokio::test]
 async fn a_request_without_a_host_is_for_the_only_one() {
     let site = Site::new();
-    for version in ["HTTP/1.0", "HTTP/1.1"] {
-        let mut connection = Connection::open(&refresh(&site)).await;
-        let head = format!("POST /roster_admin/refresh {version}\r\nContent-Length: 10\r\n\r\n");
-        connection.write((head + "[\"nobody\"]").as_bytes()).await;
-        let answer = connection.response().await;
-        assert_eq!(answer.status(), 200, "{version}");
-        assert_eq!(summary(&answer)["updated"], json!(1));
+    let mut connection = Connection::open(&refresh(&site)).await;
+    let head = "POST /roster_admin/refresh HTTP/1.0\r\nContent-Length: 10\r\n\r\n";
+    let request = format!("{head}[\"nobody\"]");
+    connection.write(request.as_bytes()).await;
+    let answer = connection.response().await;
+    assert_eq!(answer.status(), 200);
+    assert_eq!(summary(&answer)["updated"], json!(1));
+}
+
+#[tokio::test]
+async fn a_compressed_body_is_refused_as_such() {
+    let site = Site::new();
+    for coding in ["gzip", "identity, gzip", "br", "x-unheard-of"] {
+        let headers = [("Content-Encoding", coding)];
+        let answer = refresh(&site)
+            .request("POST", &headers, "\u{1f}\u{8b}")
+            .await;
+        assert_eq!(answer.status(), 415, "{coding}");
+        assert_eq!(answer.header("accept-encoding"), Some("identity"));
+        let message = "body is compressed, which is not understood here: send it as it is";
+        let expected = json!({ "status": "error", "message": message });
+        assert_eq!(summary(&answer), expected, "{coding}");
+    }
+    for coding in ["", "identity", "identity, Identity"] {
+        let headers = [("Content-Encoding", coding), ("Content-Encoding", coding)];
+        let answer = refresh(&site)
+            .request("POST", &headers, "[\"nobody\"]")
+            .await;
+        assert_eq!(answer.status(), 200, "{coding}");
     }
 }

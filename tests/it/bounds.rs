@@ -92,19 +92,36 @@ async fn an_element_of_many_attributes_arrives_whole() {
 #[tokio::test]
 async fn a_content_type_in_the_wrong_header_is_no_compression() {
     // As libpurple 2 has it, in every request.
+    takes_as_it_is(&["text/xml; charset=utf-8"]).await;
+}
+
+#[tokio::test]
+async fn no_coding_is_no_compression_however_it_is_said() {
+    for codings in [
+        &[""][..],
+        &["identity"],
+        &["Identity, identity"],
+        &["identity", "", "IDENTITY"],
+    ] {
+        takes_as_it_is(codings).await;
+    }
+}
+
+/// Sends a message, with such lines of `Content-Encoding`, to a contact who gets it.
+async fn takes_as_it_is(codings: &[&str]) {
     let scene = Scene::new().await;
     let request = scene
         .web
         .request(scene.web.rid + 1, "", &scene.to_desk("a"));
-    let header = [("Content-Encoding", "text/xml; charset=utf-8")];
+    let headers: Vec<_> = codings.iter().map(|it| ("Content-Encoding", *it)).collect();
     let endpoint = scene.web.endpoint.clone();
-    let response = endpoint.request("POST", &header, &request);
+    let response = endpoint.request("POST", &headers, &request);
     let heard = async {
         let mut desk = scene.desk;
         desk.expect_message("a").await;
     };
     tokio::select! {
-        response = response => assert_eq!(response.status(), 200),
+        response = response => assert_eq!(response.status(), 200, "{codings:?}"),
         () = heard => {}
     }
 }
@@ -113,12 +130,18 @@ async fn a_content_type_in_the_wrong_header_is_no_compression() {
 async fn compressed_requests_are_refused_and_the_session_lives() {
     let mut scene = Scene::new().await;
     let request = scene.web.request(scene.web.rid + 1, "", "");
-    let gzip = [("Content-Encoding", "gzip")];
     let endpoint = scene.web.endpoint.clone();
-    let response = endpoint.request("POST", &gzip, &request).await;
-    assert_eq!(response.status(), 415);
-    assert_eq!(response.xml().attr("condition"), Some("bad-request"));
-    response.assert_usual_headers();
+    for coding in ["gzip", "identity, gzip"] {
+        let headers = [
+            ("Content-Encoding", "identity"),
+            ("Content-Encoding", coding),
+        ];
+        let response = endpoint.request("POST", &headers, &request).await;
+        assert_eq!(response.status(), 415, "{coding}");
+        assert_eq!(response.xml().attr("condition"), Some("bad-request"));
+        assert_eq!(response.header("accept-encoding"), Some("identity"));
+        response.assert_usual_headers();
+    }
     let hello = scene.to_desk("alive");
     let _held = scene.web.send("", &hello).await;
     scene.desk.expect_message("alive").await;
