@@ -12,7 +12,7 @@ use std::{
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use futures_util::FutureExt as _;
-use http::{HeaderValue, Request, Response, StatusCode, header};
+use http::{HeaderValue, Request, Response, StatusCode, Version, header};
 use http_body_util::{Either, Full};
 use hyper::body::Incoming;
 use jid::DomainPart;
@@ -48,6 +48,9 @@ use crate::{
 /// To who asks for metrics by a name that anybody may own.
 const UNKNOWN_NAME: &str =
     "Host has to be an address, localhost, a name without dots or a configured domain\n";
+
+/// To who does not say once what host a request is for.
+const HOST_NEEDED: &str = "a request has one Host\n";
 
 /// Everything that a reload replaces.
 pub(super) struct Current {
@@ -143,6 +146,12 @@ impl Gateway {
             response
         };
         let answer: Answering = match wanted {
+            _ if !names_its_host(&request) => {
+                let mut response = plain(StatusCode::BAD_REQUEST, HOST_NEEDED);
+                let close = HeaderValue::from_static("close");
+                response.headers_mut().insert(header::CONNECTION, close);
+                Box::pin(ready(conclude(response.map(Either::Right))))
+            }
             Interface::Bosh => {
                 let answer = self.front.handle(peer, request, &current.bosh);
                 Box::pin(answer.map(|response| conclude(response.map(Either::Left))))
@@ -200,6 +209,23 @@ impl Gateway {
     }
 }
 
+/// Whether a request has one `Host`, as every one of HTTP/1.1 has to (RFC 9112 §3.2). HTTP/1.0 knows none, and HTTP/2
+/// has `:authority`.
+fn names_its_host<B>(request: &Request<B>) -> bool {
+    let hosts = request.headers().get_all(header::HOST).iter().count();
+    match request.version() {
+        Version::HTTP_11 => hosts == 1,
+        _ => hosts <= 1,
+    }
+}
+
+/// Whether two paths are the same but for slashes that are repeated, or at the end. For BOSH alone: a proxy may let
+/// a path pass for what it looks like, and must not thereby open another.
+fn is_same(path: &str, other: &str) -> bool {
+    let segments = |path| str::split(path, '/').filter(|segment| !segment.is_empty());
+    segments(path).eq(segments(other))
+}
+
 /// Says who is at the other end. Who comes by way of a proxy is not on this machine, whatever the proxy says.
 fn introduce<B>(peer: listener::Peer, request: &mut Request<B>) {
     if !peer.proxied {
@@ -221,13 +247,12 @@ impl Current {
     fn wanted(&self, path: &str, offer: Offer) -> Interface {
         use Offer::{AdminOnly, BoshOnly, Both, MonitoringOnly};
 
-        let trimmed = path.strip_suffix('/').unwrap_or(path);
         let below_admin = || {
             path.strip_prefix(&*self.admin_path)
                 .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
         };
         match offer {
-            Both | BoshOnly if trimmed == self.bosh_path => Interface::Bosh,
+            Both | BoshOnly if is_same(path, &self.bosh_path) => Interface::Bosh,
             Both | AdminOnly if below_admin() => Interface::Admin,
             Both | AdminOnly if self.monitoring_with_admin && Monitoring::serves(path) => {
                 Interface::Monitoring

@@ -147,6 +147,68 @@ async fn compressed_requests_are_refused_and_the_session_lives() {
     scene.desk.expect_message("alive").await;
 }
 
+/// Some clients are told a URL that ends with a slash, and add one.
+#[tokio::test]
+async fn slashes_that_are_too_many_lead_to_bosh_and_nowhere_else() {
+    let gateway = Gateway::start(Prosody::shared());
+    for path in [
+        "/http-bind/",
+        "/http-bind//",
+        "//http-bind",
+        "///http-bind///",
+    ] {
+        let request = creation(DOMAIN, &[]);
+        let response = gateway.bosh().at(path).post(&request).await;
+        assert!(is_created(&response), "{path}: {response:?}");
+    }
+    // What a proxy may take for /http-bind, or for what is below that.
+    for path in [
+        "//roster_admin/status",
+        "/roster_admin//status",
+        "/http-bind//roster_admin/status",
+        "/http-bind/../roster_admin/status",
+        "//http-bind/..//roster_admin/status",
+        "//metrics",
+        "/metrics/",
+        "/http-bind//metrics",
+        "//healthz",
+        "//.well-known/host-meta",
+        "/http%2fbind",
+        "/http-bind/x",
+        "/",
+        "//",
+    ] {
+        let response = gateway.bosh().at(path).request("GET", &[], "").await;
+        assert_eq!(response.status(), 404, "{path}: {response:?}");
+    }
+}
+
+/// RFC 9112 §3.2: proxies that read the other one of two would let pass what they should not.
+#[tokio::test]
+async fn a_request_names_its_host_once() {
+    let gateway = Gateway::start(Prosody::shared());
+    for path in ["/http-bind", "/roster_admin/status", "/healthz", "/nothing"] {
+        let status = async |version: &str, hosts: &str| {
+            let mut connection = Connection::open(&gateway.bosh()).await;
+            let request = format!("GET {path} {version}\r\n{hosts}\r\n");
+            connection.write(request.as_bytes()).await;
+            let response = connection.response().await;
+            if response.status() == 400 {
+                connection.closed().await;
+            }
+            response.status()
+        };
+        let served = if path == "/nothing" { 404 } else { 200 };
+        assert_eq!(status("HTTP/1.1", "").await, 400, "{path}");
+        let twice = "Host: localhost\r\nHost: localhost\r\n";
+        assert_eq!(status("HTTP/1.1", twice).await, 400, "{path}");
+        assert_eq!(status("HTTP/1.0", twice).await, 400, "{path}");
+        let once = "Host: localhost\r\n";
+        assert_eq!(status("HTTP/1.1", once).await, served, "{path}");
+        assert_eq!(status("HTTP/1.0", "").await, served, "{path}");
+    }
+}
+
 #[tokio::test]
 async fn pages_that_may_not_read_answers_create_no_sessions() {
     let gateway = Gateway::builder(Prosody::shared())
