@@ -16,8 +16,9 @@
 //! | status | when |
 //! |---|---|
 //! | 200 | done; for an array, also if some of it failed |
-//! | 400 | the body is no JSON array of strings, a username or a parameter is none, or no domain |
-//! | | can be told |
+//! | 202 | a refresh is accepted, and goes on: the request had `Prefer: respond-async` (RFC 7240) |
+//! | 400 | the body is no JSON array of strings, a username or a parameter is none, all names of an |
+//! | | array are none, or no domain can be told |
 //! | 401 | a token is configured, and the request does not bear it |
 //! | 403 | no token is configured, and the request is not plainly from a program on this machine |
 //! | | (`local`), or with client certificates configured, shows none that counts |
@@ -28,8 +29,9 @@
 //! | 415 | the body is compressed |
 //! | 500 | all users of an array failed |
 //! | 502 | the one user failed |
+//! | 503 | too much has been accepted and is unfinished |
 //!
-//! Every answer is a JSON object with `status` (`ok` or `error`) and `message`. That of an array
+//! Every answer is a JSON object with `status` (`ok`, `error` or `accepted`) and `message`. That of an array
 //! also has `updated` and `errors`, which add up to its length, and if there were errors `failed`:
 //! who, and why, at most the first 1,000; then `failed_omitted` is the number of those not listed.
 //!
@@ -61,7 +63,7 @@ use tower::Service;
 
 use self::{
     local::Name,
-    refresh::{Call, Turns},
+    refresh::{Answer, Call, Turns},
     respond::Failure,
     sessions::Filter,
     status::Asset,
@@ -264,6 +266,7 @@ where
             Ok(reply.unwrap_or_else(|failure| {
                 match failure {
                     Failure::TooLarge { .. } => metrics.limit("admin.max_body"),
+                    Failure::TooManyAccepted => metrics.limit("accepted"),
                     Failure::SlowBody | Failure::Deadline { .. } => metrics.limit("admin.deadline"),
                     _ => {}
                 }
@@ -305,9 +308,9 @@ impl Target {
     /// Reads what follows `config.path`.
     fn parse(path: &str) -> Option<Self> {
         let path = path.strip_prefix('/')?;
-        let decoded = |segment| percent_decode_str(segment).decode_utf8().ok();
-        let segments: Option<Vec<_>> = path.split('/').map(decoded).collect();
-        let segments = segments?;
+        // What is no text is a name of nobody, and no other path.
+        let decoded = |segment| percent_decode_str(segment).decode_utf8_lossy();
+        let segments: Vec<_> = path.split('/').map(decoded).collect();
         let segments: Vec<&str> = segments.iter().map(|segment| &**segment).collect();
         let (domain, what) = match segments[..] {
             ["sessions"] => (None, What::Sessions),
@@ -393,6 +396,7 @@ impl<S: ContactSource + 'static> Admin<S> {
             deadline: Instant::now() + self.config.deadline,
             metrics: Arc::clone(&self.sessions.metrics),
             turns: Arc::clone(&self.turns),
+            answer: Answer::preferred(request.headers()),
         };
         match target.what {
             What::RefreshMany if coding::is_coded(request.headers()) => Err(Failure::Coded),

@@ -1,19 +1,23 @@
 //! The refreshes of one request, all within its deadline.
+//!
+//! A caller may prefer to be answered at once (RFC 7240 §4.1): one that is itself the only worker of the backend keeps
+//! the gateway from the lists for as long as it waits. What was accepted goes on by itself, has the same deadline, and
+//! is given up when the gateway ends: its sessions end as well, and lists are fetched at the next login.
 
 use std::{collections::HashMap, pin::pin, sync::Arc, time::Duration};
 
 use bytes::{Buf, Bytes, BytesMut};
-use http::{Response, StatusCode};
+use http::{HeaderMap, HeaderName, Response, StatusCode};
 use http_body::Body;
 use http_body_util::{BodyExt, Full};
 use jid::{BareJid, DomainPart};
 use smallvec::SmallVec;
 use tokio::{
-    sync::{Semaphore, SemaphorePermit},
+    sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit},
     task::{JoinSet, yield_now},
     time::{Instant, timeout_at},
 };
-use tracing::info;
+use tracing::{info, warn};
 
 use super::{
     Table,
@@ -24,11 +28,19 @@ use crate::{
     roster::{Username, address, refresh::Rosters, source::ContactSource},
 };
 
+const PREFER: HeaderName = HeaderName::from_static("prefer");
+
 /// A longer array waits for its turn, bytes.
 const LONG: usize = 64 << 10;
 
 /// Users who are looked for before others have their turn.
 const TURN: usize = 1000;
+
+/// What all that has been accepted and is unfinished may take together, as it was sent, bytes.
+const ACCEPTED: usize = 4 << 20;
+
+/// What one of them counts for at least, bytes.
+const SMALL: usize = 4 << 10;
 
 /// Most entries of `failed`.
 const MOST_FAILED: usize = 1000;
@@ -45,6 +57,28 @@ pub(super) struct Call<S> {
     pub(super) metrics: Arc<Metrics>,
     /// For long arrays.
     pub(super) turns: Arc<Turns>,
+    pub(super) answer: Answer,
+}
+
+/// When a caller wants to be answered.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Answer {
+    AtOnce,
+    WhenDone,
+}
+
+impl Answer {
+    /// What the caller prefers.
+    pub(super) fn preferred(headers: &HeaderMap) -> Self {
+        let fields = headers.get_all(PREFER).iter();
+        let preferences = fields.flat_map(|field| field.as_bytes().split(|byte| *byte == b','));
+        let mut names = preferences.filter_map(|it| it.split(|byte| b"=;".contains(byte)).next());
+        if names.any(|name| name.trim_ascii().eq_ignore_ascii_case(b"respond-async")) {
+            Self::AtOnce
+        } else {
+            Self::WhenDone
+        }
+    }
 }
 
 /// What long arrays wait for: each may take forty times its length.
@@ -54,6 +88,8 @@ pub(super) struct Turns {
     all: Semaphore,
     /// Until it is known who of the users is there.
     looking: Semaphore,
+    /// For what has been accepted, until it is done; in units of [`SMALL`].
+    accepted: Arc<Semaphore>,
 }
 
 impl Default for Turns {
@@ -61,6 +97,7 @@ impl Default for Turns {
         Self {
             all: Semaphore::new(4),
             looking: Semaphore::new(2),
+            accepted: Arc::new(Semaphore::new(ACCEPTED / SMALL)),
         }
     }
 }
@@ -78,13 +115,29 @@ impl<S: ContactSource + 'static> Call<S> {
     pub(super) async fn one(self, name: &str) -> Result<Response<Full<Bytes>>, Failure> {
         let default = self.default_domain([name])?;
         let (domain, user) = self.user(name, default.as_ref())?;
-        let rosters = self.table.rosters(&domain)?;
-        let after = self.after;
-        let refreshed = timeout_at(self.deadline, rosters.refresh(&user)).await;
-        let updated = usize::from(matches!(refreshed, Ok(Ok(()))));
-        self.metrics.refreshed(updated, 1 - updated);
-        refreshed.map_err(|_| Failure::Deadline { after })??;
-        Ok(respond::json(StatusCode::OK, &Outcome::ok()))
+        let rosters = Arc::clone(self.table.rosters(&domain)?);
+        let accepted = self.accept(name.len())?;
+        let refreshing = async move {
+            let refreshed = timeout_at(self.deadline, rosters.refresh(&user)).await;
+            let updated = usize::from(matches!(refreshed, Ok(Ok(()))));
+            self.metrics.refreshed(updated, 1 - updated);
+            let after = self.after;
+            refreshed
+                .map_err(|_| Failure::Deadline { after })?
+                .map_err(Failure::from)
+        };
+        let Some(accepted) = accepted else {
+            refreshing.await?;
+            return Ok(respond::json(StatusCode::OK, &Outcome::ok()));
+        };
+        let user = name.to_owned();
+        tokio::spawn(async move {
+            if let Err(error) = refreshing.await {
+                warn!(user, %error, "accepted roster refresh failed");
+            }
+            drop(accepted);
+        });
+        Ok(respond::accepted())
     }
 
     /// Refreshes the users that the body names.
@@ -99,9 +152,14 @@ impl<S: ContactSource + 'static> Call<S> {
     {
         let body = timeout_at(self.deadline, read(body, limit)).await;
         let body = body.map_err(|_| Failure::SlowBody)??;
-        let Turns { all, looking } = &*self.turns;
-        let _among_all = self.turn(all, &body).await?;
-        let looking = self.turn(looking, &body).await?;
+        let accepted = self.accept(body.len())?;
+        let turns = Arc::clone(&self.turns);
+        // What has been accepted must not wait for what may wait for its caller.
+        let _among_all = match accepted {
+            Some(_) => None,
+            None => self.turn(&turns.all, &body).await?,
+        };
+        let looking = self.turn(&turns.looking, &body).await?;
         let names: Vec<String> = serde_json::from_slice(&body).map_err(|error| {
             let problem = error.to_string();
             Failure::Body { problem }
@@ -110,17 +168,47 @@ impl<S: ContactSource + 'static> Call<S> {
         // What nobody gets to stays like this.
         let mut failures = vec![Some(Failure::Deadline { after: self.after }); names.len()];
         let jobs = self.jobs(&names, default.as_ref(), &mut failures).await;
+        let mut all = failures.iter();
+        if !names.is_empty() && all.all(|it| matches!(it, Some(Failure::Username))) {
+            return Err(Failure::Usernames);
+        }
         let jobs = self.pass_over(jobs, &mut failures).await;
         // Backends may be slow; who asks for nobody that is there is not to wait for that.
         drop(looking);
-        self.run(jobs, &mut failures).await;
+        let refreshing = async move {
+            self.run(jobs, &mut failures).await;
+            self.count(&failures);
+            failures
+        };
+        let Some(accepted) = accepted else {
+            let failures = refreshing.await;
+            return Ok(summary(names, failures));
+        };
+        tokio::spawn(async move {
+            report(&names, &refreshing.await);
+            drop(accepted);
+        });
+        Ok(respond::accepted())
+    }
+
+    /// A place among what is accepted, if the caller wants that.
+    fn accept(&self, size: usize) -> Result<Option<OwnedSemaphorePermit>, Failure> {
+        if self.answer == Answer::WhenDone {
+            return Ok(None);
+        }
+        let units = size.clamp(SMALL, ACCEPTED).div_ceil(SMALL);
+        let units = u32::try_from(units).unwrap_or(u32::MAX);
+        let place = Arc::clone(&self.turns.accepted).try_acquire_many_owned(units);
+        place.map(Some).map_err(|_| Failure::TooManyAccepted)
+    }
+
+    fn count(&self, failures: &[Option<Failure>]) {
         let mut failed = failures.iter().flatten();
         if failed.any(|failure| matches!(failure, Failure::Deadline { .. })) {
             self.metrics.limit("admin.deadline");
         }
         let failed = failures.iter().flatten().count();
-        self.metrics.refreshed(names.len() - failed, failed);
-        Ok(summary(names, failures))
+        self.metrics.refreshed(failures.len() - failed, failed);
     }
 
     /// One of the turns, for a long array.
@@ -288,6 +376,20 @@ async fn read<B: Body>(body: B, limit: usize) -> Result<Bytes, Failure> {
         bytes.extend_from_slice(&data.copy_to_bytes(data.remaining()));
     }
     Ok(bytes.freeze())
+}
+
+/// Says in the log what has become of what was accepted: nobody else hears it.
+fn report(names: &[String], failures: &[Option<Failure>]) {
+    let mut failed = names.iter().zip(failures);
+    let first = failed.find_map(|(name, failure)| Some((name, failure.as_ref()?)));
+    let errors = failures.iter().flatten().count();
+    let updated = names.len() - errors;
+    match first {
+        Some((user, error)) => {
+            warn!(updated, errors, user, %error, "accepted roster refresh failed");
+        }
+        None => info!(updated, errors, "rosters refreshed"),
+    }
 }
 
 fn summary(names: Vec<String>, failures: Vec<Option<Failure>>) -> Response<Full<Bytes>> {

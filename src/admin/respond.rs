@@ -4,14 +4,16 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use http::{
-    HeaderValue, Method, Response, StatusCode,
-    header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, WWW_AUTHENTICATE},
+    HeaderName, HeaderValue, Method, Response, StatusCode,
+    header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE},
 };
 use http_body_util::Full;
 use serde::Serialize;
 
 use super::local::Foreign;
 use crate::{net::coding, roster::source::FetchError};
+
+const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
 
 /// Why a request, or one entry of it, was not served. The texts are for the caller.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -47,12 +49,16 @@ pub(super) enum Failure {
     SlowBody,
     #[error("bearer token is missing or wrong")]
     Token,
+    #[error("too many refreshes have been accepted and are unfinished: come again later")]
+    TooManyAccepted,
     #[error("body is larger than {limit} bytes")]
     TooLarge { limit: usize },
     #[error("not a configured domain")]
     UnknownDomain,
     #[error("not a valid username")]
     Username,
+    #[error("none of these is a valid username")]
+    Usernames,
     #[error("domain unknown: use bare JIDs, or put the domain into the path")]
     WhichDomain,
 }
@@ -65,6 +71,7 @@ impl Failure {
             | Self::OtherDomain
             | Self::Parameter { .. }
             | Self::Username
+            | Self::Usernames
             | Self::WhichDomain => StatusCode::BAD_REQUEST,
             Self::Token => StatusCode::UNAUTHORIZED,
             Self::Certificate | Self::NotLocal(_) => StatusCode::FORBIDDEN,
@@ -75,6 +82,7 @@ impl Failure {
             Self::SlowBody => StatusCode::REQUEST_TIMEOUT,
             Self::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Coded => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::TooManyAccepted => StatusCode::SERVICE_UNAVAILABLE,
             Self::Deadline { .. } | Self::Fetch(_) => StatusCode::BAD_GATEWAY,
         }
     }
@@ -132,6 +140,18 @@ impl Outcome {
     }
 }
 
+/// The answer to a refresh that goes on (RFC 7240 §3).
+pub(super) fn accepted() -> Response<Full<Bytes>> {
+    let outcome = Outcome {
+        status: "accepted",
+        message: "roster update accepted".into(),
+    };
+    let mut response = json(StatusCode::ACCEPTED, &outcome);
+    let applied = HeaderValue::from_static("respond-async");
+    response.headers_mut().insert(PREFERENCE_APPLIED, applied);
+    response
+}
+
 pub(super) fn failure(failure: &Failure) -> Response<Full<Bytes>> {
     let mut response = json(failure.status(), &Outcome::error(failure.to_string()));
     let headers = response.headers_mut();
@@ -141,6 +161,9 @@ pub(super) fn failure(failure: &Failure) -> Response<Full<Bytes>> {
             headers.extend(allowed.ok().map(|allowed| (ALLOW, allowed)));
         }
         Failure::Coded => headers.extend([coding::ONLY_IDENTITY]),
+        Failure::TooManyAccepted => {
+            headers.insert(RETRY_AFTER, HeaderValue::from_static("5"));
+        }
         Failure::Token => {
             headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }

@@ -1,12 +1,19 @@
 //! The admin API on the wire: what the site's backend may send, and what it hears.
 
+use std::path::Path;
+
 use serde_json::{Value, json};
 
 use crate::{
-    site::Site,
+    site::{Site, item},
     support::{
+        DEADLINE,
+        backend::Fault,
+        gateway::Gateway,
         http::{Connection, Endpoint, Response},
+        process::Process,
         prosody::Prosody,
+        within,
     },
 };
 
@@ -122,4 +129,93 @@ async fn a_compressed_body_is_refused_as_such() {
             .await;
         assert_eq!(answer.status(), 200, "{coding}");
     }
+}
+
+/// PHP's built-in server, say: it waits for the gateway, which waits for it.
+#[tokio::test]
+async fn a_backend_of_one_worker_tells_of_changes_without_waiting() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/lone_worker.py");
+    let log = folder.path().join("site.log");
+    let python = Path::new("python3");
+    let mut site = Process::start(python, [script], &[], log);
+    let port = site.line(DEADLINE).expect("python3 says its port");
+    let place = format!("127.0.0.1:{port}");
+    let prosody = Prosody::shared();
+    let url = format!("http_roster_url = \"http://{place}/contacts/%s\"");
+    let gateway = Gateway::builder(prosody)
+        .host(&url)
+        .admin("deadline = \"1s\"")
+        .start();
+    let john = prosody.account("john");
+    let mut client = gateway.login(&john, "web").await;
+    assert_eq!(client.roster().await.len(), 1);
+
+    let (admin, user) = (gateway.admin().address, &john.local);
+    let change = async |name: &str, prefer: &str| {
+        let query = format!("name={name}&gateway={admin}&user={user}&prefer={prefer}");
+        let address = place.parse().expect("an address");
+        let change = Endpoint::new(address, &format!("/change?{query}"));
+        let answer = change.request("GET", &[], "").await;
+        summary(&answer)
+    };
+    let waited = change("Waited", "").await;
+    assert_eq!(waited["status"], 500, "{waited}");
+    let reason = &waited["said"]["failed"][0]["reason"];
+    assert_eq!(reason, "not finished within 1s");
+    // It was the worker that the list was waiting for.
+    let pushed = client.expect_push().await;
+    let marie = |name| item("marie@example.org", Some(name), &[], "both");
+    assert_eq!(pushed, marie("Waited"));
+
+    let accepted = change("Accepted", "respond-async").await;
+    let expected = json!({
+        "status": 202,
+        "applied": "respond-async",
+        "said": { "status": "accepted", "message": "roster update accepted" },
+    });
+    assert_eq!(accepted, expected);
+    assert_eq!(client.expect_push().await, marie("Accepted"));
+}
+
+/// Nobody but the operator hears what has become of it.
+#[tokio::test]
+async fn what_was_accepted_and_fails_is_in_the_log_and_counted() {
+    let site = Site::new();
+    let john = site.member("john");
+    let _client = site.online(&john, "web").await;
+    site.backend.fail(&john.local, Fault::Status(503));
+    let prefer = [("Prefer", "respond-async")];
+    let body = json!([john.local, "nobody"]).to_string();
+    let answer = refresh(&site).request("POST", &prefer, &body).await;
+    assert_eq!(answer.status(), 202);
+    let by_path = format!("/roster_admin/refresh/{}", john.local);
+    let one = site.gateway.admin().at(&by_path);
+    assert_eq!(one.request("GET", &prefer, "").await.status(), 202);
+    let metrics = site.gateway.monitoring();
+    let counted = async {
+        loop {
+            let said = metrics.request("GET", &[], "").await;
+            let has = |line: &str| said.text().contains(line);
+            if has("refreshed_users_total{outcome=\"failed\"} 2\n")
+                && has("refreshed_users_total{outcome=\"updated\"} 1\n")
+            {
+                return;
+            }
+        }
+    };
+    within("both to be counted", counted).await;
+    let logged = async {
+        while site
+            .gateway
+            .log()
+            .matches("accepted roster refresh failed")
+            .count()
+            < 2
+        {
+            metrics.request("GET", &[], "").await;
+        }
+    };
+    within("both in the log", logged).await;
+    assert!(site.gateway.log().contains("error=backend answered 503"));
 }
