@@ -21,7 +21,7 @@ use crate::{
 /// What the ids of our pushes begin with.
 const PUSH_ID: &str = "rostergate-push-";
 /// Most roster gets of one session that wait for one roster.
-const MAX_WAITING: usize = 16;
+const MAX_WAITING: usize = 100;
 
 type Effects = std::collections::VecDeque<Effect>;
 
@@ -82,7 +82,9 @@ impl Desk {
         if self.waiting.len() >= MAX_WAITING {
             return refuse(get, identity, "wait", "resource-constraint", effects);
         }
-        let to = get.to().map(|to| to.into_owned());
+        // An address may be spelled at any length; one that no answer repeats is not kept.
+        let to = get.to().filter(|to| is_repeated(to));
+        let to = to.map(|to| to.into_owned());
         self.waiting.push(Get {
             id: id.into_owned(),
             to,

@@ -6,6 +6,7 @@ use crate::{
     site::{Site, item},
     support::{
         backend::Fault,
+        bosh::Bosh,
         client::is_push,
         prosody::Prosody,
         xml::{CLIENT, Element, ROSTER},
@@ -337,4 +338,45 @@ async fn a_host_without_a_roster_url_is_left_alone() {
         Some("result")
     );
     assert_eq!(client.expect_push().await.jid, "x@example.org");
+}
+
+/// A page that opens many views asks once for each.
+#[tokio::test]
+async fn many_gets_that_wait_are_all_answered() {
+    const GETS: usize = 20;
+    let site = Site::new();
+    let (john, marie) = (site.member("john"), site.member("marie"));
+    site.befriend(&john, &marie);
+    let mut web = Bosh::log_in(&site.gateway.bosh(), &john, "web").await;
+    let get = |number: usize| {
+        format!("<iq xmlns='{CLIENT}' type='get' id='g{number}'><query xmlns='{ROSTER}'/></iq>")
+    };
+    let mut gate = site.backend.gate(&john.local);
+    // As many in one request, and one in each of as many.
+    let in_one: String = (0..GETS).map(get).collect();
+    let mut open = web.send("", &in_one).await;
+    for number in GETS..2 * GETS {
+        let next = web.send("", &get(number)).await;
+        let answer = std::mem::replace(&mut open, next).body().await;
+        assert_eq!(answer.children().count(), 0, "{answer}");
+    }
+    gate.reached_by(1).await;
+    gate.open();
+    let mut answer = open.body().await;
+    let mut answered = Vec::new();
+    while answered.len() < 2 * GETS {
+        for iq in answer.children() {
+            let list = iq.child(ROSTER, "query").expect("a list, not an error");
+            assert_eq!(list.children().count(), 1, "{iq}");
+            answered.push(iq.attr("id").expect("an id").to_owned());
+        }
+        answer = if answered.len() < 2 * GETS {
+            web.exchange("").await
+        } else {
+            break;
+        };
+    }
+    let asked: Vec<_> = (0..2 * GETS).map(|number| format!("g{number}")).collect();
+    assert_eq!(answered, asked);
+    assert_eq!(site.backend.fetches(&john.local), 1);
 }
