@@ -1,10 +1,10 @@
 # rostergate alone: a static program, without a shell, as nobody in particular.
 #
 #   docker build -t rostergate .
-#   docker run --read-only --cap-drop=ALL -p 127.0.0.1:5280:5280 \
+#   docker run --read-only --cap-drop=ALL -p 127.0.0.1:5290:5290 \
 #       -v ./rostergate.toml:/etc/rostergate/rostergate.toml:ro rostergate
 #
-# In the configuration, set server.listen = ["0.0.0.0:5280"]: 127.0.0.1 is the container's own.
+# In the configuration, set server.listen = ["0.0.0.0:5290"]: 127.0.0.1 is the container's own.
 
 FROM rust:1.95-bookworm AS build
 # musl-gcc compiles ring's C.
@@ -19,7 +19,7 @@ RUN target="$(uname -m)-unknown-linux-musl" && rustup target add "$target" \
 FROM scratch
 COPY --from=build /image/ /
 USER 65532:65532
-EXPOSE 5280
+EXPOSE 5290
 STOPSIGNAL SIGTERM
 ENTRYPOINT ["/rostergate"]
 CMD ["serve", "--config", "/etc/rostergate/rostergate.toml"]

@@ -88,7 +88,7 @@ fn request(method: &str, path: &str, body: &str) -> Request<Full<Bytes>> {
     Request::builder()
         .method(method)
         .uri(path)
-        .header("host", "example.org:5280")
+        .header("host", "example.org:5290")
         .extension(Peer(([127, 0, 0, 1], 40000).into()))
         .body(Full::from(body.to_owned()))
         .unwrap()
@@ -606,10 +606,10 @@ async fn the_domain_is_told_by_path_jid_or_host() {
     // Only one domain has rosters.
     for host in [
         "one.org",
-        "ONE.org:5280",
+        "ONE.org:5290",
         "localhost",
         "127.0.0.1",
-        "[::1]:5280",
+        "[::1]:5290",
     ] {
         assert_eq!(
             ask(Some(host), refresh, plain).await,

@@ -121,7 +121,7 @@ pub struct Server {
 impl Default for Server {
     fn default() -> Self {
         Self {
-            listen: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 5280))],
+            listen: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 5290))],
             listen_tls: Vec::new(),
             certificates: Vec::new(),
             trusted_proxies: vec![

@@ -40,7 +40,7 @@ pub(super) fn socket_address(text: &str) -> Result<SocketAddr, Fault> {
     text.parse().map_err(|_| {
         Fault::new(
             "not an IP address with a port",
-            "write it like 127.0.0.1:5280 or [::1]:5280",
+            "write it like 127.0.0.1:5290 or [::1]:5290",
         )
     })
 }

@@ -33,7 +33,7 @@ async function startNginx(site, name, changes) {
     for (const [from, to] of [
       ['listen 80;', `listen 127.0.0.1:${http};`],
       ['listen 443 ', `listen 127.0.0.1:${https} `],
-      ['server 127.0.0.1:5280;', `server 127.0.0.1:${site.port};`],
+      ['server 127.0.0.1:5290;', `server 127.0.0.1:${site.port};`],
       ['upstream ', `access_log off; ${own} upstream `],
       ...changes,
     ]) {

@@ -407,11 +407,11 @@ async fn monitoring_on_its_own_is_for_no_name_that_anybody_may_own() {
         endpoint.request("GET", &[("Host", host)], "").await
     };
     for path in ["/metrics", "/healthz", "/readyz"] {
-        let nearby = ["10.0.0.1:5282", "[2001:db8::1]:5282", "rostergate:5282"];
+        let nearby = ["10.0.0.1:5292", "[2001:db8::1]:5292", "rostergate:5292"];
         for host in OWN_NAMES.iter().chain(&nearby) {
             assert_eq!(ask(path, host).await.status(), 200, "{path} {host}");
         }
-        for host in ["rebound.example", "localhost.rebound.example:5282", ""] {
+        for host in ["rebound.example", "localhost.rebound.example:5292", ""] {
             let refused = ask(path, host).await;
             assert_eq!(refused.status(), 403, "{path} {host}");
             assert!(

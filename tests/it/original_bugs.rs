@@ -318,7 +318,7 @@ async fn bug_19_the_host_header_matters_little() {
     let site = Site::new();
     let john = site.member("john");
     let mut client = site.online(&john, "web").await;
-    for (number, host) in ["EXAMPLE.org", "example.org:5280", "127.0.0.1", "localhost"]
+    for (number, host) in ["EXAMPLE.org", "example.org:5290", "127.0.0.1", "localhost"]
         .iter()
         .enumerate()
     {

@@ -143,7 +143,7 @@ async fn a_restart_refuses_no_connection() {
     let config = manager.directory.path().join("rostergate.toml");
     // Where it would listen by itself is not asked.
     let text = Gateway::builder(Prosody::shared()).config();
-    fs::write(&config, text.replace("127.0.0.1:0", "192.0.2.1:5280")).expect("written");
+    fs::write(&config, text.replace("127.0.0.1:0", "192.0.2.1:5290")).expect("written");
     let log = |number| manager.directory.path().join(format!("{number}.log"));
     let mut gateway = Activated::start(&socket, &config, &log(0), &manager).await;
 
@@ -193,11 +193,11 @@ async fn systemds_own_tool_passes_sockets_and_the_first_connection_waits() {
     let config = directory.path().join("rostergate.toml");
     let certs = Path::new(env!("CARGO_MANIFEST_DIR")).join("certs");
     let text = Gateway::builder(Prosody::shared())
-        .server("listen_tls = ['192.0.2.1:5281']")
+        .server("listen_tls = ['192.0.2.1:5291']")
         .server(&format!("certificate = {:?}", certs.join("localhost.crt")))
         .server(&format!("private_key = {:?}", certs.join("localhost.key")))
         .config();
-    fs::write(&config, text.replace("127.0.0.1:0", "192.0.2.1:5280")).expect("written");
+    fs::write(&config, text.replace("127.0.0.1:0", "192.0.2.1:5290")).expect("written");
     let log = File::create(directory.path().join("log")).expect("a log");
     let child = Command::new("setpriv")
         .args(["--pdeathsig", "KILL", TOOL, "--fdname=https:http"])

@@ -42,9 +42,9 @@ async fn without_a_token_only_this_machine_gets_in() {
     };
     for host in [
         "localhost",
-        "LocalHost:5280",
-        "127.0.0.1:5280",
-        "[::1]:5280",
+        "LocalHost:5290",
+        "127.0.0.1:5290",
+        "[::1]:5290",
     ] {
         assert_eq!(browser(host, "same-origin").await, 200, "{host}");
         assert_eq!(browser(host, "none").await, 200, "{host}");

@@ -227,7 +227,7 @@ fn nginx(kind: Kind, folder: &Path, gateway: SocketAddr, [http, https]: [u16; 2]
     let mut changes = vec![
         ("listen 80;", format!("listen 127.0.0.1:{http};")),
         ("listen 443 ", format!("listen 127.0.0.1:{https} ")),
-        ("server 127.0.0.1:5280;", format!("server {gateway};")),
+        ("server 127.0.0.1:5290;", format!("server {gateway};")),
         (
             "upstream ",
             format!("access_log off; {own_files} upstream "),
@@ -313,7 +313,7 @@ fn apache(folder: &Path, gateway: SocketAddr, [http, https]: [u16; 2]) -> Vec<St
                 format!("SSLCertificateKeyFile {key}"),
             ),
             (
-                "ProxyPassMatch \"^/http-bind/?$\" \"http://127.0.0.1:5280\"",
+                "ProxyPassMatch \"^/http-bind/?$\" \"http://127.0.0.1:5290\"",
                 format!("ProxyPassMatch \"^/http-bind/?$\" \"http://{gateway}\""),
             ),
         ],
