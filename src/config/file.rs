@@ -12,6 +12,7 @@ use super::{
     Admin, Backend, Bosh, Config, DISCOVERY_PATHS, ForwardedHeader, Host, Log, LogFormat,
     MONITORING_PATHS, Presence, ProxyProtocol, Scheme, Server, Upstream, UpstreamTls,
     error::{self, ConfigErrors},
+    listeners::Listeners,
     reader::{Reader, Taken},
     value::{self, Fault},
 };
@@ -178,10 +179,11 @@ impl Reader<'_> {
             let cure = "add [[host]] with its domain and upstream";
             self.fault("host", None, Fault::new("no host to serve", cure));
         }
+        let own = Listeners::of(&server, &admin, monitoring);
         let hosts = file
             .host
             .into_iter()
-            .filter_map(|host| self.host(host, &mut taken))
+            .filter_map(|host| self.host(host, &mut taken, &own))
             .collect();
         Config {
             server,
@@ -532,9 +534,10 @@ impl Reader<'_> {
         log
     }
 
-    fn host(&mut self, table: HostTable, taken: &mut Taken) -> Option<Host> {
+    fn host(&mut self, table: HostTable, taken: &mut Taken, own: &Listeners) -> Option<Host> {
         let domain = self.read("host.domain", Some(table.domain), |t| taken.domain(t));
-        let mut upstream = self.upstream(table.upstream, table.upstream_tls, table.upstream_ca);
+        let tls = [table.upstream_tls, table.upstream_ca];
+        let mut upstream = self.upstream(table.upstream, tls, own);
         let mut referrals = Vec::new();
         let referrals_span = table.upstream_referrals.as_ref().map(Spanned::span);
         self.list(
@@ -571,11 +574,10 @@ impl Reader<'_> {
             }
             upstream.proxy_protocol = proxy_protocol;
         }
-        let http_roster_url = self.read(
-            "host.http_roster_url",
-            table.http_roster_url,
-            value::roster_url,
-        );
+        let http_roster_url = self.read("host.http_roster_url", table.http_roster_url, |text| {
+            let url = value::roster_url(text)?;
+            own.roster_fault(&url).map_or(Ok(url), Err)
+        });
         let mut presence = Presence::Directed;
         self.set(&mut presence, "host.presence", table.presence, |text| {
             value::choice(
@@ -625,14 +627,17 @@ impl Reader<'_> {
     fn upstream(
         &mut self,
         url: Spanned<String>,
-        tls_text: Option<Spanned<String>>,
-        ca_text: Option<Spanned<String>>,
+        [tls_text, ca_text]: [Option<Spanned<String>>; 2],
+        own: &Listeners,
     ) -> Option<Upstream> {
         let (tls_span, ca_span) = (
             tls_text.as_ref().map(Spanned::span),
             ca_text.as_ref().map(Spanned::span),
         );
-        let url = self.read("host.upstream", Some(url), value::upstream);
+        let url = self.read("host.upstream", Some(url), |text| {
+            let url = value::upstream(text)?;
+            own.upstream_fault(&url.place).map_or(Ok(url), Err)
+        });
         let mut tls = UpstreamTls::Auto;
         self.set(&mut tls, "host.upstream_tls", tls_text, |text| {
             value::choice(

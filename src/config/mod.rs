@@ -8,6 +8,7 @@ mod error;
 #[cfg(test)]
 mod example;
 mod file;
+mod listeners;
 mod reader;
 mod restart;
 mod tls;
