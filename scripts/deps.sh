@@ -2,8 +2,8 @@
 # Installs what is missing for the demo or the tests, and says what and why.
 #
 #   scripts/deps.sh demo     a Rust toolchain (checked only), prosody, node, npm; Converse.js
-#   scripts/deps.sh test     all of that, and chromium, nginx, apache2, haproxy, ejabberd, tsung, valgrind,
-#                            prometheus, openssl, curl, git, man-db, python3-venv, lintian,
+#   scripts/deps.sh test     all of that, and chromium, nginx, apache2, haproxy, ejabberd, jabberd2, tsung,
+#                            valgrind, prometheus, sqlite3, openssl, curl, git, man-db, python3-venv, lintian,
 #                            systemd-container; XMPP clients; schemathesis
 #   scripts/deps.sh bench    what the demo needs, and the servers and proxies that rostergate is compared with
 #
@@ -60,6 +60,8 @@ test)
     need prometheus prometheus "asks the queries of the Grafana dashboard"
     need setpriv util-linux "runs all of them without privileges"
     need ejabberdctl ejabberd "tests against a second XMPP server"
+    need jabberd2-c2s jabberd2 "tests against a third one, which is older"
+    need sqlite3 sqlite3 "makes its database"
     need tsung tsung "somebody else's load"
     need valgrind valgrind "benchmarks that count instructions"
     need systemd-analyze systemd "checks the units of contrib/systemd"

@@ -34,6 +34,7 @@ mod hostile_session;
 mod hostile_stranger;
 mod http2;
 mod idle;
+mod jabberd2;
 mod limits;
 mod login;
 mod monitoring;

@@ -1,6 +1,9 @@
 //! What is offered to the client, and what it may negotiate before it is bound.
 
+use proptest::{prelude::*, sample::select};
+
 use super::*;
+use crate::proto::xml::agreement::{Node, in_hostile_wrapper};
 
 #[test]
 fn legacy_authentication_never_passes() {
@@ -21,19 +24,25 @@ fn legacy_authentication_never_passes() {
     }
 }
 
-/// What the client is offered of these features, in a stream that declares this.
-fn offered(declared: &str, inside: &str) -> String {
+/// The features of a stream that declares this, with what is inside.
+fn features(declared: &str, declared_inside: &str, inside: &str) -> (String, Stanza) {
     let mut stream = Stream::new();
     let text = format!(
         "<s:stream xmlns:s='http://etherx.jabber.org/streams' version='1.0' {declared}>\
-         <s:features xmlns:f='urn:f'>{inside}</s:features>"
+         <s:features {declared_inside}>{inside}</s:features>"
     );
     stream.handle_bytes(text.as_bytes());
-    let events: Vec<Event> = std::iter::from_fn(|| stream.poll_event().unwrap()).collect();
-    let [Event::Header(_), Event::Features(features)] = &events[..] else {
-        panic!("{events:?}")
-    };
-    text_of_features(&crate::pipe::features::offer(features, true))
+    let mut events: Vec<Event> = std::iter::from_fn(|| stream.poll_event().unwrap()).collect();
+    match (events.pop(), &events[..]) {
+        (Some(Event::Features(features)), [Event::Header(_)]) => (text, features),
+        other => panic!("{text} is {other:?}"),
+    }
+}
+
+/// What the client is offered of these features, in a stream that declares this.
+fn offered(declared: &str, inside: &str) -> String {
+    let (_, features) = features(declared, "xmlns:f='urn:f'", inside);
+    text_of_features(&crate::pipe::features::offer(&features, true))
 }
 
 fn text_of_features(offer: &Stanza) -> String {
@@ -78,6 +87,43 @@ fn features_keep_the_namespaces_that_are_declared_around_them() {
             scan_body(body.into(), &Limits::default()).is_ok(),
             "{offer}"
         );
+    }
+}
+
+/// Declarations of the prefixes that features are named by, in one start tag; each may be missing, so `often`.
+fn declarations(often: u32) -> impl Strategy<Value = String> {
+    let uris = &["jabber:client", "urn:a", "urn:b", "urn:it&apos;s"][..];
+    let one = prop_oneof![often => Just(None), 3 => select(uris).prop_map(Some)];
+    let uris = [one.clone(), one.clone(), one];
+    uris.prop_map(|uris| {
+        let declared = ["xmlns", "xmlns:a", "xmlns:b"].into_iter().zip(uris);
+        let declared = declared.filter_map(|(name, uri)| Some(format!(" {name}='{}'", uri?)));
+        declared.collect()
+    })
+}
+
+proptest! {
+    /// A strict parser sees the same features in the stream of the server and in what is offered of them, in
+    /// which the same prefixes mean something else around them.
+    #[test]
+    fn features_mean_the_same_wherever_their_prefixes_are_declared(
+        header in declarations(0),
+        around in declarations(2),
+        children in prop::collection::vec((declarations(2), declarations(2)), 1..4),
+        names in prop::collection::vec(select(&["", "a:", "b:"][..]), 12),
+    ) {
+        let inside: String = children.iter().zip(names.chunks(3)).map(|((own, inner), names)| {
+            let [name, attribute, payload] = names else { panic!("three each") };
+            format!(
+                "<{name}ack{own} {attribute}plain='1'><{payload}inner{inner}/>\
+                 <{name}inner>text</{name}inner></{name}ack>"
+            )
+        }).collect();
+        let (text, features) = features(&header, &around, &inside);
+        let stream = Node::read(format!("{text}</s:stream>").as_bytes()).unwrap();
+        let theirs = &stream.children()[0];
+        let ours = in_hostile_wrapper(&crate::pipe::features::offer(&features, true));
+        prop_assert_eq!(&ours.content, &theirs.content);
     }
 }
 

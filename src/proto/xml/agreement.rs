@@ -9,7 +9,7 @@ use proptest::sample::{Index, select};
 #[path = "../../../tests/checks/agreement.rs"]
 mod judge;
 
-pub(super) use judge::{Node, in_hostile_wrapper};
+pub(crate) use judge::{Node, in_hostile_wrapper};
 use judge::{PREFIXES, agrees, agrees_in_stream};
 
 const HEADER: &str = "<stream:stream xmlns='jabber:client' xml:lang='en' id=\"a&amp;b\" \

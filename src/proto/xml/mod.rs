@@ -40,6 +40,6 @@ pub(in crate::proto) use tag::Attr;
 pub(in crate::proto) use token::{Element, Form, Lexer, Token};
 
 #[cfg(test)]
-mod agreement;
+pub(crate) mod agreement;
 #[cfg(test)]
 mod tests;

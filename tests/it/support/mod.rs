@@ -15,6 +15,7 @@ pub(crate) mod client;
 pub(crate) mod ejabberd;
 pub(crate) mod gateway;
 pub(crate) mod http;
+pub(crate) mod jabberd2;
 pub(crate) mod process;
 pub(crate) mod prosody;
 pub(crate) mod proxy;
