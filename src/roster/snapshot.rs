@@ -14,7 +14,8 @@ use parking_lot::Mutex;
 
 use super::{Roster, Username, left_out::LeftOut};
 
-/// What is known of the version of an answer. What the backend said of it (RFC 9110 §8.8) is sent back to it.
+/// What is known of the version of an answer. What the backend said of it (RFC 9110 §8.8) is sent back to it, unless
+/// its `Last-Modified` may still hold for another list.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Validators {
     /// Number of the source that it is about: another one may call another list the same.

@@ -12,6 +12,9 @@
 //! | 304 to a conditional request; 200, the same bytes, `ETag` and `Last-Modified` as before | unchanged |
 //! | any other status, 304 to an unconditional request; redirects are not followed | failed fetch |
 //!
+//! `Last-Modified` counts in seconds. Where the answer is not at least a second younger than it, the list may change
+//! once more without a new `Last-Modified`; then neither it nor the `ETag` is sent back (see [`Validators`]).
+//!
 //! A byte order mark before all that is skipped. Bytes in it that are no UTF-8 become spaces, lone
 //! surrogates (`\ud83d`) U+FFFD.
 //!
@@ -52,7 +55,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use arc_swap::ArcSwap;
@@ -60,7 +63,8 @@ use bytes::{Bytes, BytesMut};
 use http::{
     HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Uri,
     header::{
-        ACCEPT, AUTHORIZATION, ETAG, IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED, USER_AGENT,
+        ACCEPT, AUTHORIZATION, DATE, ETAG, IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED,
+        USER_AGENT,
     },
 };
 use http_body::Body;
@@ -229,14 +233,38 @@ pub const LARGE_UNDER_WAY: usize = 32 << 20;
 /// What room is counted in, bytes.
 const UNIT: usize = 1 << 10;
 
+/// What `Last-Modified` counts in.
+const ONE_SECOND: Duration = Duration::from_secs(1);
+
 /// Longest validator that is sent back, bytes.
 const LONGEST_VALIDATOR: usize = 1024;
 
 /// Sources that there have been.
 static SOURCES: AtomicU64 = AtomicU64::new(1);
 
-/// What an answer says of its version. A copy: it lives as long as the list, and would keep all of the answer's
-/// head.
+/// What may be sent back of what an answer says of its version; `received` is the time by our clock.
+///
+/// Many servers make their `ETag` of the same time in seconds (Nginx, of that and the size), so both go together.
+fn validators(headers: &HeaderMap, received: SystemTime) -> [Option<HeaderValue>; 2] {
+    if is_settled(headers, received) {
+        [ETAG, LAST_MODIFIED].map(|name| validator(headers, name))
+    } else {
+        [None, None]
+    }
+}
+
+/// Whether a later change must get another `Last-Modified`, if there is one (RFC 9110 §8.8.2.2).
+fn is_settled(headers: &HeaderMap, received: SystemTime) -> bool {
+    let Some(modified) = headers.get(LAST_MODIFIED) else {
+        return true;
+    };
+    let date = |value: &HeaderValue| httpdate::parse_http_date(value.to_str().ok()?).ok();
+    let answered = headers.get(DATE).and_then(date).unwrap_or(received);
+    let age = date(modified).and_then(|modified| answered.duration_since(modified).ok());
+    age.is_some_and(|age| age >= ONE_SECOND)
+}
+
+/// A header, if it is not too long. A copy: it lives as long as the list, and would keep all of the answer's head.
 fn validator(headers: &HeaderMap, name: HeaderName) -> Option<HeaderValue> {
     let value = headers.get(name)?.as_bytes();
     (value.len() <= LONGEST_VALIDATOR).then(|| HeaderValue::from_bytes(value).ok())?
@@ -355,10 +383,11 @@ impl HttpSource {
             }
             status => return Err(FetchError::Status { status }),
         }
+        let [etag, last_modified] = validators(response.headers(), now());
         let validators = Validators {
             source: self.number,
-            etag: validator(response.headers(), ETAG),
-            last_modified: validator(response.headers(), LAST_MODIFIED),
+            etag,
+            last_modified,
             digest: None,
         };
         let (json, room) = self.body(response).await?;
@@ -569,6 +598,11 @@ impl ContactSource for Replaceable {
     fn address(&self, user: &Username) -> Option<String> {
         self.0.load().address(user)
     }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the clock enters here")]
+fn now() -> SystemTime {
+    SystemTime::now()
 }
 
 fn native_roots() -> RootCertStore {

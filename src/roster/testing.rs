@@ -221,7 +221,8 @@ async fn respond(stream: &mut TcpStream, script: Script) -> Option<()> {
 async fn answer(stream: &mut TcpStream, status: u16, body: &str) -> Option<()> {
     let head = format!(
         "HTTP/1.1 {status} x\r\nlocation: /elsewhere\r\netag: W/\"v1\"\r\n\
-         last-modified: Sun, 22 Nov 2026 21:30:31 GMT\r\n"
+         last-modified: Sun, 22 Nov 2026 21:30:31 GMT\r\n\
+         date: Sun, 22 Nov 2026 21:30:32 GMT\r\n"
     );
     // These two statuses have no body.
     let length = match status {

@@ -20,6 +20,7 @@ mod drain;
 mod ejabberd;
 mod failures;
 mod faults;
+mod file_backend;
 mod grafana;
 mod harness;
 mod hostile_backend;

@@ -67,6 +67,52 @@ fn a_validator_keeps_no_more_than_itself() {
     assert_eq!(validator(&headers, ETAG), None, "longer than anybody's");
 }
 
+/// A second change within a second would have the same `Last-Modified`, and with Nginx the same `ETag`.
+#[test]
+fn what_may_change_unseen_is_no_validator() {
+    let after = |milliseconds| {
+        let modified = httpdate::parse_http_date("Sun, 22 Nov 2026 21:30:31 GMT").unwrap();
+        modified + Duration::from_millis(milliseconds)
+    };
+    let kept = |date: Option<u64>, modified: Option<&str>, received: u64| {
+        let date = date.map(|date| httpdate::fmt_http_date(after(date)));
+        let headers = [
+            ("etag", Some("\"1\"")),
+            ("last-modified", modified),
+            ("date", date.as_deref()),
+        ];
+        let headers = headers
+            .into_iter()
+            .filter_map(|(name, value)| Some((name, value?)));
+        let headers = headers.map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()));
+        let [etag, last_modified] = validators(&headers.collect(), after(received));
+        assert!(etag.is_some() || last_modified.is_none());
+        (etag.is_some(), last_modified.is_some())
+    };
+    let modified = Some("Sun, 22 Nov 2026 21:30:31 GMT");
+    for (date, modified, received, expected) in [
+        // By the date of the answer, whatever our clock says.
+        (Some(0), modified, 5000, (false, false)),
+        (Some(1000), modified, 0, (true, true)),
+        // By our clock.
+        (None, modified, 999, (false, false)),
+        (None, modified, 1000, (true, true)),
+        // From the future, or not understood.
+        (
+            Some(0),
+            Some("Sun, 22 Nov 2026 21:30:32 GMT"),
+            9000,
+            (false, false),
+        ),
+        (Some(5000), Some("yesterday"), 5000, (false, false)),
+        // An `ETag` alone is what its maker says it is.
+        (Some(0), None, 0, (true, false)),
+    ] {
+        let what = format!("{date:?} {modified:?} {received}");
+        assert_eq!(kept(date, modified, received), expected, "{what}");
+    }
+}
+
 #[tokio::test]
 async fn others_get_their_turns_while_something_takes_long() {
     let (tell, told) = std::sync::mpsc::channel();

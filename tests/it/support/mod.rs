@@ -13,6 +13,7 @@ pub(crate) mod bosh;
 pub(crate) mod c2s;
 pub(crate) mod client;
 pub(crate) mod ejabberd;
+pub(crate) mod files;
 pub(crate) mod gateway;
 pub(crate) mod http;
 pub(crate) mod jabberd2;

@@ -14,7 +14,7 @@ use tempfile::TempDir;
 use super::{free_ports, http::Endpoint, process::Process};
 
 /// Slow machines with many tests at once need it.
-const START: Duration = Duration::from_secs(30);
+pub(super) const START: Duration = Duration::from_secs(30);
 /// Whom to become where the tests run as root: nobody.
 const NOBODY: u32 = 65534;
 
@@ -156,7 +156,7 @@ impl Drop for Proxy {
 }
 
 /// Runs a server with all that it says on its standard output, as nobody if we are root.
-fn start(folder: &Path, args: Vec<String>) -> Process {
+pub(super) fn start(folder: &Path, args: Vec<String>) -> Process {
     let mut command = vec![
         "-c".to_owned(),
         "exec \"$@\" 2>&1".to_owned(),
@@ -267,7 +267,7 @@ fn haproxy(folder: &Path, gateway: SocketAddr, [tcp, tls]: [u16; 2]) -> Vec<Stri
     args.map(str::to_owned).to_vec()
 }
 
-fn run_nginx(folder: &Path, config: &str) -> Vec<String> {
+pub(super) fn run_nginx(folder: &Path, config: &str) -> Vec<String> {
     let file = folder.join("nginx.conf");
     fs::write(&file, config).expect("a writable folder");
     let [folder, file] = [folder, &file].map(|path| path.to_str().expect("a folder of ours"));

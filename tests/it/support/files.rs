@@ -1,0 +1,105 @@
+//! A real Nginx whose files are the contact lists.
+
+use std::{
+    fs::{self, File},
+    path::PathBuf,
+    time::SystemTime,
+};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::{
+    free_ports,
+    process::Process,
+    proxy::{START, run_nginx, start},
+};
+
+/// It ends when the value is dropped.
+pub(crate) struct Files {
+    process: Process,
+    folder: TempDir,
+    port: u16,
+}
+
+impl Files {
+    /// Serves no lists yet; closes idle connections after a second.
+    pub(crate) fn start() -> Self {
+        // Another program may take the port first.
+        let started = (0..5).find_map(|_| Self::try_start());
+        started.expect("Nginx starts: make deps")
+    }
+
+    /// What `http_roster_url` says.
+    pub(crate) fn url(&self) -> String {
+        format!("http://127.0.0.1:{}/%s", self.port)
+    }
+
+    /// The list of a user from now on.
+    pub(crate) fn set(&self, user: &str, list: &Value) {
+        fs::write(self.path(user), list.to_string()).expect("a writable folder");
+    }
+
+    /// When the list of a user last changed.
+    pub(crate) fn modified(&self, user: &str) -> SystemTime {
+        let file = fs::metadata(self.path(user)).expect("it is there");
+        file.modified().expect("a time")
+    }
+
+    /// Makes it so.
+    pub(crate) fn set_modified(&self, user: &str, time: SystemTime) {
+        let file = File::options().write(true).open(self.path(user));
+        let file = file.expect("it is there");
+        file.set_modified(time).expect("its time can be set");
+    }
+
+    /// The statuses that requests about a user were answered with.
+    pub(crate) fn statuses(&self, user: &str) -> Vec<String> {
+        let log = fs::read_to_string(self.folder.path().join("statuses.log")).expect("a log");
+        let about = |line: &str| Some(line.strip_prefix(&format!("/{user} "))?.to_owned());
+        log.lines().filter_map(about).collect()
+    }
+
+    fn path(&self, user: &str) -> PathBuf {
+        self.folder.path().join("lists").join(user)
+    }
+
+    fn try_start() -> Option<Self> {
+        let folder = tempfile::Builder::new().prefix("rostergate-it-").tempdir();
+        let folder = folder.expect("a temporary directory can be made");
+        fs::create_dir(folder.path().join("lists")).expect("a writable folder");
+        let [port] = free_ports();
+        let own_files = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
+            .map(|name| format!("{name}_temp_path {name};"))
+            .join(" ");
+        let config = format!(
+            "events {{}}\nhttp {{\n    {own_files}\n    default_type application/json;\n\
+             \x20   log_format statuses '$uri $status';\n    access_log statuses.log statuses;\n\
+             \x20   keepalive_timeout 1s;\n\
+             \x20   server {{ listen 127.0.0.1:{port}; root lists; }}\n}}\n"
+        );
+        let args = run_nginx(folder.path(), &config);
+        let mut process = start(folder.path(), args);
+        let mut said = String::new();
+        while let Some(line) = process.line(START) {
+            if line.contains("start worker process ") {
+                return Some(Self {
+                    process,
+                    folder,
+                    port,
+                });
+            }
+            said.push_str(&format!("{line}\n"));
+        }
+        assert!(said.contains("Address already in use"), "{said}");
+        None
+    }
+}
+
+impl Drop for Files {
+    fn drop(&mut self) {
+        // In good order, so that it sees its own children off.
+        self.process.signal("TERM");
+        self.process.wait(START);
+    }
+}
