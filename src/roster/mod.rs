@@ -20,6 +20,7 @@ use bytes::Bytes;
 use jid::{BareJid, NodeRef};
 
 pub mod address;
+mod connection;
 pub mod decode;
 pub mod diff;
 pub mod failures;

@@ -10,6 +10,7 @@
 //! | 200, object with entries of which none is a contact (`{"error": "down"}`) | failed fetch |
 //! | 200, any other JSON, broken JSON, text after it | failed fetch |
 //! | 304 to a conditional request; 200, the same bytes, `ETag` and `Last-Modified` as before | unchanged |
+//! | the connection, used before, closes before a byte of the answer | asked once more, on a new one |
 //! | any other status, 304 to an unconditional request; redirects are not followed | failed fetch |
 //!
 //! `Last-Modified` counts in seconds. Where the answer is not at least a second younger than it, the list may change
@@ -87,6 +88,7 @@ use tracing::{debug, warn};
 
 use super::{
     Contact, Username,
+    connection::{Connector, Use},
     decode::{self, Contacts, NoContacts},
     left_out::LeftOut,
     snapshot::Validators,
@@ -283,10 +285,14 @@ pub(super) async fn aside<T: Send + 'static>(
     }
 }
 
+type Http = Client<Connector<HttpsConnector<HttpConnector>>, Empty<Bytes>>;
+
 /// The backend of one host.
 #[derive(Debug)]
 pub struct HttpSource {
-    client: Client<HttpsConnector<HttpConnector>, Empty<Bytes>>,
+    client: Http,
+    /// The same, with a new connection for each request.
+    fresh: Http,
     url: RosterUrl,
     backend: Backend,
     domain: DomainPart,
@@ -335,11 +341,15 @@ impl HttpSource {
             .https_or_http()
             .enable_http1()
             .wrap_connector(tcp);
-        let client = Client::builder(TokioExecutor::new())
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(IDLE)
-            .pool_max_idle_per_host(backend.concurrency)
-            .build(connector);
+        let connector = Connector(connector);
+        let client = |most_idle| {
+            Client::builder(TokioExecutor::new())
+                .pool_timer(TokioTimer::new())
+                .pool_idle_timeout(IDLE)
+                .pool_max_idle_per_host(most_idle)
+                .build(connector.clone())
+        };
+        let (client, fresh) = (client(backend.concurrency), client(0));
         let authorization = backend.token.as_ref().and_then(|token| {
             let value = HeaderValue::try_from(format!("Bearer {}", token.expose()));
             let mut value = value
@@ -350,6 +360,7 @@ impl HttpSource {
         });
         Self {
             client,
+            fresh,
             url,
             permits: Arc::new(Semaphore::new(
                 backend.concurrency.clamp(1, Semaphore::MAX_PERMITS),
@@ -372,7 +383,7 @@ impl HttpSource {
         let request = self.request(user, known)?;
         let permit = Arc::clone(&self.permits).acquire_owned().await;
         let permit = permit.map_err(|_| FetchError::Abandoned)?;
-        let response = self.client.request(request).await.map_err(|error| {
+        let response = self.send(request).await.map_err(|error| {
             debug!(%user, error = &error as &dyn Error, "backend request broke");
             classify(&error)
         })?;
@@ -397,6 +408,22 @@ impl HttpSource {
             room,
             _permit: permit,
         }))
+    }
+
+    /// Sends a request; where the connection was an old one and closes without a byte of an answer, the same once
+    /// more. The server may close a connection just as a request is on its way, and a GET may be repeated (RFC 9110
+    /// §9.2.2). All idle connections may be as dead, so it goes to a new one.
+    async fn send(
+        &self,
+        request: Request<Empty<Bytes>>,
+    ) -> Result<Response<Incoming>, legacy::Error> {
+        match self.client.request(request.clone()).await {
+            Err(error) if Use::of(&error).is_some_and(|it| it.closed_while_idle()) => {
+                debug!("backend closed an idle connection, asking again on a new one");
+                self.fresh.request(request).await
+            }
+            outcome => outcome,
+        }
     }
 
     /// Makes contacts of an answer. Takes the time that it takes, which is bounded by the length of the answer: the

@@ -30,6 +30,8 @@ pub(crate) enum Script {
     Answer(u16, String),
     /// Sends these bytes, then closes.
     Raw(Vec<u8>),
+    /// Answers 200 `{}` to the first request of a connection; to the next one as `Raw`.
+    Once(Vec<u8>),
     /// Sends these bytes, then nothing more.
     Hang(Vec<u8>),
     /// Sends a chunked body without end.
@@ -164,7 +166,7 @@ async fn serve(
     state: Arc<Mutex<State>>,
     count: Arc<watch::Sender<usize>>,
 ) -> Option<()> {
-    loop {
+    for number in 0.. {
         let mut head = Vec::new();
         while !head.ends_with(b"\r\n\r\n") {
             head.push(stream.read_u8().await.ok()?);
@@ -183,17 +185,23 @@ async fn serve(
             script
         };
         count.send_modify(|count| *count += 1);
+        let script = match script {
+            Script::Once(_) if number == 0 => Script::json("{}"),
+            Script::Once(bytes) => Script::Raw(bytes),
+            script => script,
+        };
         let kept = respond(&mut stream, script).await;
         state.lock().open -= 1;
         kept?;
     }
+    None
 }
 
 /// `None` if the connection is to be closed.
 async fn respond(stream: &mut TcpStream, script: Script) -> Option<()> {
     match script {
         Script::Answer(status, body) => answer(stream, status, &body).await,
-        Script::Raw(bytes) => {
+        Script::Raw(bytes) | Script::Once(bytes) => {
             stream.write_all(&bytes).await.ok()?;
             None
         }

@@ -1,8 +1,10 @@
-//! A backend that is a real Nginx with files. What its answers say of their versions counts in seconds.
+//! A backend that is a real Nginx with files. What its answers say of their versions counts in seconds, and it
+//! closes idle connections when it likes.
 
 use std::time::{Duration, SystemTime};
 
 use serde_json::{Value, json};
+use tokio::time::sleep;
 
 use crate::support::{
     client::{Account, Client},
@@ -93,4 +95,27 @@ async fn a_list_that_has_been_so_for_long_is_not_sent_again() {
         "{statuses:?}"
     );
     assert_eq!(client.roster().await.len(), 1);
+}
+
+/// Requests that meet the moment at which Nginx closes their connections.
+#[tokio::test]
+async fn a_connection_that_closes_costs_no_notification() {
+    let site = Site::new();
+    let mut online = Vec::new();
+    for _ in 0..16 {
+        online.push(site.online(&named("Marie")).await);
+    }
+    let users: Vec<_> = online.iter().map(|(account, _)| &*account.local).collect();
+    for round in 0..40 {
+        site.refresh(&users).await;
+        if site
+            .gateway
+            .log()
+            .contains("backend closed an idle connection")
+        {
+            return;
+        }
+        // Not to wait for anything: this is the pace that meets the second of Nginx's `keepalive_timeout`.
+        sleep(Duration::from_millis(990 + round % 20)).await;
+    }
 }

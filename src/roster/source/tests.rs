@@ -7,6 +7,7 @@ use rustls::{ServerConfig, pki_types::PrivateKeyDer};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpListener,
+    sync::watch,
     task::JoinSet,
 };
 use tokio_rustls::TlsAcceptor;
@@ -385,6 +386,49 @@ async fn a_connection_is_used_again_and_a_closed_one_is_no_failure() {
     fetch(&source).await.unwrap();
     fetch(&source).await.unwrap();
     assert_eq!(backend.connections(), 2);
+}
+
+/// A server may close a connection that was idle just as the next request is on its way.
+#[tokio::test]
+async fn a_connection_that_closes_as_the_next_request_comes_costs_nothing() {
+    let backend = TestBackend::start().await;
+    let source = Arc::new(backend.source(|_| ()));
+    // So many connections are idle afterwards, and all of them are about to close.
+    let (open, gate) = watch::channel(false);
+    backend.on("*", Script::Gate(gate));
+    let mut fetches = JoinSet::new();
+    for _ in 0..5 {
+        let source = Arc::clone(&source);
+        fetches.spawn(async move { fetch(&source).await.is_ok() });
+    }
+    backend.seen(5).await;
+    open.send_replace(true);
+    assert!(fetches.join_all().await.into_iter().all(|is_ok| is_ok));
+    backend.on("*", Script::Once(Vec::new()));
+    fetch(&source).await.unwrap();
+    assert_eq!(backend.requests().len(), 7, "repeated once");
+    assert_eq!(backend.connections(), 6, "on a new connection");
+}
+
+#[tokio::test]
+async fn nothing_else_is_asked_twice() {
+    for (first, then, requests) in [
+        // The repeated request fails, too.
+        (Script::json("{}"), Script::Raw(Vec::new()), 3),
+        // A byte of the answer has come.
+        (Script::json("{}"), Script::Raw(b"H".to_vec()), 2),
+        // The connection was new.
+        (Script::Raw(Vec::new()), Script::Raw(Vec::new()), 2),
+    ] {
+        let backend = TestBackend::start().await;
+        let source = backend.source(|_| ());
+        let what = format!("{first:?}, {then:?}");
+        backend.on("*", first);
+        let _ = fetch(&source).await;
+        backend.on("*", then);
+        assert_eq!(failure(&source).await, FetchError::BrokenOff, "{what}");
+        assert_eq!(backend.requests().len(), requests, "{what}");
+    }
 }
 
 #[tokio::test]
