@@ -93,7 +93,8 @@ async function bosh(req, res, user) {
   delete headers.connection;
   delete headers['transfer-encoding'];
   headers['content-length'] = Buffer.byteLength(body);
-  const upstream = request(`${config.gateway}/http-bind`, { method: req.method, headers });
+  const { search } = new URL(req.url, 'http://site');
+  const upstream = request(`${config.gateway}/http-bind${search}`, { method: req.method, headers });
   upstream.on('response', (answer) => {
     const { connection, 'transfer-encoding': _, ...rest } = answer.headers;
     res.writeHead(answer.statusCode, rest);

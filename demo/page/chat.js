@@ -14,7 +14,8 @@ converse.plugins.add('fresh-contacts', {
 
 converse.initialize({
   assets_path: '/converse/',
-  bosh_service_url: '/http-bind',
+  // Browsers keep pages that are left, asleep. What this one has not shown to have, the next one is sent, too.
+  bosh_service_url: `/http-bind?page=${Math.random()}`,
   discover_connection_methods: false,
 
   // The site says who its visitor is. On a reload, Converse.js first takes up the BOSH session
@@ -34,3 +35,6 @@ converse.initialize({
   view_mode: 'fullscreen',
   autocomplete_providers_url: '',
 });
+
+// A page that wakes up has missed what others did with the session: it begins anew.
+addEventListener('pageshow', ({ persisted }) => { if (persisted) location.reload(); });

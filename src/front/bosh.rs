@@ -32,7 +32,7 @@ use std::{
 
 use bytes::Bytes;
 use http::{
-    HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version, header,
+    HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header,
 };
 use http_body::Body;
 use parking_lot::Mutex;
@@ -55,7 +55,7 @@ use crate::{
     proto::{
         bosh::{
             Rid,
-            body::{self, Creation, Document, Message},
+            body::{self, Creation, Document, Message, Page},
             condition::Condition,
             terms::Policy,
         },
@@ -249,8 +249,9 @@ impl Front {
             response.headers_mut().extend([coding::ONLY_IDENTITY]);
             return Admission::answered(closing(response));
         }
-        let page = headers.get(header::ORIGIN);
-        let may_read = page.is_none_or(|page| settings.cors.allows(page));
+        let origin = headers.get(header::ORIGIN);
+        let may_read = origin.is_none_or(|origin| settings.cors.allows(origin));
+        let page = page(&head.uri);
         // Over HTTP/2, a head may take much more than was sent for it; the body may be long in coming.
         drop(head);
         let known = Some(client.address.ip()).filter(|address| !proxies.trust(*address));
@@ -279,10 +280,13 @@ impl Front {
             }
         };
         match Message::parse(document, &settings.xml) {
-            Ok(Message::Request(request)) => match self.pass(request, client, proxies) {
-                Ok(answer) => Admission::Passed(answer),
-                Err(condition) => Admission::answered(terminated(condition)),
-            },
+            Ok(Message::Request(mut request)) => {
+                request.page = page;
+                match self.pass(request, client, proxies) {
+                    Ok(answer) => Admission::Passed(answer),
+                    Err(condition) => Admission::answered(terminated(condition)),
+                }
+            }
             Ok(Message::Creation(creation)) => {
                 if settings.strict && !may_read {
                     let response = refused(StatusCode::FORBIDDEN, Condition::PolicyViolation);
@@ -407,6 +411,14 @@ impl From<Condition> for Uncreated {
 fn may_use(session: &Entry, client: Origin, proxies: &Proxies) -> bool {
     // Of one whose address the proxy does not tell, it may not tell this either.
     !session.secure || client.secure || proxies.trust(client.address.ip())
+}
+
+/// The page that a request says it comes from: `?page=`, as clients let their URL be told, but hardly ever their
+/// headers.
+fn page(uri: &Uri) -> Option<Page> {
+    let query = form_urlencoded::parse(uri.query()?.as_bytes());
+    let mut names = query.filter(|(key, _)| key == "page");
+    names.next().map(|(_, name)| Page::named(name.as_bytes()))
 }
 
 /// A future that runs to its end even if nobody waits for it any longer: a request that has been sent

@@ -33,7 +33,8 @@ export class Browser {
     const [address] = /ws:\/\/\S+/.exec(program.output());
     browser.chromium = await chromium.connectOverCDP(address, { noDefaults: !visible });
     [browser.context] = browser.chromium.contexts();
-    browser.server = createServer((req, res) => {
+    browser.gates = new Map();
+    browser.server = createServer(async (req, res) => {
       const { pathname } = new URL(req.url, 'http://localhost');
       const folder = (path) => path.length > 1 && path.endsWith('/');
       const prefix = Object.keys(files)
@@ -43,12 +44,23 @@ export class Browser {
         res.writeHead(404).end();
         return;
       }
+      await browser.gates.get(pathname);
       res.writeHead(200, { 'Content-Type': TYPES[extname(file)] ?? 'application/octet-stream' });
       res.end(readFileSync(file));
     });
     await new Promise((done) => { browser.server.listen(0, '127.0.0.1', done); });
     browser.url = `http://127.0.0.1:${browser.server.address().port}/`;
     return browser;
+  }
+
+  /** Has all who ask for a file wait while work is done. */
+  async holdBack(path, work) {
+    let open;
+    this.gates.set(path, new Promise((done) => { open = done; }));
+    await work().finally(() => {
+      this.gates.delete(path);
+      open();
+    });
   }
 
   /** A tab in front of the others, with the page; `parameters` go into its address. */

@@ -18,7 +18,7 @@ use crate::support::{
     prosody::{DOMAIN, Prosody},
     proxy::{Kind, Proxy},
     within,
-    xml::{CLIENT, message},
+    xml::{CLIENT, Element, message},
 };
 
 /// What stands between browser and gateway.
@@ -101,6 +101,7 @@ through_each![
     large_requests_and_answers_pass_as_they_are,
     a_client_that_hangs_up_is_missed,
     an_answer_that_nobody_heard_can_be_had_again,
+    what_a_page_missed_goes_to_the_next_page,
     a_gateway_that_stops_says_so_and_is_found_again,
     a_reload_of_the_gateway_keeps_sessions,
     a_reload_of_the_proxy_keeps_sessions,
@@ -241,6 +242,50 @@ async fn an_answer_that_nobody_heard_can_be_had_again(way: Way) {
         "{again}"
     );
     assert_eq!(contact.fence().await, [], "not forwarded twice");
+}
+
+async fn what_a_page_missed_goes_to_the_next_page(way: Way) {
+    let edge = Edge::before(way, gateway());
+    let prosody = Prosody::shared();
+    let mut contact = prosody.contact("marie").await;
+    let john = prosody.account("john");
+    let mut web = Bosh::log_in(&edge.bosh, &john, "web").await;
+    let jid = format!("{}/web", john.jid());
+    let texts = |answer: &Element| -> Vec<String> {
+        let messages = answer
+            .children()
+            .filter(|child| child.is(CLIENT, "message"));
+        let bodies = messages.filter_map(|message| message.child(CLIENT, "body"));
+        bodies.map(Element::text).collect()
+    };
+    let page = |name: &str| edge.bosh.at(&format!("/http-bind?page={name}"));
+
+    web.endpoint = page("one");
+    let held = web.send("", "").await;
+    contact.send_message(&jid, "unseen");
+    // What it is answered is heard here, but by no page.
+    assert_eq!(texts(&held.body().await), ["unseen"]);
+    contact.send_message(&jid, "more");
+    contact.fence().await;
+    web.endpoint = page("two");
+    let mut seen = Vec::new();
+    while seen.len() < 2 {
+        seen.extend(texts(&web.exchange("").await));
+    }
+    assert_eq!(seen, ["unseen", "more"]);
+
+    // The first page wakes up, with a count that is out of date.
+    let held = web.send("", "").await;
+    let old = Bosh {
+        endpoint: page("one"),
+        ..web.clone()
+    };
+    let payload = message(&contact.jid, "awake");
+    let awake = old.send_as(web.rid, "", &payload).await;
+    contact.expect_message("awake").await;
+    assert_eq!(held.body().await.attr("type"), Some("error"));
+    contact.send_message(&jid, "to whoever is awake");
+    assert_eq!(texts(&awake.body().await), ["to whoever is awake"]);
 }
 
 async fn a_gateway_that_stops_says_so_and_is_found_again(way: Way) {

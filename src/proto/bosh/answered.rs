@@ -5,18 +5,48 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Rid, body::Document};
+use super::{
+    Rid,
+    body::{Document, Page, Request},
+};
 
 /// Answers, and their bytes, that are kept for a client that acknowledges until it has done so.
 const MAX_ANSWERS: u64 = 16;
 const MAX_SIZE: usize = 256 << 10;
+
+/// A request, as far as it matters when its rid comes again.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Asked {
+    pub(super) digest: u64,
+    /// It asked for nothing but an answer.
+    pub(super) empty: bool,
+    pub(super) page: Option<Page>,
+}
+
+impl Asked {
+    /// None that was ever made.
+    pub(super) const NOTHING: Self = Self {
+        digest: 0,
+        empty: false,
+        page: None,
+    };
+
+    pub(super) fn by(request: &Request) -> Self {
+        let is_plain = !request.restart && !request.terminate && request.pause.is_none();
+        Self {
+            digest: request.digest,
+            empty: is_plain && request.payload.is_empty(),
+            page: request.page,
+        }
+    }
+}
 
 /// An answer that was given.
 #[derive(Debug)]
 pub(super) struct Answered {
     pub(super) rid: Rid,
     /// Of the request.
-    pub(super) digest: u64,
+    pub(super) asked: Asked,
     pub(super) document: Document,
     pub(super) at: Instant,
 }
@@ -41,6 +71,19 @@ pub(super) struct AnswerCache {
 impl AnswerCache {
     pub(super) fn get(&self, rid: Rid) -> Option<&Answered> {
         self.answers.iter().find(|answered| answered.rid == rid)
+    }
+
+    pub(super) fn get_mut(&mut self, rid: Rid) -> Option<&mut Answered> {
+        self.answers.iter_mut().find(|answered| answered.rid == rid)
+    }
+
+    /// Keeps another answer to `rid`.
+    pub(super) fn replace(&mut self, rid: Rid, document: Document) {
+        let size = document.size();
+        if let Some(answered) = self.get_mut(rid) {
+            let former = std::mem::replace(&mut answered.document, document);
+            self.size = self.size.saturating_sub(former.size()).saturating_add(size);
+        }
     }
 
     /// Keeps the last `window` answers at least, and more of them for a client that acknowledges.

@@ -77,6 +77,24 @@ pub struct Request {
     pub payload: SmallVec<[Stanza; 2]>,
     /// Hash of the document, to tell a resend from another request with the same rid.
     pub digest: u64,
+    /// The web page that sent it, where pages say who they are; not part of the document.
+    pub page: Option<Page>,
+}
+
+/// A web page among those that share a session, one after the other. One that is loaded again is another.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Page(u64);
+
+impl Page {
+    /// The page that calls itself so. Whoever makes two names collide fools no session but their own.
+    pub fn named(name: &[u8]) -> Self {
+        Self(FixedState::default().hash_one(name))
+    }
+
+    /// Whether two requests are known to come from different pages.
+    pub(super) fn differ(one: Option<Self>, other: Option<Self>) -> bool {
+        one.zip(other).is_some_and(|(one, other)| one != other)
+    }
 }
 
 /// A document that is no request.
@@ -199,6 +217,7 @@ impl Fields {
                 terminate: self.terminate,
                 payload,
                 digest,
+                page: None,
             }));
         }
         if self.key.is_some() || self.pause.is_some() || self.restart || self.terminate {

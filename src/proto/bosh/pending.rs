@@ -28,6 +28,14 @@ impl Pending {
         self.stanzas.push_back(stanza);
     }
 
+    /// Puts stanzas that had been taken before all others again.
+    pub(super) fn put_back(&mut self, mut stanzas: VecDeque<Stanza>) {
+        let size = stanzas.iter().map(Stanza::footprint).sum();
+        self.size = self.size.saturating_add(size);
+        stanzas.append(&mut self.stanzas);
+        self.stanzas = stanzas;
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.stanzas.is_empty()
     }

@@ -20,6 +20,7 @@
 
 mod answers;
 mod end;
+mod pages;
 mod requests;
 
 use std::{
@@ -32,8 +33,8 @@ use smallvec::SmallVec;
 
 use super::{
     Rid,
-    answered::{AnswerCache, Report},
-    body::{Creation, Document, Request},
+    answered::{AnswerCache, Asked, Report},
+    body::{Creation, Document, Page, Request},
     condition::Condition,
     delivery::Deliveries,
     keys::Keys,
@@ -66,6 +67,10 @@ const MAX_WAITING: usize = 1 << 20;
 /// each request that is new: every answer may be lost once.
 const DUPLICATES: u32 = 10;
 const DUPLICATES_IN: Duration = Duration::from_secs(10);
+
+/// How many requests a page that wakes up may be behind to go on with the session. It sends them all, one after
+/// the other, Strophe ten in a second.
+const BEHIND: u64 = 100;
 
 /// An HTTP exchange that waits for its answer; numbered by the shell.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -120,6 +125,10 @@ pub struct Session {
     buffered: Vec<Buffered>,
     /// The latest answers, for clients that lost theirs.
     answered: AnswerCache,
+    /// The page that sent the last request in order, where pages say who they are.
+    page: Option<Page>,
+    /// The last request of a page that is behind.
+    behind: Option<(Rid, Asked)>,
     /// An answer that the client seems to lack, to be told with the next one.
     report: Option<Report>,
     /// When an empty request was last answered with nothing because another empty one came.
@@ -164,8 +173,7 @@ struct Held {
     slot: Option<Slot>,
     received: Instant,
     deadline: Instant,
-    digest: u64,
-    empty: bool,
+    asked: Asked,
     release: Release,
 }
 
@@ -176,7 +184,7 @@ enum Release {
     Later,
     /// Now.
     Now,
-    /// Now, and without stanzas: it asked for a pause.
+    /// Now, and without stanzas: it asked for a pause, or its page has been left.
     NowEmpty,
 }
 
@@ -211,8 +219,10 @@ impl Session {
             slot: Some(slot),
             received: now,
             deadline: after(now, patience),
-            digest: 0,
-            empty: true,
+            asked: Asked {
+                empty: true,
+                ..Asked::NOTHING
+            },
             release: Release::Later,
         };
         Self {
@@ -222,6 +232,8 @@ impl Session {
             held: VecDeque::from([held]),
             buffered: Vec::new(),
             answered: AnswerCache::default(),
+            page: None,
+            behind: None,
             report: None,
             replaced_at: None,
             pending: Pending::default(),

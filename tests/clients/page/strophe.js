@@ -1,13 +1,18 @@
 // A chat on plain Strophe, as its documentation has it: one session for a tab, kept over reloads.
 
 const { Strophe, $iq, $msg, $pres } = window;
-const { url, jid, password } = Object.fromEntries(new URLSearchParams(window.location.search));
+const { url, jid, named, password, talks, wakes } = Object.fromEntries(new URLSearchParams(window.location.search));
 const RETRY = 300; // ms, after a session or an attempt has ended
 
-const connection = new Strophe.Connection(url, { keepalive: true });
-const heard = JSON.parse(sessionStorage.getItem('heard') ?? '[]');
+// A page that has a name of its own is sent what the one before has not shown to have.
+const service = named ? `${url}?page=${crypto.randomUUID()}` : url;
+const connection = new Strophe.Connection(service, { keepalive: true });
+/** What all pages of this tab have noted. */
+const notes = (name) => JSON.parse(sessionStorage.getItem(name) ?? '[]');
+const note = (name, text) => sessionStorage.setItem(name, JSON.stringify([...notes(name), text]));
 const app = {
-  jid: '', states: [], roster: {}, online: [], heard, sessions: 0,
+  jid: '', states: [], roster: {}, online: [], sessions: 0, here: [], get heard() { return notes('heard'); },
+  get said() { return notes('said'); },
   say(to, texts) {
     for (const text of texts) connection.send($msg({ to, type: 'chat' }).c('body').t(text));
   },
@@ -18,8 +23,10 @@ function listen() {
   app.jid = connection.jid;
   connection.addHandler((message) => {
     const body = message.querySelector('body');
-    if (body) heard.push(body.textContent);
-    sessionStorage.setItem('heard', JSON.stringify(heard));
+    if (body) {
+      app.here.push(body.textContent);
+      note('heard', body.textContent);
+    }
     return true;
   }, null, 'message');
   connection.addHandler((presence) => {
@@ -66,3 +73,24 @@ try {
   app.states.push(error.name);
   connection.connect(jid, password, follow);
 }
+
+// It talks, and notes what it has said when that has left the page.
+let talk;
+if (talks) {
+  connection.rawOutput = (data) => {
+    for (const [, text] of data.matchAll(/>(said [^<]*)</g)) note('said', text);
+  };
+  talk = setInterval(() => {
+    if (!app.jid) return;
+    app.say(talks, [`said ${crypto.randomUUID()}`]);
+    connection.flush();
+  }, 70);
+}
+
+// A page that the browser has kept asleep has missed what others did with the session: it begins anew.
+window.addEventListener('pageshow', ({ persisted }) => {
+  if (!persisted) return;
+  app.woken = true;
+  clearInterval(talk);
+  if (wakes !== 'stays') window.location.reload();
+});

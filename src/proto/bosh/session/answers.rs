@@ -5,8 +5,8 @@ use std::{collections::VecDeque, fmt::Write as _, time::Instant};
 use super::{REPLACEMENT, Release, STALE, Session, after};
 use crate::proto::bosh::{
     Rid,
-    answered::{Answered, Report},
-    body::Document,
+    answered::{Answered, Asked, Report},
+    body::{Document, Page},
 };
 
 impl Session {
@@ -16,14 +16,14 @@ impl Session {
             return;
         }
         while let Some(oldest) = self.held.front() {
-            let (rid, digest) = (oldest.rid, oldest.digest);
+            let (rid, asked) = (oldest.rid, oldest.asked);
             let Some(slot) = oldest.slot else {
                 if self.held.len() == 1 {
                     break;
                 }
                 // Superseded: the client went on to its next request.
                 self.held.pop_front();
-                self.remember(rid, digest, Document::empty(), now);
+                self.remember(rid, asked, Document::empty(), now);
                 continue;
             };
             let open = self.open_requests();
@@ -43,14 +43,14 @@ impl Session {
             let is_stale = next.is_some_and(|next| next.slot.is_some())
                 && after(oldest.received, STALE) <= now
                 && !self.terms.polling();
-            let is_replaced = oldest.empty && next.is_some_and(|next| next.empty);
+            let is_replaced = asked.empty && next.is_some_and(|next| next.asked.empty);
             let mute = oldest.release == Release::NowEmpty || is_stale;
             if is_replaced && (mute || self.pending.is_empty()) {
                 self.replaced_at = Some(now);
             }
             self.held.pop_front();
-            let document = self.compose(rid, mute, now);
-            self.remember(rid, digest, document.clone(), now);
+            let document = self.compose(rid, asked.page, mute, now);
+            self.remember(rid, asked, document.clone(), now);
             self.responses.push_back((slot, document));
         }
         self.watch_for_idleness(now);
@@ -60,14 +60,14 @@ impl Session {
     /// another empty request, while one is held, would go round and round.
     pub(super) fn patient_until(&self) -> Option<Instant> {
         let mut open = self.held.iter().filter(|held| held.slot.is_some());
-        let is_idle = self.buffered.is_empty() && open.all(|held| held.empty);
+        let is_idle = self.buffered.is_empty() && open.all(|held| held.asked.empty);
         self.replaced_at
             .filter(|_| is_idle)
             .map(|at| after(at, REPLACEMENT))
     }
 
-    /// Writes the answer to `rid`, with what is pending unless `mute`.
-    fn compose(&mut self, rid: Rid, mute: bool, now: Instant) -> Document {
+    /// Writes the answer to `rid`, which `page` sent, with what is pending unless `mute`.
+    fn compose(&mut self, rid: Rid, page: Option<Page>, mute: bool, now: Instant) -> Document {
         let is_opening = self.opening.is_some();
         let mut attributes = self.opening.take().unwrap_or_default();
         if let Some(Report { rid, answered_at }) = self.report.take() {
@@ -85,24 +85,25 @@ impl Session {
         if !stanzas.is_empty() {
             self.vain_poll = None;
         }
-        self.deliveries.answered(rid, stanzas.len());
         self.hung_up = false;
         self.last_given = u32::try_from(stanzas.len()).unwrap_or(u32::MAX);
-        if attributes.is_empty() && stanzas.is_empty() {
+        let document = if attributes.is_empty() && stanzas.is_empty() {
             Document::empty()
         } else {
             Document::with(&attributes, stanzas.iter())
-        }
+        };
+        self.deliveries.answered(rid, page, stanzas);
+        document
     }
 
     /// Keeps an answer for a client that might ask again.
-    pub(super) fn remember(&mut self, rid: Rid, digest: u64, document: Document, now: Instant) {
+    pub(super) fn remember(&mut self, rid: Rid, asked: Asked, document: Document, now: Instant) {
         // With a pause on top of the others, one answer more may be on its way.
         let on_top = u64::from(self.pause.is_some());
         self.answered.push(
             Answered {
                 rid,
-                digest,
+                asked,
                 document,
                 at: now,
             },

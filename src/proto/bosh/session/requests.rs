@@ -11,7 +11,8 @@ use super::{
 use crate::proto::{
     bosh::{
         Rid,
-        body::{Document, ERROR_ATTRIBUTES, Request},
+        answered::Asked,
+        body::{Document, ERROR_ATTRIBUTES, Page, Request},
         condition::Condition,
     },
     stanza::Stanza,
@@ -41,28 +42,25 @@ impl Session {
         let is_genuine = self
             .keys
             .advance(request.key.as_deref(), request.newkey.as_deref());
+        let asked = Asked::by(&request);
         if is_genuine {
-            self.acknowledge(&request, now);
+            self.turn_to(request.page);
+            self.acknowledge(&request, asked.empty, now);
         }
-        let empty = request.payload.is_empty();
-        let asks = empty && !request.restart && !request.terminate && request.pause.is_none();
         self.held.reserve_exact(1);
         self.held.push_back(Held {
             rid: request.rid,
             slot,
             received,
             deadline: after(received, self.terms.wait),
-            digest: request.digest,
-            empty: asks,
+            asked,
             release: Release::Later,
         });
-        let last_poll = std::mem::replace(&mut self.vain_poll, asks.then_some(received));
+        let last_poll = std::mem::replace(&mut self.vain_poll, asked.empty.then_some(received));
         let is_hasty = last_poll.is_some_and(|last| after(last, POLLING) > after(received, SLACK));
-        let size: usize = request.payload.iter().map(Stanza::footprint).sum();
-        let is_flood = self.waiting > 0 && self.waiting.saturating_add(size) > MAX_WAITING;
         let violation = if !is_genuine {
             Some(Condition::ItemNotFound)
-        } else if is_flood || self.terms.polling() && asks && is_hasty {
+        } else if self.is_flood(&request) || self.terms.polling() && asked.empty && is_hasty {
             Some(Condition::PolicyViolation)
         } else {
             None
@@ -84,7 +82,13 @@ impl Session {
         }
     }
 
-    fn queue_events(&mut self, payload: SmallVec<[Stanza; 2]>) {
+    /// Whether more of the client's stanzas would wait for the shell than may.
+    fn is_flood(&self, request: &Request) -> bool {
+        let size: usize = request.payload.iter().map(Stanza::footprint).sum();
+        self.waiting > 0 && self.waiting.saturating_add(size) > MAX_WAITING
+    }
+
+    pub(super) fn queue_events(&mut self, payload: SmallVec<[Stanza; 2]>) {
         for stanza in payload {
             self.waiting = self.waiting.saturating_add(stanza.footprint());
             self.events.push_back(Event::Stanza(stanza));
@@ -146,37 +150,74 @@ impl Session {
     /// A rid that has been received before (XEP-0124 "Broken Connections").
     pub(super) fn handle_resent(&mut self, request: Request, slot: Slot, now: Instant) {
         self.hung_up = false;
-        if self.is_flooding(request.rid, now) {
+        let catches_up = self.catches_up(&request);
+        let is_repeated = !catches_up || !self.is_progress(&request);
+        if is_repeated && self.is_flooding(request.rid, now) {
             self.violation(Condition::PolicyViolation, request.rid, slot, now);
             return;
         }
-        let original = self.answered.get(request.rid).map(|it| it.digest);
-        let held = self.held.iter().find(|held| held.rid == request.rid);
-        let original = original.or_else(|| held.map(|held| held.digest));
-        if self.keys.is_used() && original.is_some_and(|digest| digest != request.digest) {
+        let rid = request.rid;
+        let held = self.held.iter().position(|held| held.rid == rid);
+        let original = held
+            .and_then(|index| self.held.get(index))
+            .map(|held| held.asked)
+            .or_else(|| self.answered.get(rid).map(|it| it.asked));
+        let is_changed = original.is_some_and(|it| it.digest != request.digest);
+        let is_other = original.is_some_and(|it| Page::differ(it.page, request.page));
+        // A resend says what the original said. Another page may not know of that, nor may one that was
+        // reloaded before it could count its last, empty request.
+        let is_new = is_changed && (is_other || original.is_some_and(|it| it.empty));
+        if self.keys.is_used() && is_changed {
             // A resend has the key of the original (XEP-0124 "Protecting Insecure Sessions").
-            self.violation(Condition::ItemNotFound, request.rid, slot, now);
-        } else if let Some(answered) = self.answered.get(request.rid) {
+            self.violation(Condition::ItemNotFound, rid, slot, now);
+        } else if (is_new || catches_up) && self.is_flood(&request) {
+            self.violation(Condition::PolicyViolation, rid, slot, now);
+        } else if let Some(original) = original {
             self.idle_since = None;
-            self.responses.push_back((slot, answered.document.clone()));
-        } else if let Some(held) = self.held.iter_mut().find(|held| held.rid == request.rid) {
-            self.idle_since = None;
-            held.received = now;
-            held.deadline = after(now, self.terms.wait);
-            if let Some(older) = held.slot.replace(slot) {
-                self.responses.push_back((older, recoverable_error()));
-            } else if held.empty && held.digest != request.digest {
-                // A page that was reloaded before it could count its last, empty request.
-                held.empty = request.payload.is_empty();
-                held.digest = request.digest;
+            let asked = match is_new || is_other {
+                true => Asked::by(&request),
+                false => original,
+            };
+            if is_new {
                 self.queue_events(request.payload);
             }
-        } else if self.open_requests() > 0 {
+            match held {
+                Some(index) => self.hold_again(index, asked, slot, now),
+                None => self.answer_again(rid, asked, is_other, slot),
+            }
+        } else if catches_up {
+            self.lead_on(request, slot);
+        } else if self.open_requests() > 0 || Page::differ(self.page, request.page) {
             // A stale tab must not end the session of a live one.
             let document = Document::terminate(Some(Condition::ItemNotFound));
             self.responses.push_back((slot, document));
         } else {
             self.violation(Condition::ItemNotFound, request.rid, slot, now);
+        }
+    }
+
+    /// A request that is held has come again: its new exchange is the one to be answered.
+    fn hold_again(&mut self, index: usize, asked: Asked, slot: Slot, now: Instant) {
+        if let Some(held) = self.held.get_mut(index) {
+            held.received = now;
+            held.deadline = after(now, self.terms.wait);
+            held.asked = asked;
+            if let Some(older) = held.slot.replace(slot) {
+                self.responses.push_back((older, recoverable_error()));
+            }
+        }
+        self.turn_to(asked.page);
+    }
+
+    /// A request that has been answered has come again.
+    fn answer_again(&mut self, rid: Rid, asked: Asked, is_other: bool, slot: Slot) {
+        if is_other {
+            // The answer was for the other page. What that has not taken comes with a later one.
+            self.answered.replace(rid, Document::empty());
+        }
+        if let Some(answered) = self.answered.get_mut(rid) {
+            answered.asked = asked;
+            self.responses.push_back((slot, answered.document.clone()));
         }
     }
 
@@ -202,15 +243,17 @@ impl Session {
 
     /// Takes note of what the client has (XEP-0124 "Acknowledgements"): by its own account, or as it could
     /// not have made this request without.
-    fn acknowledge(&mut self, request: &Request, now: Instant) {
+    fn acknowledge(&mut self, request: &Request, asks: bool, now: Instant) {
         let rid = request.rid;
         if self.terms.acks {
             let has = request.ack.unwrap_or_else(|| rid.minus(1));
             self.answered.acknowledge(has);
             self.deliveries.confirm(has);
+            self.deliveries.taken(has);
             self.report = self.answered.report(has, self.terms.report_grace, now);
         } else {
             self.deliveries.confirm(rid.minus(self.window(request)));
+            self.note_taken(request, asks);
         }
     }
 
@@ -251,7 +294,7 @@ impl Session {
         let next = next.request.rid;
         while self.last.plus(1) < next {
             self.last = self.last.plus(1);
-            self.remember(self.last, 0, Document::empty(), now);
+            self.remember(self.last, Asked::NOTHING, Document::empty(), now);
         }
         self.accept_buffered(now);
     }

@@ -7,11 +7,15 @@
 )]
 
 use super::*;
-use crate::proto::{bosh::body::Message, xml};
+use crate::proto::{
+    bosh::body::{Message, Page},
+    xml,
+};
 
 mod acknowledgements;
 mod keys;
 mod model;
+mod pages;
 mod requests;
 
 const EMPTY: &str = "<body xmlns='http://jabber.org/protocol/httpbind'/>";
@@ -87,11 +91,22 @@ impl Harness {
     }
 
     fn request(&mut self, rid: u64, attributes: &str, payload: &str) -> Slot {
-        let Message::Request(request) =
+        self.request_of(None, rid, attributes, payload)
+    }
+
+    fn request_of(
+        &mut self,
+        page: Option<&str>,
+        rid: u64,
+        attributes: &str,
+        payload: &str,
+    ) -> Slot {
+        let Message::Request(mut request) =
             parse(&format!("sid='sid' rid='{rid}' {attributes}"), payload)
         else {
             panic!("not a request")
         };
+        request.page = page.map(|name| Page::named(name.as_bytes()));
         self.slots += 1;
         let slot = Slot(self.slots);
         self.session.handle_request(request, slot, self.now);

@@ -3,7 +3,7 @@
 use super::*;
 
 /// A key and what it is the hash of.
-fn keys() -> [String; 4] {
+pub(super) fn keys() -> [String; 4] {
     use sha1::{Digest as _, Sha1};
     let hash = |key: &str| {
         let digest: [u8; 20] = Sha1::digest(key).into();

@@ -1,11 +1,13 @@
 //! A client that keeps the rules, a network that does not, and a server that talks at random: whatever
-//! the network does, every stanza arrives once and in order, both ways.
+//! the network does, every stanza arrives once and in order, both ways. A client may be pages that take turns,
+//! each of which goes on where the one before has been left: then what one page has seen last may be shown to the next
+//! again, in order, and nothing else.
 //!
 //! A case is a list of [`Step`]s, so that proptest can shrink it. Time is simulated. `STEPS` says how
 //! many steps to take in all, `SEED` which ones; a failure prints both, and the shortest list.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, VecDeque},
     hash::{BuildHasher as _, RandomState},
 };
 
@@ -15,7 +17,7 @@ use proptest::{
     test_runner::{RngSeed, TestRunner},
 };
 
-use super::{super::*, Harness, Message, message, written, xml};
+use super::{super::*, Harness, Message, Page, message, written, xml};
 
 /// How many steps `cargo test` takes.
 const STEPS: u32 = 50_000;
@@ -43,6 +45,8 @@ enum Step {
     Notice(u8),
     /// The client pauses.
     Pause,
+    /// The page is left for another, asleep or gone.
+    Leave,
     /// So many milliseconds pass.
     Wait(u16),
 }
@@ -62,6 +66,8 @@ struct Kind {
     wait: u64,
     hold: u64,
     acks: bool,
+    /// It has pages, which say who they are.
+    pages: bool,
 }
 
 /// A request and its answer, on a connection of their own.
@@ -69,6 +75,7 @@ struct Kind {
 struct Exchange {
     slot: Slot,
     rid: u64,
+    page: u32,
     stage: Stage,
     /// The connection broke.
     broken: bool,
@@ -114,7 +121,15 @@ struct Model {
     poll_at: u64,
     wants_pause: bool,
     resume_at: Option<u64>,
+    /// What all pages have heard together.
     heard: u32,
+    /// The number of the page, from 1.
+    page: u32,
+    /// What it has heard in its last answers, and the last that it has heard.
+    brought: VecDeque<Vec<u32>>,
+    page_heard: u32,
+    /// What pages before may have heard without the gateway knowing.
+    copies: Vec<u32>,
     // The server.
     pushed: u32,
     received: u32,
@@ -139,6 +154,10 @@ impl Model {
             wants_pause: false,
             resume_at: None,
             heard: 0,
+            page: 1,
+            brought: VecDeque::new(),
+            page_heard: 0,
+            copies: Vec::new(),
             pushed: 0,
             received: 0,
         }
@@ -188,6 +207,7 @@ impl Model {
                 }
             }
             Step::Pause => self.wants_pause = self.resume_at.is_none() && self.kind.hold > 0,
+            Step::Leave => self.leave(),
             Step::Wait(time) => self.pass(u64::from(time)),
         }
         self.act();
@@ -209,10 +229,14 @@ impl Model {
     fn arrive(&mut self, index: usize) {
         let since = self.now;
         self.network[index].stage = Stage::There { since };
-        let Exchange { slot, rid, .. } = self.network[index];
-        let Message::Request(request) = parse_document(&self.sent[&rid].text) else {
+        let Exchange {
+            slot, rid, page, ..
+        } = self.network[index];
+        let Message::Request(mut request) = parse_document(&self.sent[&rid].text) else {
             panic!("not a request")
         };
+        let names_itself = self.kind.pages;
+        request.page = names_itself.then(|| Page::named(&page.to_be_bytes()));
         let now = self.clock();
         self.harness.session.handle_request(request, slot, now);
         self.settle();
@@ -222,6 +246,7 @@ impl Model {
         let Exchange {
             slot,
             rid,
+            page: _,
             stage: Stage::Coming { answer, .. },
             broken,
         } = self.network.remove(index)
@@ -277,6 +302,32 @@ impl Model {
         } else {
             sent.silent += 1;
         }
+    }
+
+    /// The page is left. It may have had its last answers; nothing that comes from now on is seen by anybody.
+    fn leave(&mut self) {
+        let mut sent = self.sent.keys();
+        let all_arrive = sent.all(|rid| {
+            let is_there = *rid <= self.harness.session.last.0;
+            let mut network = self.network.iter();
+            is_there || network.any(|it| it.rid == *rid && matches!(it.stage, Stage::Going { .. }))
+        });
+        if !self.kind.pages || !all_arrive {
+            return;
+        }
+        let is_going = |it: &Exchange| matches!(it.stage, Stage::Going { .. });
+        while let Some(index) = self.network.iter().position(is_going) {
+            self.arrive(index);
+        }
+        let heard = self.page_heard;
+        self.copies.retain(|number| *number > heard);
+        self.copies.extend(self.brought.drain(..).flatten());
+        self.sent.clear();
+        self.resume_at = None;
+        self.wants_pause = false;
+        self.poll_at = self.now + if self.kind.hold == 0 { 5_000 } else { 0 };
+        self.page += 1;
+        self.page_heard = 0;
     }
 
     /// Lets time pass, and everything happen that is due.
@@ -419,6 +470,7 @@ impl Model {
         self.network.push(Exchange {
             slot,
             rid,
+            page: self.page,
             stage: Stage::Going {
                 by: self.now + TRANSIT,
             },
@@ -439,11 +491,30 @@ impl Model {
                 .retain(|it| it.rid != rid || !matches!(it.stage, Stage::Going { .. }));
             let numbers = numbers(&answer);
             assert!(!sent.is_pause || numbers.is_empty(), "paused: {answer}");
-            for number in numbers {
-                self.heard += 1;
-                assert_eq!(number, self.heard, "to the client, once and in order");
+            for number in &numbers {
+                self.hear(*number);
+            }
+            self.brought.push_back(numbers);
+            // A pause may be on top of two others.
+            if self.brought.len() > 3 {
+                self.brought.pop_front();
             }
         }
+    }
+
+    fn hear(&mut self, number: u32) {
+        let is_copy = number <= self.heard;
+        assert!(
+            if is_copy {
+                self.copies.contains(&number) && number > self.page_heard
+            } else {
+                number == self.heard + 1
+            },
+            "to the client, {number} after {}, once and in order",
+            self.heard
+        );
+        self.page_heard = number;
+        self.heard = self.heard.max(number);
     }
 
     // === The gateway ===
@@ -537,7 +608,7 @@ fn parse_document(text: &str) -> Message {
 }
 
 /// The ids of the messages in an answer.
-fn numbers(answer: &str) -> Vec<u32> {
+pub(super) fn numbers(answer: &str) -> Vec<u32> {
     let parts = answer.split("<message ").skip(1);
     parts
         .map(|part| {
@@ -556,7 +627,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         8 => any::<u8>().prop_map(Step::Deliver),
         3 => (any::<u8>(), cut).prop_map(|(choice, cut)| Step::Cut(choice, cut)),
         1 => any::<u8>().prop_map(Step::Notice),
-        1 => prop_oneof![9 => Just(Step::Wait(0)), 1 => Just(Step::Pause)],
+        1 => prop_oneof![6 => Just(Step::Wait(0)), 1 => Just(Step::Pause), 3 => Just(Step::Leave)],
         4 => (0..1_000_u16).prop_map(Step::Wait),
         1 => (0..20_000_u16).prop_map(Step::Wait),
     ];
@@ -566,7 +637,12 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 fn kinds() -> impl Strategy<Value = Kind> {
     let wait = prop_oneof![Just(1), Just(5), Just(10), Just(60)];
     let hold = prop_oneof![1 => Just(0), 5 => Just(1)];
-    (wait, hold, any::<bool>()).prop_map(|(wait, hold, acks)| Kind { wait, hold, acks })
+    (wait, hold, any::<bool>(), any::<bool>()).prop_map(|(wait, hold, acks, pages)| Kind {
+        wait,
+        hold,
+        acks,
+        pages,
+    })
 }
 
 fn number<T: std::str::FromStr>(name: &str) -> Option<T> {

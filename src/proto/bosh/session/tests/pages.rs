@@ -1,0 +1,210 @@
+//! Pages that browsers keep, asleep or not, while others use their session.
+
+use super::*;
+
+impl Harness {
+    fn poll_of(&mut self, page: &str, rid: u64) -> Slot {
+        self.request_of(Some(page), rid, "", "")
+    }
+
+    fn say_of(&mut self, page: &str, rid: u64, id: u32) -> Slot {
+        let payload = format!("<message xmlns='jabber:client' id='{id}'/>");
+        self.request_of(Some(page), rid, "", &payload)
+    }
+
+    /// Sends this to the client; gives the answers that carry something, as the ids in each.
+    fn push(&mut self, ids: &[u32]) -> Vec<(Slot, Vec<u32>)> {
+        for id in ids {
+            self.session.send(message(*id));
+        }
+        self.carried()
+    }
+
+    fn carried(&mut self) -> Vec<(Slot, Vec<u32>)> {
+        let answers = self.answers().into_iter();
+        let answers = answers.map(|(slot, answer)| (slot, model::numbers(&answer)));
+        answers.filter(|(_, ids)| !ids.is_empty()).collect()
+    }
+
+    /// How many stanzas the client is known to have, besides the features.
+    fn confirmed(&self) -> u64 {
+        self.session.confirmed().saturating_sub(1)
+    }
+}
+
+#[test]
+fn what_a_page_that_is_asleep_was_sent_goes_to_the_next_page_too() {
+    let mut harness = Harness::open("");
+    let asleep = harness.poll_of("a", 101);
+    assert_eq!(harness.push(&[1, 2]), [(asleep, vec![1, 2])]);
+    assert_eq!(harness.push(&[3]), []);
+    let awake = harness.poll_of("b", 102);
+    assert_eq!(harness.carried(), [(awake, vec![1, 2, 3])], "in order");
+    harness.poll_of("b", 103);
+    assert_eq!(harness.confirmed(), 0);
+    harness.say_of("b", 104, 9);
+    assert_eq!(harness.confirmed(), 3, "by the page that has them");
+}
+
+#[test]
+fn what_a_page_had_when_it_asked_again_is_not_sent_to_the_next_page() {
+    let mut harness = Harness::open("");
+    let first = harness.poll_of("a", 101);
+    assert_eq!(harness.push(&[1]), [(first, vec![1])]);
+    let second = harness.poll_of("a", 102);
+    assert_eq!(harness.push(&[2]), [(second, vec![2])]);
+    let next = harness.poll_of("b", 103);
+    assert_eq!(harness.carried(), [(next, vec![2])]);
+}
+
+#[test]
+fn two_answers_may_be_lost_where_two_requests_were_on_their_way() {
+    let mut harness = Harness::open("");
+    let first = harness.poll_of("a", 101);
+    assert_eq!(harness.push(&[1]), [(first, vec![1])]);
+    // It may have been sent before that answer came.
+    let second = harness.say_of("a", 102, 7);
+    assert_eq!(harness.push(&[2]), [(second, vec![2])]);
+    let next = harness.poll_of("b", 103);
+    assert_eq!(harness.carried(), [(next, vec![1, 2])]);
+    harness.poll_of("b", 104);
+    assert_eq!(harness.confirmed(), 0);
+}
+
+#[test]
+fn one_page_is_sent_nothing_twice_nor_are_pages_that_do_not_say_who_they_are() {
+    for pages in [["a", "a"], ["", "a"], ["a", ""], ["", ""]] {
+        let [first, second] = pages.map(|name| Some(name).filter(|name| !name.is_empty()));
+        let mut harness = Harness::open("");
+        let slot = harness.request_of(first, 101, "", "");
+        assert_eq!(harness.push(&[1]), [(slot, vec![1])]);
+        let slot = harness.request_of(second, 102, "", "");
+        assert_eq!(harness.push(&[2]), [(slot, vec![2])], "{pages:?}");
+    }
+}
+
+#[test]
+fn what_a_new_page_causes_goes_to_that_however_short_the_old_one_has_waited() {
+    let mut harness = Harness::open("");
+    let old = harness.poll_of("a", 101);
+    let new = harness.say_of("b", 102, 7);
+    assert_eq!(harness.push(&[1]), [(new, vec![1])]);
+    assert_eq!(harness.answers(), []);
+    assert!(old != new && harness.session.is_open());
+}
+
+#[test]
+fn a_page_that_wakes_up_takes_over_and_what_it_says_is_forwarded() {
+    for pages in [[Some("a"), Some("b")], [None, None]] {
+        let [a, b] = pages;
+        let mut harness = Harness::open("");
+        harness.request_of(a, 101, "", "");
+        harness.request_of(b, 102, "", "");
+        harness.answers();
+        // It knows nothing of the other page's request, which is held.
+        let payload = "<message xmlns='jabber:client' id='7'/>";
+        let awake = harness.request_of(a, 102, "", payload);
+        assert_eq!(harness.events(), ["7"], "{pages:?}");
+        harness.request_of(a, 102, "", payload);
+        assert_eq!(harness.events(), [""; 0], "a resend");
+        assert_ne!(harness.push(&[1]), [(awake, vec![1])], "to the resend");
+        harness.request_of(a, 103, "", "");
+        assert!(harness.session.is_open());
+    }
+}
+
+#[test]
+fn a_page_that_wakes_up_late_is_not_shown_what_another_was_sent_but_what_that_has_missed() {
+    let mut harness = Harness::open("");
+    harness.poll_of("a", 101);
+    let asleep = harness.poll_of("b", 102);
+    assert_eq!(harness.push(&[1]), [(asleep, vec![1])]);
+    harness.say_of("a", 102, 7);
+    assert_eq!(harness.events(), ["7"]);
+    assert_eq!(harness.carried(), []);
+    let awake = harness.poll_of("a", 103);
+    assert_eq!(harness.carried(), [(awake, vec![1])], "once");
+    assert_eq!(harness.confirmed(), 0);
+}
+
+#[test]
+fn with_acknowledgements_the_next_page_is_sent_what_was_not_acknowledged() {
+    let mut harness = Harness::open("ack='1'");
+    let first = harness.poll_of("a", 101);
+    assert_eq!(harness.push(&[1]), [(first, vec![1])]);
+    let second = harness.poll_of("a", 102);
+    assert_eq!(harness.push(&[2]), [(second, vec![2])]);
+    let next = harness.poll_of("b", 103);
+    assert_eq!(harness.carried(), [(next, vec![2])]);
+    assert_eq!(
+        harness.confirmed(),
+        1,
+        "what was taken back is not confirmed"
+    );
+}
+
+#[test]
+fn with_keys_nobody_takes_over_without_the_next_one() {
+    let [first, second, ..] = keys::keys();
+    let mut harness = Harness::open(&format!("newkey='{first}'"));
+    let slot = harness.request_of(Some("a"), 101, &format!("key='{second}'"), "");
+    assert_eq!(harness.push(&[1]), [(slot, vec![1])]);
+    harness.poll_of("b", 102);
+    assert_eq!(harness.carried(), []);
+    assert!(!harness.session.is_open());
+}
+
+#[test]
+fn a_page_that_is_behind_comes_up_by_requests_of_which_nothing_is_known_any_more() {
+    let mut harness = Harness::open("");
+    harness.poll_of("a", 101);
+    for rid in 102..150 {
+        harness.say_of("b", rid, 1);
+        harness.answers();
+    }
+    harness.events();
+    let asleep = harness.say_of("b", 150, 1);
+    harness.answers();
+    harness.events();
+    assert_eq!(harness.push(&[1]), [(asleep, vec![1])]);
+    for rid in 102..151 {
+        let said = u32::try_from(rid).unwrap();
+        let slot = harness.say_of("a", rid, said);
+        let again = harness.say_of("a", rid, said);
+        assert_eq!(harness.events(), [rid.to_string()], "once");
+        let answers = [slot, again].map(|slot| (slot, EMPTY.to_owned()));
+        assert_eq!(harness.answers(), answers);
+        harness.wait(SECOND);
+    }
+    let awake = harness.poll_of("a", 151);
+    assert_eq!(harness.carried(), [(awake, vec![1])]);
+}
+
+#[test]
+fn a_page_that_is_too_far_behind_has_to_log_in_again_and_disturbs_nobody() {
+    let mut harness = Harness::open("");
+    harness.poll_of("a", 101);
+    for rid in 102..=204 {
+        harness.say_of("b", rid, 1);
+        harness.answers();
+    }
+    let last = harness.say_of("b", 205, 1);
+    harness.answers();
+    assert_eq!(harness.push(&[1]), [(last, vec![1])]);
+    // No request is open.
+    let late = harness.poll_of("a", 102);
+    let refused = ended(" type='terminate' condition='item-not-found'");
+    assert_eq!(harness.answers(), [(late, refused)]);
+    assert!(harness.session.is_open());
+}
+
+#[test]
+fn nobody_comes_up_to_the_present_of_a_session_with_keys() {
+    let [first, second, third, seed] = keys::keys();
+    let mut harness = Harness::open(&format!("newkey='{first}'"));
+    for (rid, key) in [(101, second), (102, third), (103, seed)] {
+        harness.request_of(Some("a"), rid, &format!("key='{key}'"), "");
+    }
+    harness.say_of("b", 100, 7);
+    assert!(!harness.events().contains(&"7".to_owned()));
+}
