@@ -13,6 +13,7 @@
 
 pub mod bosh;
 pub mod c2s;
+pub mod handover;
 pub mod sm;
 pub mod stanza;
 pub mod xml;

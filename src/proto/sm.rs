@@ -71,6 +71,11 @@ pub struct StreamManagement {
     asks_again: Option<Instant>,
     /// Somebody wants to know what the server has read.
     is_asked_for: bool,
+    /// The mark of the fence that is wanted, and of the one that goes with the question that is open.
+    fence: Option<u64>,
+    fencing: Option<u64>,
+    /// The latest mark that has been reached.
+    fenced: u64,
 }
 
 #[derive(Debug, Default, Eq, PartialEq)]
@@ -114,6 +119,22 @@ impl StreamManagement {
         self.state == State::On
     }
 
+    /// Whether it is neither on nor about to be.
+    pub fn is_off(&self) -> bool {
+        self.state == State::Off
+    }
+
+    /// Wants to know when all has been read that the server has sent by now: [`Self::fenced`] is `mark` then. Answers
+    /// come in the order of the stream, so a question that is asked from now on tells.
+    pub fn set_fence(&mut self, mark: u64) {
+        self.fence = Some(mark);
+    }
+
+    /// The latest mark that the server's answers have reached.
+    pub fn fenced(&self) -> u64 {
+        self.fenced
+    }
+
     // === From the server ===
 
     /// Deals with an element of stream management; false if `element` is none.
@@ -127,6 +148,7 @@ impl StreamManagement {
             "r" if self.is_on() => self.asked = self.asked.or(Some(now)),
             "a" if self.is_on() => {
                 self.asking = None;
+                self.fenced = self.fencing.take().unwrap_or(self.fenced);
                 if let Some(h) = element.attribute("h").and_then(|h| h.parse().ok()) {
                     self.settle(h);
                 }
@@ -267,9 +289,11 @@ impl StreamManagement {
             out.extend_from_slice(format!("<a xmlns='urn:xmpp:sm:3' h='{h}'/>").as_bytes());
         }
         let may_ask = self.kept >= MANY || self.asks_again.is_none_or(|at| at <= now);
-        if self.wants_to_ask() && may_ask {
+        let is_fence_due = self.fence.is_some() && self.asking.is_none();
+        if is_fence_due || self.wants_to_ask() && may_ask {
             self.asking = Some(now);
             self.is_asked_for = false;
+            self.fencing = self.fence.take();
             self.asks_again = now.checked_add(PACE);
             out.extend_from_slice(REQUEST);
         }
@@ -474,6 +498,26 @@ mod tests {
         assert!(sm.has_settled(sent));
         sm.sent_others(1);
         assert!(sm.has_settled(sent) && !sm.has_settled(sent + 1));
+    }
+
+    #[test]
+    fn a_fence_is_reached_by_the_answer_to_a_question_asked_after_it() {
+        const ASKED: &str = "<r xmlns='urn:xmpp:sm:3'/>";
+        let now = Instant::now();
+        let mut sm = on(now);
+        sm.sent(&message(1));
+        assert_eq!(told(&mut sm, now), ASKED);
+        sm.set_fence(7);
+        assert_eq!(told(&mut sm, now), "", "one question at a time");
+        acknowledges(&mut sm, 1, now);
+        assert_eq!(sm.fenced(), 0, "that was asked before");
+        assert_eq!(told(&mut sm, now), ASKED, "at once");
+        sm.set_fence(8);
+        acknowledges(&mut sm, 1, now);
+        assert_eq!(sm.fenced(), 7);
+        assert_eq!(told(&mut sm, now), ASKED);
+        acknowledges(&mut sm, 1, now);
+        assert_eq!((sm.fenced(), told(&mut sm, now)), (8, String::new()));
     }
 
     #[test]

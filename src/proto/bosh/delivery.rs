@@ -85,6 +85,11 @@ impl Deliveries {
         stanzas
     }
 
+    /// How many stanzas have been put into answers.
+    pub(super) fn written(&self) -> u64 {
+        self.written
+    }
+
     /// How many stanzas the client is known to have.
     pub(super) fn confirmed(&self) -> u64 {
         self.confirmed

@@ -342,12 +342,17 @@ impl Session {
     /// Answers the oldest request that is held, if with nothing: the client's next one confirms what it
     /// has been given.
     pub fn ask_for_confirmation(&mut self) {
-        if let Some(oldest) = self.held.front_mut()
-            && self.opening.is_none()
-            && oldest.release == Release::Later
+        if self.may_be_asked()
+            && let Some(oldest) = self.held.front_mut()
         {
             oldest.release = Release::Now;
         }
+    }
+
+    /// Whether a request is held that need not be answered yet.
+    pub fn may_be_asked(&self) -> bool {
+        let oldest = self.held.front();
+        self.opening.is_none() && oldest.is_some_and(|oldest| oldest.release == Release::Later)
     }
 
     // === What to do next ===
@@ -427,6 +432,11 @@ impl Session {
     /// How many stanzas it has been given by [`Self::send`].
     pub fn given(&self) -> u64 {
         self.pending.given()
+    }
+
+    /// How many of them have been put into answers.
+    pub fn written(&self) -> u64 {
+        self.deliveries.written()
     }
 
     /// How many of them the client has, by what it says or by its rids: it may not be two answers behind.

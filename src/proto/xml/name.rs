@@ -9,12 +9,18 @@ pub enum Ns {
     Bind,
     /// `urn:xmpp:blocking` (XEP-0191)
     Blocking,
+    /// `urn:xmpp:carbons:2` (XEP-0280)
+    Carbons,
     /// `jabber:client`
     Client,
     /// `http://jabber.org/protocol/compress` (XEP-0138)
     Compress,
     /// `http://jabber.org/features/compress` (its stream feature)
     CompressFeature,
+    /// `urn:xmpp:delay` (XEP-0203)
+    Delay,
+    /// `urn:xmpp:forward:0` (XEP-0297)
+    Forward,
     /// `http://jabber.org/protocol/httpbind`
     HttpBind,
     /// `jabber:iq:auth` (XEP-0078)
@@ -62,9 +68,12 @@ impl Ns {
             b"" => Self::None,
             b"urn:ietf:params:xml:ns:xmpp-bind" => Self::Bind,
             b"urn:xmpp:blocking" => Self::Blocking,
+            b"urn:xmpp:carbons:2" => Self::Carbons,
             b"jabber:client" => Self::Client,
             b"http://jabber.org/protocol/compress" => Self::Compress,
             b"http://jabber.org/features/compress" => Self::CompressFeature,
+            b"urn:xmpp:delay" => Self::Delay,
+            b"urn:xmpp:forward:0" => Self::Forward,
             b"http://jabber.org/protocol/httpbind" => Self::HttpBind,
             b"jabber:iq:auth" => Self::LegacyAuth,
             b"http://jabber.org/features/iq-auth" => Self::LegacyAuthFeature,
@@ -93,9 +102,12 @@ impl Ns {
             Self::None => "",
             Self::Bind => "urn:ietf:params:xml:ns:xmpp-bind",
             Self::Blocking => "urn:xmpp:blocking",
+            Self::Carbons => "urn:xmpp:carbons:2",
             Self::Client => "jabber:client",
             Self::Compress => "http://jabber.org/protocol/compress",
             Self::CompressFeature => "http://jabber.org/features/compress",
+            Self::Delay => "urn:xmpp:delay",
+            Self::Forward => "urn:xmpp:forward:0",
             Self::HttpBind => "http://jabber.org/protocol/httpbind",
             Self::LegacyAuth => "jabber:iq:auth",
             Self::LegacyAuthFeature => "http://jabber.org/features/iq-auth",
@@ -128,8 +140,11 @@ mod tests {
         let known = [
             Ns::Bind,
             Ns::Blocking,
+            Ns::Carbons,
             Ns::Client,
             Ns::CompressFeature,
+            Ns::Delay,
+            Ns::Forward,
             Ns::HttpBind,
             Ns::LegacyAuth,
             Ns::LegacyAuthFeature,

@@ -1,0 +1,213 @@
+//! Messages that are handed over: which ones, how copies are recognized, and the delay that they get.
+
+use std::{
+    borrow::Cow,
+    hash::{BuildHasher, Hash, Hasher},
+};
+
+use bytes::Bytes;
+
+use crate::proto::{
+    stanza::{Child, Children, Kind, MessageType, Stanza},
+    xml::{Ns, write},
+};
+
+/// Whether another session may have use for a message: whether a server would store it. Rooms have a history of
+/// their own, headlines are for who is there at the time, and results of an archive for who asked for them.
+pub fn is_for_any_session(stanza: &Stanza) -> bool {
+    stanza.kind() == Kind::Message(MessageType::Other)
+        && !matches!(
+            stanza.attribute("type").as_deref(),
+            Some("groupchat" | "headline")
+        )
+        && !stanza.children().any(|child| is_archived(&child))
+}
+
+/// Whether this is what an archive answers (XEP-0313), of any version.
+fn is_archived(child: &Child) -> bool {
+    let is_forwarded = |inner: Child| inner.is(Ns::Forward, "forwarded");
+    child.local() == "result" && child.children().any(is_forwarded)
+}
+
+/// What copies of one message to several sessions have in common. A carbon (XEP-0280) is a copy of what is in it.
+/// Addresses of the receiver differ, and so does what servers add.
+pub(super) fn fingerprint(stanza: &Stanza, hasher: &impl BuildHasher) -> u64 {
+    if stanza.may_have(Ns::Carbons)
+        && let Some(inner) = carbon(stanza)
+    {
+        let [from, id, kind] = ["from", "id", "type"].map(|name| inner.attribute(name));
+        return hash([from, id, kind], inner.children(), hasher);
+    }
+    let attributes = [stanza.from(), stanza.id(), stanza.attribute("type")];
+    hash(attributes, stanza.children(), hasher)
+}
+
+/// The message in a carbon.
+fn carbon(stanza: &Stanza) -> Option<Child> {
+    let mut children = stanza.children();
+    let copy = children
+        .find(|child| child.is(Ns::Carbons, "received") || child.is(Ns::Carbons, "sent"))?;
+    let forwarded = copy
+        .children()
+        .find(|child| child.is(Ns::Forward, "forwarded"))?;
+    let mut messages = forwarded.children();
+    messages.find(|child| child.is(Ns::Client, "message"))
+}
+
+fn hash(
+    [from, id, kind]: [Option<Cow<'_, str>>; 3],
+    children: Children,
+    hasher: &impl BuildHasher,
+) -> u64 {
+    let mut state = hasher.build_hasher();
+    (from, id).hash(&mut state);
+    kind.as_deref().unwrap_or("normal").hash(&mut state);
+    for body in children.filter(|child| child.is(Ns::Client, "body")) {
+        body.text().hash(&mut state);
+    }
+    state.finish()
+}
+
+/// The message with a note of when the gateway had it (XEP-0203), unless the server has put one there. Shares the
+/// bytes of the message.
+pub fn delayed(stanza: &Stanza, domain: &str, stamp: &str) -> Stanza {
+    let by_server = |child: Child| {
+        child.is(Ns::Delay, "delay") && child.attribute("from").as_deref() == Some(domain)
+    };
+    if stanza.may_have(Ns::Delay) && stanza.children().any(by_server) {
+        return stanza.clone();
+    }
+    let mut delay = b"<delay xmlns='urn:xmpp:delay'".to_vec();
+    write::attribute(&mut delay, "from", domain);
+    write::attribute(&mut delay, "stamp", stamp);
+    delay.extend_from_slice(b"/>");
+    let bytes = stanza.to_bytes();
+    match before_end(&bytes) {
+        Some(at) => Stanza::from_trusted(bytes, at, delay.into()),
+        None => opened(&bytes, &delay),
+    }
+}
+
+/// Where the end tag begins, if there is one.
+fn before_end(bytes: &Bytes) -> Option<usize> {
+    if bytes.ends_with(b"/>") {
+        return None;
+    }
+    bytes.windows(2).rposition(|pair| pair == b"</")
+}
+
+/// An empty element with something in it.
+fn opened(bytes: &Bytes, content: &[u8]) -> Stanza {
+    let start = bytes.strip_suffix(b"/>").unwrap_or(bytes);
+    let name = start.strip_prefix(b"<").unwrap_or_default();
+    let name = name
+        .split(|byte| byte.is_ascii_whitespace())
+        .next()
+        .unwrap_or_default();
+    let whole = [start, b">", content, b"</", name, b">"].concat();
+    Stanza::from_trusted(whole.into(), 0, Bytes::new())
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use std::hash::RandomState;
+
+    use super::*;
+
+    fn stanza(text: &str) -> Stanza {
+        Stanza::parse(text.to_owned()).unwrap()
+    }
+
+    fn carbon(inner: &str) -> String {
+        format!(
+            "<message from='me@x' to='me@x/b' type='chat'><received xmlns='urn:xmpp:carbons:2'>\
+             <forwarded xmlns='urn:xmpp:forward:0'>{inner}</forwarded></received></message>"
+        )
+    }
+
+    #[test]
+    fn copies_have_the_same_fingerprint_and_others_have_not() {
+        let hasher = RandomState::new();
+        let fingerprint = |text: &str| fingerprint(&stanza(text), &hasher);
+        let first =
+            fingerprint("<message from='a@x/1' id='1' to='me@x/a'><body>a</body></message>");
+        let copies = [
+            "<message type='normal' from='a@x/1' id='1' to='me@x'><body>a</body></message>"
+                .to_owned(),
+            "<message from='a@x/1' id='1'><body>a</body><stanza-id xmlns='urn:xmpp:sid:0' id='7'/>\
+             <delay xmlns='urn:xmpp:delay' stamp=''/></message>"
+                .to_owned(),
+            carbon(
+                "<message xmlns='jabber:client' from='a@x/1' id='1' to='me@x/a'><body>a</body></message>",
+            ),
+        ];
+        for copy in &copies {
+            assert_eq!(fingerprint(copy), first, "{copy}");
+        }
+        for other in [
+            "<message from='a@x/2' id='1'><body>a</body></message>",
+            "<message from='a@x/1' id='2'><body>a</body></message>",
+            "<message from='a@x/1'><body>a</body></message>",
+            "<message from='a@x/1' id='1' type='chat'><body>a</body></message>",
+            "<message from='a@x/1' id='1'><body>b</body></message>",
+            "<message from='a@x/1' id='1'/>",
+        ] {
+            assert_ne!(fingerprint(other), first, "{other}");
+        }
+    }
+
+    #[test]
+    fn what_nobody_else_has_use_for_is_not_handed_over() {
+        for text in [
+            "<message/>",
+            "<message type='chat'><body>a</body></message>",
+            "<message type='what?'><received xmlns='urn:xmpp:receipts' id='1'/></message>",
+            &carbon("<message xmlns='jabber:client'/>"),
+        ] {
+            assert!(is_for_any_session(&stanza(text)), "{text}");
+        }
+        for text in [
+            "<message type='error'/>",
+            "<message type='groupchat'><body>a</body></message>",
+            "<message type='headline'/>",
+            "<message><result xmlns='urn:xmpp:mam:2'><forwarded xmlns='urn:xmpp:forward:0'/></result></message>",
+            "<presence/>",
+            "<iq type='get'/>",
+        ] {
+            assert!(!is_for_any_session(&stanza(text)), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_delay_is_added_once() {
+        let text = |stanza: &Stanza| String::from_utf8(stanza.to_bytes().to_vec()).unwrap();
+        let delay = "<delay xmlns='urn:xmpp:delay' from='x' stamp='now'/>";
+        for (before, after) in [
+            ("<message xmlns='jabber:client' id='1'>", "</message>"),
+            (
+                "<m:message xmlns:m='jabber:client'><m:body>a</m:body>",
+                "</m:message>",
+            ),
+            (
+                "<message xmlns='jabber:client'><delay xmlns='urn:xmpp:delay' from='y' stamp='then'/>",
+                "</message>",
+            ),
+        ] {
+            let message = stanza(&format!("{before}{after}"));
+            let with_delay = delayed(&message, "x", "now");
+            assert_eq!(text(&with_delay), format!("{before}{delay}{after}"));
+            assert_eq!(with_delay.kind(), message.kind());
+            let again = Stanza::parse(with_delay.to_bytes()).unwrap();
+            assert_eq!(text(&delayed(&again, "x", "later")), text(&with_delay));
+        }
+        for empty in [
+            "<message id='a>b'/>",
+            "<m:message xmlns:m='jabber:client' />",
+        ] {
+            let with_delay = delayed(&stanza(empty), "x", "now");
+            let again = Stanza::parse(with_delay.to_bytes()).unwrap();
+            assert!(again.children().any(|child| child.is(Ns::Delay, "delay")));
+        }
+    }
+}

@@ -1,0 +1,530 @@
+//! A server that routes messages to the streams of one account, sessions that come, read, end and vanish in any
+//! order, and clients that confirm when they like: nothing is lost, and no client is given anything twice.
+//!
+//! A case is a list of [`Step`]s, so that proptest can shrink it. Time is simulated.
+#![expect(
+    clippy::arithmetic_side_effects,
+    clippy::disallowed_methods,
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    reason = "tests"
+)]
+
+use std::collections::BTreeSet;
+
+use proptest::{collection::vec, prelude::*};
+
+use super::*;
+
+/// What happens next. Numbers choose among the sessions that there are.
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    /// Somebody logs in.
+    Open,
+    /// A client becomes available.
+    Appear(u8),
+    /// A client wants copies of what goes to others.
+    WantCarbons(u8),
+    /// A message to the account.
+    SendToAll,
+    /// A message to one of its streams.
+    SendTo(u8),
+    /// The gateway reads the next element of a stream.
+    Read(u8),
+    /// A client asks for messages.
+    Poll(u8),
+    /// A client confirms so many of the messages that it has.
+    Confirm(u8, u8),
+    /// The session of a client ends.
+    End(u8),
+    /// The server closes a stream.
+    Cut(u8),
+    /// So many seconds pass.
+    Wait(u8),
+}
+
+/// What the server sends.
+#[derive(Clone, Copy, Debug)]
+enum Element {
+    Message { number: u32, is_carbon: bool },
+    Answer(u64),
+}
+
+/// A session, its stream, its client.
+#[derive(Debug)]
+struct Tab {
+    member: Option<Member>,
+    stage: Stage,
+    // The stream, as the server sees it.
+    is_available: bool,
+    has_carbons: bool,
+    unread: VecDeque<Element>,
+    /// What it has sent, and what has been acknowledged.
+    sent: Vec<u32>,
+    acknowledged: usize,
+    /// When the session ended, and how much it had sent by then.
+    ended: Option<Instant>,
+    sent_at_end: usize,
+    // The gateway.
+    read: Vec<u64>,
+    kept: VecDeque<Unconfirmed>,
+    given: u64,
+    confirmed: u64,
+    taken: VecDeque<(u64, Ticket)>,
+    /// Who has handed over which messages.
+    handed: Vec<(Ticket, u32)>,
+    /// What the client has been given.
+    has: Vec<u32>,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Stage {
+    Live,
+    Lingering,
+    Gone,
+}
+
+struct Model {
+    account: Account,
+    now: Instant,
+    tabs: Vec<Tab>,
+    /// Messages that have been sent.
+    sent: u32,
+    /// Messages that the server owns: stored, or not acknowledged.
+    owned: BTreeSet<u32>,
+    /// Messages that some client has confirmed.
+    confirmed: BTreeSet<u32>,
+}
+
+fn message(number: u32, is_carbon: bool) -> Stanza {
+    let inner = format!(
+        "<message xmlns='jabber:client' from='a@x/1' id='{number}' type='chat'><body>b</body></message>"
+    );
+    let text = if is_carbon {
+        format!(
+            "<message from='me@x'><received xmlns='urn:xmpp:carbons:2'>\
+             <forwarded xmlns='urn:xmpp:forward:0'>{inner}</forwarded></received></message>"
+        )
+    } else {
+        inner
+    };
+    Stanza::parse(text).unwrap()
+}
+
+fn number(stanza: &Stanza) -> u32 {
+    let text = String::from_utf8(stanza.to_bytes().to_vec()).unwrap();
+    let (_, id) = text.split_once("id='").unwrap();
+    id.split('\'').next().unwrap().parse().unwrap()
+}
+
+impl Model {
+    fn new() -> Self {
+        Self {
+            account: Account::default(),
+            now: Instant::now(),
+            tabs: Vec::new(),
+            sent: 0,
+            owned: BTreeSet::new(),
+            confirmed: BTreeSet::new(),
+        }
+    }
+
+    fn step(&mut self, step: Step) {
+        match step {
+            Step::Open => self.open(),
+            Step::Appear(choice) => self.with(choice, Stage::Live, Self::appear),
+            Step::WantCarbons(choice) => self.with(choice, Stage::Live, |model, tab| {
+                model.tabs[tab].has_carbons = true;
+            }),
+            Step::SendToAll => {
+                self.sent += 1;
+                self.route_to_all(self.sent);
+            }
+            Step::SendTo(choice) => self.send_to(choice),
+            Step::Read(choice) => {
+                self.with(choice, Stage::Live, Self::read);
+                self.with(choice, Stage::Lingering, Self::read);
+            }
+            Step::Poll(choice) => self.with(choice, Stage::Live, |model, tab| {
+                model.turn(tab, true);
+            }),
+            Step::Confirm(choice, count) => self.with(choice, Stage::Live, |model, tab| {
+                model.confirm(tab, count.into());
+            }),
+            Step::End(choice) => self.with(choice, Stage::Live, Self::end),
+            Step::Cut(choice) => self.with(choice, Stage::Lingering, Self::gone),
+            Step::Wait(seconds) => self.pass(Duration::from_secs(seconds.into())),
+        }
+        self.settle();
+    }
+
+    fn with(&mut self, choice: u8, stage: Stage, act: impl Fn(&mut Self, usize)) {
+        let found: Vec<_> = (0..self.tabs.len())
+            .filter(|tab| self.tabs[*tab].stage == stage)
+            .collect();
+        if !found.is_empty() {
+            act(self, found[usize::from(choice) % found.len()]);
+        }
+    }
+
+    // === The server ===
+
+    fn is_there(&self, tab: usize) -> bool {
+        self.tabs[tab].stage != Stage::Gone
+    }
+
+    fn deliver(&mut self, tab: usize, number: u32, is_carbon: bool) {
+        let tab = &mut self.tabs[tab];
+        tab.unread.push_back(Element::Message { number, is_carbon });
+        tab.sent.push(number);
+    }
+
+    fn route_to_all(&mut self, number: u32) {
+        let there: Vec<_> = (0..self.tabs.len())
+            .filter(|tab| self.is_there(*tab))
+            .collect();
+        let available = |tab: &usize| self.tabs[*tab].is_available;
+        if !there.iter().any(available) {
+            self.owned.insert(number);
+            return;
+        }
+        for tab in there {
+            let Tab {
+                is_available,
+                has_carbons,
+                ..
+            } = self.tabs[tab];
+            if is_available || has_carbons {
+                self.deliver(tab, number, !is_available);
+            }
+        }
+    }
+
+    fn send_to(&mut self, choice: u8) {
+        self.sent += 1;
+        let number = self.sent;
+        if self.tabs.is_empty() {
+            self.owned.insert(number);
+            return;
+        }
+        let target = usize::from(choice) % self.tabs.len();
+        if !self.is_there(target) {
+            return self.route_to_all(number);
+        }
+        for tab in 0..self.tabs.len() {
+            if tab == target {
+                self.deliver(tab, number, false);
+            } else if self.is_there(tab) && self.tabs[tab].has_carbons {
+                self.deliver(tab, number, true);
+            }
+        }
+    }
+
+    /// A stream is gone: the server keeps what was not acknowledged.
+    fn gone(&mut self, tab: usize) {
+        self.account
+            .remove(self.tabs[tab].member.unwrap(), self.now);
+        let tab = &mut self.tabs[tab];
+        tab.stage = Stage::Gone;
+        tab.member = None;
+        self.owned.extend(&tab.sent[tab.acknowledged..]);
+    }
+
+    // === The shell of a session ===
+
+    fn open(&mut self) {
+        let live = self.tabs.iter().filter(|tab| tab.stage == Stage::Live);
+        if live.count() >= 3 {
+            return;
+        }
+        self.tabs.push(Tab {
+            member: self.account.join(self.now),
+            stage: Stage::Live,
+            is_available: false,
+            has_carbons: false,
+            unread: VecDeque::new(),
+            sent: Vec::new(),
+            acknowledged: 0,
+            ended: None,
+            sent_at_end: 0,
+            read: Vec::new(),
+            kept: VecDeque::new(),
+            given: 0,
+            confirmed: 0,
+            taken: VecDeque::new(),
+            handed: Vec::new(),
+            has: Vec::new(),
+        });
+    }
+
+    fn appear(&mut self, tab: usize) {
+        self.tabs[tab].is_available = true;
+        self.account.set_ready(self.tabs[tab].member.unwrap());
+    }
+
+    fn read(&mut self, tab: usize) {
+        let member = self.tabs[tab].member.unwrap();
+        match self.tabs[tab].unread.pop_front() {
+            None => {}
+            Some(Element::Answer(mark)) => self.account.fence_passed(member, mark),
+            Some(Element::Message { number, is_carbon }) => {
+                let stanza = message(number, is_carbon);
+                let noted = self.account.note(member, &stanza);
+                let tab = &mut self.tabs[tab];
+                tab.given += 1;
+                tab.read.push(tab.given);
+                let message = Unconfirmed {
+                    given: tab.given,
+                    stanza,
+                    received: self.now,
+                    noted,
+                };
+                if tab.stage == Stage::Live {
+                    tab.has.push(number);
+                    tab.kept.push_back(message);
+                } else {
+                    self.account.add(member, message, self.now);
+                }
+            }
+        }
+        self.turn(tab, false);
+    }
+
+    fn confirm(&mut self, tab: usize, count: u64) {
+        let it = &mut self.tabs[tab];
+        it.confirmed = it.given.min(it.confirmed + count);
+        let confirmed = usize::try_from(it.confirmed).unwrap();
+        self.confirmed.extend(&it.has[..confirmed]);
+        let confirmed = it.confirmed;
+        it.kept.retain(|message| message.given > confirmed);
+        self.acknowledge(tab, confirmed);
+        while let Some((given, ticket)) = self.tabs[tab].taken.front().copied()
+            && given <= confirmed
+        {
+            self.account.confirm(ticket);
+            self.tabs[tab].taken.pop_front();
+        }
+        self.turn(tab, true);
+    }
+
+    /// Tells the server of all that came before `given`.
+    fn acknowledge(&mut self, tab: usize, given: u64) {
+        let tab = &mut self.tabs[tab];
+        let count = tab.read.iter().take_while(|read| **read <= given).count();
+        assert!(count >= tab.acknowledged, "never less");
+        tab.acknowledged = count;
+    }
+
+    fn end(&mut self, tab: usize) {
+        let member = self.tabs[tab].member.unwrap();
+        let kept = std::mem::take(&mut self.tabs[tab].kept);
+        if self.account.end(member, kept, self.now) {
+            let tab = &mut self.tabs[tab];
+            tab.stage = Stage::Lingering;
+            tab.is_available = false;
+            tab.ended = Some(self.now);
+            tab.sent_at_end = tab.sent.len();
+        } else {
+            self.gone(tab);
+        }
+    }
+
+    fn turn(&mut self, tab: usize, is_listening: bool) {
+        let Some(member) = self.tabs[tab].member else {
+            return;
+        };
+        self.account.handle_timeout(member, self.now);
+        if self.tabs[tab].stage == Stage::Lingering {
+            let settled = self.account.settled(member);
+            self.acknowledge(tab, settled);
+            if self.account.may_close(member, self.now) {
+                let is_live = |it: &Tab| it.stage == Stage::Live;
+                if settled == u64::MAX && self.tabs.iter().any(is_live) {
+                    let tab = &self.tabs[tab];
+                    let is_read = tab.acknowledged >= tab.sent_at_end;
+                    let is_late = tab.ended.is_some_and(|at| at + PATIENCE <= self.now);
+                    assert!(is_read || is_late, "no server stores what is on its way");
+                }
+                return self.gone(tab);
+            }
+        }
+        while self.tabs[tab].stage == Stage::Live
+            && let Some(handed) = self.account.poll_handed(member, is_listening, self.now)
+        {
+            let tab = &mut self.tabs[tab];
+            let number = number(&handed.stanza);
+            tab.given += 1;
+            tab.has.push(number);
+            tab.taken.push_back((tab.given, handed.ticket));
+            tab.handed.push((handed.ticket, number));
+        }
+        if let Some(mark) = self.account.poll_fence(member) {
+            self.tabs[tab].unread.push_back(Element::Answer(mark));
+        }
+    }
+
+    /// Lets all have their turns who have something to do.
+    fn settle(&mut self) {
+        loop {
+            let woken: Vec<_> = self.account.take_woken().collect();
+            let tabs: Vec<_> = (0..self.tabs.len())
+                .filter(|tab| self.tabs[*tab].member.is_some_and(|it| woken.contains(&it)))
+                .collect();
+            if tabs.is_empty() {
+                return;
+            }
+            for tab in tabs {
+                self.turn(tab, false);
+            }
+        }
+    }
+
+    fn pass(&mut self, time: Duration) {
+        self.now += time;
+        for tab in 0..self.tabs.len() {
+            self.turn(tab, false);
+        }
+    }
+
+    /// Whoever is there goes on until nothing more happens; then the books are checked.
+    fn finish(&mut self) {
+        for _ in 0..20 {
+            self.pass(QUIET);
+            for tab in 0..self.tabs.len() {
+                while self.is_there(tab) && !self.tabs[tab].unread.is_empty() {
+                    self.read(tab);
+                    self.settle();
+                }
+                if self.tabs[tab].stage == Stage::Live {
+                    self.appear(tab);
+                    self.confirm(tab, u64::MAX / 2);
+                    self.settle();
+                }
+            }
+        }
+        let has_live = self.tabs.iter().any(|tab| tab.stage == Stage::Live);
+        let lingers = |tab: &Tab| tab.stage == Stage::Lingering;
+        if has_live {
+            assert!(!self.tabs.iter().any(lingers), "all is handed over at once");
+        }
+        for _ in 0..8 {
+            self.pass(PATIENCE);
+            self.settle();
+        }
+        assert!(!self.tabs.iter().any(lingers), "nobody lingers for ever");
+        for number in 1..=self.sent {
+            let is_safe = self.owned.contains(&number) || self.confirmed.contains(&number);
+            assert!(is_safe, "message {number} is lost");
+        }
+        for tab in &self.tabs {
+            let once: BTreeSet<_> = tab.has.iter().collect();
+            assert_eq!(once.len(), tab.has.len(), "twice: {:?}", tab.has);
+            for (at, (ticket, number)) in tab.handed.iter().enumerate() {
+                let of_giver =
+                    |(it, _): &&(Ticket, u32)| (it.giver, it.since) == (ticket.giver, ticket.since);
+                let mut before = tab.handed[..at].iter().filter(of_giver);
+                assert!(before.all(|(_, before)| before < number), "in order");
+            }
+        }
+    }
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let step = prop_oneof![
+        2 => Just(Step::Open),
+        3 => any::<u8>().prop_map(Step::Appear),
+        1 => any::<u8>().prop_map(Step::WantCarbons),
+        3 => Just(Step::SendToAll),
+        4 => any::<u8>().prop_map(Step::SendTo),
+        10 => any::<u8>().prop_map(Step::Read),
+        3 => any::<u8>().prop_map(Step::Poll),
+        3 => (any::<u8>(), 1..4_u8).prop_map(|(choice, count)| Step::Confirm(choice, count)),
+        2 => any::<u8>().prop_map(Step::End),
+        1 => prop_oneof![3 => Just(Step::Wait(0)), 1 => any::<u8>().prop_map(Step::Cut)],
+        1 => (0..250_u8).prop_map(Step::Wait),
+    ];
+    vec(step, 1..150)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 500, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn nothing_is_lost_or_doubled_whoever_ends_when(steps in steps()) {
+        let mut model = Model::new();
+        for step in steps {
+            model.step(step);
+        }
+        model.finish();
+    }
+}
+
+/// Lets the first of two sessions end, and gives what the second is handed.
+fn handed(mut account: Account, [first, second]: [Member; 2], kept: Vec<Unconfirmed>) -> Vec<u32> {
+    let now = Instant::now();
+    account.set_ready(second);
+    assert!(account.end(first, kept.into(), now));
+    let nothing = account.poll_handed(second, true, now);
+    assert!(nothing.is_none(), "it may not have read its own");
+    let mark = account.poll_fence(second).unwrap();
+    account.fence_passed(second, mark);
+    std::iter::from_fn(|| account.poll_handed(second, true, now))
+        .map(|handed| number(&handed.stanza))
+        .collect()
+}
+
+/// Takes so many messages in, which all look the same.
+fn take_in(account: &mut Account, member: Member, count: u64) -> Vec<Unconfirmed> {
+    let stanza = message(7, false);
+    let take = |given| Unconfirmed {
+        given,
+        stanza: stanza.clone(),
+        received: Instant::now(),
+        noted: account.note(member, &stanza),
+    };
+    (1..=count).map(take).collect()
+}
+
+#[test]
+fn messages_that_look_the_same_are_counted() {
+    let now = Instant::now();
+    for (of_first, of_second) in [(3, 0), (3, 2), (3, 3), (3, 4), (0, 3)] {
+        let mut account = Account::default();
+        let [first, second] = [(); 2].map(|()| account.join(now).unwrap());
+        let kept = take_in(&mut account, first, of_first);
+        take_in(&mut account, second, of_second);
+        let handed = handed(account, [first, second], kept);
+        let lacking = of_first.saturating_sub(of_second);
+        assert_eq!(handed.len() as u64, lacking, "{of_first}, {of_second}");
+    }
+}
+
+#[test]
+fn what_came_before_the_other_session_counts_for_itself() {
+    let now = Instant::now();
+    let mut account = Account::default();
+    let first = account.join(now).unwrap();
+    let third = account.join(now).unwrap();
+    let mut kept = take_in(&mut account, first, 2);
+    account.remove(third, now);
+    let second = account.join(now).unwrap();
+    kept.extend(take_in(&mut account, first, 1));
+    take_in(&mut account, second, 1);
+    assert_eq!(handed(account, [first, second], kept), [7, 7]);
+}
+
+#[test]
+fn a_crowd_is_not_all_let_in_and_does_not_all_linger() {
+    let now = Instant::now();
+    let mut account = Account::default();
+    let members: Vec<_> = std::iter::from_fn(|| account.join(now)).collect();
+    assert_eq!(members.len(), usize::from(MAX_MEMBERS));
+    let lingering = members
+        .iter()
+        .filter(|member| account.end(**member, VecDeque::new(), now));
+    assert_eq!(lingering.count(), MAX_LINGERING);
+    for member in members {
+        account.remove(member, now);
+    }
+    assert!(account.is_empty());
+}
