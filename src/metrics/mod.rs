@@ -173,6 +173,8 @@ pub struct Metrics {
     stanzas: [[Counter; 4]; 4],
     /// Roster pushes (RFC 6121 §2.1.6) that sessions were given.
     pub pushes: Counter,
+    /// Messages that were handed over from sessions that had ended to others of the same accounts.
+    pub handed_over: Counter,
     refreshed: [Counter; 2],
     last_refresh: Gauge,
     limits: Family<OfLimit, Counter>,
@@ -496,6 +498,12 @@ impl Default for Metrics {
             "Contacts that were pushed, one for each session",
             pushes.clone(),
         );
+        let handed_over = Counter::default();
+        registry.register(
+            "messages_handed_over",
+            "Messages of ended sessions that were given to other sessions of the same accounts",
+            handed_over.clone(),
+        );
 
         let refreshes = Family::<Outcome, Counter>::default();
         registry.register(
@@ -571,6 +579,7 @@ impl Default for Metrics {
             created,
             ended,
             pushes,
+            handed_over,
             last_refresh,
             limits,
             reloads,

@@ -13,6 +13,7 @@
 
 mod account;
 mod blocking;
+mod handover;
 
 use std::{
     future::{Future, poll_fn},
@@ -34,7 +35,7 @@ use tokio::{
 };
 use tracing::{debug, info, warn};
 
-use self::{account::stream_error, blocking::Blocking};
+use self::{account::stream_error, blocking::Blocking, handover::Handover};
 use super::{
     Closed, Command, Creator, Entry, MAILBOX, Record, Registration, Registry, Reply, Sid, State,
     siblings::Notice,
@@ -142,6 +143,7 @@ struct Actor {
     /// Its server waits, because of what pends for all clients.
     is_held_up: bool,
     blocking: Blocking,
+    handover: Handover,
     timer: Pin<Box<Sleep>>,
     // What the session counts for, until it has ended.
     by_address: Option<Seat<IpAddr>>,
@@ -176,7 +178,8 @@ enum Input {
     Connected(Result<(Upstream, Hello), ConnectError>),
     Disconnected(Slot),
     Roster(Result<Arc<Roster>, FetchError>),
-    RosterChanged,
+    /// What is shared with others has changed: the roster, or what the account's sessions have to do.
+    Poked,
     /// Another session of the account tells of something.
     Notice(Notice),
     /// They have done what they were told.
@@ -242,6 +245,7 @@ pub fn spawn(
         slowed_until: None,
         is_held_up: false,
         blocking: Blocking::default(),
+        handover: Handover::default(),
         timer: Box::pin(tokio::time::sleep(NEGOTIATION)),
         by_address: creator.seat,
         by_user: None,
@@ -273,6 +277,7 @@ impl Actor {
                     self.carry_on(now);
                     continue;
                 }
+                self.leave_account();
                 if self.is_done(now) {
                     debug!(sid = ?self.registration.sid(), "session forgotten");
                     return Poll::Ready(());
@@ -309,7 +314,7 @@ impl Actor {
             return Poll::Ready(Input::Command(*command));
         }
         if self.poke.poll(cx).is_ready() {
-            return Poll::Ready(Input::RosterChanged);
+            return Poll::Ready(Input::Poked);
         }
         if let Poll::Ready(input) = self.blocking.poll(cx) {
             return Poll::Ready(input);
@@ -377,6 +382,7 @@ impl Actor {
             self.slowed_until,
             self.given_up_at(),
             self.blocking.deadline(),
+            self.handover.due(),
             link,
             sm,
         ]
@@ -413,6 +419,7 @@ impl Actor {
         }
         self.session.handle_timeout(now);
         self.drain_events(now);
+        self.hand_over(now);
         self.keep_account(now);
     }
 
@@ -440,6 +447,9 @@ impl Actor {
             }
             Input::Command(Command::Shutdown) => {
                 self.leaving = true;
+                if self.handover.is_lingering() {
+                    self.close_stream(now);
+                }
                 if self.session.deaf_at().is_some() {
                     // Nobody may come for it before we are gone.
                     self.bounce_pending();
@@ -475,7 +485,7 @@ impl Actor {
                     Err(_) => self.pipe.roster_failed(),
                 }
             }
-            Input::RosterChanged => {
+            Input::Poked => {
                 if let Some(roster) = self.roster.as_ref().and_then(|need| need.lease.current()) {
                     self.pipe.roster_ready(&roster);
                 }
@@ -494,6 +504,7 @@ impl Actor {
     fn carry_on(&mut self, now: Instant) {
         self.drain_events(now);
         self.settle_with_siblings();
+        self.hand_over(now);
         self.keep_account(now);
         if self.pipe.is_interested() {
             self.record.set_interested();
@@ -509,6 +520,9 @@ impl Actor {
     }
 
     fn handle_upstream(&mut self, event: UpstreamEvent, now: Instant) {
+        if self.handover.is_lingering() {
+            return self.handle_late(event, now);
+        }
         match event {
             UpstreamEvent::Features(features) => {
                 self.sm_offered = StreamManagement::is_offered(&features);
@@ -520,10 +534,13 @@ impl Actor {
                 }
                 self.count(Way::FromServer, element.kind());
                 let counts = element.is_stanza();
+                let noted = self.note(&element, now);
+                let given = self.session.given();
                 self.pipe.server_stanza(element);
                 if counts {
                     self.drain_events(now);
                     self.sm.handle_stanza(self.session.given());
+                    self.keep(noted, given);
                 }
             }
             UpstreamEvent::Unreadable(husk) => {
@@ -541,10 +558,12 @@ impl Actor {
                     _ => error,
                 };
                 self.return_unsent();
+                self.handover.server_ends();
                 self.session.send(error);
                 self.session.end(Some(Condition::RemoteStreamError), now);
             }
             UpstreamEvent::Closed => {
+                self.handover.server_ends();
                 self.return_unsent();
                 self.session.end(None, now);
             }
@@ -597,6 +616,7 @@ impl Actor {
                 match event {
                     Event::Stanza(stanza) => {
                         self.count(Way::FromClient, stanza.kind());
+                        self.handover.client_stanza(&stanza);
                         self.pipe.client_stanza(stanza);
                     }
                     Event::Restart => self.restart(now),
@@ -631,6 +651,7 @@ impl Actor {
                     && upstream.is_manageable()
                 {
                     upstream.queue_bytes(self.sm.enable());
+                    self.join_account(now);
                 }
                 self.join_siblings();
                 if let Some(identity) = self.pipe.identity() {
@@ -714,7 +735,15 @@ impl Actor {
         self.leave_siblings();
         self.bounce_pending();
         self.sm.handle_confirmation(self.session.confirmed());
+        if !self.begin_handover(now) {
+            self.close_stream(now);
+        }
+    }
+
+    /// Takes leave of the server. What has not been acknowledged is the server's.
+    fn close_stream(&mut self, now: Instant) {
         self.transmit(now);
+        self.give_up_handover(now);
         self.link = match std::mem::replace(&mut self.link, Link::Down) {
             Link::Up(mut upstream) => {
                 upstream.close();
@@ -775,7 +804,7 @@ impl Actor {
             });
             has_answered |= is_there.is_ok();
         }
-        let kept = self.session.pending() + self.session.waiting();
+        let kept = self.session.pending() + self.session.waiting() + self.handover.size();
         self.registration.count_pending(kept);
         has_answered
     }

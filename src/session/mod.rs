@@ -3,6 +3,7 @@
 //! A task, because a session owns a TCP connection that has to be read whether or not a request is
 //! there; one owner per session also makes order and exclusion free. `ARCHITECTURE.md` has the figures.
 
+mod accounts;
 mod actor;
 mod backlog;
 mod counts;
@@ -21,6 +22,7 @@ use http::Version;
 use tokio::sync::{mpsc, oneshot};
 
 pub use self::{
+    accounts::Accounts,
     actor::{Host, spawn},
     backlog::Backlog,
     counts::Counts,

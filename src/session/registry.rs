@@ -16,7 +16,7 @@ use parking_lot::Mutex;
 use tokio::{sync::Notify, task::JoinSet, time::sleep};
 use tracing::info;
 
-use super::{Backlog, Command, Counts, Mailbox, Record, Siblings, Sid};
+use super::{Accounts, Backlog, Command, Counts, Mailbox, Record, Siblings, Sid};
 use crate::{
     metrics::Metrics,
     net::tally::{Seat, Tally},
@@ -55,6 +55,8 @@ pub struct Registry {
     pub by_user: Arc<Tally<String>>,
     /// What sessions of one account tell each other.
     pub siblings: Arc<Siblings>,
+    /// Which sessions are of one account.
+    pub accounts: Arc<Accounts>,
 }
 
 /// The gateway is going down: there will be no more sessions.
@@ -82,6 +84,7 @@ impl Default for Registry {
             by_address: Arc::default(),
             by_user: Arc::default(),
             siblings: Arc::default(),
+            accounts: Arc::default(),
         }
     }
 }
@@ -230,6 +233,11 @@ impl Registration {
     /// The bound sessions of all accounts.
     pub fn siblings(&self) -> &Arc<Siblings> {
         &self.registry.siblings
+    }
+
+    /// The sessions of all accounts.
+    pub fn accounts(&self) -> &Arc<Accounts> {
+        &self.registry.accounts
     }
 
     /// Counts the session as one of `user`'s, a bare JID, of at most `most`.

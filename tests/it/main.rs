@@ -22,6 +22,7 @@ mod failures;
 mod faults;
 mod file_backend;
 mod grafana;
+mod handover;
 mod harness;
 mod hostile_backend;
 mod hostile_bystander;

@@ -246,6 +246,12 @@ impl Builder {
         self
     }
 
+    /// A module beyond the usual ones, with its options.
+    pub(crate) fn module(mut self, line: &str) -> Self {
+        self.modules.push(line.to_owned());
+        self
+    }
+
     /// A line of the configuration.
     pub(crate) fn option(mut self, line: &str) -> Self {
         self.options.push_str(line);

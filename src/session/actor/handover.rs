@@ -1,0 +1,353 @@
+//! What an ended session leaves to another one of its account (`ARCHITECTURE.md` §6.1).
+
+use std::{
+    collections::VecDeque,
+    sync::Arc,
+    time::{Instant, SystemTime},
+};
+
+use bytes::Bytes;
+use tracing::{debug, info};
+
+use super::{Actor, Link};
+use crate::{
+    metrics::Way,
+    pipe::{Effect, bounce, identity::Identity},
+    proto::{
+        handover::{Handed, Ticket, Unconfirmed, message},
+        stanza::{IqType, Kind, MessageType, PresenceType, Stanza},
+    },
+    session::accounts::Membership,
+    upstream::UpstreamEvent,
+};
+
+/// How often a client is asked to confirm what it was handed; it takes two answers to confirm one. One that
+/// acknowledges, and never these, is not asked for ever.
+const QUESTIONS: u8 = 8;
+
+/// What a session keeps for others, and has of others.
+#[derive(Debug, Default)]
+pub(super) struct Handover {
+    /// The place in the account, from the bound resource to the end of the stream, where the server has stream
+    /// management.
+    membership: Option<Membership>,
+    /// Messages of the server that the client has not confirmed. Their bytes are shared with the answers.
+    kept: VecDeque<Unconfirmed>,
+    /// Messages of other sessions that the client has not confirmed: with each, how many stanzas had been given.
+    taken: VecDeque<(u64, Ticket)>,
+    /// How often the client has been asked since it was handed something.
+    questions: u8,
+    /// How many stanzas the client would have been given; `Some` from its end on, as long as the stream stays open.
+    late: Option<u64>,
+    presence: Presence,
+    has_server_ended: bool,
+    /// When the account has to be looked at again.
+    due: Option<Instant>,
+    /// What it takes to keep what has been left, bytes.
+    size: usize,
+    /// How many messages it has left.
+    left: usize,
+}
+
+/// What the client has said of itself.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+enum Presence {
+    #[default]
+    None,
+    Available,
+    Unavailable,
+}
+
+impl Handover {
+    /// The client is gone, and the stream is open.
+    pub(super) fn is_lingering(&self) -> bool {
+        self.late.is_some()
+    }
+
+    /// The server ends the stream: there will be nobody to acknowledge anything to.
+    pub(super) fn server_ends(&mut self) {
+        self.has_server_ended = true;
+    }
+
+    /// The client says this.
+    pub(super) fn client_stanza(&mut self, stanza: &Stanza) {
+        match stanza.kind() {
+            Kind::Presence(PresenceType::Available) if stanza.to().is_none() => {
+                self.presence = Presence::Available;
+            }
+            Kind::Presence(PresenceType::Unavailable) if stanza.to().is_none() => {
+                self.presence = Presence::Unavailable;
+            }
+            _ => {}
+        }
+    }
+
+    /// When [`Actor::hand_over`] has something to do, if nothing else happens first.
+    pub(super) fn due(&self) -> Option<Instant> {
+        self.due
+    }
+
+    /// What it takes to keep what only this session keeps, bytes.
+    pub(super) fn size(&self) -> usize {
+        self.size
+    }
+
+    /// The client has the first `confirmed` stanzas.
+    fn confirm(&mut self, confirmed: u64) {
+        while let Some(message) = self.kept.front()
+            && message.given <= confirmed
+        {
+            self.kept.pop_front();
+        }
+        if self.kept.is_empty() {
+            // Most sessions are idle most of the time, and then take no room for that.
+            self.kept = VecDeque::new();
+        }
+        while let Some((given, ticket)) = self.taken.front()
+            && *given <= confirmed
+        {
+            if let Some(membership) = &self.membership {
+                membership.with(|account, _| account.confirm(*ticket));
+            }
+            self.taken.pop_front();
+        }
+    }
+}
+
+impl Actor {
+    /// The resource is bound, and nothing else has been sent.
+    pub(super) fn join_account(&mut self, now: Instant) {
+        let Some(identity) = self.pipe.identity() else {
+            return;
+        };
+        let accounts = self.registration.accounts();
+        let poke = Arc::clone(&self.poke);
+        self.handover.membership = accounts.join(&self.host.domain, identity.bare(), poke, now);
+    }
+
+    /// Leaves the account once the stream is gone.
+    pub(super) fn leave_account(&mut self) {
+        if matches!(self.link, Link::Down) {
+            self.handover.membership = None;
+            (self.handover.late, self.handover.due) = (None, None);
+            self.handover.size = 0;
+        }
+    }
+
+    /// Takes note of a message of the server, before the client is given it.
+    pub(super) fn note(&self, stanza: &Stanza, now: Instant) -> Option<Unconfirmed> {
+        if stanza.kind() != Kind::Message(MessageType::Other) || !self.sm.is_on() {
+            return None;
+        }
+        let membership = self.handover.membership.as_ref()?;
+        Some(Unconfirmed {
+            given: 0,
+            stanza: stanza.clone(),
+            received: now,
+            noted: membership.with(|account, member| account.note(member, stanza)),
+        })
+    }
+
+    /// Keeps a message that the client has been given, after `before` stanzas, until it has confirmed it.
+    pub(super) fn keep(&mut self, message: Option<Unconfirmed>, before: u64) {
+        let given = self.session.given();
+        if let Some(message) = message
+            && given > before
+            && self.session.is_open()
+        {
+            self.handover
+                .kept
+                .push_back(Unconfirmed { given, ..message });
+        }
+    }
+
+    /// Tells the account what there is to tell, and does what it wants to have done.
+    pub(super) fn hand_over(&mut self, now: Instant) {
+        if self.handover.membership.is_some() && self.sm.is_off() {
+            debug!(sid = ?self.registration.sid(), "no stream management");
+            self.handover.membership = None;
+        }
+        if self.handover.is_lingering() {
+            self.linger(now);
+        } else if self.session.is_open() {
+            self.handover.confirm(self.session.confirmed());
+            self.take_over(now);
+            self.ask_for_what_was_taken();
+        }
+        self.set_fence();
+    }
+
+    /// Gives the client what others have left.
+    fn take_over(&mut self, now: Instant) {
+        let is_there = self.pipe.is_interested() || self.handover.presence == Presence::Available;
+        if !is_there {
+            return;
+        }
+        let fenced = self.sm.fenced();
+        while self.session.is_open() && self.session.has_room() && !self.has_more {
+            let is_listening = self.session.deaf_at().is_none();
+            let Some(membership) = &self.handover.membership else {
+                return;
+            };
+            let handed = membership.with(|account, member| {
+                account.set_ready(member);
+                account.fence_passed(member, fenced);
+                account.poll_handed(member, is_listening, now)
+            });
+            let Some(handed) = handed else { return };
+            self.give(&handed, now);
+        }
+    }
+
+    /// Gives the client a message of another session, as if it came from the server.
+    fn give(&mut self, handed: &Handed, now: Instant) {
+        let age = now.saturating_duration_since(handed.received);
+        let received = wall_clock()
+            .checked_sub(age)
+            .unwrap_or(SystemTime::UNIX_EPOCH);
+        let stamp = humantime::format_rfc3339_millis(received).to_string();
+        let message = message::delayed(&handed.stanza, &self.host.domain, &stamp);
+        self.pipe.server_stanza(message);
+        self.drain_events(now);
+        if self.session.is_open() {
+            self.registration.metrics().handed_over.inc();
+            self.handover.questions = 0;
+            let given = self.session.given();
+            self.handover.taken.push_back((given, handed.ticket));
+        }
+    }
+
+    /// Sees to it that the client confirms soon: somebody lingers for that.
+    fn ask_for_what_was_taken(&mut self) {
+        let written = self.session.written();
+        let taken = self.handover.taken.front();
+        if taken.is_some_and(|(given, _)| *given <= written)
+            && self.handover.questions < QUESTIONS
+            && self.session.may_be_asked()
+        {
+            self.session.ask_for_confirmation();
+            self.handover.questions = self.handover.questions.saturating_add(1);
+        }
+    }
+
+    fn set_fence(&mut self) {
+        if let Some(membership) = &self.handover.membership
+            && self.sm.is_on()
+            && let Some(mark) = membership.with(|account, member| account.poll_fence(member))
+        {
+            self.sm.set_fence(mark);
+        }
+    }
+
+    /// The session is over for its client: leaves what that has not confirmed to others. True if the stream has to stay
+    /// open for that.
+    pub(super) fn begin_handover(&mut self, now: Instant) -> bool {
+        self.handover.confirm(self.session.confirmed());
+        let is_server_there = matches!(self.link, Link::Up(_)) && !self.handover.has_server_ended;
+        if !is_server_there || self.leaving || !self.sm.is_on() {
+            return false;
+        }
+        let Some(membership) = &self.handover.membership else {
+            return false;
+        };
+        let kept = std::mem::take(&mut self.handover.kept);
+        let left = membership.with(|account, member| {
+            let lingers = account.end(member, kept, now);
+            lingers.then(|| account.unsettled(member))
+        });
+        let Some(left) = left else { return false };
+        self.handover.left = left;
+        self.handover.late = Some(self.session.given());
+        if self.handover.presence == Presence::Available {
+            let text = Bytes::from_static(b"<presence xmlns='jabber:client' type='unavailable'/>");
+            // As if the client said so: its contacts see it go, and the server sends it no more of what is for all.
+            self.pipe
+                .client_stanza(Stanza::from_trusted(text, 0, Bytes::new()));
+        }
+        true
+    }
+
+    /// Tells the server what others have confirmed, until they have it all or nobody takes the rest.
+    fn linger(&mut self, now: Instant) {
+        let Some(membership) = &self.handover.membership else {
+            return;
+        };
+        let fenced = self.sm.fenced();
+        let (settled, unsettled) = membership.with(|account, member| {
+            account.fence_passed(member, fenced);
+            account.handle_timeout(member, now);
+            self.handover.due = account.poll_timeout(member, now);
+            self.handover.size = account.size(member);
+            (account.settled(member), account.unsettled(member))
+        });
+        self.sm.handle_confirmation(settled);
+        let may_close = membership.with(|account, member| account.may_close(member, now));
+        if may_close && matches!(self.link, Link::Up(_)) {
+            self.close_stream(now);
+            let jid = self.pipe.identity().map(Identity::full);
+            let sid = self.registration.sid();
+            let count = self.handover.left.saturating_sub(unsettled);
+            if self.handover.left > 0 {
+                info!(?sid, jid, count, left = unsettled, "messages handed over");
+            }
+        }
+    }
+
+    /// What the server still sends to a session whose client is gone.
+    pub(super) fn handle_late(&mut self, event: UpstreamEvent, now: Instant) {
+        let mut given = self.handover.late.unwrap_or_default();
+        match event {
+            UpstreamEvent::Stanza(element) => {
+                if self.sm.handle_nonza(&element, now) {
+                    return;
+                }
+                self.count(Way::FromServer, element.kind());
+                match element.kind() {
+                    Kind::Iq(IqType::Get | IqType::Set) => {
+                        self.apply(Effect::ToServer(bounce::unwelcome(&element)), now);
+                    }
+                    Kind::Message(_) if message::is_for_any_session(&element) => {
+                        given = given.saturating_add(1);
+                        self.leave_late(&element, given, now);
+                    }
+                    _ => {}
+                }
+                if element.is_stanza() {
+                    self.sm.handle_stanza(given);
+                }
+            }
+            UpstreamEvent::Unreadable(husk) => {
+                self.pipe.server_husk(husk);
+                self.sm.handle_stanza(given);
+            }
+            UpstreamEvent::Features(_) | UpstreamEvent::StreamError(_) => {}
+            UpstreamEvent::Closed => self.close_stream(now),
+        }
+    }
+
+    fn leave_late(&mut self, stanza: &Stanza, given: u64, now: Instant) {
+        let message = self.note(stanza, now);
+        if let (Some(message), Some(membership)) = (message, &self.handover.membership) {
+            self.handover.late = Some(given);
+            self.handover.left = self.handover.left.saturating_add(1);
+            let message = Unconfirmed { given, ..message };
+            membership.with(|account, member| account.add(member, message, now));
+        }
+    }
+
+    /// The stream is about to be closed: whatever has been taken is there for others.
+    pub(super) fn give_up_handover(&mut self, now: Instant) {
+        (self.handover.late, self.handover.due) = (None, None);
+        self.handover.size = 0;
+        self.handover.taken = VecDeque::new();
+        self.handover.kept = VecDeque::new();
+        if let Some(membership) = &self.handover.membership {
+            membership.with(|account, member| account.leave(member, now));
+        }
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the clock enters here")]
+fn wall_clock() -> SystemTime {
+    SystemTime::now()
+}
