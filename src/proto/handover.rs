@@ -48,6 +48,8 @@ const PATIENCE: Duration = Duration::from_secs(240);
 const QUIET: Duration = Duration::from_secs(5);
 /// How long it lingers while nobody is there.
 const ALONE: Duration = Duration::from_secs(30);
+/// How long it lingers when the gateway is going down.
+const HURRY: Duration = Duration::from_secs(2);
 /// Sessions of an account that take part, at most.
 const MAX_MEMBERS: u8 = 64;
 /// How many of them may linger.
@@ -153,6 +155,7 @@ struct Estate {
     latest: Instant,
     /// Since when no session is live.
     alone_since: Option<Instant>,
+    is_hurried: bool,
     is_given_up: bool,
     /// Bytes.
     size: usize,
@@ -265,6 +268,7 @@ impl Account {
             deadline: after(now, PATIENCE),
             latest: now,
             alone_since: None,
+            is_hurried: false,
             is_given_up: false,
             size: 0,
         };
@@ -523,10 +527,18 @@ impl Account {
         if self.has_live() {
             return !self.live_but(estate.failed);
         }
-        let is_over = |since| after(since, ALONE) <= now;
+        let is_over = |since| estate.is_hurried || after(since, ALONE) <= now;
         let order = |(member, estate): (Member, &Estate)| (estate.unsettled(), member);
         estate.alone_since.is_some_and(is_over)
             && self.lingering().map(order).min() == Some((estate.unsettled(), member))
+    }
+
+    /// The gateway is going down, with all that might take its messages.
+    pub fn hurry(&mut self, member: Member, now: Instant) {
+        if let Some(State::Lingering(estate)) = self.state_mut(member) {
+            estate.is_hurried = true;
+            estate.deadline = after(now, HURRY);
+        }
     }
 
     /// When after `now` to call [`Self::handle_timeout`], if nothing else happens first.
@@ -550,12 +562,12 @@ impl Account {
             return;
         }
         match estate.taker {
-            Some(taker) => {
+            Some(taker) if !estate.is_hurried => {
                 estate.failed.add(taker.alone());
                 estate.deadline = after(now, PATIENCE);
                 estate.release();
             }
-            None => estate.is_given_up = true,
+            Some(_) | None => estate.is_given_up = true,
         }
         self.look_around(now);
     }

@@ -447,9 +447,7 @@ impl Actor {
             }
             Input::Command(Command::Shutdown) => {
                 self.leaving = true;
-                if self.handover.is_lingering() {
-                    self.close_stream(now);
-                }
+                self.hurry_handover(now);
                 if self.session.deaf_at().is_some() {
                     // Nobody may come for it before we are gone.
                     self.bounce_pending();

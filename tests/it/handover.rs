@@ -382,6 +382,18 @@ async fn any_number_is_handed_over(home: Home) {
     scene.assert_no_errors().await;
 }
 
+/// The gateway stops before anybody has taken what was left.
+async fn goes_back_to_the_server_when_the_gateway_stops(home: Home) {
+    let mut scene = Scene::new(home).await;
+    scene.write_to_session(1..=10).await;
+    let mut new = scene.gateway.login(&scene.account, "new").await;
+    scene.gone(&scene.jid.clone()).await;
+    scene.gateway.signal("TERM");
+    new.expect_end().await;
+    assert!(scene.gateway.wait().success());
+    assert_stored(&mut scene, 1..=10).await;
+}
+
 /// The next login finds these messages, each once.
 async fn assert_stored(scene: &mut Scene, numbers: RangeInclusive<u32>) {
     if let Home::Ejabberd(ejabberd) = scene.home {
@@ -464,4 +476,14 @@ async fn ejabberd_stores_what_no_session_could_be_given() {
 #[tokio::test]
 async fn prosody_stores_what_two_sessions_left_once() {
     is_stored_once_when_two_vanish(Home::prosody()).await;
+}
+
+#[tokio::test]
+async fn prosody_stores_what_a_gateway_that_stops_has_left() {
+    goes_back_to_the_server_when_the_gateway_stops(Home::prosody()).await;
+}
+
+#[tokio::test]
+async fn ejabberd_stores_what_a_gateway_that_stops_has_left() {
+    goes_back_to_the_server_when_the_gateway_stops(Home::ejabberd()).await;
 }

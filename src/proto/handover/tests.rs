@@ -37,6 +37,8 @@ enum Step {
     Confirm(u8, u8),
     /// The session of a client ends.
     End(u8),
+    /// The gateway is going down, as a session hears that lingers.
+    Hurry(u8),
     /// The server closes a stream.
     Cut(u8),
     /// So many seconds pass.
@@ -62,6 +64,7 @@ struct Tab {
     /// What it has sent, and what has been acknowledged.
     sent: Vec<u32>,
     acknowledged: usize,
+    is_hurried: bool,
     /// When the session ended, and how much it had sent by then.
     ended: Option<Instant>,
     sent_at_end: usize,
@@ -152,6 +155,12 @@ impl Model {
                 model.confirm(tab, count.into());
             }),
             Step::End(choice) => self.with(choice, Stage::Live, Self::end),
+            Step::Hurry(choice) => self.with(choice, Stage::Lingering, |model, tab| {
+                let member = model.tabs[tab].member.unwrap();
+                model.account.hurry(member, model.now);
+                model.tabs[tab].is_hurried = true;
+                model.turn(tab, false);
+            }),
             Step::Cut(choice) => self.with(choice, Stage::Lingering, Self::gone),
             Step::Wait(seconds) => self.pass(Duration::from_secs(seconds.into())),
         }
@@ -245,6 +254,7 @@ impl Model {
             unread: VecDeque::new(),
             sent: Vec::new(),
             acknowledged: 0,
+            is_hurried: false,
             ended: None,
             sent_at_end: 0,
             read: Vec::new(),
@@ -343,7 +353,10 @@ impl Model {
                     let tab = &self.tabs[tab];
                     let is_read = tab.acknowledged >= tab.sent_at_end;
                     let is_late = tab.ended.is_some_and(|at| at + PATIENCE <= self.now);
-                    assert!(is_read || is_late, "no server stores what is on its way");
+                    assert!(
+                        is_read || is_late || tab.is_hurried,
+                        "no server stores what is on its way"
+                    );
                 }
                 return self.gone(tab);
             }
@@ -440,7 +453,11 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         3 => any::<u8>().prop_map(Step::Poll),
         3 => (any::<u8>(), 1..4_u8).prop_map(|(choice, count)| Step::Confirm(choice, count)),
         2 => any::<u8>().prop_map(Step::End),
-        1 => prop_oneof![3 => Just(Step::Wait(0)), 1 => any::<u8>().prop_map(Step::Cut)],
+        1 => prop_oneof![
+            6 => Just(Step::Wait(0)),
+            2 => any::<u8>().prop_map(Step::Cut),
+            1 => any::<u8>().prop_map(Step::Hurry),
+        ],
         1 => (0..250_u8).prop_map(Step::Wait),
     ];
     vec(step, 1..150)

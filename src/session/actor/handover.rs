@@ -170,8 +170,8 @@ impl Actor {
         if self.handover.is_lingering() {
             self.linger(now);
         } else if self.session.is_open() {
-            self.handover.confirm(self.session.confirmed());
             self.take_over(now);
+            self.handover.confirm(self.session.confirmed());
             self.ask_for_what_was_taken();
         }
         self.set_fence();
@@ -265,6 +265,13 @@ impl Actor {
                 .client_stanza(Stanza::from_trusted(text, 0, Bytes::new()));
         }
         true
+    }
+
+    /// The gateway is going down: soon, nobody will be there to take anything.
+    pub(super) fn hurry_handover(&self, now: Instant) {
+        if let Some(membership) = &self.handover.membership {
+            membership.with(|account, member| account.hurry(member, now));
+        }
     }
 
     /// Tells the server what others have confirmed, until they have it all or nobody takes the rest.
