@@ -49,10 +49,7 @@ async fn is_told(gateway: &Gateway, user: &Account, case: &str) {
 
 /// A session without a list to fall back to is told to ask again, and goes on.
 async fn is_told_to_ask_again(client: &mut Client, case: &str) {
-    let query = format!("<query xmlns='{ROSTER}'/>");
-    let get = client.send_iq("get", "", &query);
-    let answer = client.expect_within(PATIENCE, case, |it| it.is_reply_to(&get));
-    let answer = answer.await;
+    let answer = client.refused_roster().await;
     assert_eq!(answer.error(), Some("internal-server-error"), "{case}");
     let error = answer.child(CLIENT, "error").expect("an error");
     assert_eq!(error.attr("type"), Some("wait"), "{case}");

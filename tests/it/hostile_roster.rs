@@ -72,7 +72,7 @@ async fn a_look_alike_does_not_get_the_list_of_another() {
 
         // Who is meant by a name that only looks like another is nobody's to decide here.
         let answer = site.post(&json!([look_alike]).to_string()).await;
-        assert_eq!(answer.status(), 500, "{}", answer.text());
+        assert_eq!(answer.status(), 400, "{}", answer.text());
         site.backend
             .set(local, json!({ (thief.jid()): {}, (marie.jid()): {} }));
         let mut client = site.gateway.login(&original, "web").await;

@@ -112,9 +112,7 @@ async fn bug_05_a_backend_that_is_silent_or_gone_is_answered_for() {
     let mut fresh = site.gateway.login(&site.member("marie"), "web").await;
     site.backend
         .fail(fresh.jid.split_once('@').expect("a JID").0, Fault::Hang);
-    let answer = fresh
-        .iq("get", "", &format!("<query xmlns='{ROSTER}'/>"))
-        .await;
+    let answer = fresh.refused_roster().await;
     assert_eq!(answer.error(), Some("internal-server-error"));
 }
 
@@ -352,9 +350,7 @@ async fn bug_20_a_failing_backend_does_not_end_sessions() {
     ] {
         site.backend.fail(&john.local, fault.clone());
         let mut client = site.gateway.login(&john, "web").await;
-        let answer = client
-            .iq("get", "", &format!("<query xmlns='{ROSTER}'/>"))
-            .await;
+        let answer = client.refused_roster().await;
         assert_eq!(answer.error(), Some("internal-server-error"), "{fault:?}");
         client.fence().await;
     }

@@ -193,9 +193,7 @@ async fn a_backend_that_fails_at_login_fails_nothing_else() {
     site.befriend(&john, &marie);
     site.backend.fail(&john.local, Fault::Status(503));
     let mut client = site.gateway.login(&john, "web").await;
-    let answer = client
-        .iq("get", "", &format!("<query xmlns='{ROSTER}'/>"))
-        .await;
+    let answer = client.refused_roster().await;
     assert_eq!(answer.error(), Some("internal-server-error"));
     client.fence().await;
     site.backend.heal(&john.local);

@@ -428,6 +428,15 @@ impl Client {
         roster
     }
 
+    /// Asks for the roster where there is none to be had, which takes a while to be found out; gives the answer.
+    pub(crate) async fn refused_roster(&mut self) -> Element {
+        let get = self.send_iq("get", "", &format!("<query xmlns='{ROSTER}'/>"));
+        self.expect_within(3 * DEADLINE, "an answer to the roster get", |stanza| {
+            stanza.is_reply_to(&get)
+        })
+        .await
+    }
+
     /// The next roster push.
     pub(crate) async fn expect_push(&mut self) -> Item {
         let push = self.expect("a roster push", is_push).await;
