@@ -333,7 +333,7 @@ impl Actor {
             Link::Connecting(connecting) => connecting.as_mut().poll(cx).map(Input::Connected),
             Link::Up(upstream) => upstream.poll(cx, wants_upstream).map(|event| match event {
                 Ok(event) => Input::Upstream(event),
-                Err(error) => Input::UpstreamLost(error.to_string()),
+                Err(error) => Input::UpstreamLost(error.in_words()),
             }),
             Link::Closing(upstream, _) => {
                 // Whatever still comes has no reader; only the end is of interest.
@@ -549,9 +549,14 @@ impl Actor {
                 self.sm.handle_stanza(self.session.given());
             }
             UpstreamEvent::StreamError(error) => {
-                debug!(sid = ?self.registration.sid(), "server ended the stream with an error");
+                let condition = StreamCondition::of(&error).name;
+                let (sid, domain) = (self.registration.sid(), &self.host.domain);
+                info!(
+                    ?sid,
+                    domain, condition, "server ended the stream with an error"
+                );
                 // A web client cannot go to another host by TCP; it can come here again.
-                let error = match StreamCondition::of(&error).name.as_str() {
+                let error = match condition.as_str() {
                     "see-other-host" => stream_error("reset", "please connect again"),
                     _ => error,
                 };
@@ -562,6 +567,8 @@ impl Actor {
             }
             UpstreamEvent::Closed => {
                 self.handover.server_ends();
+                let (sid, domain) = (self.registration.sid(), &self.host.domain);
+                info!(?sid, domain, "server closed the stream without an error");
                 self.return_unsent();
                 self.session.end(None, now);
             }

@@ -287,7 +287,7 @@ pub enum UpstreamEvent {
     Unreadable(Stanza),
     /// `stream:error`; the server will close the stream.
     StreamError(Stanza),
-    /// `</stream:stream>`
+    /// `</stream:stream>`: the server ends the stream in good order, and says no more than that.
     Closed,
 }
 
@@ -307,6 +307,16 @@ pub enum UpstreamError {
     /// The connection broke.
     #[error("connection lost")]
     Lost(#[from] io::Error),
+}
+
+impl UpstreamError {
+    /// What has happened, and what that comes from.
+    pub fn in_words(&self) -> String {
+        let mut words: Vec<_> = causes(self).map(ToString::to_string).collect();
+        // Some errors say what their causes say.
+        words.dedup();
+        words.join(": ")
+    }
 }
 
 /// How far a connection attempt had come.
