@@ -5,14 +5,15 @@ use bytes::Bytes;
 
 use crate::proto::{
     stanza::{Child, Kind, Stanza},
-    xml::{Ns, write},
+    xml::Ns,
 };
 
 /// Most features that are passed on; servers have a dozen.
 const MAX_FEATURES: usize = 64;
 
 /// The server's features without those that make no sense through a gateway: TLS, compression,
-/// stream management and channel binding end at the gateway; SASL2 and XEP-0078 are not followed; with `rosters`,
+/// stream management and channel binding end at the gateway, and what it says of its limits (XEP-0478) holds for its
+/// own connection; SASL2 and XEP-0078 are not followed; with `rosters`,
 /// roster versions and pre-approvals would contradict the backend.
 pub fn offer(features: &Stanza, rosters: bool) -> Stanza {
     let mut kept = b"<stream:features xmlns:stream='".to_vec();
@@ -42,24 +43,51 @@ fn is_offered(child: &Child, rosters: bool) -> bool {
         | Ns::SaslChannelBinding
         | Ns::Sm2
         | Ns::Sm3
+        | Ns::StreamLimits
         | Ns::Tls => false,
         Ns::PreApproval | Ns::RosterVer => !rosters,
         _ => true,
     }
 }
 
-/// The mechanisms but those that bind to a TLS channel, which client and server do not share.
-fn write_mechanisms(mechanisms: &Child, out: &mut Vec<u8>) {
-    out.extend_from_slice(b"<mechanisms xmlns='urn:ietf:params:xml:ns:xmpp-sasl'>");
-    for mechanism in mechanisms.children() {
-        let name = mechanism.text();
-        if mechanism.is(Ns::Sasl, "mechanism") && !name.ends_with("-PLUS") && name != "EXTERNAL" {
-            out.extend_from_slice(b"<mechanism>");
-            write::text_into(out, &name);
-            out.extend_from_slice(b"</mechanism>");
+/// What is kept from clients of the ways in which the server would authenticate them, by name: mechanisms, and the
+/// list of channel bindings.
+///
+/// A client that protects itself against downgrades (XEP-0474) compares what it was offered with what the server says
+/// that it has offered, and refuses to log in if something is missing.
+pub fn withheld(features: &Stanza) -> Vec<String> {
+    let mut withheld = Vec::new();
+    for child in features.children().take(MAX_FEATURES) {
+        if child.is(Ns::SaslChannelBinding, "sasl-channel-binding") {
+            withheld.push(child.local().to_owned());
+        } else if child.is(Ns::Sasl, "mechanisms") {
+            let mechanisms = child.children().filter(is_withheld);
+            withheld.extend(mechanisms.map(|it| it.text().trim().to_owned()));
         }
     }
-    out.extend_from_slice(b"</mechanisms>");
+    withheld
+}
+
+/// The mechanisms as the server wrote them, without those that are withheld.
+fn write_mechanisms(mechanisms: &Child, out: &mut Vec<u8>) {
+    let Some(mechanisms) = mechanisms.closed() else {
+        return;
+    };
+    let bytes = mechanisms.to_bytes();
+    let mut from = 0;
+    for withheld in mechanisms.children().filter(is_withheld) {
+        out.extend_from_slice(bytes.get(from..withheld.at).unwrap_or_default());
+        from = withheld.at.saturating_add(withheld.bytes.len());
+    }
+    out.extend_from_slice(bytes.get(from..).unwrap_or_default());
+}
+
+/// Whether a mechanism binds to a TLS channel, which client and server do not share, or lives by a certificate, which
+/// is the gateway's.
+fn is_withheld(mechanism: &Child) -> bool {
+    let name = mechanism.text();
+    let name = name.trim();
+    mechanism.is(Ns::Sasl, "mechanism") && (name.ends_with("-PLUS") || name == "EXTERNAL")
 }
 
 /// False for elements by which a client would negotiate what is not offered to it, and for those of

@@ -6,7 +6,7 @@ use std::{
     net::IpAddr,
     num::NonZeroU32,
     pin::Pin,
-    sync::{Arc, Weak},
+    sync::{Arc, Once, Weak},
 };
 
 use arc_swap::ArcSwap;
@@ -407,6 +407,7 @@ fn build_host(
         max_unconfirmed: config.bosh.max_unconfirmed,
         sessions_per_user: config.bosh.sessions_per_user,
         max_request_rate: NonZeroU32::new(config.bosh.max_request_rate).unwrap_or(NonZeroU32::MIN),
+        has_warned: Once::new(),
     }
 }
 

@@ -20,7 +20,7 @@ use std::{
     net::IpAddr,
     num::NonZeroU32,
     pin::{Pin, pin},
-    sync::Arc,
+    sync::{Arc, Once},
     task::{Context, Poll},
     time::{Duration, Instant},
 };
@@ -43,7 +43,7 @@ use super::{
 use crate::{
     metrics::{self, Way, health::Part},
     net::tally::Seat,
-    pipe::{Effect, Pipe, Rules, identity::Identity},
+    pipe::{Effect, Pipe, Rules, features, identity::Identity},
     proto::{
         bosh::{
             body::Creation,
@@ -53,7 +53,7 @@ use crate::{
         },
         c2s::stream::StreamCondition,
         sm::StreamManagement,
-        stanza::Kind,
+        stanza::{Kind, Stanza},
     },
     roster::{
         Poke, Roster,
@@ -98,6 +98,28 @@ pub struct Host {
     pub sessions_per_user: usize,
     /// Requests of a session in a second, in the long run; more wait.
     pub max_request_rate: NonZeroU32,
+    /// Its operator has been told what is kept from its clients.
+    pub has_warned: Once,
+}
+
+impl Host {
+    /// Tells the operator, once, if the server offers ways to authenticate that end at the gateway.
+    fn warn_of_withheld(&self, features: &Stanza) {
+        if self.has_warned.is_completed() {
+            return;
+        }
+        let withheld = features::withheld(features).join(", ");
+        if !withheld.is_empty() {
+            self.has_warned.call_once(|| {
+                warn!(
+                    domain = self.domain,
+                    withheld,
+                    "mechanisms of the server end at the gateway: clients with SCRAM downgrade protection \
+                     (XEP-0474) will not log in; do not let the server offer them to the gateway"
+                );
+            });
+        }
+    }
 }
 
 type Connecting = Pin<Box<dyn Future<Output = Result<(Upstream, Hello), ConnectError>> + Send>>;
@@ -461,6 +483,7 @@ impl Actor {
                 self.link = Link::Up(upstream);
                 self.record.enter(State::Negotiating);
                 self.sm_offered = StreamManagement::is_offered(&hello.features);
+                self.host.warn_of_withheld(&hello.features);
                 let sid = self.registration.sid().expose();
                 self.session
                     .introduce(sid, &self.host.domain, hello.stream_id.as_deref());

@@ -1,16 +1,23 @@
 //! Logging in where the server offers more than the shared one does.
 
+use crate::server_ends::{self, Ending, Last};
 use crate::support::backend::Backend;
-use crate::support::bosh::Bosh;
+use crate::support::bosh::{Bosh, creation};
 use crate::support::client::Client;
 use crate::support::gateway::Gateway;
 use crate::support::prosody::{DOMAIN, Prosody};
 use crate::support::sasl::Mechanism;
 use crate::support::xml::{Element, SASL, STREAMS};
 
+/// A server that offers -PLUS mechanisms, as Prosody 0.12 does up to TLS 1.2.
+fn binding_to_channels() -> Prosody {
+    let tls = Prosody::builder().tls();
+    tls.option("c2s_ssl = { protocol = \"tlsv1_2\" }").start()
+}
+
 #[tokio::test]
 async fn takes_out_features_that_do_not_pass() {
-    let prosody = Prosody::builder().tls().start();
+    let prosody = binding_to_channels();
     let backend = Backend::start();
     let gateway = Gateway::builder(&prosody)
         .backend(&backend)
@@ -45,6 +52,53 @@ async fn takes_out_features_that_do_not_pass() {
         "{names:?}"
     );
     assert!(names.iter().any(|name| name == "SCRAM-SHA-1"), "{names:?}");
+}
+
+/// What a client with downgrade protection (XEP-0474) compares.
+#[tokio::test]
+async fn mechanisms_arrive_as_the_server_wrote_them() {
+    let mechanisms = "<mechanisms  xmlns=\"urn:ietf:params:xml:ns:xmpp-sasl\" >\n\
+         <mechanism >SCRAM-SHA-256</mechanism> <mechanism>PLAIN</mechanism>\
+         <h:hostname xmlns:h='urn:xmpp:domain-based-name:1'>a</h:hostname></mechanisms >";
+    let limits = "<limits xmlns='urn:xmpp:stream-limits:0'><max-bytes>10000</max-bytes>\
+         <idle-seconds>60</idle-seconds></limits>";
+    let features = format!("<stream:features>{limits}{mechanisms}</stream:features>");
+    let hello = server_ends::HELLO.replace("<stream:features/>", &features);
+    let server = Ending::start(&hello, Last::Reset).await;
+    let upstream = format!("xmpp://{}", server.address);
+    let gateway = Gateway::builder(&server).upstream(&upstream).start();
+    let answer = gateway
+        .bosh()
+        .post(&creation(server_ends::DOMAIN, &[]))
+        .await;
+    assert!(answer.text().contains(mechanisms), "{}", answer.text());
+    // What holds between server and gateway says nothing of the client's own connection.
+    assert!(!answer.text().contains("limits"), "{}", answer.text());
+    assert!(!gateway.log().contains("mechanisms of the server"));
+}
+
+#[tokio::test]
+async fn who_loses_mechanisms_at_the_gateway_is_told_of_once() {
+    let prosody = binding_to_channels();
+    let gateway = Gateway::builder(&prosody)
+        .host("upstream_tls = \"insecure\"")
+        .start();
+    for _ in 0..3 {
+        let mut client = gateway.login(&prosody.account("john"), "web").await;
+        client.fence().await;
+    }
+    let log = gateway.log();
+    let said: Vec<_> = log
+        .lines()
+        .filter(|line| line.contains("mechanisms of the server end at the gateway"))
+        .collect();
+    let [line] = &said[..] else {
+        panic!("{said:?}")
+    };
+    assert!(
+        line.contains(" WARN ") && line.contains("SCRAM-SHA-1-PLUS"),
+        "{line}"
+    );
 }
 
 #[tokio::test]

@@ -18,8 +18,8 @@ use crate::support::{
     xml::SASL,
 };
 
-const DOMAIN: &str = "ending.example";
-const HELLO: &str = "<?xml version='1.0'?><stream:stream xmlns='jabber:client' id='1' \
+pub(crate) const DOMAIN: &str = "ending.example";
+pub(crate) const HELLO: &str = "<?xml version='1.0'?><stream:stream xmlns='jabber:client' id='1' \
     xmlns:stream='http://etherx.jabber.org/streams' from='ending.example' version='1.0'>\
     <stream:features/>";
 /// The same of a server's own BOSH, which is patient for a second.
@@ -29,7 +29,7 @@ const CREATED: &str = "<body xmlns='http://jabber.org/protocol/httpbind' sid='x'
 
 /// What a server does once the client authenticates.
 #[derive(Clone, Copy, Debug)]
-enum Last {
+pub(crate) enum Last {
     /// It says this, and waits for the gateway to close.
     Word(&'static str),
     /// It says this, and closes.
@@ -39,15 +39,15 @@ enum Last {
 }
 
 /// A server that greets, and ends each of its connections like this.
-struct Ending {
-    address: SocketAddr,
+pub(crate) struct Ending {
+    pub(crate) address: SocketAddr,
     /// All that has been heard on each connection that has ended.
     heard: UnboundedReceiver<String>,
     task: JoinHandle<()>,
 }
 
 impl Ending {
-    async fn start(hello: &str, last: Last) -> Self {
+    pub(crate) async fn start(hello: &str, last: Last) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("it is bound");
         let (sender, heard) = mpsc::unbounded_channel();

@@ -28,8 +28,8 @@ fn legacy_authentication_never_passes() {
 fn features(declared: &str, declared_inside: &str, inside: &str) -> (String, Stanza) {
     let mut stream = Stream::new();
     let text = format!(
-        "<s:stream xmlns:s='http://etherx.jabber.org/streams' version='1.0' {declared}>\
-         <s:features {declared_inside}>{inside}</s:features>"
+        "<stream:stream xmlns:stream='http://etherx.jabber.org/streams' version='1.0' {declared}>\
+         <stream:features {declared_inside}>{inside}</stream:features>"
     );
     stream.handle_bytes(text.as_bytes());
     let mut events: Vec<Event> = std::iter::from_fn(|| stream.poll_event().unwrap()).collect();
@@ -39,9 +39,14 @@ fn features(declared: &str, declared_inside: &str, inside: &str) -> (String, Sta
     }
 }
 
+/// The same, where `f` is declared around them.
+fn features_in(declared: &str, inside: &str) -> Stanza {
+    features(declared, "xmlns:f='urn:f'", inside).1
+}
+
 /// What the client is offered of these features, in a stream that declares this.
 fn offered(declared: &str, inside: &str) -> String {
-    let (_, features) = features(declared, "xmlns:f='urn:f'", inside);
+    let features = features_in(declared, inside);
     text_of_features(&crate::pipe::features::offer(&features, true))
 }
 
@@ -71,8 +76,8 @@ fn features_keep_the_namespaces_that_are_declared_around_them() {
         (
             "xmlns:m='urn:ietf:params:xml:ns:xmpp-sasl'",
             "<m:mechanisms><m:mechanism>A&lt;b/&gt;</m:mechanism></m:mechanisms>",
-            "<mechanisms xmlns='urn:ietf:params:xml:ns:xmpp-sasl'>\
-             <mechanism>A&lt;b/&gt;</mechanism></mechanisms>",
+            "<m:mechanisms xmlns:m='urn:ietf:params:xml:ns:xmpp-sasl' xmlns:f='urn:f'>\
+             <m:mechanism>A&lt;b/&gt;</m:mechanism></m:mechanisms>",
         ),
     ] {
         let offer = offered(declared, inside);
@@ -120,7 +125,7 @@ proptest! {
             )
         }).collect();
         let (text, features) = features(&header, &around, &inside);
-        let stream = Node::read(format!("{text}</s:stream>").as_bytes()).unwrap();
+        let stream = Node::read(format!("{text}</stream:stream>").as_bytes()).unwrap();
         let theirs = &stream.children()[0];
         let ours = in_hostile_wrapper(&crate::pipe::features::offer(&features, true));
         prop_assert_eq!(&ours.content, &theirs.content);
@@ -155,6 +160,7 @@ fn features_that_end_at_the_gateway_are_not_offered() {
          <compression xmlns='http://jabber.org/features/compress'><method>zlib</method></compression>\
          <mechanisms xmlns='urn:ietf:params:xml:ns:xmpp-sasl'><mechanism>PLAIN</mechanism>\
          <mechanism>SCRAM-SHA-1-PLUS</mechanism><mechanism>SCRAM-SHA-1</mechanism></mechanisms>\
+         <limits xmlns='urn:xmpp:stream-limits:0'><max-bytes>9</max-bytes></limits>\
          <auth xmlns='http://jabber.org/features/iq-auth'/>\
          <authentication xmlns='urn:xmpp:sasl:2'/><sasl-channel-binding xmlns='urn:xmpp:sasl-cb:0'/>\
          <bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'><required/></bind>\
@@ -172,6 +178,35 @@ fn features_that_end_at_the_gateway_are_not_offered() {
          <csi xmlns='urn:xmpp:csi:0'/></stream:features>"
         ]
     );
+}
+
+#[test]
+fn mechanisms_are_what_the_server_wrote_but_for_those_that_are_withheld() {
+    const SASL: &str = "xmlns=\"urn:ietf:params:xml:ns:xmpp-sasl\" xmlns:f=\"urn:f\"";
+    let list = |inside: &str| format!("<mechanisms {SASL} >{inside}</mechanisms >");
+    for (inside, left, withheld) in [
+        ("", "", &[][..]),
+        (
+            "\n <mechanism >B</mechanism><mechanism>A</mechanism>\n<f:host>a</f:host>",
+            "\n <mechanism >B</mechanism><mechanism>A</mechanism>\n<f:host>a</f:host>",
+            &[],
+        ),
+        (
+            "<mechanism>A-PLUS</mechanism> <mechanism>B</mechanism><mechanism> EXTERNAL </mechanism>",
+            " <mechanism>B</mechanism>",
+            &["A-PLUS", "EXTERNAL"],
+        ),
+        (
+            "<mechanism>PLUS</mechanism><mechanism>A&#45;PLUS</mechanism>",
+            "<mechanism>PLUS</mechanism>",
+            &["A-PLUS"],
+        ),
+    ] {
+        let features = features_in("", &list(inside));
+        let offer = crate::pipe::features::offer(&features, true);
+        assert_eq!(text_of_features(&offer), list(left));
+        assert_eq!(crate::pipe::features::withheld(&features), withheld);
+    }
 }
 
 #[test]

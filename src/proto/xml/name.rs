@@ -49,6 +49,8 @@ pub enum Ns {
     Stanzas,
     /// `urn:ietf:params:xml:ns:xmpp-streams` (conditions inside `stream:error`)
     StreamConditions,
+    /// `urn:xmpp:stream-limits:0`
+    StreamLimits,
     /// `http://etherx.jabber.org/streams`
     Streams,
     /// `urn:ietf:params:xml:ns:xmpp-tls`
@@ -88,6 +90,7 @@ impl Ns {
             b"urn:xmpp:sm:3" => Self::Sm3,
             b"urn:ietf:params:xml:ns:xmpp-stanzas" => Self::Stanzas,
             b"urn:ietf:params:xml:ns:xmpp-streams" => Self::StreamConditions,
+            b"urn:xmpp:stream-limits:0" => Self::StreamLimits,
             b"http://etherx.jabber.org/streams" => Self::Streams,
             b"urn:ietf:params:xml:ns:xmpp-tls" => Self::Tls,
             b"urn:xmpp:xbosh" => Self::XBosh,
@@ -122,6 +125,7 @@ impl Ns {
             Self::Sm3 => "urn:xmpp:sm:3",
             Self::Stanzas => "urn:ietf:params:xml:ns:xmpp-stanzas",
             Self::StreamConditions => "urn:ietf:params:xml:ns:xmpp-streams",
+            Self::StreamLimits => "urn:xmpp:stream-limits:0",
             Self::Streams => "http://etherx.jabber.org/streams",
             Self::Tls => "urn:ietf:params:xml:ns:xmpp-tls",
             Self::XBosh => "urn:xmpp:xbosh",
@@ -159,6 +163,7 @@ mod tests {
             Ns::Sm3,
             Ns::Stanzas,
             Ns::StreamConditions,
+            Ns::StreamLimits,
             Ns::Streams,
             Ns::Tls,
             Ns::XBosh,
