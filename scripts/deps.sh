@@ -2,9 +2,9 @@
 # Installs what is missing for the demo or the tests, and says what and why.
 #
 #   scripts/deps.sh demo     a Rust toolchain (checked only), prosody, node, npm; Converse.js
-#   scripts/deps.sh test     all of that, and chromium, nginx, apache2, haproxy, ejabberd, jabberd2, tsung,
-#                            valgrind, prometheus, sqlite3, openssl, curl, git, man-db, python3-venv, lintian,
-#                            systemd-container; XMPP clients; schemathesis
+#   scripts/deps.sh test     all of that, and chromium, nginx, apache2, haproxy, caddy, ssl-cert, ejabberd, jabberd2,
+#                            tsung, valgrind, iproute2, prometheus, sqlite3, openssl, curl, git, man-db, python3-venv,
+#                            lintian, systemd-container; XMPP clients; schemathesis
 #   scripts/deps.sh bench    what the demo needs, and the servers and proxies that rostergate is compared with
 #
 # Debian packages come from apt-get, with sudo only when something is missing and we are not root.
@@ -56,7 +56,11 @@ test)
     [ -e /usr/lib/nginx/modules/ngx_stream_module.so ] ||
         need ngx_stream_module.so libnginx-mod-stream "the same, passing TCP on"
     need apache2 apache2 "tests of the gateway behind another one"
-    need haproxy haproxy "tests of the gateway behind one that passes TCP on"
+    need haproxy haproxy "tests of the gateway behind one that passes TCP on, and its example"
+    need caddy caddy "the example for it"
+    [ -e /etc/ssl/certs/ssl-cert-snakeoil.pem ] ||
+        need ssl-cert-snakeoil.pem ssl-cert "the certificate of the examples"
+    need ip iproute2 "makes machines for the examples"
     need prometheus prometheus "asks the queries of the Grafana dashboard"
     need setpriv util-linux "runs all of them without privileges"
     need ejabberdctl ejabberd "tests against a second XMPP server"
@@ -104,6 +108,10 @@ if [ -n "$missing" ]; then
     # shellcheck disable=SC2086 # a list of packages
     $sudo env DEBIAN_FRONTEND=noninteractive \
         apt-get install -q -y --no-install-recommends $missing
+    # It is for the tests alone: nothing shall answer at this machine's own ports for it.
+    case "$missing " in
+    *" caddy "*) $sudo systemctl disable --now caddy 2>/dev/null || true ;;
+    esac
 fi
 
 command -v cargo >/dev/null 2>&1 || {

@@ -20,10 +20,8 @@ async function startNginx(site, name, changes) {
   for (let attempt = 0; attempt < 10; attempt += 1) {
     const [http, https] = await freePorts(2);
     const folder = join(site.folder, `${name}-${attempt}`);
-    for (const part of ['certs', 'html']) mkdirSync(join(folder, part), { recursive: true });
-    for (const kind of ['crt', 'key']) {
-      copyFileSync(join(root, `certs/localhost.${kind}`), join(folder, `certs/example.org.${kind}`));
-    }
+    mkdirSync(join(folder, 'html'), { recursive: true });
+    for (const kind of ['crt', 'key']) copyFileSync(join(root, `certs/localhost.${kind}`), join(folder, `site.${kind}`));
     // Somebody is logged in to the site.
     writeFileSync(join(folder, 'html/index.html'), `<!DOCTYPE html><title>the site</title>
       <script>document.cookie = 'login=precious; Secure; SameSite=Lax'</script>`);
@@ -31,16 +29,21 @@ async function startNginx(site, name, changes) {
       .map((part) => `${part}_temp_path ${part};`).join(' ');
     let config = readFileSync(join(root, 'nginx-example.conf'), 'utf8');
     for (const [from, to] of [
+      ['listen [::]:80;', ''],
+      ['listen [::]:443 ssl http2;', ''],
       ['listen 80;', `listen 127.0.0.1:${http};`],
       ['listen 443 ', `listen 127.0.0.1:${https} `],
       ['server 127.0.0.1:5290;', `server 127.0.0.1:${site.port};`],
-      ['upstream ', `access_log off; ${own} upstream `],
+      ['ssl_certificate /etc/ssl/certs/ssl-cert-snakeoil.pem', `ssl_certificate ${join(folder, 'site.crt')}`],
+      ['ssl_certificate_key /etc/ssl/private/ssl-cert-snakeoil.key', `ssl_certificate_key ${join(folder, 'site.key')}`],
+      ['root /var/www/html;', `root ${join(folder, 'html')};`],
       ...changes,
     ]) {
-      assert.equal(config.split(`  ${from}`).length, 2, `${from} is there once`);
-      config = config.replace(`  ${from}`, `  ${to}`);
+      assert.ok(config.includes(`  ${from}`), `${from} is there`);
+      config = config.replaceAll(`  ${from}`, `  ${to}`);
     }
-    writeFileSync(join(folder, 'nginx.conf'), config);
+    writeFileSync(join(folder, 'nginx.conf'),
+      `events {}\nhttp {\ninclude /etc/nginx/mime.types; access_log off; ${own}\n${config}}\n`);
     // The folder is the tests' own, so that those who work for root have to be root.
     const user = process.getuid() === 0 ? 'user root;' : '';
     const program = site.start(`${name}-${attempt}`, 'nginx', ['-p', folder, '-c', join(folder, 'nginx.conf'),

@@ -7,6 +7,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use bytes::Bytes;
 use h2::{Reason, SendStream, client};
 use http::Request;
+use rostergate::{config::UpstreamTls, net::tls::upstream_client_config};
 use rustls::{
     ClientConfig, RootCertStore,
     crypto::ring,
@@ -77,6 +78,15 @@ impl Connection {
     /// With a certificate of its own, from the test certificates.
     pub(crate) async fn open_as(address: SocketAddr, name: &str) -> Self {
         Self::on(connect(address, "h2", Some(name)).await).await
+    }
+
+    /// To `example.org`, with any certificate.
+    pub(crate) async fn open_to_any(address: SocketAddr) -> Self {
+        let config = upstream_client_config(UpstreamTls::Insecure, None, Some(b"h2"));
+        let stream = TcpStream::connect(address).await.expect("a connection");
+        let name = "example.org".try_into().expect("a name");
+        let connected = TlsConnector::from(config.expect("a policy")).connect(name, stream);
+        Self::on(within("a handshake", connected).await.expect("TLS")).await
     }
 
     async fn on(stream: TlsStream<TcpStream>) -> Self {
@@ -190,10 +200,15 @@ impl Sent {
     }
 
     pub(crate) async fn response(self) -> Response {
-        let response = within("an HTTP/2 response", self.response).await;
+        within("an HTTP/2 response", self.late_response()).await
+    }
+
+    /// The same, however long it takes.
+    pub(crate) async fn late_response(self) -> Response {
+        let response = self.response.await;
         let (head, mut body) = response.expect("an answer, no reset").into_parts();
         let mut text = Vec::new();
-        while let Some(part) = within("the body", body.data()).await {
+        while let Some(part) = body.data().await {
             let part = part.expect("a whole body");
             let capacity = body.flow_control().release_capacity(part.len());
             capacity.expect("what was received");

@@ -1,6 +1,11 @@
-//! What `nginx-example.conf` and `apache-example.conf` let through, and how it arrives at the gateway.
+//! The examples for web servers, as they are: each on a Debian of its own, where its first comment has been followed.
+//! What they let through, and how it arrives at the gateway.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::{
+    fs,
+    net::{IpAddr, Ipv6Addr, SocketAddr},
+    path::Path,
+};
 
 use bytes::Bytes;
 use http::{Request, Response, Version};
@@ -10,12 +15,25 @@ use rostergate::net::{
     drain::{self, Signal},
     listener::{Listener, Peer},
 };
-use tokio::sync::mpsc;
+use serde_json::{Value, json};
+use tokio::{sync::mpsc, task::JoinSet};
 
-use crate::support::{
-    http::{Connection, Response as Answer},
-    proxy::{Kind, Proxy},
+use crate::{
+    browser,
+    support::{
+        backend::Backend,
+        bosh::{Bosh, creation},
+        client::{Account, Client, Transport},
+        gateway::Gateway,
+        http::{Connection, Endpoint, Response as Answer},
+        machine::{ADDRESS, Machine, STRANGER, local},
+        prosody::{DOMAIN, Prosody},
+        within,
+    },
 };
+
+/// [server] listen, by default.
+const GATEWAY: u16 = 5290;
 
 /// What arrived at the gateway.
 #[derive(Debug)]
@@ -34,18 +52,85 @@ impl Arrival {
     }
 }
 
+/// Whose example it is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Kind {
+    Nginx,
+    Apache,
+    Haproxy,
+    Caddy,
+}
+
+impl Kind {
+    fn example(self) -> &'static str {
+        match self {
+            Self::Nginx => "nginx-example.conf",
+            Self::Apache => "apache-example.conf",
+            Self::Haproxy => "haproxy-example.cfg",
+            Self::Caddy => "Caddyfile-example",
+        }
+    }
+}
+
+/// A machine where an example has been followed.
+struct Server {
+    machine: Machine,
+    /// Behind HAProxy stands another web server: this one.
+    behind: Option<Backend>,
+}
+
+impl Server {
+    async fn start(kind: Kind) -> Self {
+        let machine = Machine::enter();
+        machine.follow(kind.example());
+        let behind = (kind == Kind::Haproxy).then(|| Backend::start_at(8080));
+        let server = Self { machine, behind };
+        // Caddy takes connections before it has made its certificate.
+        let ready = async { while Connection::try_open(&server.https()).await.is_none() {} };
+        within("HTTPS", ready).await;
+        server
+    }
+
+    fn http(&self) -> Endpoint {
+        Endpoint::new(local(80), "/http-bind")
+    }
+
+    fn https(&self) -> Endpoint {
+        Endpoint::new(local(443), "/http-bind").over_any_tls()
+    }
+
+    /// The same by its name, whatever the request says of it.
+    fn example_org(&self) -> Endpoint {
+        self.https().adding("Host", DOMAIN)
+    }
+
+    /// By an address that others reach, from one that is not loopback's.
+    fn outside(&self, mut to: Endpoint) -> Endpoint {
+        to.address.set_ip(ADDRESS.into());
+        to.coming_from(STRANGER)
+    }
+
+    /// Puts a contact list where the example has them.
+    fn list(&self, user: &str, contacts: &Value) {
+        match &self.behind {
+            Some(backend) => backend.set(user, contacts.clone()),
+            None => {
+                let path = format!("/var/www/contacts/{user}");
+                self.machine.write(&path, &contacts.to_string());
+            }
+        }
+    }
+}
+
 /// A stand-in for the gateway; it answers all but the body "break", upon which it hangs up.
-struct Gateway {
-    address: SocketAddr,
+struct StandIn {
     arrivals: mpsc::UnboundedReceiver<Arrival>,
     _signal: Signal,
 }
 
-impl Gateway {
+impl StandIn {
     fn start() -> Self {
-        let any = (Ipv4Addr::LOCALHOST, 0).into();
-        let listener = Listener::bind(any, None).expect("a free port");
-        let address = listener.local_addr();
+        let listener = Listener::bind(local(GATEWAY), None).expect("a free port");
         let (signal, watch) = drain::channel();
         let (sender, arrivals) = mpsc::unbounded_channel();
         let make = move |peer: Peer| {
@@ -70,21 +155,20 @@ impl Gateway {
         };
         tokio::spawn(listener.serve(make, watch));
         Self {
-            address,
             arrivals,
             _signal: signal,
         }
     }
 
     async fn arrival(&mut self) -> Arrival {
-        let arrival = crate::support::within("a request", self.arrivals.recv());
+        let arrival = within("a request", self.arrivals.recv());
         arrival.await.expect("a gateway")
     }
 }
 
 const HOST: [(&str, &str); 1] = [("Host", "example.org")];
 
-async fn post(proxy: &Proxy, path: &str, body: &str) -> Answer {
+async fn post(proxy: &Server, path: &str, body: &str) -> Answer {
     let place = proxy.https().at(path);
     place.request("POST", &HOST, body).await
 }
@@ -97,6 +181,12 @@ macro_rules! of_each {
         mod apache {
             $(#[tokio::test] async fn $case() { super::$case(super::Kind::Apache).await; })*
         }
+        mod haproxy {
+            $(#[tokio::test] async fn $case() { super::$case(super::Kind::Haproxy).await; })*
+        }
+        mod caddy {
+            $(#[tokio::test] async fn $case() { super::$case(super::Kind::Caddy).await; })*
+        }
     };
 }
 
@@ -105,15 +195,25 @@ of_each![
     passes_no_other_path_however_it_is_written,
     never_sends_a_request_twice,
     sends_plain_http_to_https,
+    serves_a_site_with_a_chat,
+    keeps_contact_lists_from_the_world,
+    tells_the_clients_true_address,
+    speaks_http_2_and_ipv6,
+    hundreds_can_wait_at_once,
 ];
 
 async fn passes_bosh_and_nothing_else(kind: Kind) {
-    let mut gateway = Gateway::start();
-    let proxy = Proxy::start(kind, gateway.address);
+    let proxy = Server::start(kind).await;
+    let mut gateway = StandIn::start();
     let mut peers = Vec::new();
     let mut connection = Connection::open(&proxy.https()).await;
     for path in ["/http-bind", "/http-bind/"] {
-        let headers = [HOST[0], ("X-Forwarded-For", "192.0.2.1")];
+        let headers = [
+            HOST[0],
+            ("X-Forwarded-For", "192.0.2.1"),
+            ("X-Forwarded-Proto", "http"),
+            ("Forwarded", "for=192.0.2.1;proto=http"),
+        ];
         connection.send("POST", path, &headers, "<body/>").await;
         let answer = connection.response().await;
         assert_eq!((answer.status(), answer.text()), (200, "the gateway"));
@@ -124,6 +224,7 @@ async fn passes_bosh_and_nothing_else(kind: Kind) {
         assert_eq!(arrival.header("host"), Some("example.org"));
         assert_eq!(arrival.header("x-forwarded-for"), Some("127.0.0.1"));
         assert_eq!(arrival.header("x-forwarded-proto"), Some("https"));
+        assert_eq!(arrival.header("forwarded"), None);
         assert_ne!(arrival.header("connection"), Some("close"));
         peers.push(arrival.peer);
     }
@@ -141,14 +242,18 @@ async fn passes_bosh_and_nothing_else(kind: Kind) {
         "/http-bind%0a",
         "http://example.net/http-bind/x",
     ] {
-        let refused = post(&proxy, path, "[\"john\"]").await.status();
-        // 405 is what they answer a POST to a place for static files.
-        assert!([400, 403, 404, 405].contains(&refused), "{path}: {refused}");
+        let answer = post(&proxy, path, "[\"john\"]").await;
+        let refused = answer.status();
+        // 405 is what they answer a POST to a place for static files. Caddy says nothing to a name that it does not
+        // have.
+        let is_nothing = kind == Kind::Caddy && answer.body.is_empty();
+        let is_refused = is_nothing || [400, 403, 404, 405].contains(&refused);
+        assert!(is_refused, "{path}: {refused}");
         assert!(gateway.arrivals.try_recv().is_err(), "{path} came through");
     }
 
     // The largest body that the gateway takes, and one that it must have the chance to refuse.
-    for length in [1 << 20, 1200 << 10] {
+    for length in [256 << 10, 300 << 10, (1 << 20) + 1] {
         let answer = post(&proxy, "/http-bind", &" ".repeat(length)).await;
         assert_eq!(answer.status(), 200);
         assert_eq!(gateway.arrival().await.request.body().len(), length);
@@ -158,8 +263,8 @@ async fn passes_bosh_and_nothing_else(kind: Kind) {
 /// Proxies decode and resolve paths to see where they lead; what they then pass on must be what they saw, or the
 /// gateway might see something else in it.
 async fn passes_no_other_path_however_it_is_written(kind: Kind) {
-    let mut gateway = Gateway::start();
-    let proxy = Proxy::start(kind, gateway.address);
+    let proxy = Server::start(kind).await;
+    let mut gateway = StandIn::start();
     let mut passed = 0;
     for goal in [
         "roster_admin/status",
@@ -224,8 +329,8 @@ async fn passes_no_other_path_however_it_is_written(kind: Kind) {
 }
 
 async fn never_sends_a_request_twice(kind: Kind) {
-    let mut gateway = Gateway::start();
-    let proxy = Proxy::start(kind, gateway.address);
+    let proxy = Server::start(kind).await;
+    let mut gateway = StandIn::start();
     // On a kept connection, where a proxy would be most tempted.
     post(&proxy, "/http-bind", "first").await;
     let mut broken = Connection::open(&proxy.https()).await;
@@ -241,11 +346,212 @@ async fn never_sends_a_request_twice(kind: Kind) {
 }
 
 async fn sends_plain_http_to_https(kind: Kind) {
-    let mut gateway = Gateway::start();
-    let proxy = Proxy::start(kind, gateway.address);
+    let proxy = Server::start(kind).await;
+    let mut gateway = StandIn::start();
     let answer = proxy.http().request("POST", &HOST, "x").await;
-    assert_eq!(answer.status(), 301);
+    // Caddy redirects by itself.
+    let expected = if kind == Kind::Caddy { 308 } else { 301 };
+    assert_eq!(answer.status(), expected);
     let location = answer.header("location");
     assert_eq!(location, Some("https://example.org/http-bind"));
     assert!(gateway.arrivals.try_recv().is_err());
+}
+
+/// With the configuration that `rostergate example-config` prints.
+async fn serves_a_site_with_a_chat(kind: Kind) {
+    let site = Server::start(kind).await;
+    let prosody = Prosody::builder().at_port(5222).start();
+    let config = include_str!("../../config.example.toml");
+    let gateway = Gateway::builder(&prosody).text(config).start();
+    let (john, marie) = (prosody.account("john"), prosody.account("marie"));
+    site.list(&john.local, &json!({ (marie.jid()): { "name": "Marie" } }));
+    site.list(&marie.local, &json!({ (john.jid()): {} }));
+    let login = async |account: &Account| {
+        let bosh = Transport::Bosh(site.outside(site.example_org()));
+        Client::login(&bosh, account, "web").await
+    };
+    let (mut one, mut other) = (login(&john).await, login(&marie).await);
+    let contacts = one.roster().await;
+    let names = contacts
+        .iter()
+        .map(|(jid, item)| (jid.clone(), item.name.clone()));
+    let expected = [(marie.jid(), Some("Marie".to_owned()))];
+    assert_eq!(names.collect::<Vec<_>>(), expected);
+    one.send_message(&other.jid, "there");
+    other.expect_message("there").await;
+    other.send_message(&one.jid, "and back");
+    one.expect_message("and back").await;
+
+    site.list(&john.local, &json!({}));
+    let refresh = gateway.admin().at("/roster_admin/refresh");
+    let body = json!([john.local]).to_string();
+    let answer = refresh.request("POST", &[], &body).await;
+    assert_eq!(answer.status(), 200, "{answer:?}");
+    assert_eq!(
+        one.expect_push().await.subscription.as_deref(),
+        Some("remove")
+    );
+    one.logout().await;
+    other.logout().await;
+}
+
+async fn keeps_contact_lists_from_the_world(kind: Kind) {
+    let site = Server::start(kind).await;
+    site.list("john", &json!({ "marie@example.org": {} }));
+    let local_name = [("Host", "localhost")];
+    let http = site.http().at("/contacts/john");
+    let answer = http.request("GET", &local_name, "").await;
+    assert_eq!(answer.status(), 200, "{answer:?}");
+    assert!(answer.text().contains("marie"), "{answer:?}");
+    assert_eq!(answer.header("content-type"), Some("application/json"));
+
+    // A stranger, who says what he likes.
+    let strange = site.outside(http.clone());
+    for headers in [
+        &[("X-Forwarded-For", "127.0.0.1")][..],
+        &[("X-Real-IP", "127.0.0.1")],
+        &[("Forwarded", "for=127.0.0.1")],
+        &[],
+    ] {
+        for host in [
+            "localhost",
+            "LOCALHOST.",
+            "localhost:80",
+            "127.0.0.1",
+            "[::1]",
+            "192.0.2.1",
+            "",
+        ] {
+            let mut headers = headers.to_vec();
+            headers.push(("Host", host));
+            refuse(&strange, "GET", &headers).await;
+        }
+    }
+    // Others on this machine who pass on what strangers say.
+    for header in [
+        ("X-Forwarded-For", "192.0.2.9"),
+        ("X-Forwarded-For", "0"),
+        ("X-Real-IP", "192.0.2.9"),
+        ("Forwarded", "for=192.0.2.9"),
+        ("Via", "1.1 somewhere"),
+    ] {
+        refuse(&http, "GET", &[local_name[0], header]).await;
+    }
+    // By the site's own name nobody gets there, from anywhere, however it is written.
+    for path in [
+        "/contacts/john",
+        "/%63ontacts/john",
+        "/contacts%2fjohn",
+        "//contacts/john",
+        "/./contacts/john",
+        "/x/../contacts/john",
+        "/http-bind/../contacts/john",
+        "/contacts/./john",
+        "/contacts/../contacts/john",
+        "/contacts;x/john",
+        "/CONTACTS/john",
+    ] {
+        for host in ["example.org", "localhost", "www.example.org"] {
+            for to in [site.https(), site.outside(site.https())] {
+                refuse(&to.at(path), "GET", &[("Host", host)]).await;
+            }
+        }
+        for host in ["example.org", "www.example.org"] {
+            refuse(&site.http().at(path), "GET", &[("Host", host)]).await;
+        }
+    }
+}
+
+async fn refuse(to: &Endpoint, method: &str, headers: &[(&str, &str)]) {
+    let answer = to.request(method, headers, "").await;
+    // 301 and 308 lead to https, where it is refused; 421: not for this name. Caddy says nothing to a name that it
+    // does not have.
+    let is_refused = [301, 308, 400, 403, 404, 421].contains(&answer.status());
+    let is_refused = is_refused || answer.body.is_empty();
+    assert!(is_refused, "{} {headers:?}: {answer:?}", to.path);
+    assert!(!answer.text().contains("marie"), "{} {headers:?}", to.path);
+}
+
+async fn tells_the_clients_true_address(kind: Kind) {
+    let site = Server::start(kind).await;
+    let prosody = Prosody::builder().start();
+    let gateway = Gateway::builder(&prosody)
+        .listen(local(GATEWAY))
+        .bosh("sessions_per_address = 1");
+    let _gateway = gateway.start();
+    let stranger = site.outside(site.example_org());
+    let _first = Bosh::open(&stranger, DOMAIN).await;
+    // Not even with the words of a proxy is he somebody else, or nobody in particular.
+    for (name, value) in [
+        ("X-Forwarded-For", "198.51.100.7"),
+        ("X-Forwarded-For", "127.0.0.1"),
+        ("Forwarded", "for=198.51.100.8"),
+        ("X-Real-IP", "198.51.100.9"),
+    ] {
+        let liar = stranger.clone().adding(name, value);
+        let refused = liar.post(&creation(DOMAIN, &[])).await;
+        assert_eq!(refused.status(), 503, "{name}: {refused:?}");
+    }
+    // Another one has a place of his own.
+    let other = stranger.clone().coming_from(ADDRESS);
+    let _second = Bosh::open(&other, DOMAIN).await;
+}
+
+async fn speaks_http_2_and_ipv6(kind: Kind) {
+    let _site = Server::start(kind).await;
+    let mut gateway = StandIn::start();
+    let address = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1);
+    for address in [IpAddr::from(address), ADDRESS.into()] {
+        let connection = browser::Connection::open_to_any((address, 443).into()).await;
+        let sent = connection
+            .post_to("example.org", "/http-bind", &[], "<body/>")
+            .await;
+        assert_eq!(sent.response().await.status(), 200, "{address}");
+        let arrival = gateway.arrival().await;
+        assert_eq!(
+            arrival.header("x-forwarded-for"),
+            Some(&*address.to_string())
+        );
+        assert_eq!(arrival.header("x-forwarded-proto"), Some("https"));
+    }
+}
+
+/// By HTTP/2, as browsers ask.
+async fn hundreds_can_wait_at_once(kind: Kind) {
+    let site = Server::start(kind).await;
+    let prosody = Prosody::builder().start();
+    let _gateway = Gateway::builder(&prosody).listen(local(GATEWAY)).start();
+    let mut held = JoinSet::new();
+    // They need not log in to wait.
+    for _ in 0..200 {
+        let web = Bosh::open(&site.example_org(), DOMAIN).await;
+        let poll = web.request(web.rid + 1, "", "");
+        let connection = browser::Connection::open_to_any(local(443)).await;
+        let sent = connection.post_to(DOMAIN, "/http-bind", &[], &poll).await;
+        held.spawn(async move {
+            let answer = sent.late_response().await;
+            drop(connection);
+            answer
+        });
+    }
+    let one_more = Bosh::open(&site.example_org(), DOMAIN).await;
+    assert!(!one_more.sid.is_empty());
+    assert_eq!(held.try_join_next().map(|_| ()), None, "all of them wait");
+}
+
+/// The README says the same as the first comments, which the tests follow.
+#[test]
+fn the_readme_shows_what_has_been_followed() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let read = |name: &str| fs::read_to_string(root.join(name)).expect("a file");
+    let readme = read("README.md");
+    for kind in [Kind::Nginx, Kind::Apache, Kind::Haproxy, Kind::Caddy] {
+        let example = read(kind.example());
+        let head = example.lines().take_while(|line| line.starts_with('#'));
+        let commands: Vec<_> = head.filter_map(|line| line.strip_prefix("#   ")).collect();
+        assert!(commands.len() > 2, "{kind:?}: {commands:?}");
+        for command in commands {
+            assert!(readme.contains(command), "{kind:?}: {command}");
+        }
+    }
 }

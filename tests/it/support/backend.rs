@@ -131,13 +131,19 @@ enum Etags {
 impl Backend {
     /// Starts in a thread of its own, so that nothing in a test can block it.
     pub(crate) fn start() -> Self {
+        Self::start_at(0)
+    }
+
+    /// The same at this port.
+    pub(crate) fn start_at(port: u16) -> Self {
         let state = Arc::new(State {
             users: Mutex::default(),
             requests: watch::Sender::default(),
             in_flight: Mutex::default(),
             etags: Mutex::default(),
         });
-        let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+        let listener =
+            std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, port)).expect("a free port");
         listener.set_nonblocking(true).expect("a socket option");
         let address = listener.local_addr().expect("it is bound");
         let (stop, stopped) = oneshot::channel();

@@ -74,6 +74,9 @@ pub(crate) struct Gateway {
 #[derive(Clone, Debug)]
 pub(crate) struct Builder {
     environment: Vec<(String, String)>,
+    /// All of it, in place of what is said below.
+    text: Option<String>,
+    listen: SocketAddr,
     server: String,
     bosh: String,
     admin: String,
@@ -90,6 +93,8 @@ impl Gateway {
         let place = server.place();
         Builder {
             environment: Vec::new(),
+            text: None,
+            listen: ([127, 0, 0, 1], 0).into(),
             server: String::new(),
             bosh: String::new(),
             admin: String::new(),
@@ -205,6 +210,20 @@ impl Builder {
         self
     }
 
+    /// Its configuration is this one, whatever else is said.
+    #[allow(dead_code, reason = "only `it` needs it")]
+    pub(crate) fn text(mut self, text: &str) -> Self {
+        self.text = Some(text.to_owned());
+        self
+    }
+
+    /// Listens there, not at any free port.
+    #[allow(dead_code, reason = "only `it` needs it")]
+    pub(crate) fn listen(mut self, listen: SocketAddr) -> Self {
+        self.listen = listen;
+        self
+    }
+
     /// A line of `[server]`; `listen` is taken.
     pub(crate) fn server(mut self, line: &str) -> Self {
         push_line(&mut self.server, line);
@@ -246,6 +265,7 @@ impl Builder {
 
     pub(crate) fn config(&self) -> String {
         let Self {
+            listen,
             server,
             bosh,
             admin,
@@ -257,7 +277,7 @@ impl Builder {
         } = self;
         let threads = std::env::var("GATEWAY_THREADS").unwrap_or_else(|_| "1".to_owned());
         let mut config =
-            format!("[server]\nlisten = [\"127.0.0.1:0\"]\nthreads = {threads}\n{server}");
+            format!("[server]\nlisten = [\"{listen}\"]\nthreads = {threads}\n{server}");
         write!(
             config,
             "\n[bosh]\n{bosh}\n[admin]\n{admin}\n[[host]]\ndomain = \"{domain}\"\n"
@@ -299,7 +319,8 @@ impl Builder {
             };
         }
         let config = directory.path().join("rostergate.toml");
-        fs::write(&config, self.config()).expect("the configuration can be written");
+        let text = self.text.clone().unwrap_or_else(|| self.config());
+        fs::write(&config, text).expect("the configuration can be written");
         self.run(directory, stderr)
     }
 

@@ -25,8 +25,8 @@ pub(crate) struct Endpoint {
     pub(crate) address: SocketAddr,
     /// With the leading slash.
     pub(crate) path: String,
-    /// Over TLS, to `example.org` with a certificate of ours.
-    tls: bool,
+    /// Over TLS, to `example.org`, and whose certificate will do.
+    tls: Option<UpstreamTls>,
     /// From this address of the loopback network.
     from: Option<Ipv4Addr>,
     /// Sent before anything else.
@@ -40,7 +40,7 @@ impl Endpoint {
         Self {
             address,
             path: path.to_owned(),
-            tls: false,
+            tls: None,
             from: None,
             preamble: String::new(),
             headers: Vec::new(),
@@ -55,8 +55,16 @@ impl Endpoint {
         }
     }
 
+    /// Over TLS, with a certificate of ours.
     pub(crate) fn over_tls(self) -> Self {
-        Self { tls: true, ..self }
+        let tls = Some(UpstreamTls::Verify);
+        Self { tls, ..self }
+    }
+
+    /// Over TLS, with any certificate.
+    pub(crate) fn over_any_tls(self) -> Self {
+        let tls = Some(UpstreamTls::Insecure);
+        Self { tls, ..self }
     }
 
     pub(crate) fn coming_from(self, address: Ipv4Addr) -> Self {
@@ -129,14 +137,13 @@ impl Connection {
     ) {
         self.head = method == "HEAD";
         let mut head = format!("{method} {path} HTTP/1.1\r\n");
-        if !headers
-            .iter()
-            .any(|(name, _)| name.eq_ignore_ascii_case("host"))
-        {
+        let own = self.headers.iter().map(|(name, value)| (&**name, &**value));
+        let headers: Vec<_> = headers.iter().copied().chain(own).collect();
+        let is_host = |(name, _): &(&str, &str)| name.eq_ignore_ascii_case("host");
+        if !headers.iter().any(is_host) {
             head.push_str("Host: localhost\r\n");
         }
-        let own = self.headers.iter().map(|(name, value)| (&**name, &**value));
-        for (name, value) in headers.iter().copied().chain(own) {
+        for (name, value) in headers {
             write!(head, "{name}: {value}\r\n").expect("a string takes it");
         }
         if method == "POST" || method == "PUT" || !body.is_empty() {
@@ -258,11 +265,12 @@ impl Stream {
         let mut tcp = socket.connect(to.address).await?;
         tcp.set_nodelay(true)?;
         tcp.write_all(to.preamble.as_bytes()).await?;
-        if !to.tls {
+        let Some(trust) = to.tls else {
             return Ok(Self::Tcp(tcp));
-        }
+        };
         let ca = Path::new(env!("CARGO_MANIFEST_DIR")).join("certs/ca.crt");
-        let config = upstream_client_config(UpstreamTls::Verify, Some(&ca), None);
+        let ca = (trust == UpstreamTls::Verify).then_some(&*ca);
+        let config = upstream_client_config(trust, ca, None);
         let connector = TlsConnector::from(config.expect("a policy"));
         let name = "example.org".try_into().expect("a name");
         Ok(Self::Tls(Box::new(connector.connect(name, tcp).await?)))

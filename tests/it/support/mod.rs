@@ -17,6 +17,7 @@ pub(crate) mod files;
 pub(crate) mod gateway;
 pub(crate) mod http;
 pub(crate) mod jabberd2;
+pub(crate) mod machine;
 pub(crate) mod process;
 pub(crate) mod prosody;
 pub(crate) mod proxy;

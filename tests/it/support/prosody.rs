@@ -57,6 +57,8 @@ pub(crate) struct Builder {
     gc: &'static str,
     log: &'static str,
     inactivity: u32,
+    /// If it has to be this one.
+    c2s: Option<u16>,
 }
 
 impl Prosody {
@@ -77,6 +79,7 @@ impl Prosody {
             gc: "generational",
             log: "debug",
             inactivity: if is_behind_bosh { 5 } else { 60 },
+            c2s: None,
         }
     }
 
@@ -302,6 +305,13 @@ impl Builder {
         self
     }
 
+    /// Takes clients at this port, which must be free.
+    #[allow(dead_code, reason = "only `it` needs it")]
+    pub(crate) fn at_port(mut self, c2s: u16) -> Self {
+        self.c2s = Some(c2s);
+        self
+    }
+
     /// Collects garbage as Prosody does unless it is told otherwise, which costs it more.
     #[allow(dead_code, reason = "for the benches")]
     pub(crate) fn incremental_gc(mut self) -> Self {
@@ -353,6 +363,7 @@ impl Builder {
         // Somebody else may take a port between our asking and Prosody's binding it.
         for _ in 0..10 {
             [prosody.c2s, prosody.http] = free_ports();
+            prosody.c2s = self.c2s.unwrap_or(prosody.c2s);
             let config = self.config(&prosody);
             let path = prosody.directory.join("prosody.cfg.lua");
             fs::write(path, config).expect("the configuration can be written");

@@ -1,5 +1,6 @@
-//! Nginx and Apache as Debian has them, with the examples of this repository: only ports and paths are
-//! put in. And those that pass TCP on. They run without privileges, in a folder of their own.
+//! Nginx and Apache as Debian has them, with the examples of this repository, at ports of their own: for tests that
+//! run side by side. `machine` has the examples as they are. And those that pass TCP on. They run without
+//! privileges, in a folder of their own.
 
 use std::{
     fs,
@@ -19,7 +20,7 @@ pub(super) const START: Duration = Duration::from_secs(30);
 const NOBODY: u32 = 65534;
 
 /// What Debian's Apache has from the beginning, and what `apache-example.conf` says to enable.
-const APACHE_MODULES: [&str; 24] = [
+const APACHE_MODULES: [&str; 25] = [
     "access_compat",
     "alias",
     "auth_basic",
@@ -34,6 +35,7 @@ const APACHE_MODULES: [&str; 24] = [
     "env",
     "filter",
     "headers",
+    "http2",
     "mime",
     "mpm_event",
     "negotiation",
@@ -192,18 +194,21 @@ fn give_away(path: &Path) {
     }
 }
 
-/// An example of this repository, with some of it replaced, each piece once at the start of a line.
+/// An example of this repository, with the beginnings of some lines replaced.
 fn example(name: &str, changes: &[(&str, String)]) -> String {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(name);
     let mut text = fs::read_to_string(file).expect("the example");
     for (from, to) in changes {
-        // With the white space before it, not in a comment.
-        let starts = [format!("\n{from}"), format!("  {from}")];
-        let found = starts
-            .iter()
-            .find(|start| text.matches(&**start).count() == 1);
-        let found = found.unwrap_or_else(|| panic!("{name} has {from:?} once"));
-        text = text.replace(&**found, &found.replace(from, to));
+        let lines = text.lines().map(|line| {
+            let indent = line.len() - line.trim_start().len();
+            match line[indent..].strip_prefix(from) {
+                Some(rest) => format!("{to}{rest}\n"),
+                None => format!("{line}\n"),
+            }
+        });
+        let changed: String = lines.collect();
+        assert_ne!(changed, text, "{name} has {from:?}");
+        text = changed;
     }
     text
 }
@@ -220,24 +225,34 @@ fn certificate(folder: &Path) -> [PathBuf; 2] {
 }
 
 fn nginx(kind: Kind, folder: &Path, gateway: SocketAddr, [http, https]: [u16; 2]) -> Vec<String> {
-    certificate(folder);
+    let [crt, key] = certificate(folder).map(|path| path.display().to_string());
     let own_files = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
         .map(|name| format!("{name}_temp_path {name};"))
         .join(" ");
     let mut changes = vec![
+        ("listen [::]:80;", String::new()),
+        ("listen [::]:443 ssl http2;", String::new()),
         ("listen 80;", format!("listen 127.0.0.1:{http};")),
         ("listen 443 ", format!("listen 127.0.0.1:{https} ")),
         ("server 127.0.0.1:5290;", format!("server {gateway};")),
         (
-            "upstream ",
-            format!("access_log off; {own_files} upstream "),
+            "ssl_certificate /etc/ssl/certs/ssl-cert-snakeoil.pem;",
+            format!("ssl_certificate {crt};"),
+        ),
+        (
+            "ssl_certificate_key /etc/ssl/private/ssl-cert-snakeoil.key;",
+            format!("ssl_certificate_key {key};"),
         ),
     ];
     if kind == Kind::NginxHttp10 {
         changes.push(("proxy_http_version 1.1;", String::new()));
         changes.push(("proxy_set_header Connection \"\";", String::new()));
     }
-    run_nginx(folder, &example("nginx-example.conf", &changes))
+    let site = example("nginx-example.conf", &changes);
+    // As Debian's nginx.conf has it.
+    let main = "worker_processes auto;\nevents { worker_connections 768; }";
+    let http = format!("http {{\ngzip on; access_log off; {own_files}\n{site}}}\n");
+    run_nginx(folder, &format!("{main}\n{http}"))
 }
 
 fn nginx_stream(folder: &Path, gateway: SocketAddr, [tcp, _]: [u16; 2]) -> Vec<String> {
@@ -305,11 +320,11 @@ fn apache(folder: &Path, gateway: SocketAddr, [http, https]: [u16; 2]) -> Vec<St
             ("<VirtualHost *:80>", format!("<VirtualHost *:{http}>")),
             ("<VirtualHost *:443>", format!("<VirtualHost *:{https}>")),
             (
-                "SSLCertificateFile /etc/ssl/example.org.crt",
+                "SSLCertificateFile /etc/ssl/certs/ssl-cert-snakeoil.pem",
                 format!("SSLCertificateFile {crt}"),
             ),
             (
-                "SSLCertificateKeyFile /etc/ssl/private/example.org.key",
+                "SSLCertificateKeyFile /etc/ssl/private/ssl-cert-snakeoil.key",
                 format!("SSLCertificateKeyFile {key}"),
             ),
             (

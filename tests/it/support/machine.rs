@@ -1,0 +1,124 @@
+//! A machine of a test's own, where every port is free and Debian's folders can be written to: `tests/machine/run`.
+//! So the examples of this repository can be used as they are.
+
+use std::{
+    fs::{self, File},
+    net::{Ipv4Addr, SocketAddr},
+    os::fd::AsFd as _,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    time::Duration,
+};
+
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+use tempfile::TempDir;
+
+use super::process::Process;
+
+/// Slow machines with many tests at once need it.
+const START: Duration = Duration::from_secs(30);
+
+/// Addresses of a machine that are not loopback's: who comes from there is a stranger.
+pub(crate) const ADDRESS: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
+pub(crate) const STRANGER: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
+
+/// A machine that this thread works on, with all that it starts.
+#[must_use = "the thread goes back when it is dropped"]
+pub(crate) struct Machine {
+    // Before the folder, so that all programs end first.
+    _first: Process,
+    /// The first program, as seen from outside.
+    pid: u32,
+    folder: TempDir,
+    /// The network that the thread comes from.
+    home: File,
+}
+
+impl Machine {
+    /// Makes one, and goes there.
+    pub(crate) fn enter() -> Self {
+        let folder = tempfile::Builder::new().prefix("rostergate-it-").tempdir();
+        let folder = folder.expect("a temporary directory can be made");
+        let log = folder.path().join("stderr.log");
+        let args = ["sh", "-c", "echo here && exec sleep infinity"];
+        let mut first = Process::start(&scripts().join("run"), args, &[("SCRATCH", "")], log);
+        let here = first.line(START);
+        assert_eq!(here.as_deref(), Some("here"), "{}", first.log_tail());
+        let home = File::open("/proc/thread-self/ns/net").expect("a network");
+        let pid = child_of(first.pid());
+        let there = File::open(format!("/proc/{pid}/ns/net")).expect("another");
+        go(&there);
+        Self {
+            _first: first,
+            pid,
+            folder,
+            home,
+        }
+    }
+
+    /// Does what the first comment of an example says.
+    pub(crate) fn follow(&self, example: &str) {
+        let script = scripts().join("follow");
+        self.run(&[script.to_str().expect("a path of ours"), example]);
+    }
+
+    /// Writes a file in its folders.
+    pub(crate) fn write(&self, path: &str, text: &str) {
+        let path = PathBuf::from(format!("/proc/{}/root{path}", self.pid));
+        let folder = path.parent().expect("a file has one");
+        fs::create_dir_all(folder).expect("a writable layer");
+        fs::write(path, text).expect("a writable layer");
+    }
+
+    /// Runs a program there until it ends, which it must in good order. What it starts may go on.
+    fn run(&self, command: &[&str]) {
+        let log = self.folder.path().join("command.log");
+        let out = File::create(&log).expect("a writable folder");
+        let status = Command::new("nsenter")
+            .args(["--net", "--mount", "--pid", "--target"])
+            .arg(self.pid.to_string())
+            .arg("--")
+            .args(command)
+            .env("PATH", path())
+            .stdin(Stdio::null())
+            .stderr(out.try_clone().expect("a file"))
+            .stdout(out)
+            .status();
+        let said = fs::read_to_string(log).unwrap_or_default();
+        assert!(status.is_ok_and(|it| it.success()), "{command:?}\n{said}");
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        // Where tests run one by one, they share a thread.
+        go(&self.home);
+    }
+}
+
+/// A place on the machine.
+pub(crate) fn local(port: u16) -> SocketAddr {
+    (Ipv4Addr::LOCALHOST, port).into()
+}
+
+fn go(network: &File) {
+    let gone = move_into_link_name_space(network.as_fd(), Some(LinkNameSpaceType::Network));
+    gone.expect("whoever makes a machine is root, and may go there");
+}
+
+fn scripts() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/machine")
+}
+
+/// Where the scripts come first, and what is root's is there.
+fn path() -> String {
+    let own = std::env::var("PATH").unwrap_or_default();
+    format!("{}:{own}:/usr/sbin:/sbin", scripts().display())
+}
+
+/// The only child of a program.
+fn child_of(pid: u32) -> u32 {
+    let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
+    let children = children.expect("it runs");
+    children.trim().parse().expect("one child")
+}
