@@ -187,9 +187,10 @@ VirtualHost "${domain}"
 export class Site {
   /**
    * `users`: contacts by user, as the backend gives them. `bosh`, `admin`: lines of these tables.
-   * `server`: prosody or ejabberd.
+   * `server`: prosody or ejabberd. `listen`: where the gateway listens. `rosters`: where contact lists come from, if
+   * not from here.
    */
-  static async start({ users, bosh = '', admin = '', server = 'prosody' }) {
+  static async start({ users, bosh = '', admin = '', server = 'prosody', listen = '127.0.0.1:0', rosters }) {
     const binary = join(target, 'debug/rostergate');
     assert.ok(existsSync(binary), 'rostergate is not built: `cargo build`, or `make clients`');
     const site = new Site();
@@ -197,7 +198,7 @@ export class Site {
     site.programs = [];
     site.folder = mkdtempSync(join(tmpdir(), 'rostergate-clients-'));
     try {
-      await site.run(binary, bosh, admin, server);
+      await site.run(binary, { bosh, admin, server, listen, rosters });
     } catch (error) {
       await site.stop();
       throw error;
@@ -205,7 +206,7 @@ export class Site {
     return site;
   }
 
-  async run(binary, bosh, admin, server) {
+  async run(binary, { bosh, admin, server, listen, rosters }) {
     this.asked = {}; // how often the backend was, by user
     this.down = new Set(); // users for whom it fails
     this.backend = createHttpServer((req, res) => {
@@ -224,7 +225,7 @@ export class Site {
     const c2s = await this.runServer(servers[server]);
     this.gateway = this.start('rostergate', binary, ['serve', '--config', this.file('rostergate.toml', `
 [server]
-listen = ["127.0.0.1:0"]
+listen = ["${listen}"]
 [bosh]
 ${bosh}
 [admin]
@@ -233,7 +234,7 @@ ${admin}
 domain = "${domain}"
 upstream = "xmpp://127.0.0.1:${c2s}"
 upstream_tls = "plain"
-http_roster_url = "http://127.0.0.1:${this.backend.address().port}/contacts/%s"
+http_roster_url = "${rosters ?? `http://127.0.0.1:${this.backend.address().port}/contacts/%s`}"
 `)]);
     await this.gateway.says('listening on http://');
     this.port = Number(/listening on http:\/\/127\.0\.0\.1:(\d+)/.exec(this.gateway.output())[1]);
