@@ -47,7 +47,7 @@ function publish() {
 
 async function chat(t, example) {
   publish();
-  const followed = spawnSync(machine('follow'), [example], { stdio: 'inherit' });
+  const followed = spawnSync(machine('follow'), [join(root, example)], { stdio: 'inherit' });
   assert.equal(followed.status, 0);
   const site = await Site.start({
     users: USERS, listen: '127.0.0.1:5290', rosters: 'http://localhost/contacts/%s',

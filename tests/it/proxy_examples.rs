@@ -5,6 +5,7 @@ use std::{
     fs,
     net::{IpAddr, Ipv6Addr, SocketAddr},
     path::Path,
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -28,7 +29,8 @@ use crate::{
         http::{Connection, Endpoint, Response as Answer},
         machine::{ADDRESS, Machine, STRANGER, local},
         prosody::{DOMAIN, Prosody},
-        within,
+        within, within_limit,
+        xml::CLIENT,
     },
 };
 
@@ -81,8 +83,13 @@ struct Server {
 
 impl Server {
     async fn start(kind: Kind) -> Self {
+        Self::start_from(kind, Path::new(env!("CARGO_MANIFEST_DIR"))).await
+    }
+
+    /// By the example of this name in that folder.
+    async fn start_from(kind: Kind, folder: &Path) -> Self {
         let machine = Machine::enter();
-        machine.follow(kind.example());
+        machine.follow(&folder.join(kind.example()));
         let behind = (kind == Kind::Haproxy).then(|| Backend::start_at(8080));
         let server = Self { machine, behind };
         // Caddy takes connections before it has made its certificate.
@@ -197,6 +204,7 @@ of_each![
     sends_plain_http_to_https,
     serves_a_site_with_a_chat,
     keeps_contact_lists_from_the_world,
+    keeps_them_from_silent_proxies_by_a_token,
     tells_the_clients_true_address,
     speaks_http_2_and_ipv6,
     hundreds_can_wait_at_once,
@@ -472,6 +480,35 @@ async fn refuse(to: &Endpoint, method: &str, headers: &[(&str, &str)]) {
     assert!(!answer.text().contains("marie"), "{} {headers:?}", to.path);
 }
 
+/// With the lines for it, which are comments.
+async fn keeps_them_from_silent_proxies_by_a_token(kind: Kind) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let example = Path::new(env!("CARGO_MANIFEST_DIR")).join(kind.example());
+    let example = fs::read_to_string(example).expect("the example");
+    let lines = example.lines().map(|line| match line.contains("a-long-random-text") {
+        true => line.replacen("# ", "", 1) + "\n",
+        false => format!("{line}\n"),
+    });
+    let with_token: String = lines.collect();
+    fs::write(folder.path().join(kind.example()), with_token).expect("a writable folder");
+    let site = Server::start_from(kind, folder.path()).await;
+    let prosody = Prosody::builder().start();
+    let john = prosody.account("john");
+    site.list(&john.local, &json!({ "marie@example.org": {} }));
+    let http = site.http().at(&format!("/contacts/{}", john.local));
+    refuse(&http, "GET", &[]).await;
+    let wrong = [("Authorization", "Bearer a-long-random-tex")];
+    refuse(&http, "GET", &wrong).await;
+
+    let _gateway = Gateway::builder(&prosody)
+        .listen(local(GATEWAY))
+        .host("http_roster_url = 'http://localhost/contacts/%s'")
+        .host("backend_token = 'a-long-random-text'")
+        .start();
+    let mut client = Client::login(&Transport::Bosh(site.example_org()), &john, "web").await;
+    assert_eq!(client.roster().await.len(), 1);
+}
+
 async fn tells_the_clients_true_address(kind: Kind) {
     let site = Server::start(kind).await;
     let prosody = Prosody::builder().start();
@@ -554,4 +591,68 @@ fn the_readme_shows_what_has_been_followed() {
             assert!(readme.contains(command), "{kind:?}: {command}");
         }
     }
+}
+
+/// By any server, at once: it takes a minute.
+#[tokio::test]
+async fn a_request_is_held_longer_than_they_wait_by_themselves() {
+    let mut sites = Vec::new();
+    let mut held = JoinSet::new();
+    for kind in [Kind::Nginx, Kind::Apache, Kind::Haproxy, Kind::Caddy] {
+        let site = Server::start(kind).await;
+        let prosody = Prosody::builder().start();
+        let gateway = Gateway::builder(&prosody).listen(local(GATEWAY));
+        let gateway = gateway.bosh("wait = \"62s\"").start();
+        let john = prosody.account("john");
+        let bosh = site.example_org();
+        let mut web = Bosh::log_in_with(&bosh, &john, "web", &[("wait", "62")]).await;
+        let pending = web.send("", "").await;
+        held.spawn(async move { (kind, pending.late_response().await) });
+        sites.push((gateway, prosody, site));
+    }
+    let answers = within_limit(Duration::from_secs(124), "answers", held.join_all());
+    for (kind, answer) in answers.await {
+        // With nothing to say, but not before its time.
+        assert_eq!(answer.status(), 200, "{kind:?}: {answer:?}");
+        assert_eq!(answer.xml().nodes.len(), 0, "{kind:?}: {answer:?}");
+    }
+    // The thread goes back the way that it came.
+    while sites.pop().is_some() {}
+}
+
+mod a_client_that_hangs_up_is_missed {
+    use super::Kind;
+
+    // Apache tells the gateway nothing before it has got its answer.
+    #[tokio::test]
+    async fn nginx() {
+        super::misses_a_client_that_hangs_up(Kind::Nginx).await;
+    }
+
+    #[tokio::test]
+    async fn haproxy() {
+        super::misses_a_client_that_hangs_up(Kind::Haproxy).await;
+    }
+
+    #[tokio::test]
+    async fn caddy() {
+        super::misses_a_client_that_hangs_up(Kind::Caddy).await;
+    }
+}
+
+/// Long before its request would have been answered.
+async fn misses_a_client_that_hangs_up(kind: Kind) {
+    let site = Server::start(kind).await;
+    let prosody = Prosody::builder().start();
+    let gateway = Gateway::builder(&prosody).listen(local(GATEWAY));
+    let _gateway = gateway.bosh("inactivity = \"1s\"").start();
+    let mut contact = prosody.contact("marie").await;
+    let john = prosody.account("john");
+    let mut web = Bosh::log_in(&site.example_org(), &john, "web").await;
+    let hello = format!("<presence xmlns='{CLIENT}' to='{}'/>", contact.jid);
+    let jid = format!("{}/web", john.jid());
+    let held = web.send("", &hello).await;
+    contact.expect_presence(&jid, "").await;
+    held.abort();
+    contact.expect_presence(&jid, "unavailable").await;
 }

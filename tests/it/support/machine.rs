@@ -57,9 +57,8 @@ impl Machine {
     }
 
     /// Does what the first comment of an example says.
-    pub(crate) fn follow(&self, example: &str) {
-        let script = scripts().join("follow");
-        self.run(&[script.to_str().expect("a path of ours"), example]);
+    pub(crate) fn follow(&self, example: &Path) {
+        self.run(&[&scripts().join("follow"), example]);
     }
 
     /// Writes a file in its folders.
@@ -71,7 +70,7 @@ impl Machine {
     }
 
     /// Runs a program there until it ends, which it must in good order. What it starts may go on.
-    fn run(&self, command: &[&str]) {
+    fn run(&self, command: &[&Path]) {
         let log = self.folder.path().join("command.log");
         let out = File::create(&log).expect("a writable folder");
         let status = Command::new("nsenter")
