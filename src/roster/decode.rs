@@ -1,7 +1,8 @@
 //! The backend's JSON, turned into contacts. The rules are the table in [`super::source`].
 //!
-//! Nothing is kept that does not count: values are looked at as they come by, and cut to what a list
-//! may hold. So a list costs no more than a few times the answer that it is read from.
+//! Nothing is kept that does not count: values are looked at as they are written, and cut to what a list
+//! may hold. So a list costs no more than a few times the answer that it is read from, and a number may be
+//! larger than any that a program can hold.
 
 use std::fmt;
 
@@ -9,8 +10,9 @@ use jid::BareJid;
 use memchr::memchr;
 use serde::{
     Deserialize,
-    de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor},
+    de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor},
 };
+use serde_json::value::RawValue;
 
 use super::{Contact, Subscription, address, left_out::LeftOut};
 
@@ -43,7 +45,7 @@ pub enum NoContacts {
 }
 
 /// Reads the roster of `owner`. What a string cannot hold is replaced in `json` first: bytes that are no
-/// UTF-8 by spaces, lone surrogates by U+FFFD.
+/// UTF-8 and control characters by spaces, lone surrogates by U+FFFD.
 ///
 /// # Errors
 ///
@@ -56,18 +58,21 @@ pub fn contacts(json: &mut [u8], owner: &BareJid) -> Result<Contacts, NoContacts
     };
     replace_what_is_no_text(json);
     replace_lone_surrogates(json);
-    let mut input = serde_json::Deserializer::from_slice(json);
+    let json = std::str::from_utf8(json).map_err(serde_json::Error::custom)?;
+    let mut input = serde_json::Deserializer::from_str(json);
     let list = input.deserialize_any(ListReader { owner })?;
     input.end()?;
-    // Who is alone on their own list has an empty one.
-    let is_list = !list.found.contacts.is_empty() || list.has_owner;
-    if list.found.left_out.count() > 0 && !is_list {
+    if !list.is_list() {
         return Err(NoContacts::NoneOfThem);
     }
     Ok(list.found)
 }
 
 fn replace_what_is_no_text(mut json: &mut [u8]) {
+    // Between values, a space is as good as a line feed.
+    for byte in json.iter_mut().filter(|byte| byte.is_ascii_control()) {
+        *byte = b' ';
+    }
     while let Err(error) = std::str::from_utf8(json) {
         let (_, rest) = json.split_at_mut(error.valid_up_to());
         let wrong = error.error_len().unwrap_or(rest.len());
@@ -111,8 +116,10 @@ struct ListReader<'a> {
 #[derive(Default)]
 struct List {
     found: Contacts,
-    /// The owner is among the entries.
-    has_owner: bool,
+    /// Somebody is among the entries, be it the owner.
+    has_somebody: bool,
+    /// A domain is among them that has no data of a contact, like `{"error.message": "down"}`.
+    has_other_data: bool,
     groups: usize,
 }
 
@@ -126,15 +133,15 @@ impl<'de> Visitor<'de> for ListReader<'_> {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<List, A::Error> {
         let mut list = List::default();
         while let Some(jid) = map.next_key_seed(JidReader(&mut list.found.left_out))? {
-            list.has_owner |= jid.as_ref() == Some(self.owner);
+            list.has_somebody |= jid.as_ref().is_some_and(|jid| jid.node().is_some());
             let Some(jid) = list.usable(jid, self.owner) else {
                 map.next_value::<IgnoredAny>()?;
                 continue;
             };
-            let contact = map.next_value_seed(ContactReader {
-                jid,
-                groups_left: MAX_GROUPS_OF_LIST - list.groups,
-            })?;
+            let data = map.next_value::<&RawValue>()?.get();
+            list.has_other_data |= jid.node().is_none() && !is_data(data);
+            let groups_left = MAX_GROUPS_OF_LIST - list.groups;
+            let contact = contact(jid, data, groups_left).map_err(A::Error::custom)?;
             list.groups += contact.groups.len();
             list.found.contacts.push(contact);
         }
@@ -154,6 +161,12 @@ impl<'de> Visitor<'de> for ListReader<'_> {
 }
 
 impl List {
+    /// Whether it is one, and no error that is told with status 200. Whoever is alone on their own list has an
+    /// empty one. Where there are only domains, nothing else may be among them: keys of errors have dots, too.
+    fn is_list(&self) -> bool {
+        self.has_somebody || (self.found.left_out.count() == 0 && !self.has_other_data)
+    }
+
     /// The JID, if it may have a place on the list.
     fn usable(&mut self, jid: Option<BareJid>, owner: &BareJid) -> Option<BareJid> {
         let jid = jid?;
@@ -202,12 +215,6 @@ fn contact_jid(text: &str) -> Result<BareJid, &'static str> {
     Ok(jid)
 }
 
-/// Reads what is said of a contact. Whatever that is, the contact is one.
-struct ContactReader {
-    jid: BareJid,
-    groups_left: usize,
-}
-
 #[derive(Deserialize)]
 #[serde(field_identifier, rename_all = "lowercase")]
 enum Key {
@@ -218,75 +225,57 @@ enum Key {
     Other,
 }
 
-impl<'de> DeserializeSeed<'de> for ContactReader {
-    type Value = Contact;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Contact, D::Error> {
-        deserializer.deserialize_any(self)
-    }
+/// Whether a contact can be described like this: by an object, PHP's empty array, or not at all.
+fn is_data(json: &str) -> bool {
+    json.starts_with(['{', '[']) || json == "null"
 }
 
-impl<'de> Visitor<'de> for ContactReader {
-    type Value = Contact;
+/// The contact of that JID. Whatever is said of it, it is one.
+fn contact(jid: BareJid, json: &str, groups_left: usize) -> serde_json::Result<Contact> {
+    let data = match json.starts_with('{') {
+        true => serde_json::Deserializer::from_str(json).deserialize_map(DataReader)?,
+        false => Data::default(),
+    };
+    let name = data.name.map_or(Ok(None), text)?;
+    let most = MAX_GROUPS.min(groups_left);
+    let groups = data
+        .groups
+        .map_or(Ok(Vec::new()), |json| groups(json, most))?;
+    let word = data.subscription.map_or(Ok(None), text)?;
+    let subscription = word.as_deref().map_or(Subscription::Both, subscription_of);
+    Ok(Contact::new(jid, name, groups, subscription))
+}
+
+/// What is said of a contact, as it is written.
+#[derive(Default)]
+struct Data<'a> {
+    name: Option<&'a str>,
+    groups: Option<&'a str>,
+    subscription: Option<&'a str>,
+}
+
+/// Reads an object. Of equal keys the last one counts.
+struct DataReader;
+
+impl<'de> Visitor<'de> for DataReader {
+    type Value = Data<'de>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("an object")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Contact, A::Error> {
-        let mut name = None;
-        let mut groups = Vec::new();
-        let mut subscription = Subscription::Both;
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Data<'de>, A::Error> {
+        let mut data = Data::default();
         while let Some(key) = map.next_key()? {
+            let value = Some(map.next_value::<&RawValue>()?.get());
             match key {
-                Key::Name => name = map.next_value::<Scalar>()?.text(),
-                Key::Groups => {
-                    let most = MAX_GROUPS.min(self.groups_left);
-                    groups = map.next_value_seed(GroupsReader { most })?;
-                }
-                Key::Subscription => {
-                    let word = map.next_value::<Scalar>()?.text();
-                    subscription = word.as_deref().map_or(Subscription::Both, subscription_of);
-                }
-                Key::Other => drop(map.next_value::<IgnoredAny>()?),
+                Key::Name => data.name = value,
+                Key::Groups => data.groups = value,
+                Key::Subscription => data.subscription = value,
+                Key::Other => {}
             }
         }
-        Ok(Contact::new(self.jid, name, groups, subscription))
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Contact, A::Error> {
-        skip(seq)?;
-        Ok(self.without_data())
-    }
-
-    fn visit_str<E>(self, _: &str) -> Result<Contact, E> {
-        Ok(self.without_data())
-    }
-
-    fn visit_i64<E>(self, _: i64) -> Result<Contact, E> {
-        Ok(self.without_data())
-    }
-
-    fn visit_u64<E>(self, _: u64) -> Result<Contact, E> {
-        Ok(self.without_data())
-    }
-
-    fn visit_f64<E>(self, _: f64) -> Result<Contact, E> {
-        Ok(self.without_data())
-    }
-
-    fn visit_bool<E>(self, _: bool) -> Result<Contact, E> {
-        Ok(self.without_data())
-    }
-
-    fn visit_unit<E>(self) -> Result<Contact, E> {
-        Ok(self.without_data())
-    }
-}
-
-impl ContactReader {
-    fn without_data(self) -> Contact {
-        Contact::new(self.jid, None, Vec::new(), Subscription::Both)
+        Ok(data)
     }
 }
 
@@ -302,80 +291,62 @@ enum Scalar {
     True,
 }
 
-impl Scalar {
-    fn text(self) -> Option<String> {
-        match self {
-            Self::Text(text) => Some(text),
-            Self::Absent | Self::Compound | Self::True => None,
-        }
-    }
+/// Reads one value. A number is the text that it is written as.
+fn scalar(json: &str) -> serde_json::Result<Scalar> {
+    Ok(match json.as_bytes() {
+        [b'"', ..] => Scalar::Text(serde_json::from_str::<Printable>(json)?.0),
+        [b'[' | b'{', ..] => Scalar::Compound,
+        [b't', ..] => Scalar::True,
+        [b'f' | b'n', ..] => Scalar::Absent,
+        _ => Scalar::Text(printable(json)),
+    })
 }
 
-impl<'de> Deserialize<'de> for Scalar {
+/// The text of a string or a number; perhaps empty.
+fn text(json: &str) -> serde_json::Result<Option<String>> {
+    Ok(match scalar(json)? {
+        Scalar::Text(text) => Some(text),
+        Scalar::Absent | Scalar::Compound | Scalar::True => None,
+    })
+}
+
+/// A string, as far as a list can show it.
+struct Printable(String);
+
+impl<'de> Deserialize<'de> for Printable {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(ScalarReader)
+        deserializer.deserialize_str(StringReader)
     }
 }
 
-struct ScalarReader;
+struct StringReader;
 
-impl<'de> Visitor<'de> for ScalarReader {
-    type Value = Scalar;
+impl Visitor<'_> for StringReader {
+    type Value = Printable;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a value")
+        f.write_str("a string")
     }
 
-    fn visit_str<E>(self, text: &str) -> Result<Scalar, E> {
-        Ok(Scalar::Text(printable(text)))
-    }
-
-    fn visit_i64<E>(self, number: i64) -> Result<Scalar, E> {
-        Ok(Scalar::Text(number.to_string()))
-    }
-
-    fn visit_u64<E>(self, number: u64) -> Result<Scalar, E> {
-        Ok(Scalar::Text(number.to_string()))
-    }
-
-    fn visit_f64<E>(self, number: f64) -> Result<Scalar, E> {
-        Ok(Scalar::Text(number.to_string()))
-    }
-
-    fn visit_bool<E>(self, is_true: bool) -> Result<Scalar, E> {
-        Ok(if is_true {
-            Scalar::True
-        } else {
-            Scalar::Absent
-        })
-    }
-
-    fn visit_unit<E>(self) -> Result<Scalar, E> {
-        Ok(Scalar::Absent)
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Scalar, A::Error> {
-        skip(seq)?;
-        Ok(Scalar::Compound)
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Scalar, A::Error> {
-        while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-        Ok(Scalar::Compound)
+    fn visit_str<E>(self, text: &str) -> Result<Printable, E> {
+        Ok(Printable(printable(text)))
     }
 }
 
-/// Reads the groups of a contact, so many at most.
+/// The groups of a contact, so many at most.
+fn groups(json: &str, most: usize) -> serde_json::Result<Vec<String>> {
+    let reader = GroupsReader { most };
+    if json.starts_with(['[', '{']) {
+        return serde_json::Deserializer::from_str(json).deserialize_any(reader);
+    }
+    let mut groups = Vec::new();
+    reader.add(&mut groups, text(json)?);
+    Ok(groups)
+}
+
+/// Reads groups, so many at most.
 struct GroupsReader {
     most: usize,
-}
-
-impl<'de> DeserializeSeed<'de> for GroupsReader {
-    type Value = Vec<String>;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Vec<String>, D::Error> {
-        deserializer.deserialize_any(self)
-    }
 }
 
 impl<'de> Visitor<'de> for GroupsReader {
@@ -388,9 +359,9 @@ impl<'de> Visitor<'de> for GroupsReader {
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Vec<String>, A::Error> {
         let mut groups = Vec::new();
         while groups.len() < self.most
-            && let Some(group) = seq.next_element::<Scalar>()?
+            && let Some(group) = seq.next_element::<&RawValue>()?
         {
-            self.add(&mut groups, group.text());
+            self.add(&mut groups, text(group.get()).map_err(A::Error::custom)?);
         }
         skip(seq)?;
         Ok(groups)
@@ -401,10 +372,9 @@ impl<'de> Visitor<'de> for GroupsReader {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Vec<String>, A::Error> {
         let (mut keys, mut values) = (Vec::new(), Vec::new());
         let mut is_list = true;
-        while let Some((key, value)) = map.next_entry::<Scalar, Scalar>()? {
-            let key = key.text().unwrap_or_default();
+        while let Some((Printable(key), value)) = map.next_entry::<_, &RawValue>()? {
             is_list &= !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_digit());
-            match value {
+            match scalar(value.get()).map_err(A::Error::custom)? {
                 Scalar::Absent => continue,
                 Scalar::Compound => {}
                 Scalar::Text(value) => self.add(&mut values, Some(value)),
@@ -418,42 +388,12 @@ impl<'de> Visitor<'de> for GroupsReader {
         keys.sort_unstable();
         Ok(keys)
     }
-
-    fn visit_str<E>(self, group: &str) -> Result<Vec<String>, E> {
-        Ok(self.only(printable(group)))
-    }
-
-    fn visit_i64<E>(self, group: i64) -> Result<Vec<String>, E> {
-        Ok(self.only(group.to_string()))
-    }
-
-    fn visit_u64<E>(self, group: u64) -> Result<Vec<String>, E> {
-        Ok(self.only(group.to_string()))
-    }
-
-    fn visit_f64<E>(self, group: f64) -> Result<Vec<String>, E> {
-        Ok(self.only(group.to_string()))
-    }
-
-    fn visit_bool<E>(self, _: bool) -> Result<Vec<String>, E> {
-        Ok(Vec::new())
-    }
-
-    fn visit_unit<E>(self) -> Result<Vec<String>, E> {
-        Ok(Vec::new())
-    }
 }
 
 impl GroupsReader {
     fn add(&self, groups: &mut Vec<String>, group: Option<String>) {
         let group = group.filter(|group| !group.is_empty() && groups.len() < self.most);
         groups.extend(group.filter(|group| !groups.contains(group)));
-    }
-
-    fn only(self, group: String) -> Vec<String> {
-        let mut groups = Vec::new();
-        self.add(&mut groups, Some(group));
-        groups
     }
 }
 
@@ -564,6 +504,12 @@ mod tests {
             (r#"{"2024": true, "0": null}"#, &["2024"]),
             (r#""Friends""#, &["Friends"]),
             ("5", &["5"]),
+            ("1e999", &["1e999"]),
+            (
+                r#"[1e999, 12345678901234567890123]"#,
+                &["1e999", "12345678901234567890123"],
+            ),
+            (r#"{"0": 1e999, "1": 5}"#, &["1e999", "5"]),
             (r#"["a\u0000b", " c\n", "\n"]"#, &["a b", "c"]),
             (r#"{"a\nb": 1}"#, &["a b"]),
             ("[[]]", &[]),
@@ -586,6 +532,7 @@ mod tests {
             "5",
             "-5",
             "5.5",
+            "1e999",
             r#""Marie""#,
             r#"["Marie"]"#,
             r#"{"name": null, "groups": null, "subscription": null}"#,
@@ -618,6 +565,17 @@ mod tests {
             (b"5", "5"),
             (b"-5", "-5"),
             (b"5.5", "5.5"),
+            (b"1e999", "1e999"),
+            (b"-1E400", "-1E400"),
+            (b"0.10", "0.10"),
+            (
+                b"123456789012345678901234567890",
+                "123456789012345678901234567890",
+            ),
+            (b"\"Marie\r\"", "Marie"),
+            (b"\"Ma\trie\0\n\"", "Ma rie"),
+            (br#""Marie\r""#, "Marie"),
+            (br#""Pat O\u0092Brien""#, "Pat O Brien"),
             (br#""a\u0007b""#, "a b"),
             (br#""a\uffffb\u0085c""#, "a b c"),
             (br#""a\ud83db""#, "a\u{fffd}b"),
@@ -711,12 +669,22 @@ mod tests {
             r#"{"result": "success", "data": {"marie@example.org": {}}}"#,
             r#"{"ver": "1", "items": [{"jid": "marie@example.org"}]}"#,
             r#"{"": {}}"#,
+            // Keys that look like domains.
+            r#"{"error.message": "down", "error.code": 5}"#,
+            r#"{"status": "error", "api.example.org": {}}"#,
+            r#"{"api.example.org": true}"#,
+            r#"{"icq.example.org": {}, "error.code": 1e999}"#,
         ] {
             assert!(
                 matches!(read(error), Err(NoContacts::NoneOfThem)),
                 "{error}"
             );
         }
+        let gateways = r#"{"icq.example.org": {"name": "ICQ"}, "sms.example.org": [], "irc.example.org": null}"#;
+        assert_eq!(read(gateways).unwrap().contacts.len(), 3);
+        let mixed = r#"{"icq.example.org": "ICQ", "pending": 1, "marie@example.org": {}}"#;
+        let mixed = read(mixed).unwrap();
+        assert_eq!((mixed.contacts.len(), mixed.left_out.count()), (2, 1));
         let one = read(r#"{"status": "ok", "marie@example.org": {}}"#).unwrap();
         assert_eq!((one.contacts.len(), one.left_out.count()), (1, 1));
     }

@@ -8,6 +8,7 @@
 //! | 200, object | the contacts in it |
 //! | 200, `{}` or `[]` | an empty roster |
 //! | 200, object with entries of which none is a contact (`{"error": "down"}`) | failed fetch |
+//! | the same with domains only, if anything is beside them, or they have neither an object, `[]` nor `null` (`{"error.code": 5}`) | failed fetch |
 //! | 200, any other JSON, broken JSON, text after it | failed fetch |
 //! | 304 to a conditional request; 200, the same bytes, `ETag` and `Last-Modified` as before | unchanged |
 //! | the connection, used before, closes before a byte of the answer | asked once more, on a new one |
@@ -16,7 +17,7 @@
 //! `Last-Modified` counts in seconds. Where the answer is not at least a second younger than it, the list may change
 //! once more without a new `Last-Modified`; then neither it nor the `ETag` is sent back (see [`Validators`]).
 //!
-//! A byte order mark before all that is skipped. Bytes in it that are no UTF-8 become spaces, lone
+//! A byte order mark before all that is skipped. Bytes in it that are no UTF-8 and control characters become spaces, lone
 //! surrogates (`\ud83d`) U+FFFD.
 //!
 //! | in one entry | result |
@@ -28,7 +29,7 @@
 //! | the user's own JID | left out; alone, it makes an empty roster |
 //! | contacts beyond 100,000 | left out |
 //! | data that is no object | a contact without name and groups |
-//! | `name` a string or a number | that, trimmed; of more than 1,024 bytes the beginning |
+//! | `name` a string or a number | that, trimmed; of more than 1,024 bytes the beginning; a number as it is written, be it `1e999` |
 //! | `name` absent, blank, or anything else | no name |
 //! | `groups` an array | its strings and numbers, in order; all else, blank and repeated ones do not count |
 //! | `groups` an object | its keys, but those whose value is `null` or `false` |

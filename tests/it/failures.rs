@@ -97,6 +97,8 @@ fn faults(site: &Site, marie: &Account) -> Vec<Fault> {
         answer("{\"status\": \"error\"}"),
         answer("{\"result\": \"success\", \"data\": {\"marie@example.org\": {}}}"),
         answer("{\"ver\": \"1\", \"items\": [{\"jid\": \"marie@example.org\"}]}"),
+        answer("{\"error.message\": \"down\"}"),
+        answer("{\"error\": \"down\", \"api.example.org\": {}}"),
     ]
 }
 

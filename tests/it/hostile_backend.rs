@@ -43,7 +43,11 @@ async fn no_shape_and_no_name_costs_a_contact() {
         \"d@example.org\": {\"name\": \"bell\\u0007 \", \"groups\": \"Friends\", \"subscription\": \"FROM\"}, \
         \"e@example.org\": {\"name\": \"half\\ud83d\", \"groups\": [\"a\\nb\", null, 7, \" \"]}, \
         \"f@example.org\": \"Fritz\", \
-        \"g@example.org\": {\"name\": [\"G\"], \"groups\": {\"Work\": true}, \"subscription\": \"remove\"}\
+        \"g@example.org\": {\"name\": [\"G\"], \"groups\": {\"Work\": true}, \"subscription\": \"remove\"}, \
+        \"h@example.org\": {\"name\": 1e999, \"groups\": [12345678901234567890123, 1e-999]}, \
+        \"i@example.org\": {\"name\": \"Ma\trie\r\n\", \"groups\": -1e400}, \
+        \"j@example.org\": {\"name\": \"Pat O\\u0092Brien\", \"other\": 1e999}, \
+        \"k@example.org\": 1e999\
         }";
     site.backend.fail(&john.local, answer(&body[..]));
     site.refresh(&[&john]).await;
@@ -58,6 +62,15 @@ async fn no_shape_and_no_name_costs_a_contact() {
             item("e@example.org", Some("half\u{fffd}"), &["7", "a b"], "both"),
             item("f@example.org", None, &[], "both"),
             item("g@example.org", None, &["Work"], "both"),
+            item(
+                "h@example.org",
+                Some("1e999"),
+                &["12345678901234567890123", "1e-999"],
+                "both"
+            ),
+            item("i@example.org", Some("Ma rie"), &["-1e400"], "both"),
+            item("j@example.org", Some("Pat O Brien"), &[], "both"),
+            item("k@example.org", None, &[], "both"),
         ]
     );
     assert_eq!(shown(&site, &john).await["roster"]["left_out"], json!([]));
