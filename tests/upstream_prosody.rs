@@ -161,10 +161,10 @@ impl Prosody {
             http_roster_url: None,
             presence: Presence::Directed,
             backend: Backend {
-                token: None,
                 timeout: Duration::from_secs(1),
                 concurrency: 1,
                 max_body: 1024,
+                ..Backend::default()
             },
         };
         Connector::new(&host).unwrap().connect(web()).await

@@ -4,7 +4,7 @@ use std::{fmt, ops::Range};
 
 use toml::de::{DeTable, DeValue};
 
-use super::Config;
+use super::{Config, redact};
 
 /// One thing that is wrong with a configuration.
 ///
@@ -117,8 +117,8 @@ pub(super) fn from_toml(file: &str, text: &str, error: &toml::de::Error) -> Conf
         path.extend(backticked(field).first().map(|name| (*name).to_owned()));
         ("missing".to_owned(), None, example(&path))
     } else if let Some((got, expected)) = split_after(message, "invalid type: ") {
-        let secret = path.last().is_some_and(|key| key.ends_with("token"));
-        let got = (!secret).then(|| got.replace('`', ""));
+        let key = path.last().map_or("", String::as_str);
+        let got = (!redact::is_secret(key)).then(|| redact::value(key, &got.replace('`', "")));
         let expected = if expected == "a sequence" {
             "a list"
         } else {
@@ -126,7 +126,8 @@ pub(super) fn from_toml(file: &str, text: &str, error: &toml::de::Error) -> Conf
         };
         (format!("expected {expected}"), got, example(&path))
     } else {
-        (message.replace('\n', " "), None, None)
+        // Words of the reader's own, but who knows which.
+        (redact::value("", &message.replace('\n', " ")), None, None)
     };
     ConfigError {
         file: file.to_owned(),

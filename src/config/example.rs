@@ -114,6 +114,7 @@ impl Entry<'_> {
             (_, "cors_headers") => "['Authorization']",
             (_, "bosh_url") => "'https://chat.example.net/bosh'",
             (_, "token" | "backend_token") => "'a-secret-of-some-length'",
+            (_, "backend_host") => "'www.example.net'",
             (_, "domain") => "'example.net'",
             (_, "upstream") => "'xmpp://192.0.2.1'",
             (_, "upstream_tls") => "'insecure'",
@@ -233,11 +234,17 @@ fn keys_are_read() {
             "chain",
             "upstream_ca",
             "client_ca",
+            "backend_ca",
         ]
         .contains(&entry.key)
             || entry.key.ends_with("_file");
-        let needs_files = ["listen_tls", "client_names"].contains(&entry.key);
-        if is_file || needs_files {
+        let needs_others = [
+            "listen_tls",
+            "client_names",
+            "backend_user",
+            "backend_password",
+        ];
+        if is_file || needs_others.contains(&entry.key) {
             continue;
         }
         let text = entry.with(&entry.another());

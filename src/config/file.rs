@@ -3,14 +3,16 @@
 //! Nothing is filled in here but what [`Config`]'s own defaults say, and no value goes on unread.
 //! Everything that is wrong with the values is found in one go.
 
-use std::{ops::Range, path::Path, time::Duration};
+use std::{ops::Range, path::Path, sync::Arc, time::Duration};
 
+use rustls::RootCertStore;
 use serde::Deserialize;
 use toml::Spanned;
 
 use super::{
-    Admin, Backend, Bosh, Config, DISCOVERY_PATHS, ForwardedHeader, Host, Log, LogFormat,
-    MONITORING_PATHS, Presence, ProxyProtocol, Scheme, Server, Upstream, UpstreamTls,
+    Admin, Backend, Bosh, Config, Credentials, DISCOVERY_PATHS, ForwardedHeader, Host, Log,
+    LogFormat, MONITORING_PATHS, Presence, ProxyProtocol, RosterUrl, Scheme, Server, Upstream,
+    UpstreamTls,
     error::{self, ConfigErrors},
     listeners::Listeners,
     reader::{Reader, Taken},
@@ -135,6 +137,11 @@ struct HostTable {
     presence: Option<Spanned<String>>,
     backend_token: Option<Spanned<String>>,
     backend_token_file: Option<Spanned<String>>,
+    backend_user: Option<Spanned<String>>,
+    backend_password: Option<Spanned<String>>,
+    backend_password_file: Option<Spanned<String>>,
+    backend_ca: Option<Spanned<String>>,
+    backend_host: Option<Spanned<String>>,
     backend_timeout: Option<Spanned<String>>,
     backend_concurrency: Option<Spanned<i64>>,
     backend_max_body: Option<Spanned<String>>,
@@ -147,6 +154,17 @@ fn overlap(one: &str, other: &str) -> bool {
         rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     };
     is_below(one, other) || is_below(other, one)
+}
+
+/// All that may say who the gateway is to a backend.
+struct Login {
+    /// With the place of the URL.
+    of_url: Option<(Credentials, Range<usize>)>,
+    token: Option<Spanned<String>>,
+    token_file: Option<Spanned<String>>,
+    user: Option<Spanned<String>>,
+    password: Option<Spanned<String>>,
+    password_file: Option<Spanned<String>>,
 }
 
 /// Reads a whole configuration; `base` is the folder that relative paths start from.
@@ -480,6 +498,7 @@ impl Reader<'_> {
             ["admin.token", "admin.token_file"],
             table.token,
             table.token_file,
+            &value::TOKEN,
         );
         self.set(
             &mut admin.deadline,
@@ -574,10 +593,27 @@ impl Reader<'_> {
             }
             upstream.proxy_protocol = proxy_protocol;
         }
-        let http_roster_url = self.read("host.http_roster_url", table.http_roster_url, |text| {
-            let url = value::roster_url(text)?;
-            own.roster_fault(&url).map_or(Ok(url), Err)
+        let url_span = table.http_roster_url.as_ref().map(Spanned::span);
+        let url = self.read("host.http_roster_url", table.http_roster_url, |text| {
+            let (url, credentials) = value::roster_url(text)?;
+            own.roster_fault(&url).map_or(Ok((url, credentials)), Err)
         });
+        let (http_roster_url, of_url) = url.unzip();
+        let login = Login {
+            of_url: of_url.flatten().zip(url_span),
+            token: table.backend_token,
+            token_file: table.backend_token_file,
+            user: table.backend_user,
+            password: table.backend_password,
+            password_file: table.backend_password_file,
+        };
+        let is_https = http_roster_url.as_ref().is_none_or(RosterUrl::is_https);
+        let mut backend = Backend {
+            credentials: self.credentials(login),
+            authorities: self.backend_ca(table.backend_ca, is_https),
+            host: self.read("host.backend_host", table.backend_host, value::host_header),
+            ..Backend::default()
+        };
         let mut presence = Presence::Directed;
         self.set(&mut presence, "host.presence", table.presence, |text| {
             value::choice(
@@ -588,15 +624,6 @@ impl Reader<'_> {
                 ],
             )
         });
-        let token = self.secret(
-            ["host.backend_token", "host.backend_token_file"],
-            table.backend_token,
-            table.backend_token_file,
-        );
-        let mut backend = Backend {
-            token,
-            ..Backend::default()
-        };
         self.set(
             &mut backend.timeout,
             "host.backend_timeout",
@@ -622,6 +649,80 @@ impl Reader<'_> {
             presence,
             backend,
         })
+    }
+
+    /// Who the gateway is to a backend, which only one thing may say.
+    fn credentials(&mut self, login: Login) -> Option<Credentials> {
+        let span = |text: &Option<Spanned<String>>| text.as_ref().map(Spanned::span);
+        let ways = [
+            (
+                "host.backend_token",
+                span(&login.token).or_else(|| span(&login.token_file)),
+            ),
+            ("host.backend_user", span(&login.user)),
+            (
+                "the user in host.http_roster_url",
+                login.of_url.as_ref().map(|it| it.1.clone()),
+            ),
+        ];
+        let mut set = ways
+            .into_iter()
+            .filter_map(|(key, span)| Some((key, span?)));
+        if let (Some((first, _)), Some((key, span))) = (set.next(), set.next()) {
+            let key = if key.starts_with("host.") {
+                key
+            } else {
+                "host.http_roster_url"
+            };
+            self.beside(key, span, first);
+        }
+        let token_keys = ["host.backend_token", "host.backend_token_file"];
+        let token = self.secret(token_keys, login.token, login.token_file, &value::TOKEN);
+        let basic = self.basic(login.user, login.password, login.password_file);
+        let of_url = login.of_url.map(|(credentials, _)| credentials);
+        token.map(Credentials::Token).or(basic).or(of_url)
+    }
+
+    fn basic(
+        &mut self,
+        user: Option<Spanned<String>>,
+        password: Option<Spanned<String>>,
+        file: Option<Spanned<String>>,
+    ) -> Option<Credentials> {
+        let keys = ["host.backend_password", "host.backend_password_file"];
+        let password_key = if password.is_some() { keys[0] } else { keys[1] };
+        let password_span = password.as_ref().or(file.as_ref()).map(Spanned::span);
+        match (user.as_ref().map(Spanned::span), password_span) {
+            (Some(span), None) => {
+                let fault = Fault::new("without a password", "set backend_password");
+                self.fault("host.backend_user", Some(span), fault);
+            }
+            (None, Some(span)) => {
+                let fault = Fault::new("without a user", "set backend_user");
+                self.fault(password_key, Some(span), fault);
+            }
+            (Some(_), Some(_)) | (None, None) => {}
+        }
+        let user = self.read("host.backend_user", user, value::user);
+        let password = self.secret(keys, password, file, &value::PASSWORD);
+        let (user, password) = (user?, password?);
+        Some(Credentials::Basic { user, password })
+    }
+
+    fn backend_ca(
+        &mut self,
+        bundle: Option<Spanned<String>>,
+        is_https: bool,
+    ) -> Option<Arc<RootCertStore>> {
+        let key = "host.backend_ca";
+        let span = bundle.as_ref().map(Spanned::span);
+        let authorities = self.authorities(key, bundle)?;
+        if !is_https {
+            let problem = "no certificate is checked with http://";
+            let cure = "use https://, or leave backend_ca away";
+            self.fault(key, span, Fault::new(problem, cure));
+        }
+        Some(authorities)
     }
 
     fn upstream(

@@ -10,20 +10,23 @@ mod example;
 mod file;
 mod listeners;
 mod reader;
+mod redact;
 mod restart;
 mod tls;
 mod value;
 
 use std::{
-    fs, io,
+    fmt, fs, io,
     net::{Ipv4Addr, Ipv6Addr, SocketAddr},
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
 
+use base64::{Engine as _, prelude::BASE64_STANDARD};
 use ipnet::IpNet;
 use jid::DomainPart;
+use rustls::RootCertStore;
 
 pub use error::{ConfigError, ConfigErrors, Position};
 
@@ -62,7 +65,7 @@ impl Config {
     /// All that is wrong with the values at once, but only the first thing that is wrong with the
     /// syntax, a key or a type.
     pub fn load(path: &Path) -> Result<Self, ConfigErrors> {
-        let name = path.display().to_string();
+        let name = redact::value("", &path.display().to_string());
         let text = fs::read_to_string(path).map_err(|error| ConfigError {
             file: name.clone(),
             position: None,
@@ -316,8 +319,12 @@ pub enum Presence {
 /// How the backend is asked for rosters.
 #[derive(Clone, Debug)]
 pub struct Backend {
-    /// Bearer token sent to it.
-    pub token: Option<Secret>,
+    /// Who the gateway is to it.
+    pub credentials: Option<Credentials>,
+    /// The only authorities to be trusted with `https://`; absent: those of the system.
+    pub authorities: Option<Arc<RootCertStore>>,
+    /// The `Host` header; absent: the host of the URL.
+    pub host: Option<String>,
     /// Longest time for one whole answer.
     pub timeout: Duration,
     /// Most requests under way at once.
@@ -329,7 +336,9 @@ pub struct Backend {
 impl Default for Backend {
     fn default() -> Self {
         Self {
-            token: None,
+            credentials: None,
+            authorities: None,
+            host: None,
             timeout: Duration::from_secs(10),
             concurrency: 32,
             max_body: 16 << 20,
@@ -337,8 +346,35 @@ impl Default for Backend {
     }
 }
 
-/// The `upstream` of a host.
+/// What a backend is shown in `Authorization`.
 #[derive(Clone, Debug)]
+pub enum Credentials {
+    /// A bearer token (RFC 6750).
+    Token(Secret),
+    /// User and password (RFC 7617).
+    Basic {
+        /// Without a colon.
+        user: Secret,
+        /// Perhaps empty.
+        password: Secret,
+    },
+}
+
+impl Credentials {
+    /// The value of the header.
+    pub fn header(&self) -> Secret {
+        Secret::new(&match self {
+            Self::Token(token) => format!("Bearer {}", token.expose()),
+            Self::Basic { user, password } => {
+                let both = format!("{}:{}", user.expose(), password.expose());
+                format!("Basic {}", BASE64_STANDARD.encode(both))
+            }
+        })
+    }
+}
+
+/// The `upstream` of a host.
+#[derive(Clone)]
 pub struct Upstream {
     /// What is spoken there.
     pub scheme: Scheme,
@@ -354,6 +390,20 @@ pub struct Upstream {
     pub tls: UpstreamTls,
     /// PEM bundle that replaces the system's roots for `verify`.
     pub ca: Option<PathBuf>,
+}
+
+impl fmt::Debug for Upstream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Upstream")
+            .field("scheme", &self.scheme)
+            .field("place", &self.place)
+            .field("path", &redact::url(&self.path))
+            .field("referrals", &self.referrals)
+            .field("proxy_protocol", &self.proxy_protocol)
+            .field("tls", &self.tls)
+            .field("ca", &self.ca)
+            .finish()
+    }
 }
 
 /// A host and a port.
@@ -409,13 +459,28 @@ pub enum UpstreamTls {
     Plain,
 }
 
-/// `http_roster_url`, with one `%s` in its path or query.
-#[derive(Clone, Debug, Eq, PartialEq)]
+/// `http_roster_url`, with one `%s` in its path or query, without user and password.
+#[derive(Clone, Eq, PartialEq)]
 pub struct RosterUrl {
     /// What comes before `%s`.
     pub before: Arc<str>,
     /// What comes after it.
     pub after: Arc<str>,
+}
+
+impl RosterUrl {
+    /// Whether certificates are checked there.
+    pub fn is_https(&self) -> bool {
+        let scheme = self.before.split(':').next();
+        scheme.is_some_and(|scheme| scheme.eq_ignore_ascii_case("https"))
+    }
+}
+
+impl fmt::Debug for RosterUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let url = format!("{}%s{}", self.before, self.after);
+        f.write_str(&redact::url(&url))
+    }
 }
 
 /// A value that never shows in logs.
@@ -434,8 +499,8 @@ impl Secret {
     }
 }
 
-impl std::fmt::Debug for Secret {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("MASKED")
     }
 }
@@ -452,7 +517,11 @@ mod tests {
     fn secrets_do_not_show() {
         let config = parse(
             "[admin]\ntoken = 'hunter2hunter2'\n[[host]]\ndomain = 'a'\nupstream = 'xmpp://a'\n\
-             backend_token = 'swordfish'\n",
+             backend_token = 'swordfish'\n\
+             [[host]]\ndomain = 'b'\nupstream = 'https://a/b?key=swordfish'\n\
+             http_roster_url = 'http://swordfish:hunter2@a/%s?key=hunter2'\n\
+             [[host]]\ndomain = 'c'\nupstream = 'xmpp://a'\n\
+             backend_user = 'swordfish'\nbackend_password = 'hunter2'\n",
         )
         .expect("valid");
         assert_eq!(

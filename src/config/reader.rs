@@ -13,7 +13,8 @@ use toml::Spanned;
 use super::{
     Config, Secret,
     error::{ConfigError, ConfigErrors, Position},
-    value::{self, Fault},
+    redact,
+    value::{self, Fault, SecretKind},
 };
 
 /// Turns tables into their meaning and notes what has none.
@@ -52,23 +53,22 @@ impl<'a> Reader<'a> {
         keys: [&str; 2],
         inline: Option<Spanned<String>>,
         file: Option<Spanned<String>>,
+        kind: &SecretKind,
     ) -> Option<Secret> {
-        let [token_key, file_key] = keys;
+        let [key, file_key] = keys;
         if let (Some(_), Some(file)) = (&inline, &file) {
-            let fault = Fault::new(format!("set beside {token_key}"), "keep one of the two");
-            self.fault(file_key, Some(file.span()), fault);
+            self.beside(file_key, file.span(), key);
         }
-        if let Some(token) = inline {
-            let span = token.span();
-            return match value::token(token.get_ref()) {
-                Ok(token) => Some(token),
-                Err(fault) => {
-                    self.fault(token_key, Some(span), fault);
-                    None
-                }
-            };
+        if inline.is_some() {
+            return self.read(key, inline, kind.read);
         }
-        self.read(file_key, file, value::token_file(self.base))
+        self.read(file_key, file, value::secret_file(self.base, kind))
+    }
+
+    /// Notes that only one of two keys can be set.
+    pub(super) fn beside(&mut self, key: &str, span: Range<usize>, other: &str) {
+        let fault = Fault::new(format!("set beside {other}"), "keep one of the two");
+        self.fault(key, Some(span), fault);
     }
 
     /// What `text` means, if it is there and means something.
@@ -81,8 +81,13 @@ impl<'a> Reader<'a> {
         let text = text?;
         match parse(text.get_ref()) {
             Ok(value) => Some(value),
+            Err(fault) if redact::is_secret(key) => {
+                self.fault(key, Some(text.span()), fault);
+                None
+            }
             Err(fault) => {
-                self.refuse(key, text.span(), format!("{:?}", text.get_ref()), fault);
+                let got = redact::value(key, text.get_ref());
+                self.refuse(key, text.span(), format!("{got:?}"), fault);
                 None
             }
         }

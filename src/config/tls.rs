@@ -1,17 +1,23 @@
 //! What TLS needs of files: certificates with their keys, and authorities for clients.
 
-use std::{error::Error, ops::Range, path::PathBuf};
+use std::{error::Error, ops::Range, path::PathBuf, sync::Arc};
 
+use rustls::RootCertStore;
 use toml::Spanned;
 
 use super::{
     reader::Reader,
     value::{self, Fault},
 };
-use crate::net::{clients::ClientAuthority, identity::Identity, tls::TlsError};
+use crate::net::{
+    clients::ClientAuthority,
+    identity::Identity,
+    tls::{TlsError, authorities},
+};
 
 const CERTIFICATE: &str = "name a PEM file that begins with the site's own certificate";
 const KEY: &str = "name the PEM file with the key of this certificate, without a passphrase";
+const AUTHORITIES: &str = "name a PEM file with the certificates of the authorities";
 
 /// A key of the configuration, and the file that it names.
 struct Named<'a> {
@@ -66,8 +72,23 @@ impl Reader<'_> {
         match ClientAuthority::load(&bundle.path, names) {
             Ok(authority) => Some(authority),
             Err(error) => {
-                let cure = "name a PEM file with the certificates of the authorities";
-                self.unusable(bundle, &error, cure);
+                self.unusable(bundle, &error, AUTHORITIES);
+                None
+            }
+        }
+    }
+
+    /// Authorities of servers.
+    pub(super) fn authorities(
+        &mut self,
+        key: &str,
+        bundle: Option<Spanned<String>>,
+    ) -> Option<Arc<RootCertStore>> {
+        let bundle = self.named(key, bundle?)?;
+        match authorities(&bundle.path) {
+            Ok(roots) => Some(Arc::new(roots)),
+            Err(error) => {
+                self.unusable(bundle, &error, AUTHORITIES);
                 None
             }
         }

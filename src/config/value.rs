@@ -1,6 +1,7 @@
 //! From the text of one value to what it means.
 
 use std::{
+    borrow::Cow,
     fs,
     io::{self, ErrorKind},
     net::{IpAddr, SocketAddr},
@@ -17,9 +18,10 @@ use http::{
 };
 use ipnet::IpNet;
 use jid::DomainPart;
+use percent_encoding::percent_decode_str;
 use rustls_pki_types::DnsName;
 
-use super::{Place, RosterUrl, Scheme, Secret};
+use super::{Credentials, Place, RosterUrl, Scheme, Secret};
 
 /// Why a value cannot be taken, and what to write in its place.
 pub(super) struct Fault {
@@ -138,7 +140,9 @@ pub(super) fn path(text: &str) -> Result<String, Fault> {
 pub(super) fn public_url(text: &str) -> Result<String, Fault> {
     let is_public = text.parse().is_ok_and(|uri: Uri| {
         uri.scheme_str() == Some("https")
-            && uri.authority().is_some_and(|it| !it.as_str().contains('@'))
+            && uri
+                .authority()
+                .is_some_and(|it| place(it.as_str(), 443).is_ok())
     });
     if is_public && !text.contains('#') {
         Ok(text.to_owned())
@@ -156,10 +160,9 @@ pub(super) fn origin(text: &str) -> Result<String, Fault> {
         return Ok(text.to_owned());
     }
     let origin = text.to_ascii_lowercase();
-    let authority = origin.split_once("://").map(|(scheme, authority)| {
-        let plain = !authority.contains('@') && authority.parse::<Authority>().is_ok();
-        plain && !scheme.is_empty()
-    });
+    let authority = origin
+        .split_once("://")
+        .map(|(scheme, authority)| place(authority, 443).is_ok() && !scheme.is_empty());
     if authority == Some(true) {
         Ok(origin)
     } else {
@@ -194,17 +197,73 @@ pub(super) fn token(text: &str) -> Result<Secret, Fault> {
     }
 }
 
-/// A token alone in a file.
-pub(super) fn token_file(base: &Path) -> impl Fn(&str) -> Result<Secret, Fault> {
+/// What is secret, and how it is written.
+pub(super) struct SecretKind {
+    name: &'static str,
+    pub(super) read: fn(&str) -> Result<Secret, Fault>,
+    /// From what is in a file to what is meant.
+    bare: fn(&str) -> &str,
+}
+
+pub(super) const TOKEN: SecretKind = SecretKind {
+    name: "token",
+    read: token,
+    bare: str::trim,
+};
+
+/// Spaces may be part of it.
+pub(super) const PASSWORD: SecretKind = SecretKind {
+    name: "password",
+    read: password,
+    bare: |text| text.trim_end_matches(['\r', '\n']),
+};
+
+/// A password that a backend is shown (RFC 7617 §2).
+fn password(text: &str) -> Result<Secret, Fault> {
+    if text.is_empty() {
+        Err(Fault::new("empty", "write the password"))
+    } else {
+        without_controls(text)
+    }
+}
+
+/// A user that a backend is shown (RFC 7617 §2).
+pub(super) fn user(text: &str) -> Result<Secret, Fault> {
+    if text.is_empty() || text.contains(':') {
+        let cure = "write a name without colons";
+        return Err(Fault::new("not the name of a user", cure));
+    }
+    without_controls(text)
+}
+
+fn without_controls(text: &str) -> Result<Secret, Fault> {
+    if text.contains(char::is_control) {
+        let cure = "leave control characters away: no header can carry them";
+        return Err(Fault::new("with control characters", cure));
+    }
+    Ok(Secret::new(text))
+}
+
+/// A secret alone in a file.
+pub(super) fn secret_file(
+    base: &Path,
+    kind: &SecretKind,
+) -> impl Fn(&str) -> Result<Secret, Fault> {
+    let SecretKind { name, read, bare } = *kind;
     move |text| {
         let contents = fs::read_to_string(base.join(text)).map_err(|error| unreadable(&error))?;
-        token(contents.trim()).map_err(|fault| {
-            Fault::new(
-                format!("the token in this file is {}", fault.problem),
-                fault.cure,
-            )
+        read(bare(&contents)).map_err(|fault| {
+            let problem = format!("the {name} in this file is {}", fault.problem);
+            Fault::new(problem, fault.cure)
         })
     }
+}
+
+/// A `Host` header: a host and perhaps a port.
+pub(super) fn host_header(text: &str) -> Result<String, Fault> {
+    let cure = "write it like www.example.org or localhost:8080";
+    place(text, 80).map_err(|problem| Fault::new(problem, cure))?;
+    Ok(text.to_owned())
 }
 
 /// A file that can be read.
@@ -350,9 +409,11 @@ fn bosh_endpoint(rest: &str) -> Option<(&str, &str)> {
     (path.len() > 1).then_some((authority, path))
 }
 
-pub(super) fn roster_url(text: &str) -> Result<RosterUrl, Fault> {
+/// Where contact lists come from, and who the gateway is there if the URL says so.
+pub(super) fn roster_url(text: &str) -> Result<(RosterUrl, Option<Credentials>), Fault> {
     const CURE: &str = "write it like http://localhost/contacts/%s";
     let fault = |problem: &str| Fault::new(problem, CURE);
+    let (text, credentials) = split_credentials(text)?;
     let Some((before, after)) = text.split_once("%s") else {
         return Err(fault("no %s to stand for the username"));
     };
@@ -375,19 +436,42 @@ pub(super) fn roster_url(text: &str) -> Result<RosterUrl, Fault> {
         return Err(fault("neither http:// nor https://"));
     }
     let authority = url.authority().ok_or_else(|| fault("no host"))?;
-    if authority.as_str().contains('@') {
-        return Err(Fault::new(
-            "a password in the URL",
-            "use backend_token or backend_token_file",
-        ));
-    }
     if uri("v").ok().as_ref().and_then(Uri::authority) != Some(authority) {
         return Err(fault("%s outside path and query"));
     }
-    Ok(RosterUrl {
+    place(authority.as_str(), 80).map_err(fault)?;
+    let url = RosterUrl {
         before: Arc::from(before),
         after: Arc::from(after),
+    };
+    Ok((url, credentials))
+}
+
+fn percent_decoded(text: &str) -> Result<Cow<'_, str>, Fault> {
+    let decoded = percent_decode_str(text).decode_utf8().ok();
+    decoded.filter(|_| escapes_are_whole(text)).ok_or_else(|| {
+        let cure = "percent-encode them as UTF-8, a plain % as %25";
+        Fault::new("user and password are not percent-encoded", cure)
     })
+}
+
+/// Takes user and password, percent-encoded (RFC 3986 §3.2.1), out of a URL.
+fn split_credentials(url: &str) -> Result<(String, Option<Credentials>), Fault> {
+    let (scheme, rest) = match url.find("://") {
+        Some(at) => url.split_at(at + 3),
+        None => return Ok((url.to_owned(), None)),
+    };
+    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    let Some(at) = rest[..end].rfind('@') else {
+        return Ok((url.to_owned(), None));
+    };
+    let (user, password) = rest[..at].split_once(':').unwrap_or((&rest[..at], ""));
+    let credentials = Credentials::Basic {
+        user: self::user(&percent_decoded(user)?)?,
+        password: without_controls(&percent_decoded(password)?)?,
+    };
+    let url = format!("{scheme}{}", &rest[at + 1..]);
+    Ok((url, Some(credentials)))
 }
 
 fn escapes_are_whole(text: &str) -> bool {
@@ -488,10 +572,6 @@ mod tests {
             "%s outside path and query"
         );
         assert_eq!(
-            problem(roster_url("http://u:p@h/%s")),
-            "a password in the URL"
-        );
-        assert_eq!(
             problem(roster_url("http://h/#%s")),
             "a fragment is never sent to the backend"
         );
@@ -511,13 +591,49 @@ mod tests {
             problem(roster_url("/contacts/%s")),
             "neither http:// nor https://"
         );
-        let url = roster_url("https://h:8443/a%20b?user=%s&v=1")
+        for port in ["0", "65536", "99999", ""] {
+            let url = format!("http://h:{port}/%s");
+            assert_eq!(problem(roster_url(&url)), "not a port", "{url}");
+        }
+        let (url, credentials) = roster_url("https://h:8443/a%20b?user=%s&v=1")
             .ok()
             .expect("a good URL");
+        assert!(credentials.is_none());
         assert_eq!(
             (&*url.before, &*url.after),
             ("https://h:8443/a%20b?user=", "&v=1")
         );
+    }
+
+    #[test]
+    fn a_roster_url_may_say_who_asks() {
+        for (userinfo, user, password) in [
+            ("site:pw", "site", "pw"),
+            ("site", "site", ""),
+            ("si%C3%A9:p%40%3A%2f%25w:x@y", "sié", "p@:/%w:x@y"),
+        ] {
+            let found = roster_url(&format!("http://{userinfo}@h:81/%s?u=a@b"));
+            let (url, credentials) = found.unwrap_or_else(|fault| panic!("{}", fault.problem));
+            assert_eq!((&*url.before, &*url.after), ("http://h:81/", "?u=a@b"));
+            let Some(Credentials::Basic {
+                user: u,
+                password: p,
+            }) = credentials
+            else {
+                panic!("{userinfo}: {credentials:?}")
+            };
+            assert_eq!((u.expose(), p.expose()), (user, password));
+        }
+        for (userinfo, expected) in [
+            ("site:100%", "user and password are not percent-encoded"),
+            ("site:%ff", "user and password are not percent-encoded"),
+            ("si%3Ate:pw", "not the name of a user"),
+            (":pw", "not the name of a user"),
+            ("site:p%0Aw", "with control characters"),
+        ] {
+            let url = format!("http://{userinfo}@h/%s");
+            assert_eq!(problem(roster_url(&url)), expected, "{url}");
+        }
     }
 
     #[test]
@@ -565,6 +681,8 @@ mod tests {
             "https://",
             "https://a/",
             "https://u@a",
+            "https://a:0",
+            "https://a:99999",
         ] {
             assert_eq!(problem(origin(bad)), "not an origin", "{bad}");
         }

@@ -65,7 +65,7 @@ use bytes::{Bytes, BytesMut};
 use http::{
     HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Uri,
     header::{
-        ACCEPT, AUTHORIZATION, DATE, ETAG, IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED,
+        ACCEPT, AUTHORIZATION, DATE, ETAG, HOST, IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED,
         USER_AGENT,
     },
 };
@@ -298,6 +298,7 @@ pub struct HttpSource {
     backend: Backend,
     domain: DomainPart,
     authorization: Option<HeaderValue>,
+    host: Option<HeaderValue>,
     permits: Arc<Semaphore>,
     /// For large answers.
     room: Arc<Semaphore>,
@@ -308,27 +309,14 @@ pub struct HttpSource {
 }
 
 impl HttpSource {
-    /// A client for one backend. Loads the system's root certificates if the URL is `https`.
+    /// A client for one backend. Loads the system's root certificates if the URL is `https` and the configuration
+    /// names no others.
     pub fn new(url: RosterUrl, backend: Backend, domain: DomainPart) -> Self {
-        let https = url
-            .before
-            .get(..6)
-            .is_some_and(|s| s.eq_ignore_ascii_case("https:"));
-        let roots = if https {
-            native_roots()
-        } else {
-            RootCertStore::empty()
+        let roots = match &backend.authorities {
+            Some(roots) => Arc::clone(roots),
+            None if url.is_https() => Arc::new(native_roots()),
+            None => Arc::new(RootCertStore::empty()),
         };
-        Self::with_roots(url, backend, domain, roots)
-    }
-
-    /// As [`new`](Self::new), with the only certificate authorities to be trusted.
-    pub fn with_roots(
-        url: RosterUrl,
-        backend: Backend,
-        domain: DomainPart,
-        roots: RootCertStore,
-    ) -> Self {
         let tls = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_safe_default_protocol_versions()
             .expect("ring supports the default versions")
@@ -351,14 +339,15 @@ impl HttpSource {
                 .build(connector.clone())
         };
         let (client, fresh) = (client(backend.concurrency), client(0));
-        let authorization = backend.token.as_ref().and_then(|token| {
-            let value = HeaderValue::try_from(format!("Bearer {}", token.expose()));
+        let authorization = backend.credentials.as_ref().and_then(|credentials| {
+            let value = HeaderValue::try_from(credentials.header().expose());
             let mut value = value
-                .inspect_err(|_| warn!("backend token cannot be sent in a header"))
+                .inspect_err(|_| warn!("backend credentials cannot be sent in a header"))
                 .ok()?;
             value.set_sensitive(true);
             Some(value)
         });
+        let host = backend.host.as_deref().and_then(|host| host.parse().ok());
         Self {
             client,
             fresh,
@@ -370,6 +359,7 @@ impl HttpSource {
             backend,
             domain,
             authorization,
+            host,
             hasher: RandomState::new(),
             number: SOURCES.fetch_add(1, Ordering::Relaxed),
         }
@@ -470,6 +460,7 @@ impl HttpSource {
             );
         let optional = [
             (AUTHORIZATION, self.authorization.as_ref()),
+            (HOST, self.host.as_ref()),
             (IF_NONE_MATCH, known.and_then(|k| k.etag.as_ref())),
             (
                 IF_MODIFIED_SINCE,
@@ -587,12 +578,11 @@ impl ContactSource for HttpSource {
         }
     }
 
-    /// The URL without user, password and query: keys are kept there.
+    /// The URL without its query: keys are kept there.
     fn address(&self, user: &Username) -> Option<String> {
         let uri = self.uri(user).ok()?;
-        let (scheme, authority) = (uri.scheme()?, uri.authority()?.as_str());
-        let host = authority.rsplit('@').next()?;
-        Some(format!("{scheme}://{host}{}", uri.path()))
+        let (scheme, authority) = (uri.scheme()?, uri.authority()?);
+        Some(format!("{scheme}://{authority}{}", uri.path()))
     }
 }
 

@@ -1,7 +1,7 @@
 //! What the tests of this folder and of the admin API share: values, and a backend on a real
 //! socket that does as it is told.
 
-use std::{collections::HashMap, net::SocketAddr, sync::Arc, time::Duration};
+use std::{collections::HashMap, net::SocketAddr, sync::Arc};
 
 use jid::{BareJid, DomainPart};
 use parking_lot::Mutex;
@@ -144,10 +144,8 @@ impl Drop for TestBackend {
 /// A source for `example.org` whose URL is `before` and the username.
 pub(crate) fn source(before: &str, edit: impl FnOnce(&mut config::Backend)) -> HttpSource {
     let mut backend = config::Backend {
-        token: None,
-        timeout: Duration::from_secs(10),
-        concurrency: 32,
         max_body: 64 << 10,
+        ..config::Backend::default()
     };
     edit(&mut backend);
     let url = config::RosterUrl {

@@ -57,12 +57,21 @@ type Failure = Box<dyn Error + Send + Sync>;
 type Answer = Result<(u16, Bytes), Failure>;
 
 /// What the sessions of one host have in common: above all, connections.
-#[derive(Debug)]
 pub(super) struct Host {
     domain: DomainPart,
     place: config::Place,
     uri: Uri,
     http: Http,
+}
+
+impl std::fmt::Debug for Host {
+    /// Without the URL: there may be a key in its query.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Host")
+            .field("domain", &self.domain)
+            .field("place", &self.place)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Host {
@@ -356,7 +365,7 @@ impl Upstream {
 impl std::fmt::Debug for Upstream {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Upstream")
-            .field("uri", &self.host.uri)
+            .field("host", &self.host)
             .field("requests", &self.exchanges.len())
             .finish_non_exhaustive()
     }

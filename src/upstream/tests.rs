@@ -67,10 +67,10 @@ pub(super) fn host(port: u16, scheme: Scheme, tls: UpstreamTls) -> Host {
         http_roster_url: None,
         presence: Presence::Directed,
         backend: Backend {
-            token: None,
             timeout: Duration::from_secs(1),
             concurrency: 1,
             max_body: 1024,
+            ..Backend::default()
         },
     }
 }

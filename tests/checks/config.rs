@@ -8,6 +8,8 @@ use rostergate::config::Config;
 fn names_a_path(text: &str) -> bool {
     let keys = [
         "token_file",
+        "password_file",
+        "backend_ca",
         "certificate",
         "client_ca",
         "private_key",

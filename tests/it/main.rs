@@ -10,6 +10,7 @@
 mod addresses;
 mod admin;
 mod admin_views;
+mod backend_login;
 mod backpressure;
 mod blocking;
 mod bosh_upstream;

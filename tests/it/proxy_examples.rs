@@ -485,10 +485,12 @@ async fn keeps_them_from_silent_proxies_by_a_token(kind: Kind) {
     let folder = tempfile::tempdir().expect("a folder");
     let example = Path::new(env!("CARGO_MANIFEST_DIR")).join(kind.example());
     let example = fs::read_to_string(example).expect("the example");
-    let lines = example.lines().map(|line| match line.contains("a-long-random-text") {
-        true => line.replacen("# ", "", 1) + "\n",
-        false => format!("{line}\n"),
-    });
+    let lines = example
+        .lines()
+        .map(|line| match line.contains("a-long-random-text") {
+            true => line.replacen("# ", "", 1) + "\n",
+            false => format!("{line}\n"),
+        });
     let with_token: String = lines.collect();
     fs::write(folder.path().join(kind.example()), with_token).expect("a writable folder");
     let site = Server::start_from(kind, folder.path()).await;

@@ -14,7 +14,7 @@ use tokio_rustls::TlsAcceptor;
 
 use super::*;
 use crate::{
-    config::Secret,
+    config::{Credentials, Secret},
     roster::testing::{Script, TestBackend, domain, source, user},
 };
 
@@ -153,7 +153,8 @@ fn the_time_that_a_backend_has_ends_with_its_answer() {
 async fn asks_as_documented_and_conditionally_the_second_time() {
     let backend = TestBackend::start().await;
     backend.on("/contacts/john", Script::json(MARIE));
-    let source = backend.source(|backend| backend.token = Some(Secret::new("s3cret")));
+    let source = backend
+        .source(|backend| backend.credentials = Some(Credentials::Token(Secret::new("s3cret"))));
     let Ok(Fetched::New {
         contacts,
         validators,
@@ -467,7 +468,12 @@ async fn certificates_are_checked() {
             before: format!("https://{host}:{port}/").into(),
             after: "".into(),
         };
-        HttpSource::with_roots(url, source.backend, domain("example.org"), roots)
+        let authorities = Some(Arc::new(roots));
+        let backend = Backend {
+            authorities,
+            ..source.backend
+        };
+        HttpSource::new(url, backend, domain("example.org"))
     };
     let mut roots = RootCertStore::empty();
     roots.add(cert.der().clone()).unwrap();

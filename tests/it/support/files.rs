@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use super::{
     free_ports,
     process::Process,
-    proxy::{START, run_nginx, start},
+    proxy::{START, certificate, run_nginx, start},
 };
 
 /// It ends when the value is dropped.
@@ -20,7 +20,12 @@ pub(crate) struct Files {
     process: Process,
     folder: TempDir,
     port: u16,
+    tls_port: u16,
 }
+
+/// Who may have lists below `/private/`.
+pub(crate) const USER: &str = "the site";
+pub(crate) const PASSWORD: &str = "p@ssw/rd %?";
 
 impl Files {
     /// Serves no lists yet; closes idle connections after a second.
@@ -33,6 +38,16 @@ impl Files {
     /// What `http_roster_url` says.
     pub(crate) fn url(&self) -> String {
         format!("http://127.0.0.1:{}/%s", self.port)
+    }
+
+    /// The same for those who have a password; what stands before `@` is in the URL.
+    pub(crate) fn private_url(&self, userinfo: &str) -> String {
+        format!("http://{userinfo}127.0.0.1:{}/private/%s", self.port)
+    }
+
+    /// The same over TLS.
+    pub(crate) fn https_url(&self) -> String {
+        format!("https://localhost:{}/%s", self.tls_port)
     }
 
     /// The list of a user from now on.
@@ -56,7 +71,7 @@ impl Files {
     /// The statuses that requests about a user were answered with.
     pub(crate) fn statuses(&self, user: &str) -> Vec<String> {
         let log = fs::read_to_string(self.folder.path().join("statuses.log")).expect("a log");
-        let about = |line: &str| Some(line.strip_prefix(&format!("/{user} "))?.to_owned());
+        let about = |line: &str| Some(line.split_once(&format!("/{user} "))?.1.to_owned());
         log.lines().filter_map(about).collect()
     }
 
@@ -68,7 +83,8 @@ impl Files {
         let folder = tempfile::Builder::new().prefix("rostergate-it-").tempdir();
         let folder = folder.expect("a temporary directory can be made");
         fs::create_dir(folder.path().join("lists")).expect("a writable folder");
-        let [port] = free_ports();
+        let [port, tls_port] = free_ports();
+        let [certificate, key] = certificate(folder.path()).map(|path| path.display().to_string());
         let own_files = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
             .map(|name| format!("{name}_temp_path {name};"))
             .join(" ");
@@ -76,8 +92,16 @@ impl Files {
             "events {{}}\nhttp {{\n    {own_files}\n    default_type application/json;\n\
              \x20   log_format statuses '$uri $status';\n    access_log statuses.log statuses;\n\
              \x20   keepalive_timeout 1s;\n\
-             \x20   server {{ listen 127.0.0.1:{port}; root lists; }}\n}}\n"
+             \x20   ssl_certificate {certificate};\n    ssl_certificate_key {key};\n\
+             \x20   server {{\n        listen 127.0.0.1:{port};\n        listen 127.0.0.1:{tls_port} ssl;\n\
+             \x20       root lists;\n        location /private/ {{\n            alias lists/;\n\
+             \x20           auth_basic lists;\n            auth_basic_user_file users;\n        }}\n    }}\n}}\n"
         );
+        fs::write(
+            folder.path().join("users"),
+            format!("{USER}:{{PLAIN}}{PASSWORD}\n"),
+        )
+        .expect("a writable folder");
         let args = run_nginx(folder.path(), &config);
         let mut process = start(folder.path(), args);
         let mut said = String::new();
@@ -87,6 +111,7 @@ impl Files {
                     process,
                     folder,
                     port,
+                    tls_port,
                 });
             }
             said.push_str(&format!("{line}\n"));

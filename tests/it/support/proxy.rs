@@ -214,7 +214,7 @@ fn example(name: &str, changes: &[(&str, String)]) -> String {
 }
 
 /// A copy of a test certificate for `example.org`, and of its key.
-fn certificate(folder: &Path) -> [PathBuf; 2] {
+pub(super) fn certificate(folder: &Path) -> [PathBuf; 2] {
     fs::create_dir_all(folder.join("certs")).expect("a folder");
     ["crt", "key"].map(|kind| {
         let from = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("certs/localhost.{kind}"));
