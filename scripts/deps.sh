@@ -71,6 +71,7 @@ test)
     need systemd-analyze systemd "checks the units of contrib/systemd"
     need systemd-nspawn systemd-container "boots a system to install the Debian package on"
     need systemd-socket-activate systemd "starts the gateway with sockets"
+    [ -e /usr/share/javascript/jsxc/jsxc.js ] || need jsxc.js libjs-jsxc "a client on a page"
     python3 -c "import ensurepip" 2>/dev/null ||
         need python3-ensurepip python3-venv "holds schemathesis, which checks openapi.yaml"
     need man man-db "reads the manual page"

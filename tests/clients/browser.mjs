@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { existsSync, readFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import { createRequire } from 'node:module';
-import { extname, join } from 'node:path';
+import { extname, join, resolve } from 'node:path';
 
 import { PATIENCE, root, until } from './support.mjs';
 
@@ -16,7 +16,7 @@ const TYPES = {
 /** Chromium, and a web server with the files of a page. */
 export class Browser {
   /**
-   * `files`: their paths in the checkout, by URL path; a path that ends with `/` is a folder.
+   * `files`: their paths, those in the checkout without a slash before them, by URL path; a path that ends with `/` is a folder.
    * `visible`: all tabs are, as if each had a screen. Without it only the one in front is, and the
    * timers of the others are slow. `switches`: more of Chromium's.
    */
@@ -39,7 +39,7 @@ export class Browser {
       const folder = (path) => path.length > 1 && path.endsWith('/');
       const prefix = Object.keys(files)
         .find((path) => pathname === path || (folder(path) && pathname.startsWith(path)));
-      const file = prefix && join(root, files[prefix], pathname.slice(prefix.length));
+      const file = prefix && resolve(root, files[prefix], pathname.slice(prefix.length));
       if (!file || !existsSync(file)) {
         res.writeHead(404).end();
         return;
@@ -63,11 +63,11 @@ export class Browser {
     });
   }
 
-  /** A tab in front of the others, with the page; `parameters` go into its address. */
-  async open(parameters) {
+  /** A tab in front of the others, with the page at `path`; `parameters` go into its address. */
+  async open(parameters, path = '') {
     const page = await this.context.newPage();
     page.setDefaultTimeout(PATIENCE);
-    await page.goto(`${this.url}?${new URLSearchParams(parameters)}`);
+    await page.goto(`${this.url}${path}?${new URLSearchParams(parameters)}`);
     await page.bringToFront();
     return page;
   }

@@ -133,11 +133,11 @@ for (const [client, files] of Object.entries(CLIENTS)) {
       });
       let lost;
       await until(async () => {
-        const heard = new Set(await tab.see('window.app.heard'));
+        const heard = new Set(await tab.see('window.app.noted'));
         lost = texts.filter((text) => !heard.has(text));
         return lost.length === 0;
       }, () => `${lost.length} of ${texts.length}`);
-      const heard = await tab.see('window.app.heard');
+      const heard = await tab.see('window.app.noted');
       t.diagnostic(`${texts.length} messages, heard ${heard.length} times`);
       assert.ok(tab.woken > WALKS / 2, 'the browser keeps most pages');
       assert.equal(tab.logins(), 1);

@@ -31,8 +31,8 @@ export class Scene {
   }
 
   /** A tab with somebody's page, for as long as the test runs. */
-  async open(t, user) {
-    const page = await this.browser.open(this.parameters(user));
+  async open(t, user, path) {
+    const page = await this.browser.open(this.parameters(user), path);
     t.after(() => page.close());
     return page;
   }
@@ -66,13 +66,15 @@ function everybody(women) {
   return { ...Object.fromEntries(women.map((woman) => [woman, theirs])), bob: his };
 }
 
-/** stanza.js, over BOSH too; `heard` are the messages, `online` who is there, by full JID. */
-async function friend(site, user) {
+/** stanza.js, over BOSH too; `heard` are the messages, `online` who is there, by full JID, `presences` who came and went. */
+export async function friend(site, user) {
   const client = stanza.createClient({
     jid: `${user}@${domain}`, password: site.password(user), transports: { bosh: site.url, websocket: false },
   });
   client.heard = [];
   client.online = new Set();
+  client.presences = [];
+  client.on('presence', ({ from, type }) => client.presences.push(`${from} ${type ?? 'available'}`));
   client.on('message', (message) => client.heard.push(message.body));
   client.on('available', ({ from }) => client.online.add(from));
   client.on('unavailable', ({ from }) => client.online.delete(from));

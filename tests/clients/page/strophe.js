@@ -11,10 +11,18 @@ const connection = new Strophe.Connection(service, { keepalive: true });
 const notes = (name) => JSON.parse(sessionStorage.getItem(name) ?? '[]');
 const note = (name, text) => sessionStorage.setItem(name, JSON.stringify([...notes(name), text]));
 const app = {
-  jid: '', states: [], roster: {}, online: [], sessions: 0, here: [], get heard() { return notes('heard'); },
+  jid: '', states: [], roster: {}, groups: {}, online: [], sessions: 0, here: [],
+  /** What has been heard of who is there, in order. */
+  presences: [],
+  get heard() { return notes('heard'); },
+  get noted() { return notes('heard'); },
   get said() { return notes('said'); },
   say(to, texts) {
     for (const text of texts) connection.send($msg({ to, type: 'chat' }).c('body').t(text));
+  },
+  logout() {
+    app.leaves = true;
+    connection.disconnect();
   },
 };
 window.app = app;
@@ -33,6 +41,7 @@ function listen() {
     const from = presence.getAttribute('from');
     app.online = app.online.filter((other) => other !== from);
     if (presence.getAttribute('type') !== 'unavailable') app.online.push(from);
+    app.presences.push(`${from} ${presence.getAttribute('type') ?? 'available'}`);
     return true;
   }, null, 'presence');
   connection.addHandler((iq) => {
@@ -44,8 +53,10 @@ function listen() {
 
 function take(iq) {
   for (const item of iq.querySelectorAll('item')) {
-    if (item.getAttribute('subscription') === 'remove') delete app.roster[item.getAttribute('jid')];
-    else app.roster[item.getAttribute('jid')] = item.getAttribute('name');
+    const contact = item.getAttribute('jid');
+    if (item.getAttribute('subscription') === 'remove') delete app.roster[contact];
+    else app.roster[contact] = item.getAttribute('name');
+    app.groups[contact] = [...item.querySelectorAll('group')].map((group) => group.textContent);
   }
 }
 
@@ -59,7 +70,7 @@ function follow(status, condition) {
     connection.send($pres());
   } else if (status === Strophe.Status.ATTACHED) {
     listen();
-  } else if (status === Strophe.Status.DISCONNECTED) {
+  } else if (status === Strophe.Status.DISCONNECTED && !app.leaves) {
     setTimeout(() => {
       connection.reset();
       connection.connect(jid, password, follow);
