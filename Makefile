@@ -9,7 +9,7 @@ export RUSTDOCFLAGS ?= -D warnings
 # `make test` does its steps in order, whatever -j says.
 .NOTPARALLEL:
 .PHONY: help demo test check unit instructions model browser clients compare deps bench bench-peers certs run \
-	deb package image deny advisories sbom
+	test-next deb package image deny advisories sbom
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,6 +46,9 @@ compare: ## the protocol tests against Prosody's and ejabberd's BOSH, to docs/co
 clients: ## other people's clients, through rostergate to a real Prosody or ejabberd
 	$(CARGO) build --locked
 	node --test --test-concurrency=2 tests/clients/*.test.mjs
+
+test-next: ## the integration tests against Prosody 13 and ejabberd 24.12, in a system of their own (root; needs mmdebstrap)
+	scripts/next.sh $(NAME)
 
 deps: ## install what the tests need
 	@scripts/deps.sh test

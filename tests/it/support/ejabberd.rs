@@ -4,7 +4,7 @@ use std::{
     fmt::Write as _,
     fs,
     net::{Ipv4Addr, SocketAddr},
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::OnceLock,
     time::Duration,
 };
@@ -17,7 +17,7 @@ use super::{
     free_ports,
     gateway::{Place, Server},
     http::Endpoint,
-    process::{Process, tail},
+    process::{Process, program, tail},
     prosody::DOMAIN,
     unique,
 };
@@ -195,7 +195,7 @@ impl Ejabberd {
             .each_ref()
             .map(|(name, value)| (*name, value.as_str()));
         let log = self.directory.join("stderr.log");
-        let mut process = Process::start(Path::new("erl"), args, &environment, log);
+        let mut process = Process::start(&program("ERL", "erl"), args, &environment, log);
         let mut ports = vec![self.c2s, self.http];
         while !ports.is_empty() {
             let Some(line) = process.line(START) else {

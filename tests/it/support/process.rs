@@ -40,6 +40,14 @@ pub(crate) struct Process {
     status: Option<ExitStatus>,
 }
 
+/// What to start for `name`: what the variable says, so that another version can be put to the same tests, or
+/// what is installed.
+pub(crate) fn program(variable: &str, name: &str) -> PathBuf {
+    std::env::var_os(variable)
+        .unwrap_or_else(|| name.into())
+        .into()
+}
+
 impl Process {
     pub(crate) fn start<S: AsRef<OsStr>>(
         program: &Path,

@@ -17,7 +17,7 @@ use super::{
     free_ports,
     gateway::{Place, Server},
     http::Endpoint,
-    process::{Process, tail},
+    process::{Process, program, tail},
     sasl::Mechanism,
     unique,
     xml::STREAMS,
@@ -214,7 +214,7 @@ impl Prosody {
         let scratch = scratch.to_str().expect("a directory of ours");
         let log = self.directory.join("stderr.log");
         let environment = [("SCRATCH", scratch)];
-        let mut process = Process::start(Path::new("prosody"), args, &environment, log);
+        let mut process = Process::start(&program("PROSODY", "prosody"), args, &environment, log);
         let mut services = [("'c2s'", self.c2s), ("'http'", self.http)].to_vec();
         while !services.is_empty() {
             let Some(line) = process.line(START) else {
