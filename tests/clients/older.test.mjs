@@ -76,5 +76,8 @@ for (const [name, { groups = true, shows = (text) => text }] of Object.entries(C
     assert.deepEqual(presences.filter(isBob), [`${scene.bob.jid} available`], 'once, and nothing else');
     await page.evaluate(() => { window.app.logout(); });
     await scene.goes(app.jid);
+    // What else there may be of it comes before the end of somebody who goes later.
+    const seen = scene.bob.presences.filter((presence) => presence.startsWith(`${app.jid} `));
+    assert.deepEqual(seen, [`${app.jid} available`, `${app.jid} unavailable`], 'once, and no more');
   });
 }

@@ -30,9 +30,9 @@ export class Scene {
     return { url: this.site.url, jid: `${user}@${domain}`, password: this.site.password(user) };
   }
 
-  /** A tab with somebody's page, for as long as the test runs. */
-  async open(t, user, path) {
-    const page = await this.browser.open(this.parameters(user), path);
+  /** A tab with somebody's page, for as long as the test runs; `more` is told in its address, too. */
+  async open(t, user, path, more = {}) {
+    const page = await this.browser.open({ ...this.parameters(user), ...more }, path);
     t.after(() => page.close());
     return page;
   }

@@ -4,6 +4,7 @@
 use serde_json::json;
 
 use crate::{
+    presence::nothing_more,
     site::item,
     support::{
         backend::Backend,
@@ -45,6 +46,7 @@ async fn carries_rosters_presence_and_messages() {
     other.send_presence("<show>away</show>");
     one.expect_presence(&other.jid.clone(), "").await;
     other.expect_presence(&one.jid.clone(), "").await;
+    nothing_more([&mut one, &mut other]).await;
 
     let mut stranger = jabberd2.contact("carol").await;
     one.send_message(&stranger.jid, "hello");

@@ -158,7 +158,15 @@ impl Line {
                     tokio::time::sleep(LATE.mul_f64(dice.f64())).await;
                     to.write_all(bytes).await?;
                 }
-                (Fault::Slow, _) => {
+                // Expat waits for as many bytes again after it has looked in vain for the end of a tag
+                // (CVE-2023-52425): a server that reads with it answers no tag that comes in many pieces.
+                (Fault::Slow, true) => {
+                    let (one, other) = bytes.split_at(bytes.len() / 2);
+                    to.write_all(one).await?;
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                    to.write_all(other).await?;
+                }
+                (Fault::Slow, false) => {
                     for piece in bytes.chunks(bytes.len() / 8 + 1) {
                         to.write_all(piece).await?;
                         tokio::time::sleep(Duration::from_millis(1)).await;
