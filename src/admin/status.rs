@@ -2,6 +2,8 @@
 //!
 //! The page holds no data, so it may be had without the token: it asks for that, and keeps it in the tab.
 
+use std::cmp::Reverse;
+
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Response, StatusCode, header};
 use http_body_util::Full;
@@ -13,6 +15,7 @@ use super::{
 };
 use crate::{
     metrics::{Survey, health},
+    roster::source::ContactSource,
     session::{Counts, Registry},
 };
 
@@ -89,6 +92,20 @@ struct Status<'a> {
     refreshes: Refreshes,
     hosts: Vec<Host<'a>>,
     failures: Vec<Failure<'a>>,
+    incomplete_rosters: Vec<Incomplete>,
+}
+
+/// Most incomplete lists that are shown.
+const MOST_INCOMPLETE: usize = 50;
+
+/// A list of which not all could be used.
+#[derive(Serialize)]
+struct Incomplete {
+    at: String,
+    jid: String,
+    left_out: usize,
+    /// The first of them, each with the reason.
+    contacts: String,
 }
 
 #[derive(Serialize)]
@@ -126,8 +143,32 @@ impl<'a> From<&'a health::Failure> for Failure<'a> {
     }
 }
 
+/// The latest lists of which not all could be used, the latest first.
+fn incomplete<S: ContactSource + 'static>(table: &Table<S>) -> Vec<Incomplete> {
+    let hosts = table.0.iter();
+    let hosts = hosts.filter_map(|(domain, rosters)| Some((domain, rosters.as_ref()?)));
+    let mut found: Vec<_> = hosts
+        .flat_map(|(domain, rosters)| {
+            let lists = rosters.source().incomplete().into_iter();
+            lists.map(move |list| (list.at, domain, list))
+        })
+        .collect();
+    found.sort_by_key(|(at, ..)| Reverse(*at));
+    found.truncate(MOST_INCOMPLETE);
+    let shown = found.into_iter().map(|(at, domain, list)| Incomplete {
+        at: respond::date(at),
+        jid: format!("{}@{domain}", list.user),
+        left_out: list.left_out.count(),
+        contacts: list.left_out.to_string(),
+    });
+    shown.collect()
+}
+
 /// What the page shows.
-pub(super) fn status<S>(sessions: &Registry, table: &Table<S>) -> Response<Full<Bytes>> {
+pub(super) fn status<S: ContactSource + 'static>(
+    sessions: &Registry,
+    table: &Table<S>,
+) -> Response<Full<Bytes>> {
     let survey: Survey = sessions.metrics.survey();
     let configured = survey.domains.iter().filter(|domain| {
         let mut names = table.0.keys();
@@ -157,6 +198,7 @@ pub(super) fn status<S>(sessions: &Registry, table: &Table<S>) -> Response<Full<
         },
         hosts: hosts.collect(),
         failures: survey.failures.iter().map(Failure::from).collect(),
+        incomplete_rosters: incomplete(table),
     };
     respond::json(StatusCode::OK, &status)
 }

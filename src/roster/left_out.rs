@@ -41,6 +41,14 @@ impl LeftOut {
         self.count
     }
 
+    /// As much of it as a line of the log shows.
+    pub fn beginning(&self) -> Self {
+        Self {
+            count: self.count,
+            first: self.first.iter().take(LOGGED).cloned().collect(),
+        }
+    }
+
     /// The first hundred of them.
     pub fn first(&self) -> &[Omission] {
         &self.first

@@ -25,6 +25,7 @@ pub mod decode;
 pub mod diff;
 pub mod failures;
 pub mod left_out;
+pub mod omissions;
 pub mod refresh;
 pub mod render;
 pub mod snapshot;

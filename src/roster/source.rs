@@ -92,6 +92,7 @@ use super::{
     connection::{Connector, Use},
     decode::{self, Contacts, NoContacts},
     left_out::LeftOut,
+    omissions::{Incomplete, Omissions},
     snapshot::Validators,
 };
 use crate::{
@@ -110,6 +111,11 @@ pub trait ContactSource: Send + Sync {
 
     /// Where the contacts of `user` come from, without what may be secret.
     fn address(&self, user: &Username) -> Option<String>;
+
+    /// Whose latest lists had entries that could not be used; the oldest first.
+    fn incomplete(&self) -> Vec<Incomplete> {
+        Vec::new()
+    }
 }
 
 /// A large answer's part of [`LARGE_UNDER_WAY`].
@@ -306,6 +312,7 @@ pub struct HttpSource {
     hasher: RandomState,
     /// Among all sources that there have been.
     number: u64,
+    omissions: Arc<Omissions>,
 }
 
 impl HttpSource {
@@ -362,6 +369,7 @@ impl HttpSource {
             host,
             hasher: RandomState::new(),
             number: SOURCES.fetch_add(1, Ordering::Relaxed),
+            omissions: Arc::default(),
         }
     }
 
@@ -439,9 +447,12 @@ impl HttpSource {
                 NoContacts::NoneOfThem => FetchError::NoContacts,
             }
         })?;
-        if let Fetched::New { left_out, .. } = &fetched
-            && left_out.count() > 0
-        {
+        let Fetched::New { left_out, .. } = &fetched else {
+            return Ok(fetched);
+        };
+        let at = now().duration_since(SystemTime::UNIX_EPOCH);
+        self.omissions.note(user, at.unwrap_or_default(), left_out);
+        if left_out.count() > 0 {
             warn!(user = %owner, count = left_out.count(), %left_out, "unusable contacts left out");
         }
         Ok(fetched)
@@ -584,6 +595,10 @@ impl ContactSource for HttpSource {
         let (scheme, authority) = (uri.scheme()?, uri.authority()?);
         Some(format!("{scheme}://{authority}{}", uri.path()))
     }
+
+    fn incomplete(&self) -> Vec<Incomplete> {
+        self.omissions.all()
+    }
 }
 
 /// An [`HttpSource`] that a reload of the configuration can replace. Fetches under way keep the one
@@ -598,7 +613,8 @@ impl Replaceable {
     }
 
     /// Asks `source` from now on.
-    pub fn replace(&self, source: HttpSource) {
+    pub fn replace(&self, mut source: HttpSource) {
+        source.omissions = Arc::clone(&self.0.load().omissions);
         self.0.store(Arc::new(source));
     }
 }
@@ -615,6 +631,10 @@ impl ContactSource for Replaceable {
 
     fn address(&self, user: &Username) -> Option<String> {
         self.0.load().address(user)
+    }
+
+    fn incomplete(&self) -> Vec<Incomplete> {
+        self.0.load().incomplete()
     }
 }
 

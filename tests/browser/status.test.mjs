@@ -89,6 +89,16 @@ describe('on this machine', () => {
     await says(page, 'pushes', '^2$');
     await says(page, 'last', ' ago$');
 
+    // Who cannot be on a list is named, with the reason, until the list is good.
+    assert.equal(await page.isVisible('#complete'), true);
+    await site.change('alice', { 'bob@example.org': {}, 'a b@example.org': {}, '<b>pending</b>': {} });
+    const leftOut = '"a b@example.org" \\(not a JID\\), "<b>pending</b>" \\(not a JID\\)';
+    await says(page, 'incomplete', `\\salice@${domain}\\s+2\\s+${leftOut}$`);
+    assert.equal(await page.isVisible('#complete'), false);
+    await site.change('alice', { 'bob@example.org': {}, 'carol@example.org': {} });
+    await page.waitForSelector('#complete', { state: 'visible' });
+    await says(page, 'incomplete', '^$');
+
     // The backend knows her no more.
     delete site.users.alice;
     await fetch(`http://127.0.0.1:${site.port}/roster_admin/refresh/alice`);

@@ -99,6 +99,20 @@ async fn who_was_left_out_and_why_is_said() {
     assert!(line.contains("WARN") && line.contains("count=3"), "{line}");
     assert!(line.contains("\"a b@example.org\" (not a JID)"), "{line}");
 
+    let status = site.gateway.admin().at("/roster_admin/status");
+    let status: Value =
+        serde_json::from_str(status.request("GET", &[], "").await.text()).expect("JSON");
+    let list = &status["incomplete_rosters"][0];
+    assert_eq!(
+        (&list["jid"], &list["left_out"]),
+        (&json!(john.jid()), &json!(3))
+    );
+    let contacts = list["contacts"].as_str().expect("a text");
+    assert!(
+        contacts.contains("\"pending\" (neither user@domain nor a domain name)"),
+        "{contacts}"
+    );
+
     let metrics = site.gateway.monitoring().request("GET", &[], "").await;
     let counted = "rostergate_contacts_left_out_total{domain=\"example.org\"} 3\n";
     assert!(metrics.text().contains(counted), "{}", metrics.text());

@@ -60,6 +60,11 @@ function show(status) {
     cell(failure.domain), cell(failure.part), cell(failure.error),
   )));
   at('none').hidden = status.failures.length > 0;
+  at('incomplete').replaceChildren(...status.incomplete_rosters.map((list) => row(
+    cell(new Date(list.at).toLocaleString()),
+    cell(list.jid), cell(list.left_out), cell(list.contacts),
+  )));
+  at('complete').hidden = status.incomplete_rosters.length > 0;
 }
 
 function complain(text) {

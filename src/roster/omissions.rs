@@ -1,0 +1,80 @@
+//! Whose latest lists had entries that could not be used, for people who run the site.
+
+use std::{collections::VecDeque, time::Duration};
+
+use parking_lot::Mutex;
+
+use super::{Username, left_out::LeftOut};
+
+/// Most users that are remembered.
+const MOST: usize = 50;
+
+/// A list with entries that could not be used.
+#[derive(Clone, Debug)]
+pub struct Incomplete {
+    /// Whose.
+    pub user: Username,
+    /// When it came, as time since 1970 (UTC).
+    pub at: Duration,
+    /// The first of them, and how many there are.
+    pub left_out: LeftOut,
+}
+
+/// The latest of them, one for each user; the oldest go first.
+#[derive(Debug, Default)]
+pub struct Omissions(Mutex<VecDeque<Incomplete>>);
+
+impl Omissions {
+    /// This came from the backend. A list that is whole makes good one that was not.
+    pub fn note(&self, user: &Username, at: Duration, left_out: &LeftOut) {
+        let mut latest = self.0.lock();
+        latest.retain(|it| it.user != *user);
+        if left_out.count() == 0 {
+            return;
+        }
+        if latest.len() >= MOST {
+            latest.pop_front();
+        }
+        latest.push_back(Incomplete {
+            user: user.clone(),
+            at,
+            left_out: left_out.beginning(),
+        });
+    }
+
+    /// All that are remembered, the oldest first.
+    pub fn all(&self) -> Vec<Incomplete> {
+        self.0.lock().iter().cloned().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::roster::testing::user;
+
+    #[test]
+    fn the_latest_incomplete_list_of_each_user_is_remembered() {
+        let omissions = Omissions::default();
+        let one = || {
+            let mut left_out = LeftOut::default();
+            left_out.push("a b", "not a JID");
+            left_out
+        };
+        for number in 0..=MOST as u64 {
+            omissions.note(
+                &user(&format!("u{number}")),
+                Duration::from_secs(number),
+                &one(),
+            );
+        }
+        omissions.note(&user("u3"), Duration::from_secs(100), &one());
+        omissions.note(&user("u5"), Duration::from_secs(101), &LeftOut::default());
+        let all = omissions.all();
+        let names: Vec<_> = all.iter().map(|it| it.user.as_str()).collect();
+        assert_eq!(names.len(), MOST - 1);
+        assert!(!names.contains(&"u0") && !names.contains(&"u5"));
+        assert_eq!((names[0], names[MOST - 2]), ("u1", "u3"));
+        assert_eq!(all[0].left_out, one());
+    }
+}
