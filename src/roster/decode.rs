@@ -7,7 +7,7 @@
 use std::fmt;
 
 use jid::BareJid;
-use memchr::memchr;
+use memchr::{memchr, memchr2};
 use serde::{
     Deserialize,
     de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor},
@@ -45,7 +45,8 @@ pub enum NoContacts {
 }
 
 /// Reads the roster of `owner`. What a string cannot hold is replaced in `json` first: bytes that are no
-/// UTF-8 and control characters by spaces, lone surrogates by U+FFFD.
+/// UTF-8 and control characters by spaces, lone surrogates by U+FFFD. So are numbers that JSON does not know, by
+/// empty strings.
 ///
 /// # Errors
 ///
@@ -58,6 +59,7 @@ pub fn contacts(json: &mut [u8], owner: &BareJid) -> Result<Contacts, NoContacts
     };
     replace_what_is_no_text(json);
     replace_lone_surrogates(json);
+    replace_odd_numbers(json);
     let json = std::str::from_utf8(json).map_err(serde_json::Error::custom)?;
     let mut input = serde_json::Deserializer::from_str(json);
     let list = input.deserialize_any(ListReader { owner })?;
@@ -100,6 +102,57 @@ fn replace_lone_surrogates(json: &mut [u8]) {
             None => 2,
         };
     }
+}
+
+/// Python writes `NaN` and `Infinity`, templates write `007`, and the reader of the original module takes them: empty
+/// strings in their places are as good as nothing.
+fn replace_odd_numbers(json: &mut [u8]) {
+    let mut at = 0;
+    while let Some(first) = json.get(at) {
+        at = match first {
+            b'"' => end_of_string(json, at),
+            b'+' | b'-' | b'0'..=b'9' | b'I' | b'N' | b'i' | b'n' => {
+                let is_end = |byte: &u8| b" ,:[]{}\"".contains(byte);
+                let length = json[at..].iter().position(is_end);
+                let end = length.map_or(json.len(), |length| at + length);
+                let token = &mut json[at..end];
+                if is_odd_number(token) {
+                    token.fill(b' ');
+                    token[..2].fill(b'"');
+                }
+                end
+            }
+            _ => at + 1,
+        };
+    }
+}
+
+/// Behind the string that begins here.
+fn end_of_string(json: &[u8], begin: usize) -> usize {
+    let mut at = begin + 1;
+    while let Some(found) = json.get(at..).and_then(|rest| memchr2(b'"', b'\\', rest)) {
+        at += found + 1;
+        if json[at - 1] == b'"' {
+            return at;
+        }
+        // Whatever is escaped.
+        at += 1;
+    }
+    json.len()
+}
+
+/// Whether this is a number of more than one byte, but none of JSON.
+fn is_odd_number(token: &[u8]) -> bool {
+    let Ok(token) = std::str::from_utf8(token) else {
+        return false;
+    };
+    let unsigned = token.trim_start_matches(['+', '-']);
+    let hexadecimal = unsigned
+        .strip_prefix("0x")
+        .or_else(|| unsigned.strip_prefix("0X"));
+    let is_hexadecimal = hexadecimal.is_some_and(|digits| u64::from_str_radix(digits, 16).is_ok());
+    let is_number = is_hexadecimal || token.parse::<f64>().is_ok();
+    token.len() > 1 && is_number && serde_json::from_str::<IgnoredAny>(token).is_err()
 }
 
 /// The UTF-16 code unit that is written here as `\uXXXX`.
@@ -590,6 +643,42 @@ mod tests {
             let data = [b"{\"name\": ", name, b"}"].concat();
             let said = String::from_utf8_lossy(name);
             assert_eq!(with_bytes(&data).name.as_deref(), Some(expected), "{said}");
+        }
+    }
+
+    #[test]
+    fn numbers_that_json_does_not_know_are_as_good_as_nothing() {
+        for number in [
+            "NaN",
+            "nan",
+            "-NaN",
+            "Infinity",
+            "-Infinity",
+            "inf",
+            "007",
+            "-01.5",
+            "0x1F",
+            "+1",
+            "1.",
+        ] {
+            let bare = with_data(&format!(
+                r#"{{"age": {number}, "name": {number}, "groups": [{number}, "a"],"x":{number}}}"#
+            ));
+            assert_eq!(
+                (bare.name, bare.groups),
+                (None, vec!["a".to_owned()]),
+                "{number}"
+            );
+            assert_eq!(with_data(number).name, None);
+            // In a text, it is a text.
+            for text in [format!("{number}: {number}"), format!("\\\"{number},")] {
+                let named = with_data(&format!(r#"{{"name": "{text}"}}"#));
+                assert_eq!(named.name.unwrap(), text.replace('\\', ""), "{number}");
+            }
+        }
+        for bad in ["nul", "Nay", "1e5x", "0xg", "--", "in", "1 2", "NaN NaN"] {
+            let json = format!(r#"{{"marie@example.org": {{"age": {bad}}}}}"#);
+            assert!(matches!(read(&json), Err(NoContacts::Json(_))), "{bad}");
         }
     }
 

@@ -18,7 +18,7 @@
 //! once more without a new `Last-Modified`; then neither it nor the `ETag` is sent back (see [`Validators`]).
 //!
 //! A byte order mark before all that is skipped. Bytes in it that are no UTF-8 and control characters become spaces, lone
-//! surrogates (`\ud83d`) U+FFFD.
+//! surrogates (`\ud83d`) U+FFFD. Numbers that JSON does not know (`NaN`, `Infinity`, `007`, `0x1f`) are as good as absent.
 //!
 //! | in one entry | result |
 //! |---|---|

@@ -40,6 +40,7 @@ mod idle;
 mod jabberd2;
 mod limits;
 mod login;
+mod module_shapes;
 mod monitoring;
 mod names;
 mod openapi;
