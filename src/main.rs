@@ -69,7 +69,13 @@ enum Command {
 #[derive(Args)]
 struct ConfigFile {
     /// Configuration file
-    #[arg(short, long, env = "ROSTERGATE_CONFIG", value_name = "FILE")]
+    #[arg(
+        short,
+        long,
+        env = "ROSTERGATE_CONFIG",
+        hide_env_values = true,
+        value_name = "FILE"
+    )]
     config: PathBuf,
 }
 
@@ -148,7 +154,10 @@ fn log(config: &config::Log) -> anyhow::Result<Log> {
     let format = match env::var("ROSTERGATE_LOG_FORMAT").as_deref() {
         Ok("json") => LogFormat::Json,
         Ok("text") => LogFormat::Text,
-        Ok(other) => anyhow::bail!("ROSTERGATE_LOG_FORMAT: neither json nor text (got {other:?})"),
+        Ok(other) => {
+            let got = config::without_secrets(other);
+            anyhow::bail!("ROSTERGATE_LOG_FORMAT: neither json nor text (got {got:?})")
+        }
         Err(_) => config.format,
     };
     log::start(filter, format).context("no thread for the log")

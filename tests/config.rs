@@ -70,6 +70,36 @@ fn invalid_files_are_answered_with_what_is_wrong() {
     }
 }
 
+/// A URL in the place of something else is none the less secret.
+#[test]
+fn the_environment_is_not_shown_either() {
+    for (name, arguments, status) in [
+        ("ROSTERGATE_CONFIG", &["check"][..], 64),
+        ("ROSTERGATE_CONFIG", &["check", "--help"], 0),
+        ("ROSTERGATE_LOG", &["serve", "-c", "valid/least.toml"], 1),
+        (
+            "ROSTERGATE_LOG_FORMAT",
+            &["serve", "-c", "valid/least.toml"],
+            1,
+        ),
+    ] {
+        let output = Command::new(env!("CARGO_BIN_EXE_rostergate"))
+            .args(arguments)
+            .env_clear()
+            .env(name, "http://site:swordfish@localhost/=loud?key=271828")
+            .current_dir(folder())
+            .output()
+            .expect("the program starts");
+        assert_eq!(output.status.code(), Some(status), "{name} {arguments:?}");
+        let said = text(output.stdout) + &text(output.stderr);
+        assert!(said.contains(name) || said.contains("http://…@"), "{said}");
+        assert!(
+            !said.contains("swordfish") && !said.contains("271828"),
+            "{said}"
+        );
+    }
+}
+
 #[test]
 fn serve_refuses_what_check_refuses() {
     let output = rostergate(&["serve", "--config", "invalid/many.toml"]);

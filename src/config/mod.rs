@@ -37,6 +37,11 @@ pub const MONITORING_PATHS: [&str; 3] = ["/metrics", "/healthz", "/readyz"];
 /// Where clients look for the way to us, as XML and as JSON (RFC 6415).
 pub const DISCOVERY_PATHS: [&str; 2] = ["/.well-known/host-meta", "/.well-known/host-meta.json"];
 
+/// A text that may be shown: of a URL, user, password and query are left out.
+pub fn without_secrets(text: &str) -> String {
+    redact::value("", text)
+}
+
 /// Everything that `rostergate.toml` says.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -65,7 +70,7 @@ impl Config {
     /// All that is wrong with the values at once, but only the first thing that is wrong with the
     /// syntax, a key or a type.
     pub fn load(path: &Path) -> Result<Self, ConfigErrors> {
-        let name = redact::value("", &path.display().to_string());
+        let name = without_secrets(&path.display().to_string());
         let text = fs::read_to_string(path).map_err(|error| ConfigError {
             file: name.clone(),
             position: None,
