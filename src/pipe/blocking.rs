@@ -43,6 +43,8 @@ pub enum Act {
 pub struct Change {
     act: Act,
     whom: Arc<Whom>,
+    /// Not these: the client has blocked them since.
+    except: Vec<Arc<Whom>>,
 }
 
 #[derive(Debug, Eq, PartialEq)]
@@ -98,6 +100,7 @@ impl Change {
         Some(Self {
             act,
             whom: Arc::new(whom),
+            except: Vec::new(),
         })
     }
 
@@ -106,15 +109,26 @@ impl Change {
         self.act
     }
 
-    fn lifted(&self) -> Self {
+    /// Nobody is blocked of these any longer but those that `later` requests of the client block.
+    fn lifted<'a>(&self, later: impl Iterator<Item = &'a Self>) -> Self {
+        let later = later.filter(|change| change.act == Act::Block);
         Self {
             act: Act::Unblock,
             whom: Arc::clone(&self.whom),
+            except: later.map(|change| Arc::clone(&change.whom)).collect(),
         }
     }
 
     fn part_of(&self, contact: &Contact) -> Option<Part<'_>> {
-        let Whom::Some { bare, resources } = &*self.whom else {
+        let is_excepted = |whom: &Arc<Whom>| whom.part_of(contact).is_some();
+        let part = self.whom.part_of(contact);
+        part.filter(|_| !self.except.iter().any(is_excepted))
+    }
+}
+
+impl Whom {
+    fn part_of(&self, contact: &Contact) -> Option<Part<'_>> {
+        let Self::Some { bare, resources } = self else {
             return Some(Part::All);
         };
         let (jid, domain) = (contact.jid.as_str(), contact.jid.domain().as_str());
@@ -156,7 +170,15 @@ impl Blocked {
     }
 
     fn note(&mut self, change: &Change) {
-        let Whom::Some { bare, resources } = &*change.whom else {
+        self.take(&change.whom, change.act);
+        change
+            .except
+            .iter()
+            .for_each(|whom| self.take(whom, Act::Block));
+    }
+
+    fn take(&mut self, whom: &Whom, act: Act) {
+        let Whom::Some { bare, resources } = whom else {
             return *self = Self::default();
         };
         let full = resources.iter().flat_map(|(bare, resources)| {
@@ -165,7 +187,7 @@ impl Blocked {
                 .map(move |resource| format!("{bare}/{resource}").into())
         });
         let full: Vec<Box<str>> = full.collect();
-        match change.act {
+        match act {
             Act::Block => {
                 let room =
                     MAX_BLOCKED.saturating_sub(self.bare.len().saturating_add(self.full.len()));
@@ -242,7 +264,8 @@ impl Blocking {
         };
         match (change.act, kind) {
             (Act::Block, IqType::Error) | (Act::Unblock, IqType::Result) => {
-                let lifted = change.lifted();
+                let later = self.asked.iter().skip(place.unwrap_or_default());
+                let lifted = change.lifted(later.map(|(_, change)| change));
                 effects.push_back(Effect::TellAccount(lifted.clone()));
                 self.account_changes(lifted);
             }

@@ -237,6 +237,17 @@ impl Pipe {
         }
     }
 
+    /// Whether there is presence of people who are not on the list, in case that is about to change: after a while,
+    /// it is time to [show it](Self::show_held).
+    pub fn has_held(&self) -> bool {
+        self.desk.roster().is_some() && self.carrier.has_held()
+    }
+
+    /// Gives the client what is held.
+    pub fn show_held(&mut self) {
+        self.carrier.show_held(&mut self.effects);
+    }
+
     /// Another session of the account blocks somebody, or has done so for long enough.
     pub fn account_changes(&mut self, change: Change) {
         self.blocking.account_changes(change);

@@ -108,6 +108,8 @@ fn bare_of(jid: &str) -> &str {
 struct Stranger {
     full: Box<str>,
     presence: Stanza,
+    /// The client has been given it.
+    is_shown: bool,
 }
 
 /// The presence of one session, and of its contacts as seen by it.
@@ -130,6 +132,8 @@ pub struct Carrier {
     strangers: VecDeque<Stranger>,
     /// Resources of people not on the list whose presence the client has not been given, or has seen go.
     unseen: HashSet<Digest>,
+    /// People who have been on the list: nothing more is seen of them.
+    former: HashSet<Digest>,
     /// Not all strangers are remembered.
     has_dropped: bool,
     /// Bare JIDs that the client itself has sent presence to: rooms, mostly.
@@ -226,6 +230,7 @@ impl Carrier {
         let mark = Mark::of(&presence);
         let is_visible = mark.is_none() || contact.sends_presence();
         let seen = is_visible.then(|| digest(&presence));
+        self.unseen.remove(&digest_of_address(full));
         let (is_new, has_changed) = self.learn(contact.jid.as_str(), full, seen);
         if is_visible && (mark.is_none() || has_changed) {
             effects.push_back(Effect::ToClient(presence));
@@ -248,10 +253,13 @@ impl Carrier {
         is_early: bool,
         effects: &mut Effects,
     ) {
-        if Mark::of(&presence).is_some() {
-            self.hide(&full);
-        } else {
-            let bare = bare_of(&full);
+        let bare = bare_of(&full);
+        let was_shown = self
+            .strangers
+            .iter()
+            .any(|it| *it.full == *full && it.is_shown);
+        let is_shown = Mark::of(&presence).is_none() || was_shown;
+        if is_shown {
             if is_early && self.early.saturating_add(full.len()) <= MAX_EARLY {
                 let (is_new, _) = self.learn(bare, &full, Some(digest(&presence)));
                 self.early = self
@@ -263,8 +271,15 @@ impl Carrier {
             if self.has_met(bare) {
                 return;
             }
+        } else {
+            self.hide(&full);
         }
-        self.meet_stranger(full.into(), presence);
+        let stranger = Stranger {
+            full: full.into(),
+            presence,
+            is_shown,
+        };
+        self.meet_stranger(stranger, effects);
     }
 
     /// The first roster of the session is there, and the client has it if it wants it.
@@ -356,6 +371,9 @@ impl Carrier {
             self.known.insert(bare.into(), known);
         } else {
             known.iter().for_each(|resource| self.hide(&resource.full));
+            if self.former.len() < MAX_UNSEEN {
+                self.former.insert(digest_of_address(bare));
+            }
         }
     }
 
@@ -381,12 +399,12 @@ impl Carrier {
             }
             return;
         };
-        let is_introduced = before.is_none() && self.introduce_all(after, effects);
+        self.former.remove(&digest_of_address(after.jid.as_str()));
+        if before.is_none() {
+            self.introduce_all(after, effects);
+        }
         let gains = !was_seen || !saw && after.sends_presence();
         match after.receives_presence() {
-            true if gains && is_introduced && !self.has_dropped => {
-                self.show_to(after, Mark::News, effects);
-            }
             true if gains => self.show_to(after, Mark::Hello, effects),
             false if was_seen => hide_from(jid, effects),
             _ => {}
@@ -472,10 +490,13 @@ impl Carrier {
         if let Some(seen) = self.forget(bare, &from) {
             return seen;
         }
+        if let Some(stranger) = stranger {
+            return stranger.is_shown;
+        }
         // Of a contact, it may be the second time: a server may remember more than one address.
         let may_be_seen = match is_contact {
             true => self.is_crowded,
-            false => stranger.is_some() || self.has_dropped || self.has_met(bare),
+            false => !self.is_former(bare) && self.has_dropped || self.has_met(bare),
         };
         may_be_seen && Mark::of(presence).is_none()
     }
@@ -502,34 +523,66 @@ impl Carrier {
         }
     }
 
-    fn meet_stranger(&mut self, full: Box<str>, presence: Stanza) {
-        self.strangers.retain(|stranger| stranger.full != full);
-        if presence.size() > MAX_STRANGER_SIZE {
+    fn meet_stranger(&mut self, stranger: Stranger, effects: &mut Effects) {
+        self.strangers.retain(|it| it.full != stranger.full);
+        self.strangers.push_back(stranger);
+        let is_large = |it: &Stranger| it.presence.size() > MAX_STRANGER_SIZE;
+        let last = self.strangers.pop_back_if(|it| is_large(it));
+        let first = match self.strangers.len() > MAX_STRANGERS {
+            true => self.strangers.pop_front(),
+            false => None,
+        };
+        for stranger in last.into_iter().chain(first) {
             self.has_dropped = true;
-            return;
+            self.show_stranger(&stranger, effects);
         }
-        if self.strangers.len() >= MAX_STRANGERS {
-            self.strangers.pop_front();
-            self.has_dropped = true;
-        }
-        self.strangers.push_back(Stranger { full, presence });
     }
 
-    /// Shows the presence of someone who has just become a contact; whether there was any.
-    fn introduce_all(&mut self, contact: &Contact, effects: &mut Effects) -> bool {
-        let mut is_introduced = false;
+    /// Whether there are people whose presence the client is given if they do not become contacts soon.
+    pub fn has_held(&self) -> bool {
+        self.strangers.iter().any(|it| self.is_held(it))
+    }
+
+    fn is_held(&self, stranger: &Stranger) -> bool {
+        let is_hidden = self.is_former(bare_of(&stranger.full)) || self.blocked.has(&stranger.full);
+        !stranger.is_shown && !is_hidden
+    }
+
+    fn is_former(&self, bare: &str) -> bool {
+        !self.former.is_empty() && self.former.contains(&digest_of_address(bare))
+    }
+
+    /// They have not: it is the client's to ignore them.
+    pub fn show_held(&mut self, effects: &mut Effects) {
+        for mut stranger in std::mem::take(&mut self.strangers) {
+            self.show_stranger(&stranger, effects);
+            stranger.is_shown |= self.is_held(&stranger);
+            self.strangers.push_back(stranger);
+        }
+    }
+
+    fn show_stranger(&mut self, stranger: &Stranger, effects: &mut Effects) {
+        if self.is_held(stranger) {
+            self.unseen.remove(&digest_of_address(&stranger.full));
+            effects.push_back(Effect::ToClient(stranger.presence.clone()));
+        }
+    }
+
+    /// Shows the presence of someone who has just become a contact.
+    fn introduce_all(&mut self, contact: &Contact, effects: &mut Effects) {
         for stranger in std::mem::take(&mut self.strangers) {
             if bare_of(&stranger.full) == contact.jid.as_str() {
                 self.introduce(contact, stranger, effects);
-                is_introduced = true;
             } else {
                 self.strangers.push_back(stranger);
             }
         }
-        is_introduced
     }
 
     fn introduce(&mut self, contact: &Contact, stranger: Stranger, effects: &mut Effects) {
+        if self.blocked.has(&stranger.full) {
+            return;
+        }
         self.unseen.remove(&digest_of_address(&stranger.full));
         let seen = contact.sends_presence().then(|| digest(&stranger.presence));
         let (_, has_changed) = self.learn(contact.jid.as_str(), &stranger.full, seen);

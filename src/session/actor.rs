@@ -65,6 +65,8 @@ use crate::{
 
 /// Time from creation to a bound resource.
 const NEGOTIATION: Duration = Duration::from_secs(60);
+/// How long the presence of people who are not on the list waits for the notification that they are.
+const ACQUAINTANCE: Duration = Duration::from_secs(2);
 /// How long the server gets to close its side of the stream.
 const CLOSING: Duration = Duration::from_secs(2);
 /// Silence towards the server after which a space keeps the connection alive (RFC 6120 §4.6.1).
@@ -166,6 +168,8 @@ struct Actor {
     is_held_up: bool,
     blocking: Blocking,
     handover: Handover,
+    /// Until when presence of people who are not on the list is held.
+    held_until: Option<Instant>,
     timer: Pin<Box<Sleep>>,
     // What the session counts for, until it has ended.
     by_address: Option<Seat<IpAddr>>,
@@ -268,6 +272,7 @@ pub fn spawn(
         is_held_up: false,
         blocking: Blocking::default(),
         handover: Handover::default(),
+        held_until: None,
         timer: Box::pin(tokio::time::sleep(NEGOTIATION)),
         by_address: creator.seat,
         by_user: None,
@@ -404,6 +409,7 @@ impl Actor {
             self.slowed_until,
             self.given_up_at(),
             self.blocking.deadline(),
+            self.held_until,
             self.handover.due(),
             link,
             sm,
@@ -420,6 +426,9 @@ impl Actor {
             let _ = self.pace.check();
         }
         self.give_up_on_siblings(now);
+        if self.held_until.take_if(|until| *until <= now).is_some() {
+            self.pipe.show_held();
+        }
         if self.negotiation.is_some_and(|deadline| deadline <= now) {
             self.negotiation = None;
             self.session.end(Some(Condition::PolicyViolation), now);
@@ -524,6 +533,8 @@ impl Actor {
     /// Does what an input leads to, or the next part of it if that is very much.
     fn carry_on(&mut self, now: Instant) {
         self.drain_events(now);
+        let has_held = self.session.is_open() && self.pipe.has_held();
+        self.held_until = has_held.then(|| self.held_until.unwrap_or(now + ACQUAINTANCE));
         self.settle_with_siblings();
         self.hand_over(now);
         self.keep_account(now);

@@ -1,6 +1,9 @@
 //! What the sessions of one account tell each other: each has a connection of its own to the server.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::Arc,
+};
 
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
@@ -30,7 +33,14 @@ pub(super) type AllDone = mpsc::Receiver<()>;
 
 /// The bound sessions of all accounts, by bare JID.
 #[derive(Debug, Default)]
-pub struct Siblings(Mutex<HashMap<Box<str>, Vec<Mailbox>>>);
+pub struct Siblings(Mutex<HashMap<Box<str>, Account>>);
+
+#[derive(Debug, Default)]
+struct Account {
+    sessions: Vec<Mailbox>,
+    /// The latest changes: who comes later hears of them, as the server may not have.
+    changes: VecDeque<Change>,
+}
 
 /// The way to one of them, and its number.
 type Mailbox = (u64, mpsc::Sender<Notice>);
@@ -48,10 +58,19 @@ impl Siblings {
     /// A session, which `number` names, is bound to the bare JID `account`.
     pub fn join(self: &Arc<Self>, account: &str, number: u64) -> Sibling {
         let (sender, notices) = mpsc::channel(MAILBOX);
+        let done = Done {
+            _held: mpsc::channel(1).0,
+        };
         let mut all = self.0.lock();
-        all.entry(account.into())
-            .or_default()
-            .push((number, sender));
+        let known = all.entry(account.into()).or_default();
+        for change in &known.changes {
+            // There is room for as many as are kept.
+            let _ = sender.try_send(Notice {
+                change: change.clone(),
+                done: done.clone(),
+            });
+        }
+        known.sessions.push((number, sender));
         drop(all);
         Sibling {
             siblings: Arc::clone(self),
@@ -67,8 +86,15 @@ impl Sibling {
     pub fn tell(&self, change: &Change) -> AllDone {
         let (held, all_done) = mpsc::channel(1);
         let done = Done { _held: held };
-        let all = self.siblings.0.lock();
-        let others = all.get(&self.account).into_iter().flatten();
+        let mut all = self.siblings.0.lock();
+        let Some(account) = all.get_mut(&self.account) else {
+            return all_done;
+        };
+        if account.changes.len() >= MAILBOX {
+            account.changes.pop_front();
+        }
+        account.changes.push_back(change.clone());
+        let others = account.sessions.iter();
         for (_, sender) in others.filter(|(number, _)| *number != self.number) {
             // One that is full, or has gone.
             let _ = sender.try_send(Notice {
@@ -89,9 +115,11 @@ impl Sibling {
 impl Drop for Sibling {
     fn drop(&mut self) {
         let mut all = self.siblings.0.lock();
-        if let Some(sessions) = all.get_mut(&self.account) {
-            sessions.retain(|(number, _)| *number != self.number);
-            if sessions.is_empty() {
+        if let Some(account) = all.get_mut(&self.account) {
+            account
+                .sessions
+                .retain(|(number, _)| *number != self.number);
+            if account.sessions.is_empty() {
                 all.remove(&self.account);
             }
         }

@@ -41,7 +41,7 @@ on_both! {
     two_resources_are_told_apart,
     who_has_no_roster_takes_part_in_a_refresh,
     everything_is_seen_once,
-    who_is_listed_by_one_side_only_sees_and_is_seen_by_nobody,
+    who_is_listed_by_one_side_only_is_seen_by_the_other,
 }
 
 const GET: &str =
@@ -231,26 +231,29 @@ async fn removed_contacts_lose_each_other(site: Site) {
     .await;
 }
 
-/// His presence reaches her gateway, which keeps it until he is on her list.
-async fn who_is_listed_by_one_side_only_sees_and_is_seen_by_nobody(site: Site) {
+/// As if nobody had asked whether he may be seen; her client may ignore it.
+async fn who_is_listed_by_one_side_only_is_seen_by_the_other(site: Site) {
     let (john, marie) = (site.member("john"), site.member("marie"));
     site.list(&john, &[&marie]);
     let mut other = site.online(&marie, "web").await;
     let mut one = site.online(&john, "web").await;
-    nothing_more([&mut one, &mut other]).await;
+    sees(&mut other, &one, "").await;
     other.send_presence("<show>away</show>");
     other.fence().await;
     one.expect_none("presence of who does not list him", |stanza| {
         stanza.is_presence(&other.jid, "")
     })
     .await;
+    let jid = one.jid.clone();
+    one.logout().await;
+    other.expect_presence(&jid, "unavailable").await;
+    let mut one = site.online(&john, "again").await;
     site.list(&marie, &[&john]);
     site.refresh(&[&marie]).await;
     assert_eq!(other.expect_push().await.jid, john.jid());
     sees(&mut other, &one, "").await;
     let away = sees(&mut one, &other, "").await;
     assert!(away.child(CLIENT, "show").is_some(), "the latest: {away}");
-    nothing_more([&mut one, &mut other]).await;
 }
 
 /// John behind one gateway, Marie behind another, before one server.

@@ -120,7 +120,7 @@ fn the_presence_of_someone_added_a_moment_later_is_not_lost() {
     let effects = harness.ready(&friends(&["marie@example.org"]));
     assert_eq!(
         effects[1..],
-        [format!("C {early}"), news("marie@example.org", "")],
+        [format!("C {early}"), hello("marie@example.org", "")],
         "shown again, now to a contact"
     );
 }
