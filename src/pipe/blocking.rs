@@ -9,7 +9,7 @@ use std::{
     sync::Arc,
 };
 
-use super::{Effect, identity::Identity, presence::Carrier};
+use super::{Effect, bounce, identity::Identity, presence::Carrier};
 use crate::{
     proto::{
         stanza::{IqType, Kind, Stanza},
@@ -22,8 +22,8 @@ use crate::{
 const MAX_ITEMS: usize = 1000;
 /// Contacts looked at, at once.
 const TURN: usize = 64;
-/// Most requests whose answers are waited for.
-const MAX_ASKED: usize = 16;
+/// Most requests whose answers are waited for, before the client is not heard.
+const MAX_ASKED: usize = 256;
 /// Most addresses that are known as blocked.
 const MAX_BLOCKED: usize = 4096;
 
@@ -135,9 +135,11 @@ impl Whom {
         if bare.contains(jid) || bare.contains(domain) {
             return Some(Part::All);
         }
-        let named = [jid, domain].into_iter().filter_map(|at| resources.get(at));
-        let named: Vec<&str> = named.flatten().map(|resource| &**resource).collect();
-        (!named.is_empty()).then_some(Part::Resources(named))
+        // Not those of the domain: that would be as many for each contact.
+        let named = resources.get(jid)?;
+        Some(Part::Resources(
+            named.iter().map(|resource| &**resource).collect(),
+        ))
     }
 }
 
@@ -227,14 +229,18 @@ impl Blocking {
         !self.turns.is_empty()
     }
 
-    /// The client's request.
+    /// Whether the server has yet to answer so many requests that there should be no more.
+    pub fn is_full(&self) -> bool {
+        self.asked.len() >= MAX_ASKED
+    }
+
+    /// The client's request. Without an `id` it is none (RFC 6120 §8.2.3): nobody could tell what became of it.
     pub fn client_asks(&mut self, request: Stanza, change: Change, effects: &mut Effects) {
-        if let Some(id) = request.id() {
-            if self.asked.len() >= MAX_ASKED {
-                self.asked.pop_front();
-            }
-            self.asked.push_back((id.into(), change.clone()));
-        }
+        let Some(id) = request.id() else {
+            let refusal = bounce::refused(&request, "modify", "bad-request");
+            return effects.extend(refusal.map(Effect::ToClient));
+        };
+        self.asked.push_back((id.into(), change.clone()));
         match change.act {
             Act::Block => {
                 let word = Word::Client(Box::new(request));
@@ -286,6 +292,9 @@ impl Blocking {
         };
         if *place == 0 {
             carrier.blocked.note(change);
+            if change.act == Act::Block {
+                carrier.drop_blocked(identity, effects);
+            }
         }
         let contacts = roster.map(Roster::contacts).unwrap_or_default();
         let is_told = !matches!(word, Word::Server);

@@ -254,8 +254,13 @@ impl Pipe {
     }
 
     /// Whether contacts are being told that the client blocks them: what it sends next has to wait.
-    pub fn is_blocking(&self) -> bool {
+    pub fn is_hiding(&self) -> bool {
         self.blocking.is_busy()
+    }
+
+    /// Whether the server has so many blocks to answer that the client should wait with more.
+    pub fn has_much_to_answer(&self) -> bool {
+        self.blocking.is_full()
     }
 
     /// The roster that was needed, or a newer one.

@@ -52,7 +52,8 @@ type Effects = VecDeque<Effect>;
 /// What directed presence of a gateway is for. It is the `id` of the stanza.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Mark {
-    /// "Here I am, and who is there?" Whoever may be seen by the sender answers.
+    /// "Here I am, and who is there?" Whoever may be seen by the sender answers. From somebody who may see, but not be
+    /// seen, it is unavailable presence.
     Hello,
     /// Everything else: answers and changes.
     News,
@@ -209,6 +210,11 @@ impl Carrier {
                 self.stranger_is_available(from, presence, roster.is_none(), effects);
             }
             (PresenceType::Unavailable, _) => {
+                if let Some(contact) = contact.filter(|it| it.receives_presence())
+                    && Mark::of(&presence) == Some(Mark::Hello)
+                {
+                    self.show_to(contact, Mark::News, effects);
+                }
                 if self.sees_go(bare, &presence, contact.is_some()) {
                     effects.push_back(Effect::ToClient(presence));
                 }
@@ -258,7 +264,8 @@ impl Carrier {
             .strangers
             .iter()
             .any(|it| *it.full == *full && it.is_shown);
-        let is_shown = Mark::of(&presence).is_none() || was_shown;
+        // What others say in a room goes by no mark of theirs.
+        let is_shown = Mark::of(&presence).is_none() || was_shown || self.has_met(bare);
         if is_shown {
             if is_early && self.early.saturating_add(full.len()) <= MAX_EARLY {
                 let (is_new, _) = self.learn(bare, &full, Some(digest(&presence)));
@@ -313,6 +320,7 @@ impl Carrier {
             return;
         };
         let [hello, news] = [Mark::Hello, Mark::News].map(|mark| available.with_id(mark.id()));
+        let question = unavailable(Mark::Hello);
         let (mut many, mut count) = (BytesMut::new(), 0);
         let rest = contacts.iter().enumerate().skip(begin);
         let mut turn = rest.take(TURN);
@@ -321,9 +329,14 @@ impl Carrier {
             let is_untold = place >= self.untold;
             let is_there =
                 || !contact.sends_presence() || self.known.contains_key(contact.jid.as_str());
+            let presence = match (contact.receives_presence(), is_untold) {
+                (true, true) => Some(&hello),
+                (true, false) => Some(&news).filter(|_| is_there()),
+                (false, true) => Some(&question).filter(|_| contact.sends_presence()),
+                (false, false) => None,
+            };
             let is_blocked = || self.blocked.has(contact.jid.as_str());
-            if contact.receives_presence() && (is_untold || is_there()) && !is_blocked() {
-                let presence = if is_untold { &hello } else { &news };
+            if let Some(presence) = presence.filter(|_| !is_blocked()) {
                 for chunk in presence.addressed(contact.jid.as_str()).chunks() {
                     many.extend_from_slice(&chunk);
                 }
@@ -403,11 +416,13 @@ impl Carrier {
         if before.is_none() {
             self.introduce_all(after, effects);
         }
-        let gains = !was_seen || !saw && after.sends_presence();
-        match after.receives_presence() {
-            true if gains => self.show_to(after, Mark::Hello, effects),
-            false if was_seen => hide_from(jid, effects),
-            _ => {}
+        if was_seen && !after.receives_presence() {
+            hide_from(jid, effects);
+        }
+        let may_see = !saw && after.sends_presence();
+        let may_be_seen = !was_seen && after.receives_presence();
+        if may_see || may_be_seen {
+            self.greet(after, effects);
         }
     }
 
@@ -438,10 +453,35 @@ impl Carrier {
         }
     }
 
+    /// Whoever is blocked, and is no contact or not yet known as one, is seen no more.
+    pub fn drop_blocked(&mut self, identity: &Identity, effects: &mut Effects) {
+        let (strangers, blocked) = (std::mem::take(&mut self.strangers), &self.blocked);
+        let (gone_now, others) = strangers
+            .into_iter()
+            .partition::<VecDeque<_>, _>(|it| blocked.has(&it.full));
+        self.strangers = others;
+        self.has_dropped |= !gone_now.is_empty();
+        for stranger in gone_now.iter().filter(|it| it.is_shown) {
+            self.forget(bare_of(&stranger.full), &stranger.full);
+            effects.push_back(Effect::ToClient(gone(&stranger.full, identity)));
+        }
+    }
+
     /// A contact is blocked no longer.
     pub fn unblock(&mut self, contact: &Contact, effects: &mut Effects) {
+        self.greet(contact, effects);
+    }
+
+    /// Announces the client to a contact, or, where that may not see it, asks for the contact's presence alone.
+    fn greet(&self, contact: &Contact, effects: &mut Effects) {
         if contact.receives_presence() {
             self.show_to(contact, Mark::Hello, effects);
+        } else if contact.sends_presence()
+            && self.available.is_some()
+            && !self.blocked.has(contact.jid.as_str())
+        {
+            let question = unavailable(Mark::Hello).addressed(contact.jid.as_str());
+            effects.push_back(Effect::ToServer(question));
         }
     }
 
@@ -494,11 +534,11 @@ impl Carrier {
             return stranger.is_shown;
         }
         // Of a contact, it may be the second time: a server may remember more than one address.
-        let may_be_seen = match is_contact {
-            true => self.is_crowded,
-            false => !self.is_former(bare) && self.has_dropped || self.has_met(bare),
-        };
-        may_be_seen && Mark::of(presence).is_none()
+        let is_marked = Mark::of(presence).is_some();
+        match is_contact {
+            true => self.is_crowded && !is_marked,
+            false => self.has_met(bare) || self.has_dropped && !is_marked && !self.is_former(bare),
+        }
     }
 
     /// Whether the client has seen this resource; `None` if it was not known.
@@ -594,12 +634,13 @@ impl Carrier {
 
 /// Tells somebody that the client is gone.
 fn hide_from(jid: &str, effects: &mut Effects) {
-    let mut text = b"<presence xmlns='jabber:client' type='unavailable'".to_vec();
-    write::attribute(&mut text, "to", jid);
-    write::attribute(&mut text, "id", Mark::News.id());
-    text.extend_from_slice(b"/>");
-    let presence = Stanza::from_trusted(text.into(), 0, Bytes::new());
+    let presence = unavailable(Mark::News).addressed(jid);
     effects.push_back(Effect::ToServer(presence));
+}
+
+fn unavailable(mark: Mark) -> Stanza {
+    let presence = Bytes::from_static(b"<presence xmlns='jabber:client' type='unavailable'/>");
+    Stanza::from_trusted(presence, 0, Bytes::new()).with_id(mark.id())
 }
 
 /// What tells the client that a resource is gone.

@@ -625,8 +625,11 @@ impl Actor {
     /// Whether the client's next stanza may have its effect. Most that the gateway answers itself: a client
     /// that does not take the answers is not asked for more.
     fn is_client_heard(&self) -> bool {
-        let is_blocking = self.blocking.is_holding() || self.pipe.is_blocking();
-        let is_ready = !is_blocking && self.is_server_listening();
+        // A block that is on its way comes before the end, too.
+        if self.blocking.is_holding() || self.pipe.is_hiding() {
+            return false;
+        }
+        let is_ready = self.is_server_listening() && !self.pipe.has_much_to_answer();
         !self.session.is_open() || self.session.wants_upstream() && is_ready
     }
 

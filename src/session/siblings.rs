@@ -11,7 +11,9 @@ use tokio::sync::mpsc;
 use crate::pipe::blocking::Change;
 
 /// Most that may wait for one session.
-const MAILBOX: usize = 16;
+const MAILBOX: usize = 256;
+/// Most that are kept for sessions to come.
+const KEPT: usize = 64;
 
 /// A change that one session tells the others.
 #[derive(Debug)]
@@ -90,7 +92,7 @@ impl Sibling {
         let Some(account) = all.get_mut(&self.account) else {
             return all_done;
         };
-        if account.changes.len() >= MAILBOX {
+        if account.changes.len() >= KEPT {
             account.changes.pop_front();
         }
         account.changes.push_back(change.clone());

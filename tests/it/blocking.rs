@@ -10,8 +10,11 @@ use crate::{
         ejabberd::Ejabberd,
         gateway::Gateway,
         prosody::Prosody,
+        within,
     },
 };
+
+const BLOCKING: &str = "urn:xmpp:blocking";
 
 async fn online(gateway: &Gateway, account: &Account, resource: &str) -> Client {
     let mut client = gateway.login(account, resource).await;
@@ -26,7 +29,7 @@ async fn command(client: &mut Client, act: &str, jid: &str) {
         "" => String::new(),
         jid => format!("<item jid='{jid}'/>"),
     };
-    let payload = format!("<{act} xmlns='urn:xmpp:blocking'>{item}</{act}>");
+    let payload = format!("<{act} xmlns='{BLOCKING}'>{item}</{act}>");
     let answer = client.iq("set", "", &payload).await;
     assert_eq!(answer.error(), None, "{answer}");
 }
@@ -100,4 +103,40 @@ async fn hides_from_each_other_on_ejabberd() {
         ejabberd.account("marie").await,
     ];
     scene(&gateway, &backend, users).await;
+}
+
+/// As a page does that is left.
+#[tokio::test]
+async fn a_block_comes_before_the_logout_that_follows_it() {
+    let prosody = Prosody::builder().modules(["blocklist"]);
+    let prosody: &'static Prosody = Box::leak(Box::new(prosody.start()));
+    let backend = Backend::start();
+    let gateway = Gateway::builder(prosody).backend(&backend).start();
+    let (john, marie) = (prosody.account("john"), prosody.account("marie"));
+    backend.set(&john.local, json!({ (marie.jid()): {} }));
+    backend.set(&marie.local, json!({ (john.jid()): {} }));
+    let _sibling = online(&gateway, &john, "sibling").await;
+    for round in 0..5 {
+        let mut client = online(&gateway, &john, "web").await;
+        command(&mut client, "unblock", "").await;
+        let item = format!("<item jid='{}'/>", marie.jid());
+        client.send_iq(
+            "set",
+            "",
+            &format!("<block xmlns='{BLOCKING}'>{item}</block>"),
+        );
+        client.logout().await;
+        let mut client = online(&gateway, &john, "again").await;
+        let get = format!("<blocklist xmlns='{BLOCKING}'/>");
+        let blocked = async {
+            while !client
+                .iq("get", "", &get)
+                .await
+                .to_string()
+                .contains(&marie.jid())
+            {}
+        };
+        within(&format!("the block of round {round}"), blocked).await;
+        client.logout().await;
+    }
 }

@@ -12,6 +12,7 @@ use crate::{
         gateway::Gateway,
         jabberd2::Jabberd2,
         prosody::DOMAIN,
+        within,
         xml::{CLIENT, Element},
     },
 };
@@ -78,6 +79,12 @@ async fn sends_back_what_a_client_that_vanished_never_got() {
     let client = gateway.login(&jabberd2.account("john").await, "web").await;
     let jid = client.jid.clone();
     client.vanish();
+    let noticed = async {
+        while !gateway.log().contains("connection ended early") {
+            tokio::task::yield_now().await;
+        }
+    };
+    within("the gateway to see it go", noticed).await;
     contact.send_message(&jid, "are you there?");
     let bounced = contact
         .expect("the message again", |stanza| {

@@ -42,6 +42,7 @@ on_both! {
     who_has_no_roster_takes_part_in_a_refresh,
     everything_is_seen_once,
     who_is_listed_by_one_side_only_is_seen_by_the_other,
+    who_may_see_but_not_be_seen_sees,
 }
 
 const GET: &str =
@@ -256,6 +257,28 @@ async fn who_is_listed_by_one_side_only_is_seen_by_the_other(site: Site) {
     assert!(away.child(CLIENT, "show").is_some(), "the latest: {away}");
 }
 
+/// He may see her, she may not see him, whoever is there first.
+async fn who_may_see_but_not_be_seen_sees(site: Site) {
+    let (john, marie) = (site.member("john"), site.member("marie"));
+    let list = |owner: &Account, friend: &Account, subscription: &str| {
+        let contact = json!({ "subscription": subscription });
+        site.backend
+            .set(&owner.local, json!({ (friend.jid()): contact }));
+    };
+    list(&john, &marie, "to");
+    list(&marie, &john, "from");
+    let mut other = site.online(&marie, "web").await;
+    let mut one = site.online(&john, "web").await;
+    sees(&mut one, &other, "").await;
+    nothing_more([&mut one, &mut other]).await;
+    let jid = other.jid.clone();
+    other.logout().await;
+    one.expect_presence(&jid, "unavailable").await;
+    let mut other = site.online(&marie, "again").await;
+    sees(&mut one, &other, "").await;
+    nothing_more([&mut one, &mut other]).await;
+}
+
 /// John behind one gateway, Marie behind another, before one server.
 async fn everything_is_seen_once(site: Site) {
     let second = Gateway::builder(site.prosody).backend(&site.backend);
@@ -343,6 +366,28 @@ pub(crate) async fn seen_once(
     sees(&mut other, &one, "unavailable").await;
     other.logout().await;
     nothing_more([&mut one]).await;
+
+    // A list that is empty for a moment.
+    list(&john, &marie);
+    refresh(&[&john]).await;
+    let mut other = online(1, &marie, "again").await;
+    sees(&mut one, &other, "").await;
+    sees(&mut other, &one, "").await;
+    backend.set(&john.local, json!({}));
+    refresh(&[&john]).await;
+    sees(&mut one, &other, "unavailable").await;
+    sees(&mut other, &one, "unavailable").await;
+    list(&john, &marie);
+    refresh(&[&john]).await;
+    sees(&mut one, &other, "").await;
+    sees(&mut other, &one, "").await;
+    nothing_more([&mut one, &mut other]).await;
+    let jid = other.jid.clone();
+    other.logout().await;
+    one.expect_presence(&jid, "unavailable").await;
+    nothing_more([&mut one]).await;
+    backend.set(&john.local, json!({}));
+    refresh(&[&john]).await;
     let mut other = online(1, &marie, "back").await;
     nothing_more([&mut one, &mut other]).await;
     one.logout().await;

@@ -9,7 +9,7 @@ fn request(act: &str, id: &str, jids: &[&str]) -> String {
 }
 
 fn hidden_from(jid: &str) -> String {
-    format!("S <presence type='unavailable' to='{jid}' id='rostergate-news'/>")
+    format!("S <presence to='{jid}' id='rostergate-news' type='unavailable'/>")
 }
 
 /// Jane and Marie are there, each with two resources.
@@ -144,4 +144,47 @@ fn nobody_else_can_make_a_session_hide() {
     let asked = request("block", "b1", &["marie@example.org"])
         .replace("<iq", "<iq to='mallory@example.net'");
     assert_eq!(harness.client(&asked), [format!("S {asked}")]);
+}
+
+#[test]
+fn a_block_that_cannot_be_answered_is_none() {
+    let mut harness = scene();
+    let request = request("block", "b1", &["marie@example.org"]).replace(" id='b1'", "");
+    let effects = harness.client(&request);
+    assert_eq!(effects.len(), 1);
+    assert!(effects[0].starts_with("C <iq type='error'"), "{effects:?}");
+}
+
+#[test]
+fn all_of_many_that_are_unblocked_are_greeted() {
+    let jids: Vec<String> = (0..200).map(|n| format!("c{n}@example.org")).collect();
+    let jids: Vec<&str> = jids.iter().map(String::as_str).collect();
+    let mut harness = Harness::online(&friends(&jids));
+    harness.client(&request("block", "b", &jids));
+    for (n, jid) in jids.iter().enumerate() {
+        harness.client(&request("unblock", &n.to_string(), &[jid]));
+    }
+    let answers = (0..200).map(|n| harness.server(&format!("<iq type='result' id='{n}'/>")));
+    let greeted = answers.filter(|effects| effects.last().unwrap().contains("rostergate-hello"));
+    assert_eq!(greeted.count(), 200);
+}
+
+#[test]
+fn who_was_seen_before_the_list_came_is_hidden_too() {
+    let mut harness = Harness::bound();
+    harness.client("<presence/>");
+    harness.server("<presence from='marie@example.org/native'/>");
+    harness.server("<presence from='marie@example.org/web' id='rostergate-hello'/>");
+    harness.client(GET);
+    let request = request("block", "b1", &["marie@example.org"]);
+    let hidden = unavailable_from("marie@example.org/native");
+    assert_eq!(
+        harness.client(&request),
+        [hidden, format!("Block {request}")]
+    );
+    let effects = harness.ready(&friends(&["marie@example.org"]));
+    assert!(
+        effects.iter().all(|it| !it.contains("<presence")),
+        "{effects:?}"
+    );
 }

@@ -11,7 +11,9 @@ fn becoming_available_is_announced_to_those_who_may_see_it() {
         ("to@example.org", Subscription::To),
     ]);
     let away = "<show>away</show>";
+    let question = "<presence to='to@example.org' id='rostergate-hello' type='unavailable'/>";
     let announcement = hello("both@example.org", away) + &marked("hello", "from@example.org", away);
+    let announcement = announcement + question;
     let presence = "<presence><show>away</show></presence>";
 
     let mut harness = Harness::bound();
@@ -136,7 +138,7 @@ fn a_removed_contact_goes_away_on_both_sides() {
             unavailable_from("marie@example.org/x"),
             unavailable_from("marie@example.org/y"),
             push(1, "<item jid='marie@example.org' subscription='remove'/>"),
-            "S <presence type='unavailable' to='marie@example.org' id='rostergate-news'/>".into(),
+            "S <presence to='marie@example.org' id='rostergate-news' type='unavailable'/>".into(),
         ]
     );
 }
@@ -191,7 +193,7 @@ fn a_changed_subscription_changes_who_sees_whom() {
         [
             unavailable_from("marie@example.org/x"),
             push(1, "<item jid='marie@example.org' subscription='none'/>"),
-            "S <presence type='unavailable' to='marie@example.org' id='rostergate-news'/>".into(),
+            "S <presence to='marie@example.org' id='rostergate-news' type='unavailable'/>".into(),
         ]
     );
     let effects = harness.ready(&friends(&[marie]));
@@ -301,7 +303,7 @@ fn a_new_roster_waits_until_all_are_told() {
         .iter()
         .filter(|it| it.starts_with("S <presence to='"))
         .count();
-    let goodbye = "S <presence type='unavailable' to='c0000@example.org' id='rostergate-news'/>";
+    let goodbye = "S <presence to='c0000@example.org' id='rostergate-news' type='unavailable'/>";
     let goodbye = effects.iter().position(|it| it == goodbye).unwrap();
     assert!(told > 1 && first < goodbye, "{told}, {first}, {goodbye}");
 }
@@ -402,4 +404,34 @@ fn a_newer_roster_is_not_forgotten_after_an_announcement() {
             "{silent}"
         );
     }
+}
+
+/// Whatever they call themselves.
+#[test]
+fn everybody_in_a_room_is_seen() {
+    let mut harness = Harness::online(&friends(&[]));
+    harness.client("<presence to='room@muc.example.org/john'/>");
+    for presence in [
+        "<presence from='room@muc.example.org/eve' id='rostergate-hello'/>",
+        "<presence from='room@muc.example.org/eve' type='unavailable' id='rostergate-news'/>",
+    ] {
+        assert_eq!(harness.server(presence), [format!("C {presence}")]);
+    }
+}
+
+/// She may see him, he may not see her: she asks, and he answers.
+#[test]
+fn who_may_see_but_not_be_seen_asks() {
+    let question = "<presence to='john@example.org' id='rostergate-hello' type='unavailable'/>";
+    let mut marie = Harness::online(&roster(&[]));
+    let list = roster(&[("john@example.org", Subscription::To)]);
+    assert_eq!(marie.ready(&list)[1..], [format!("S {question}")]);
+    marie.client("<presence type='unavailable'/>");
+    assert_eq!(marie.client("<presence/>")[1..], [format!("S {question}")]);
+    let change = marie.client("<presence><show>away</show></presence>");
+    assert_eq!(change.len(), 1, "she is not there for him");
+
+    let mut john = Harness::online(&roster(&[("marie@example.org", Subscription::From)]));
+    let asked = question.replace("<presence", "<presence from='marie@example.org/web'");
+    assert_eq!(john.server(&asked), [news("marie@example.org", "")]);
 }

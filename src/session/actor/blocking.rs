@@ -124,7 +124,7 @@ impl Actor {
 
     /// Tells those who wait that the server has been told.
     pub(super) fn settle_with_siblings(&mut self) {
-        if self.blocking.owed.is_empty() || self.pipe.is_blocking() || self.has_more {
+        if self.blocking.owed.is_empty() || self.pipe.is_hiding() || self.has_more {
             return;
         }
         // Without stream management the server does not say what it has read; it reads as it is written to.
