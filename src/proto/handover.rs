@@ -529,7 +529,10 @@ impl Account {
         }
         let is_over = |since| estate.is_hurried || after(since, ALONE) <= now;
         let order = |(member, estate): (Member, &Estate)| (estate.unsettled(), member);
+        // To the server, whoever is leaving is there until its stream has ended.
+        let is_leaving = |session: &Session| matches!(session.state, State::Leaving);
         estate.alone_since.is_some_and(is_over)
+            && !self.sessions.values().any(is_leaving)
             && self.lingering().map(order).min() == Some((estate.unsettled(), member))
     }
 

@@ -19,7 +19,7 @@ use super::{
     http::Endpoint,
     process::{Process, program, tail},
     sasl::Mechanism,
-    unique,
+    unique, within,
     xml::STREAMS,
 };
 
@@ -123,6 +123,28 @@ impl Prosody {
     /// A new user whose name starts so and is nobody else's.
     pub(crate) fn account(&self, name: &str) -> Account {
         self.account_named(&format!("{name}-{}", unique()))
+    }
+
+    /// Waits until so many messages are stored for this user.
+    pub(crate) async fn stores(&self, account: &Account, count: usize) {
+        let path = self
+            .directory
+            .join("data")
+            .join(encode(&account.domain))
+            .join("offline")
+            .join(encode(&account.local) + ".list");
+        let stored = || {
+            fs::read_to_string(&path)
+                .unwrap_or_default()
+                .matches("item({")
+                .count()
+        };
+        let storing = async {
+            while stored() < count {
+                tokio::task::yield_now().await;
+            }
+        };
+        within(&format!("{count} stored messages"), storing).await;
     }
 
     /// A user of exactly this (prepared) name.
