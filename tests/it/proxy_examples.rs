@@ -2,6 +2,7 @@
 //! What they let through, and how it arrives at the gateway.
 
 use std::{
+    ffi::OsStr,
     fs,
     net::{IpAddr, Ipv6Addr, SocketAddr},
     path::Path,
@@ -28,6 +29,7 @@ use crate::{
         gateway::Gateway,
         http::{Connection, Endpoint, Response as Answer},
         machine::{ADDRESS, Machine, STRANGER, local},
+        process::Process,
         prosody::{DOMAIN, Prosody},
         within, within_limit,
         xml::CLIENT,
@@ -445,20 +447,41 @@ async fn keeps_contact_lists_from_the_world(kind: Kind) {
     ] {
         refuse(&http, "GET", &[local_name[0], header]).await;
     }
-    // By the site's own name nobody gets there, from anywhere, however it is written.
-    for path in [
-        "/contacts/john",
-        "/%63ontacts/john",
-        "/contacts%2fjohn",
-        "//contacts/john",
-        "/./contacts/john",
-        "/x/../contacts/john",
-        "/http-bind/../contacts/john",
-        "/contacts/./john",
-        "/contacts/../contacts/john",
-        "/contacts;x/john",
-        "/CONTACTS/john",
-    ] {
+    refuse_by_its_own_name(&site).await;
+}
+
+/// Ways to write `/contacts/john`: for all servers, for some, or for those that take what cannot be decoded as it is.
+const TO_A_LIST: [&str; 25] = [
+    "/contacts/john",
+    "/%63ontacts/john",
+    "/contacts%2fjohn",
+    "//contacts/john",
+    "/./contacts/john",
+    "/x/../contacts/john",
+    "/http-bind/../contacts/john",
+    "/contacts/./john",
+    "/contacts/../contacts/john",
+    "/contacts;x/john",
+    "/CONTACTS/john",
+    "/%2563ontacts/john",
+    "/%zz/../contacts/john",
+    "/%/../contacts/john",
+    "/%0/../contacts/john",
+    "/x%/../contacts/john",
+    "/%zz/../%63ontacts/john",
+    "/%zz/..%2fcontacts/john",
+    "/%e0/../contacts/john",
+    "/%00/../contacts/john",
+    "/contacts/john/%zz/..",
+    "/contacts/%zz/../john",
+    "/contacts/%zz/..%2fjohn",
+    "/x#%zz/../../contacts/john",
+    "http://example.org/%zz/../contacts/john",
+];
+
+/// By the site's own name nobody gets to a list, from anywhere, however it is written.
+async fn refuse_by_its_own_name(site: &Server) {
+    for path in TO_A_LIST {
         for host in ["example.org", "localhost", "www.example.org"] {
             for to in [site.https(), site.outside(site.https())] {
                 refuse(&to.at(path), "GET", &[("Host", host)]).await;
@@ -468,6 +491,34 @@ async fn keeps_contact_lists_from_the_world(kind: Kind) {
             refuse(&site.http().at(path), "GET", &[("Host", host)]).await;
         }
     }
+}
+
+/// HAProxy does not read the path as the site behind it does. This one takes what cannot be decoded as it is.
+#[tokio::test]
+async fn haproxy_keeps_contact_lists_of_a_lenient_site_from_the_world() {
+    let mut site = Server::start(Kind::Haproxy).await;
+    site.behind = None;
+    let folder = tempfile::tempdir().expect("a folder");
+    fs::create_dir(folder.path().join("contacts")).expect("a writable folder");
+    let list = folder.path().join("contacts/john");
+    fs::write(list, r#"{"marie@example.org": {}}"#).expect("a writable folder");
+    // "-u": it says that it listens, at once.
+    let args = ["-u", "-m", "http.server", "8080", "--bind", "127.0.0.1"].map(OsStr::new);
+    let args = args
+        .into_iter()
+        .chain(["--directory".as_ref(), folder.path().as_os_str()]);
+    let log = folder.path().join("python.log");
+    let mut python = Process::start(Path::new("python3"), args, &[], log);
+    let said = python.line(Duration::from_secs(30));
+    assert!(said.is_some(), "{}", python.log_tail());
+
+    let local_name = [("Host", "localhost")];
+    for path in ["/contacts/john", "/%zz/../contacts/john"] {
+        let http = site.http().at(path);
+        let answer = http.request("GET", &local_name, "").await;
+        assert!(answer.text().contains("marie"), "{path}: {answer:?}");
+    }
+    refuse_by_its_own_name(&site).await;
 }
 
 async fn refuse(to: &Endpoint, method: &str, headers: &[(&str, &str)]) {
