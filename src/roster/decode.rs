@@ -280,7 +280,8 @@ enum Key {
 
 /// Whether a contact can be described like this: by an object, PHP's empty array, or not at all.
 fn is_data(json: &str) -> bool {
-    json.starts_with(['{', '[']) || json == "null"
+    let is_empty_array = || serde_json::from_str::<[(); 0]>(json).is_ok();
+    json.starts_with('{') || json == "null" || is_empty_array()
 }
 
 /// The contact of that JID. Whatever is said of it, it is one.
@@ -763,13 +764,17 @@ mod tests {
             r#"{"status": "error", "api.example.org": {}}"#,
             r#"{"api.example.org": true}"#,
             r#"{"icq.example.org": {}, "error.code": 1e999}"#,
+            r#"{"errors.name": ["required"]}"#,
+            r#"{"error.code": [5], "icq.example.org": {}}"#,
+            r#"{"errors.name": [[]]}"#,
+            r#"{"errors.name": [null]}"#,
         ] {
             assert!(
                 matches!(read(error), Err(NoContacts::NoneOfThem)),
                 "{error}"
             );
         }
-        let gateways = r#"{"icq.example.org": {"name": "ICQ"}, "sms.example.org": [], "irc.example.org": null}"#;
+        let gateways = r#"{"icq.example.org": {"name": "ICQ"}, "sms.example.org": [ ], "irc.example.org": null}"#;
         assert_eq!(read(gateways).unwrap().contacts.len(), 3);
         let mixed = r#"{"icq.example.org": "ICQ", "pending": 1, "marie@example.org": {}}"#;
         let mixed = read(mixed).unwrap();
