@@ -127,8 +127,8 @@ pub struct Session {
     answered: AnswerCache,
     /// The page that sent the last request in order, where pages say who they are.
     page: Option<Page>,
-    /// The last request of a page that is behind.
-    behind: Option<(Rid, Asked)>,
+    /// What the pages that say who they are have sent, the latest last.
+    pages: Vec<pages::Sent>,
     /// An answer that the client seems to lack, to be told with the next one.
     report: Option<Report>,
     /// When an empty request was last answered with nothing because another empty one came.
@@ -233,7 +233,7 @@ impl Session {
             buffered: Vec::new(),
             answered: AnswerCache::default(),
             page: None,
-            behind: None,
+            pages: Vec::new(),
             report: None,
             replaced_at: None,
             pending: Pending::default(),

@@ -6,11 +6,53 @@
 //! goes on as if it had been. It looks the same as a page that has got its answer. So this rests on pages that
 //! say who they are ([`Page`]).
 
+use std::time::Instant;
+
 use super::{BEHIND, Release, Session, Slot};
 use crate::proto::bosh::{
-    answered::Asked,
+    Rid,
     body::{Document, Page, Request},
 };
+
+/// Most pages whose requests are remembered.
+const PAGES: usize = 8;
+
+/// Which requests a page has sent, so that each of them is obeyed once.
+#[derive(Debug)]
+pub(super) struct Sent {
+    page: Page,
+    /// Its highest rid.
+    last: Rid,
+    /// Bit `n` is for the rid that is `n` lower.
+    rids: u128,
+}
+
+impl Sent {
+    fn has(&self, rid: Rid) -> bool {
+        // What is out of reach is too old to be obeyed.
+        let is_known = |below| {
+            self.rids
+                .checked_shr(below)
+                .is_none_or(|rids| rids & 1 == 1)
+        };
+        rid <= self.last && distance(rid, self.last).is_none_or(is_known)
+    }
+
+    fn add(&mut self, rid: Rid) {
+        if rid > self.last {
+            let shift = distance(self.last, rid);
+            self.rids = shift.and_then(|it| self.rids.checked_shl(it)).unwrap_or(0);
+            self.last = rid;
+        }
+        let bit = distance(rid, self.last).and_then(|below| 1_u128.checked_shl(below));
+        self.rids |= bit.unwrap_or(0);
+    }
+}
+
+/// From a rid to a higher one.
+fn distance(low: Rid, high: Rid) -> Option<u32> {
+    u32::try_from(high.0.saturating_sub(low.0)).ok()
+}
 
 impl Session {
     /// `page` is there now. What others were sent and have not shown to have is sent again; what they wait for, they
@@ -31,19 +73,48 @@ impl Session {
         is_other && request.rid <= self.last && self.last < request.rid.plus(BEHIND)
     }
 
-    /// Whether a page that catches up has not come as far before.
-    pub(super) fn is_progress(&self, request: &Request) -> bool {
-        let last = self.behind.filter(|(_, asked)| asked.page == request.page);
-        last.is_none_or(|(rid, _)| rid < request.rid)
+    /// Whether the page of a request is known to have sent it before.
+    pub(super) fn has_sent(&self, request: &Request) -> bool {
+        let mut pages = self.pages.iter();
+        let sent = pages.find(|sent| Some(sent.page) == request.page);
+        sent.is_some_and(|sent| sent.has(request.rid))
+    }
+
+    pub(super) fn note_sent(&mut self, request: &Request) {
+        let (Some(page), rid) = (request.page, request.rid) else {
+            return;
+        };
+        let index = self.pages.iter().position(|sent| sent.page == page);
+        let mut sent = match index {
+            Some(index) => self.pages.remove(index),
+            None => Sent {
+                page,
+                last: rid,
+                rids: 0,
+            },
+        };
+        sent.add(rid);
+        if self.pages.len() >= PAGES {
+            self.pages.remove(0);
+        }
+        // Mostly there is one.
+        self.pages.reserve_exact(1);
+        self.pages.push(sent);
     }
 
     /// Answers a page that catches up, with nothing: whatever its request has been answered with was for another.
-    pub(super) fn lead_on(&mut self, request: Request, slot: Slot) {
+    pub(super) fn lead_on(&mut self, request: Request, slot: Slot, now: Instant) {
         self.idle_since = None;
-        self.responses.push_back((slot, Document::empty()));
-        if self.is_progress(&request) {
-            self.behind = Some((request.rid, Asked::by(&request)));
-            self.queue_events(request.payload);
+        let rid = request.rid;
+        let is_new = !self.has_sent(&request);
+        if is_new && request.terminate {
+            self.hold_to_the_end(rid, slot, now);
+        } else {
+            self.responses.push_back((slot, Document::empty()));
+        }
+        if is_new {
+            self.note_sent(&request);
+            self.obey(request, Some(rid), now);
         }
     }
 

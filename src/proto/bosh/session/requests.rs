@@ -36,7 +36,6 @@ impl Session {
     ) {
         self.last = request.rid;
         self.duplicates.fresh = self.duplicates.fresh.saturating_add(1);
-        self.pause = None;
         self.idle_since = None;
         self.hung_up = false;
         let is_genuine = self
@@ -45,6 +44,7 @@ impl Session {
         let asked = Asked::by(&request);
         if is_genuine {
             self.turn_to(request.page);
+            self.note_sent(&request);
             self.acknowledge(&request, asked.empty, now);
         }
         self.held.reserve_exact(1);
@@ -69,6 +69,13 @@ impl Session {
             let end = End::Violation(condition);
             return self.close(Some(condition), Some(request.rid), end, now);
         }
+        self.obey(request, None, now);
+    }
+
+    /// Does what a request says that is new. The end that it may ask for is told to `addressee`, else to the oldest
+    /// open request.
+    pub(super) fn obey(&mut self, request: Request, addressee: Option<Rid>, now: Instant) {
+        self.pause = None;
         if request.restart {
             self.events.push_back(Event::Restart);
         } else {
@@ -78,7 +85,7 @@ impl Session {
             self.begin_pause(Duration::from_secs(seconds), request.rid, now);
         }
         if request.terminate && self.is_open() {
-            self.close(None, None, End::Terminated, now);
+            self.close(None, addressee, End::Terminated, now);
         }
     }
 
@@ -88,7 +95,7 @@ impl Session {
         self.waiting > 0 && self.waiting.saturating_add(size) > MAX_WAITING
     }
 
-    pub(super) fn queue_events(&mut self, payload: SmallVec<[Stanza; 2]>) {
+    fn queue_events(&mut self, payload: SmallVec<[Stanza; 2]>) {
         for stanza in payload {
             self.waiting = self.waiting.saturating_add(stanza.footprint());
             self.events.push_back(Event::Stanza(stanza));
@@ -118,19 +125,11 @@ impl Session {
 
     pub(super) fn buffer(&mut self, request: Request, slot: Slot, now: Instant) {
         self.idle_since = None;
-        if let Some(earlier) = self
-            .buffered
-            .iter_mut()
-            .find(|b| b.request.rid == request.rid)
-        {
-            if let Some(older) = earlier.slot.replace(slot) {
-                self.responses.push_back((older, recoverable_error()));
-            } else if earlier.request.payload.is_empty() {
-                earlier.request = request;
-            }
-            return;
-        }
         let rid = request.rid;
+        if self.buffered.iter().any(|it| it.request.rid == rid) {
+            return self.buffer_again(request, slot, now);
+        }
+        self.note_sent(&request);
         let index = self
             .buffered
             .iter()
@@ -147,11 +146,45 @@ impl Session {
         self.gap_since.get_or_insert(now);
     }
 
+    /// A request that is buffered has come again: its new exchange is the one to be answered. What it says is added
+    /// to what the first one says, if it is none that was sent a second time.
+    fn buffer_again(&mut self, request: Request, slot: Slot, now: Instant) {
+        let rid = request.rid;
+        let has_sent = self.has_sent(&request);
+        let Some(earlier) = self.buffered.iter_mut().find(|it| it.request.rid == rid) else {
+            return;
+        };
+        let is_changed = Asked::by(&earlier.request).digest != request.digest;
+        let is_new = is_new(Asked::by(&earlier.request), &request, has_sent);
+        let size = |request: &Request| request.payload.iter().map(Stanza::footprint).sum::<usize>();
+        let is_large = size(&earlier.request).saturating_add(size(&request)) > MAX_WAITING;
+        if self.keys.is_used() && is_changed {
+            return self.violation(Condition::ItemNotFound, rid, slot, now);
+        }
+        if is_new && is_large && !earlier.request.payload.is_empty() {
+            return self.violation(Condition::PolicyViolation, rid, slot, now);
+        }
+        if let Some(older) = earlier.slot.replace(slot) {
+            self.responses.push_back((older, recoverable_error()));
+        }
+        if is_new {
+            let mut request = request;
+            let mut payload = std::mem::take(&mut earlier.request.payload);
+            payload.append(&mut request.payload);
+            request.payload = payload;
+            request.terminate |= earlier.request.terminate;
+            self.note_sent(&request);
+            if let Some(earlier) = self.buffered.iter_mut().find(|it| it.request.rid == rid) {
+                earlier.request = request;
+            }
+        }
+    }
+
     /// A rid that has been received before (XEP-0124 "Broken Connections").
     pub(super) fn handle_resent(&mut self, request: Request, slot: Slot, now: Instant) {
         self.hung_up = false;
         let catches_up = self.catches_up(&request);
-        let is_repeated = !catches_up || !self.is_progress(&request);
+        let is_repeated = !catches_up || self.has_sent(&request);
         if is_repeated && self.is_flooding(request.rid, now) {
             self.violation(Condition::PolicyViolation, request.rid, slot, now);
             return;
@@ -164,9 +197,8 @@ impl Session {
             .or_else(|| self.answered.get(rid).map(|it| it.asked));
         let is_changed = original.is_some_and(|it| it.digest != request.digest);
         let is_other = original.is_some_and(|it| Page::differ(it.page, request.page));
-        // A resend says what the original said. Another page may not know of that, nor may one that was
-        // reloaded before it could count its last, empty request.
-        let is_new = is_changed && (is_other || original.is_some_and(|it| it.empty));
+        let has_sent = self.has_sent(&request);
+        let is_new = original.is_some_and(|it| is_new(it, &request, has_sent));
         if self.keys.is_used() && is_changed {
             // A resend has the key of the original (XEP-0124 "Protecting Insecure Sessions").
             self.violation(Condition::ItemNotFound, rid, slot, now);
@@ -178,15 +210,17 @@ impl Session {
                 true => Asked::by(&request),
                 false => original,
             };
-            if is_new {
-                self.queue_events(request.payload);
-            }
+            self.note_sent(&request);
             match held {
                 Some(index) => self.hold_again(index, asked, slot, now),
+                None if is_new && request.terminate => self.hold_to_the_end(rid, slot, now),
                 None => self.answer_again(rid, asked, is_other, slot),
             }
+            if is_new {
+                self.obey(request, Some(rid), now);
+            }
         } else if catches_up {
-            self.lead_on(request, slot);
+            self.lead_on(request, slot, now);
         } else if self.open_requests() > 0 || Page::differ(self.page, request.page) {
             // A stale tab must not end the session of a live one.
             let document = Document::terminate(Some(Condition::ItemNotFound));
@@ -207,6 +241,18 @@ impl Session {
             }
         }
         self.turn_to(asked.page);
+    }
+
+    /// Holds a request out of order that ends the session, to be told so.
+    pub(super) fn hold_to_the_end(&mut self, rid: Rid, slot: Slot, now: Instant) {
+        self.held.push_front(Held {
+            rid,
+            slot: Some(slot),
+            received: now,
+            deadline: now,
+            asked: Asked::NOTHING,
+            release: Release::Later,
+        });
     }
 
     /// A request that has been answered has come again.
@@ -298,6 +344,17 @@ impl Session {
         }
         self.accept_buffered(now);
     }
+}
+
+/// Whether a request whose rid has come before is another than the one that came with it, which `has_sent` says of its
+/// page. A resend says what the original said. Another page may not know of that, nor may one that was reloaded before
+/// it could count its last, empty request.
+fn is_new(original: Asked, request: &Request, has_sent: bool) -> bool {
+    let may_be = match Page::differ(original.page, request.page) {
+        true => !has_sent,
+        false => original.empty,
+    };
+    may_be && original.digest != request.digest
 }
 
 fn recoverable_error() -> Document {

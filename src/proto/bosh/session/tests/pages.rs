@@ -208,3 +208,116 @@ fn nobody_comes_up_to_the_present_of_a_session_with_keys() {
     harness.say_of("b", 100, 7);
     assert!(!harness.events().contains(&"7".to_owned()));
 }
+
+const LOG_OUT: &str = "<presence xmlns='jabber:client' type='unavailable' id='bye'/>";
+
+#[test]
+fn a_page_that_is_behind_logs_out() {
+    let mut harness = Harness::open("");
+    harness.poll_of("a", 101);
+    for rid in 102..110 {
+        harness.say_of("b", rid, 1);
+        harness.answers();
+    }
+    harness.events();
+    let last = harness.request_of(Some("a"), 102, "type='terminate'", LOG_OUT);
+    assert_eq!(harness.events(), ["bye", "Ended(Terminated)"]);
+    let answers = harness.answers();
+    assert!(answers.contains(&(last, ended(" type='terminate'"))));
+    assert_eq!(answers.len(), 2, "the other page's request, too");
+    let again = harness.request_of(Some("a"), 102, "type='terminate'", LOG_OUT);
+    assert_eq!(harness.answers(), [(again, ended(" type='terminate'"))]);
+}
+
+#[test]
+fn a_page_logs_out_by_a_rid_that_was_used_to_ask_for_nothing() {
+    for pages in [[None, None], [Some("a"), Some("b")]] {
+        for is_answered in [false, true] {
+            let mut harness = Harness::open("");
+            harness.request_of(pages[0], 101, "", "");
+            if is_answered {
+                harness.session.send(message(1));
+            }
+            harness.answers();
+            let last = harness.request_of(pages[1], 101, "type='terminate'", LOG_OUT);
+            assert_eq!(harness.events(), ["bye", "Ended(Terminated)"], "{pages:?}");
+            let answers = harness.answers();
+            let told = answers.iter().find(|(slot, _)| *slot == last).unwrap();
+            assert!(told.1.contains(" type='terminate'"), "{answers:?}");
+        }
+    }
+}
+
+#[test]
+fn a_page_that_is_behind_pauses_and_restarts() {
+    let mut harness = Harness::open("");
+    harness.poll_of("a", 101);
+    for rid in 102..110 {
+        harness.say_of("b", rid, 1);
+        harness.answers();
+    }
+    harness.events();
+    harness.request_of(Some("a"), 102, "xmpp:restart='true'", "");
+    assert_eq!(harness.events(), ["Restart"]);
+    harness.answers();
+    harness.request_of(Some("a"), 103, "pause='60'", "");
+    assert_eq!(harness.answers().len(), 2, "nothing is held in a pause");
+    harness.wait(59 * SECOND);
+    assert!(harness.session.is_open());
+    harness.wait(2 * SECOND);
+    assert_eq!(harness.events(), ["Ended(Inactive)"]);
+}
+
+#[test]
+fn requests_of_a_page_that_comes_up_are_forwarded_once_in_whatever_order_they_come() {
+    let mut harness = Harness::open("");
+    harness.say_of("a", 101, 1);
+    for rid in 102..110 {
+        harness.say_of("b", rid, 2);
+        harness.answers();
+    }
+    harness.events();
+    harness.say_of("a", 103, 13);
+    harness.say_of("a", 102, 12);
+    assert_eq!(harness.events(), ["13", "12"]);
+    harness.say_of("a", 103, 13);
+    harness.say_of("a", 102, 12);
+    harness.say_of("a", 101, 1);
+    assert_eq!(harness.events(), [""; 0], "resends");
+}
+
+#[test]
+fn pages_that_are_behind_together_are_each_forwarded_once() {
+    let mut harness = Harness::open("");
+    harness.poll_of("a", 101);
+    for rid in 102..110 {
+        harness.say_of("b", rid, 2);
+        harness.answers();
+    }
+    harness.events();
+    for rid in [105, 109] {
+        harness.say_of("a", rid, 11);
+        harness.say_of("c", rid, 13);
+        harness.say_of("a", rid, 11);
+        harness.say_of("c", rid, 13);
+        assert_eq!(harness.events(), ["11", "13"], "{rid}");
+    }
+}
+
+#[test]
+fn what_two_pages_say_ahead_of_a_gap_by_one_rid_is_forwarded() {
+    for page in ["", "a"] {
+        let page = Some(page).filter(|page| !page.is_empty());
+        let mut harness = Harness::open("");
+        harness.request_of(page, 102, "", "");
+        harness.say_of("b", 102, 12);
+        harness.say_of("b", 101, 11);
+        assert_eq!(harness.events(), ["11", "12"], "{page:?}");
+    }
+    let mut harness = Harness::open("");
+    harness.say_of("a", 102, 2);
+    harness.say_of("b", 102, 12);
+    harness.say_of("b", 102, 12);
+    harness.say_of("b", 101, 11);
+    assert_eq!(harness.events(), ["11", "2", "12"]);
+}
