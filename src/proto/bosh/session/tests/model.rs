@@ -18,6 +18,7 @@ use proptest::{
 };
 
 use super::{super::*, Harness, Message, Page, message, written, xml};
+use crate::proto::bosh::delivery::TIMES;
 
 /// How many steps `cargo test` takes.
 const STEPS: u32 = 50_000;
@@ -125,6 +126,9 @@ struct Model {
     heard: u32,
     /// The number of the page, from 1.
     page: u32,
+    /// How many answers it has had, and how many pages before have been left early, one after the other.
+    answers: u32,
+    hasty: u8,
     /// What it has heard in its last answers, and the last that it has heard.
     brought: VecDeque<Vec<u32>>,
     page_heard: u32,
@@ -155,6 +159,8 @@ impl Model {
             resume_at: None,
             heard: 0,
             page: 1,
+            answers: 0,
+            hasty: 0,
             brought: VecDeque::new(),
             page_heard: 0,
             copies: Vec::new(),
@@ -312,9 +318,13 @@ impl Model {
             let mut network = self.network.iter();
             is_there || network.any(|it| it.rid == *rid && matches!(it.stage, Stage::Going { .. }))
         });
-        if !self.kind.pages || !all_arrive {
+        // Nobody leaves too many pages, one after the other, before they could show what they have.
+        let hasty = if self.answers < 6 { self.hasty + 1 } else { 0 };
+        if !self.kind.pages || !all_arrive || hasty >= TIMES {
             return;
         }
+        self.hasty = hasty;
+        self.answers = 0;
         let is_going = |it: &Exchange| matches!(it.stage, Stage::Going { .. });
         while let Some(index) = self.network.iter().position(is_going) {
             self.arrive(index);
@@ -494,6 +504,7 @@ impl Model {
             for number in &numbers {
                 self.hear(*number);
             }
+            self.answers += 1;
             self.brought.push_back(numbers);
             // A pause may be on top of two others.
             if self.brought.len() > 3 {

@@ -321,3 +321,39 @@ fn what_two_pages_say_ahead_of_a_gap_by_one_rid_is_forwarded() {
     harness.say_of("b", 101, 11);
     assert_eq!(harness.events(), ["11", "2", "12"]);
 }
+
+#[test]
+fn who_has_another_name_in_each_request_is_sent_everything_six_times_at_most() {
+    let mut harness = Harness::open("");
+    harness.session.send(message(1));
+    let mut heard = Vec::new();
+    for (rid, page) in (101..).zip(["a", "b", "c", "d", "e", "f", "g", "h", "i"]) {
+        harness.poll_of(page, rid);
+        if page == "b" {
+            harness.session.send(message(2));
+        }
+        heard.extend(harness.carried().into_iter().map(|(_, ids)| ids));
+    }
+    let mut expected = vec![vec![1, 2]; 7];
+    expected[0] = vec![1];
+    expected[6] = vec![2];
+    assert_eq!(heard, expected);
+    for rid in 110..113 {
+        harness.poll_of("i", rid);
+    }
+    assert_eq!(harness.confirmed(), 2, "all count as given");
+}
+
+#[test]
+fn what_is_kept_for_the_next_page_has_a_bound() {
+    let mut harness = Harness::open("ack='1'");
+    let text = "x".repeat(100 << 10);
+    for rid in 101..150 {
+        let body = format!("<message id='{rid}'><body>{text}</body></message>");
+        harness.session.send(stanza(&body));
+        harness.request_of(Some("a"), rid, "ack='100'", "");
+        harness.answers();
+    }
+    harness.poll_of("b", 150);
+    assert_eq!(harness.carried()[0].1, [148, 149], "the last");
+}
