@@ -15,8 +15,8 @@
 //! A session lingers: its stream to the server stays open, so that the server goes on owning what is not settled, and
 //! what is on its way is read.
 //! A live session whose client listens takes its messages over, one after the other. A message is settled when the
-//! client of the taker has confirmed it, or when the taker has had a copy of it from the server. The server may be
-//! told of all messages before the first that is not settled.
+//! client of the taker has confirmed it, or when the taker has had a copy of it from the server or has sent it. The
+//! server may be told of all messages before the first that is not settled.
 //!
 //! Whether the taker has had a copy is known when all has been read that the server had sent it by then, which the
 //! taker finds out by a *fence* (a question to its server). Copies are recognized by a fingerprint and counted, see
@@ -109,6 +109,8 @@ pub struct Account {
 
 #[derive(Debug)]
 struct Session {
+    /// The full JID that it is bound to.
+    jid: Box<str>,
     /// When it was bound.
     bound: u64,
     state: State,
@@ -231,12 +233,13 @@ impl Estate {
 impl Account {
     // === Coming and going ===
 
-    /// A session is bound: before anything else is sent on its stream. `None` if there are too many.
-    pub fn join(&mut self, now: Instant) -> Option<Member> {
+    /// A session is bound to this full JID: before anything else is sent on its stream. `None` if there are too many.
+    pub fn join(&mut self, jid: &str, now: Instant) -> Option<Member> {
         let member = (0..MAX_MEMBERS)
             .map(Member)
             .find(|member| !self.sessions.contains_key(member))?;
         let session = Session {
+            jid: jid.into(),
             bound: self.next_tick(),
             state: State::Live { is_ready: false },
             fence: Fence::default(),
@@ -416,6 +419,7 @@ impl Account {
     /// The next message of `giver` that `taker` has not had.
     fn hand_over(&mut self, giver: Member, taker: Member, passed: u64) -> Option<Handed> {
         let holder = taker.alone();
+        let jid = self.sessions.get(&taker)?.jid.clone();
         let Self {
             sessions,
             copies,
@@ -438,7 +442,9 @@ impl Account {
                 continue;
             }
             let noted = left.message.noted;
-            if noted.is_some_and(|noted| copies.has(holder, noted)) {
+            if noted.is_some_and(|noted| copies.has(holder, noted))
+                || message::is_sent_by(&left.message.stanza, &jid)
+            {
                 left.is_settled = true;
                 estate.prune();
                 woken.add(giver.alone());

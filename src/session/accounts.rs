@@ -40,12 +40,12 @@ pub struct Membership {
 }
 
 impl Accounts {
-    /// Takes a session in that has been bound to `bare` in `domain`. It is told by `poke` when it has something to do.
+    /// Takes a session in that has been bound to `full`, of the account `bare`, in `domain`. It is told by `poke` when it has something to do.
     /// `None` if the account has too many sessions.
     pub fn join(
         self: &Arc<Self>,
         domain: &str,
-        bare: &str,
+        [bare, full]: [&str; 2],
         poke: Arc<Poke>,
         now: Instant,
     ) -> Option<Membership> {
@@ -53,7 +53,7 @@ impl Accounts {
         let mut accounts = self.0.lock();
         let shared = Arc::clone(accounts.entry(key.clone()).or_default());
         let mut sessions = shared.0.lock();
-        let member = sessions.account.join(now)?;
+        let member = sessions.account.join(full, now)?;
         sessions.pokes.insert(member, poke);
         sessions.wake(member);
         drop(sessions);
@@ -117,7 +117,10 @@ mod tests {
     #[test]
     fn accounts_last_as_long_as_their_sessions() {
         let accounts = Arc::<Accounts>::default();
-        let join = |domain, bare| accounts.join(domain, bare, Arc::default(), now()).unwrap();
+        let join = |domain, bare| {
+            let jids = [bare, "full"];
+            accounts.join(domain, jids, Arc::default(), now()).unwrap()
+        };
         let first = join("x", "a@x");
         let others = [join("x", "b@x"), join("y", "a@x")];
         let has_others = |it: &Membership| it.with(|account, _| account.has_others());

@@ -21,6 +21,29 @@ pub fn is_for_any_session(stanza: &Stanza) -> bool {
             Some("groupchat" | "headline")
         )
         && !stanza.children().any(|child| is_archived(&child))
+        && !is_of_room(stanza)
+}
+
+/// Whether an occupant of a room wrote it to another (XEP-0045 §7.5), or this is a copy of that. It means nothing to a
+/// session that is not in the room. Invitations do.
+fn is_of_room(stanza: &Stanza) -> bool {
+    let is_of_room = |child: Child| {
+        let is_request = |inner: Child| matches!(inner.local(), "invite" | "decline");
+        child.is(Ns::MucUser, "x") && !child.children().any(is_request)
+    };
+    stanza.may_have(Ns::MucUser)
+        && match carbon(stanza) {
+            Some((_, inner)) => inner.children().any(is_of_room),
+            None => stanza.children().any(is_of_room),
+        }
+}
+
+/// Whether this tells of what the session `jid` of the account has sent itself (XEP-0280).
+pub(super) fn is_sent_by(stanza: &Stanza, jid: &str) -> bool {
+    stanza.may_have(Ns::Carbons)
+        && carbon(stanza).is_some_and(|(copy, inner)| {
+            copy.local() == "sent" && inner.attribute("from").as_deref() == Some(jid)
+        })
 }
 
 /// Whether this is what an archive answers (XEP-0313), of any version.
@@ -29,21 +52,29 @@ fn is_archived(child: &Child) -> bool {
     child.local() == "result" && child.children().any(is_forwarded)
 }
 
-/// What copies of one message to several sessions have in common. A carbon (XEP-0280) is a copy of what is in it.
-/// Addresses of the receiver differ, and so does what servers add.
+/// What copies of one message to several sessions have in common, however they are written. A carbon (XEP-0280) is a
+/// copy of what is in it. Left out is what servers add on the way to one of them.
+///
+/// What is for one resource is no copy of what looks the same and is for another. No server changes the address: even
+/// a carbon has it.
 pub(super) fn fingerprint(stanza: &Stanza, hasher: &impl BuildHasher) -> u64 {
     if stanza.may_have(Ns::Carbons)
-        && let Some(inner) = carbon(stanza)
+        && let Some((_, inner)) = carbon(stanza)
     {
-        let [from, id, kind] = ["from", "id", "type"].map(|name| inner.attribute(name));
-        return hash([from, id, kind], inner.children(), hasher);
+        let attributes = ["to", "from", "id", "type"].map(|name| inner.attribute(name));
+        return hash(attributes, inner.children(), hasher);
     }
-    let attributes = [stanza.from(), stanza.id(), stanza.attribute("type")];
+    let attributes = [
+        stanza.to(),
+        stanza.from(),
+        stanza.id(),
+        stanza.attribute("type"),
+    ];
     hash(attributes, stanza.children(), hasher)
 }
 
-/// The message in a carbon.
-fn carbon(stanza: &Stanza) -> Option<Child> {
+/// A carbon, and the message in it.
+fn carbon(stanza: &Stanza) -> Option<(Child, Child)> {
     let mut children = stanza.children();
     let copy = children
         .find(|child| child.is(Ns::Carbons, "received") || child.is(Ns::Carbons, "sent"))?;
@@ -51,21 +82,33 @@ fn carbon(stanza: &Stanza) -> Option<Child> {
         .children()
         .find(|child| child.is(Ns::Forward, "forwarded"))?;
     let mut messages = forwarded.children();
-    messages.find(|child| child.is(Ns::Client, "message"))
+    let message = messages.find(|child| child.is(Ns::Client, "message"))?;
+    Some((copy, message))
 }
 
 fn hash(
-    [from, id, kind]: [Option<Cow<'_, str>>; 3],
+    [to, from, id, kind]: [Option<Cow<'_, str>>; 4],
     children: Children,
     hasher: &impl BuildHasher,
 ) -> u64 {
     let mut state = hasher.build_hasher();
+    let resource = to.as_deref().and_then(|to| to.split_once('/'));
+    resource.map(|(_, resource)| resource).hash(&mut state);
     (from, id).hash(&mut state);
     kind.as_deref().unwrap_or("normal").hash(&mut state);
-    for body in children.filter(|child| child.is(Ns::Client, "body")) {
-        body.text().hash(&mut state);
+    for child in children.filter(|child| !is_added(child)) {
+        child.hash_meaning(&mut state);
     }
     state.finish()
+}
+
+/// Whether servers add this to what they pass on.
+fn is_added(child: &Child) -> bool {
+    child.ns == Ns::Carbons
+        || child.is(Ns::StanzaIds, "stanza-id")
+        || child.is(Ns::Delay, "delay")
+        || child.is(Ns::LegacyDelay, "x")
+        || child.is(Ns::LegacyArchive, "archived")
 }
 
 /// The message with a note of when the gateway had it (XEP-0203), unless the server has put one there. Shares the
@@ -130,16 +173,18 @@ mod tests {
     fn copies_have_the_same_fingerprint_and_others_have_not() {
         let hasher = RandomState::new();
         let fingerprint = |text: &str| fingerprint(&stanza(text), &hasher);
-        let first =
-            fingerprint("<message from='a@x/1' id='1' to='me@x/a'><body>a</body></message>");
+        let first = fingerprint("<message from='a@x/1' id='1' to='me@x'><body>a</body></message>");
         let copies = [
-            "<message type='normal' from='a@x/1' id='1' to='me@x'><body>a</body></message>"
+            "<message type='normal' from='a@x/1' id='1' to='me@x'>\n<body>a</body></message>"
                 .to_owned(),
             "<message from='a@x/1' id='1'><body>a</body><stanza-id xmlns='urn:xmpp:sid:0' id='7'/>\
+             <archived xmlns='urn:xmpp:mam:tmp' id='7'/><x xmlns='jabber:x:delay' stamp=''/>\
              <delay xmlns='urn:xmpp:delay' stamp=''/></message>"
                 .to_owned(),
+            "<m:message xmlns:m='jabber:client' from='a@x/1' id='1'><m:body><![CDATA[a]]></m:body></m:message>"
+                .to_owned(),
             carbon(
-                "<message xmlns='jabber:client' from='a@x/1' id='1' to='me@x/a'><body>a</body></message>",
+                "<message xmlns='jabber:client' from='a@x/1' id='1' to='me@x'><body>a</body></message>",
             ),
         ];
         for copy in &copies {
@@ -152,9 +197,54 @@ mod tests {
             "<message from='a@x/1' id='1' type='chat'><body>a</body></message>",
             "<message from='a@x/1' id='1'><body>b</body></message>",
             "<message from='a@x/1' id='1'/>",
+            "<message from='a@x/1' id='1' to='me@x/a'><body>a</body></message>",
+            "<message from='a@x/1' id='1'><body>a</body><subject>a</subject></message>",
+            "<message from='a@x/1' id='1'><body xml:lang='de'>a</body></message>",
         ] {
             assert_ne!(fingerprint(other), first, "{other}");
         }
+    }
+
+    #[test]
+    fn what_is_for_one_resource_is_no_copy_of_what_is_for_another() {
+        let hasher = RandomState::new();
+        let fingerprint = |text: &str| fingerprint(&stanza(text), &hasher);
+        let to = |resource: &str| {
+            format!(
+                "<message xmlns='jabber:client' from='a@x' to='me@x/{resource}'><body/></message>"
+            )
+        };
+        assert_eq!(fingerprint(&to("a")), fingerprint(&carbon(&to("a"))));
+        assert_ne!(fingerprint(&to("a")), fingerprint(&to("b")));
+        assert_ne!(fingerprint(&to("a")), fingerprint(&carbon(&to("b"))));
+    }
+
+    #[test]
+    fn what_has_neither_id_nor_body_is_told_apart_by_the_rest() {
+        let hasher = RandomState::new();
+        let with = |child: &str| {
+            fingerprint(
+                &stanza(&format!("<message from='a@x/1'>{child}</message>")),
+                &hasher,
+            )
+        };
+        let first = with("<received xmlns='urn:xmpp:receipts' id='1'/>");
+        assert_eq!(
+            first,
+            with("<r:received id=\"1\" xmlns:r='urn:xmpp:receipts'></r:received>")
+        );
+        for other in [
+            "<received xmlns='urn:xmpp:receipts' id='2'/>",
+            "<received xmlns='urn:xmpp:chat-markers:0' id='1'/>",
+            "<request xmlns='urn:xmpp:receipts' id='1'/>",
+            "<received xmlns='urn:xmpp:receipts' id='1'>a</received>",
+            "<received xmlns='urn:xmpp:receipts' id='1'><a/></received>",
+            "",
+        ] {
+            assert_ne!(with(other), first, "{other}");
+        }
+        let (two, one) = ("<a xmlns='u' b='1' c='2'/>", "<a xmlns='u' c='2' b='1'/>");
+        assert_eq!(with(two), with(one));
     }
 
     #[test]
@@ -164,6 +254,7 @@ mod tests {
             "<message type='chat'><body>a</body></message>",
             "<message type='what?'><received xmlns='urn:xmpp:receipts' id='1'/></message>",
             &carbon("<message xmlns='jabber:client'/>"),
+            "<message><x xmlns='http://jabber.org/protocol/muc#user'><invite from='a@x'/></x></message>",
         ] {
             assert!(is_for_any_session(&stanza(text)), "{text}");
         }
@@ -172,6 +263,10 @@ mod tests {
             "<message type='groupchat'><body>a</body></message>",
             "<message type='headline'/>",
             "<message><result xmlns='urn:xmpp:mam:2'><forwarded xmlns='urn:xmpp:forward:0'/></result></message>",
+            "<message type='chat'><body/><x xmlns='http://jabber.org/protocol/muc#user'/></message>",
+            &carbon(
+                "<message xmlns='jabber:client'><x xmlns='http://jabber.org/protocol/muc#user'/></message>",
+            ),
             "<presence/>",
             "<iq type='get'/>",
         ] {

@@ -29,6 +29,10 @@ enum Step {
     SendToAll,
     /// A message to one of its streams.
     SendTo(u8),
+    /// A message to one of its streams that looks like those to others.
+    SendTwin(u8),
+    /// A client writes to somebody.
+    Write(u8),
     /// The gateway reads the next element of a stream.
     Read(u8),
     /// A client asks for messages.
@@ -46,9 +50,9 @@ enum Step {
 }
 
 /// What the server sends.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 enum Element {
-    Message { number: u32, is_carbon: bool },
+    Message(Stanza),
     Answer(u64),
 }
 
@@ -78,6 +82,8 @@ struct Tab {
     handed: Vec<(Ticket, u32)>,
     /// What the client has been given.
     has: Vec<u32>,
+    /// What the client has written.
+    wrote: BTreeSet<u32>,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -93,31 +99,51 @@ struct Model {
     tabs: Vec<Tab>,
     /// Messages that have been sent.
     sent: u32,
+    twins: BTreeSet<u32>,
     /// Messages that the server owns: stored, or not acknowledged.
     owned: BTreeSet<u32>,
     /// Messages that some client has confirmed.
     confirmed: BTreeSet<u32>,
 }
 
-fn message(number: u32, is_carbon: bool) -> Stanza {
-    let inner = format!(
-        "<message xmlns='jabber:client' from='a@x/1' id='{number}' type='chat'><body>b</body></message>"
-    );
-    let text = if is_carbon {
-        format!(
-            "<message from='me@x'><received xmlns='urn:xmpp:carbons:2'>\
-             <forwarded xmlns='urn:xmpp:forward:0'>{inner}</forwarded></received></message>"
-        )
-    } else {
-        inner
+/// The number of the message that looks like those to others, and is for the first session. Each gets one.
+const TWIN: u32 = 1_000_000;
+
+fn jid(tab: usize) -> String {
+    format!("me@x/{tab}")
+}
+
+/// A message. Some have neither an id nor a body, like the receipts of many clients.
+fn text(number: u32, to: &str) -> String {
+    let id = match number.is_multiple_of(2) {
+        true => format!("id='{number}' type='chat'><body>b</body>"),
+        false => format!("><received xmlns='urn:xmpp:receipts' id='{number}'/>"),
     };
-    Stanza::parse(text).unwrap()
+    format!("<message xmlns='jabber:client' from='a@x/1' to='{to}' {id}</message>")
+}
+
+fn message(number: u32) -> Stanza {
+    Stanza::parse(text(number, "me@x")).unwrap()
+}
+
+fn carbon(kind: &str, inner: &str) -> Stanza {
+    Stanza::parse(format!(
+        "<message from='me@x'><{kind} xmlns='urn:xmpp:carbons:2'>\
+         <forwarded xmlns='urn:xmpp:forward:0'>{inner}</forwarded></{kind}></message>"
+    ))
+    .unwrap()
 }
 
 fn number(stanza: &Stanza) -> u32 {
     let text = String::from_utf8(stanza.to_bytes().to_vec()).unwrap();
-    let (_, id) = text.split_once("id='").unwrap();
-    id.split('\'').next().unwrap().parse().unwrap()
+    let after = |key| {
+        text.split_once(key)
+            .map(|(_, after)| after.split('\'').next())
+    };
+    match after("id='") {
+        Some(id) => id.unwrap().parse().unwrap(),
+        None => TWIN + after("to='me@x/").unwrap().unwrap().parse::<u32>().unwrap(),
+    }
 }
 
 impl Model {
@@ -127,6 +153,7 @@ impl Model {
             now: Instant::now(),
             tabs: Vec::new(),
             sent: 0,
+            twins: BTreeSet::new(),
             owned: BTreeSet::new(),
             confirmed: BTreeSet::new(),
         }
@@ -141,9 +168,11 @@ impl Model {
             }),
             Step::SendToAll => {
                 self.sent += 1;
-                self.route_to_all(self.sent);
+                self.route_to_all(&text(self.sent, "me@x"));
             }
             Step::SendTo(choice) => self.send_to(choice),
+            Step::SendTwin(choice) => self.send_twin(choice),
+            Step::Write(choice) => self.with(choice, Stage::Live, Self::write),
             Step::Read(choice) => {
                 self.with(choice, Stage::Live, Self::read);
                 self.with(choice, Stage::Lingering, Self::read);
@@ -182,49 +211,76 @@ impl Model {
         self.tabs[tab].stage != Stage::Gone
     }
 
-    fn deliver(&mut self, tab: usize, number: u32, is_carbon: bool) {
+    fn deliver(&mut self, tab: usize, stanza: Stanza) {
         let tab = &mut self.tabs[tab];
-        tab.unread.push_back(Element::Message { number, is_carbon });
-        tab.sent.push(number);
+        tab.sent.push(number(&stanza));
+        tab.unread.push_back(Element::Message(stanza));
     }
 
-    fn route_to_all(&mut self, number: u32) {
+    fn route_to_all(&mut self, text: &str) {
         let there: Vec<_> = (0..self.tabs.len())
             .filter(|tab| self.is_there(*tab))
             .collect();
         let available = |tab: &usize| self.tabs[*tab].is_available;
         if !there.iter().any(available) {
-            self.owned.insert(number);
+            self.owned
+                .insert(number(&Stanza::parse(text.to_owned()).unwrap()));
             return;
         }
         for tab in there {
-            let Tab {
-                is_available,
-                has_carbons,
-                ..
-            } = self.tabs[tab];
-            if is_available || has_carbons {
-                self.deliver(tab, number, !is_available);
+            if self.tabs[tab].is_available {
+                self.deliver(tab, Stanza::parse(text.to_owned()).unwrap());
+            } else if self.tabs[tab].has_carbons {
+                self.deliver(tab, carbon("received", text));
             }
         }
     }
 
     fn send_to(&mut self, choice: u8) {
         self.sent += 1;
-        let number = self.sent;
         if self.tabs.is_empty() {
-            self.owned.insert(number);
+            self.owned.insert(self.sent);
             return;
         }
         let target = usize::from(choice) % self.tabs.len();
+        self.route_to(target, &text(self.sent, &jid(target)));
+    }
+
+    fn send_twin(&mut self, choice: u8) {
+        if self.tabs.is_empty() {
+            return;
+        }
+        let target = usize::from(choice) % self.tabs.len();
+        if self.twins.insert(TWIN + u32::try_from(target).unwrap()) {
+            let to = jid(target);
+            let text =
+                format!("<message xmlns='jabber:client' from='a@x/1' to='{to}'><body/></message>");
+            self.route_to(target, &text);
+        }
+    }
+
+    fn route_to(&mut self, target: usize, text: &str) {
         if !self.is_there(target) {
-            return self.route_to_all(number);
+            return self.route_to_all(text);
         }
         for tab in 0..self.tabs.len() {
             if tab == target {
-                self.deliver(tab, number, false);
+                self.deliver(tab, Stanza::parse(text.to_owned()).unwrap());
             } else if self.is_there(tab) && self.tabs[tab].has_carbons {
-                self.deliver(tab, number, true);
+                self.deliver(tab, carbon("received", text));
+            }
+        }
+    }
+
+    /// Its server has it then, whoever else hears of it.
+    fn write(&mut self, tab: usize) {
+        self.sent += 1;
+        self.confirmed.insert(self.sent);
+        self.tabs[tab].wrote.insert(self.sent);
+        let text = text(self.sent, "a@x").replace("a@x/1", &jid(tab));
+        for other in 0..self.tabs.len() {
+            if other != tab && self.is_there(other) && self.tabs[other].has_carbons {
+                self.deliver(other, carbon("sent", &text));
             }
         }
     }
@@ -247,7 +303,7 @@ impl Model {
             return;
         }
         self.tabs.push(Tab {
-            member: self.account.join(self.now),
+            member: self.account.join(&jid(self.tabs.len()), self.now),
             stage: Stage::Live,
             is_available: false,
             has_carbons: false,
@@ -264,6 +320,7 @@ impl Model {
             taken: VecDeque::new(),
             handed: Vec::new(),
             has: Vec::new(),
+            wrote: BTreeSet::new(),
         });
     }
 
@@ -277,8 +334,8 @@ impl Model {
         match self.tabs[tab].unread.pop_front() {
             None => {}
             Some(Element::Answer(mark)) => self.account.fence_passed(member, mark),
-            Some(Element::Message { number, is_carbon }) => {
-                let stanza = message(number, is_carbon);
+            Some(Element::Message(stanza)) => {
+                let number = number(&stanza);
                 let noted = self.account.note(member, &stanza);
                 let tab = &mut self.tabs[tab];
                 tab.given += 1;
@@ -425,17 +482,22 @@ impl Model {
             self.settle();
         }
         assert!(!self.tabs.iter().any(lingers), "nobody lingers for ever");
-        for number in 1..=self.sent {
+        for number in (1..=self.sent).chain(self.twins.iter().copied()) {
             let is_safe = self.owned.contains(&number) || self.confirmed.contains(&number);
             assert!(is_safe, "message {number} is lost");
         }
         for tab in &self.tabs {
             let once: BTreeSet<_> = tab.has.iter().collect();
             assert_eq!(once.len(), tab.has.len(), "twice: {:?}", tab.has);
-            for (at, (ticket, number)) in tab.handed.iter().enumerate() {
-                let of_giver =
-                    |(it, _): &&(Ticket, u32)| (it.giver, it.since) == (ticket.giver, ticket.since);
-                let mut before = tab.handed[..at].iter().filter(of_giver);
+            let own: Vec<_> = tab.has.iter().filter(|it| tab.wrote.contains(it)).collect();
+            assert!(own.is_empty(), "its own come back: {own:?}");
+            let handed = tab.handed.iter().filter(|(_, number)| *number < TWIN);
+            let handed: Vec<_> = handed.collect();
+            for (at, (ticket, number)) in handed.iter().enumerate() {
+                let of_giver = |(it, _): &&&(Ticket, u32)| {
+                    (it.giver, it.since) == (ticket.giver, ticket.since)
+                };
+                let mut before = handed[..at].iter().filter(of_giver);
                 assert!(before.all(|(_, before)| before < number), "in order");
             }
         }
@@ -449,6 +511,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => any::<u8>().prop_map(Step::WantCarbons),
         3 => Just(Step::SendToAll),
         4 => any::<u8>().prop_map(Step::SendTo),
+        2 => any::<u8>().prop_map(Step::SendTwin),
+        1 => any::<u8>().prop_map(Step::Write),
         10 => any::<u8>().prop_map(Step::Read),
         3 => any::<u8>().prop_map(Step::Poll),
         3 => (any::<u8>(), 1..4_u8).prop_map(|(choice, count)| Step::Confirm(choice, count)),
@@ -492,7 +556,7 @@ fn handed(mut account: Account, [first, second]: [Member; 2], kept: Vec<Unconfir
 
 /// Takes so many messages in, which all look the same.
 fn take_in(account: &mut Account, member: Member, count: u64) -> Vec<Unconfirmed> {
-    let stanza = message(7, false);
+    let stanza = message(7);
     let take = |given| Unconfirmed {
         given,
         stanza: stanza.clone(),
@@ -507,7 +571,7 @@ fn messages_that_look_the_same_are_counted() {
     let now = Instant::now();
     for (of_first, of_second) in [(3, 0), (3, 2), (3, 3), (3, 4), (0, 3)] {
         let mut account = Account::default();
-        let [first, second] = [(); 2].map(|()| account.join(now).unwrap());
+        let [first, second] = [(); 2].map(|()| account.join("me@x/1", now).unwrap());
         let kept = take_in(&mut account, first, of_first);
         take_in(&mut account, second, of_second);
         let handed = handed(account, [first, second], kept);
@@ -520,11 +584,11 @@ fn messages_that_look_the_same_are_counted() {
 fn what_came_before_the_other_session_counts_for_itself() {
     let now = Instant::now();
     let mut account = Account::default();
-    let first = account.join(now).unwrap();
-    let third = account.join(now).unwrap();
+    let first = account.join("me@x/1", now).unwrap();
+    let third = account.join("me@x/1", now).unwrap();
     let mut kept = take_in(&mut account, first, 2);
     account.remove(third, now);
-    let second = account.join(now).unwrap();
+    let second = account.join("me@x/1", now).unwrap();
     kept.extend(take_in(&mut account, first, 1));
     take_in(&mut account, second, 1);
     assert_eq!(handed(account, [first, second], kept), [7, 7]);
@@ -534,7 +598,7 @@ fn what_came_before_the_other_session_counts_for_itself() {
 fn a_crowd_is_not_all_let_in_and_does_not_all_linger() {
     let now = Instant::now();
     let mut account = Account::default();
-    let members: Vec<_> = std::iter::from_fn(|| account.join(now)).collect();
+    let members: Vec<_> = std::iter::from_fn(|| account.join("me@x/1", now)).collect();
     assert_eq!(members.len(), usize::from(MAX_MEMBERS));
     let lingering = members
         .iter()

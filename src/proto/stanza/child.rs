@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::mem;
 
 use bytes::Bytes;
 
@@ -51,6 +53,40 @@ impl Child {
     /// more than anybody declares.
     pub fn closed(&self) -> Option<Stanza> {
         scan_stanza(self.bytes.clone(), &self.scope, &Limits::NONE).ok()
+    }
+
+    /// Hashes what the element means, however it is written: names, attributes in any order, character data.
+    pub fn hash_meaning(&self, state: &mut impl Hasher) {
+        let mut text = Cow::Borrowed("");
+        let mut lexer = Lexer::again(&self.bytes, &self.scope);
+        loop {
+            match lexer.next() {
+                Ok(Token::Text { form, .. }) => push_text(&mut text, form),
+                Ok(Token::Start(element)) => {
+                    (mem::take(&mut text), "<").hash(state);
+                    self.hash_tag(&lexer, &element, state);
+                }
+                Ok(Token::End { .. }) => (mem::take(&mut text), ">").hash(state),
+                Ok(Token::Eof) | Err(_) => return,
+            }
+        }
+    }
+
+    fn hash_tag(&self, lexer: &Lexer<'_>, element: &Element<'_>, state: &mut impl Hasher) {
+        let start = element.at.saturating_add(1);
+        let name = self.bytes.get(start..element.name_end).unwrap_or_default();
+        let prefix = name.strip_suffix(element.local).unwrap_or_default();
+        let prefix = prefix.strip_suffix(b":").unwrap_or(prefix);
+        let uri = lexer.scopes.resolve(prefix).map(|declared| declared.uri);
+        (uri, element.local).hash(state);
+        let mut attributes: Vec<_> = lexer
+            .attributes
+            .iter()
+            .filter(|attr| !attr.is_declaration())
+            .map(|attr| (attr.uri, attr.local, attribute_value(attr.value)))
+            .collect();
+        attributes.sort_unstable();
+        attributes.hash(state);
     }
 
     /// The character data directly in the element, references resolved.

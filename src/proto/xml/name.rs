@@ -23,10 +23,16 @@ pub enum Ns {
     Forward,
     /// `http://jabber.org/protocol/httpbind`
     HttpBind,
+    /// `urn:xmpp:mam:tmp` (XEP-0313, early)
+    LegacyArchive,
     /// `jabber:iq:auth` (XEP-0078)
     LegacyAuth,
     /// `http://jabber.org/features/iq-auth` (its stream feature)
     LegacyAuthFeature,
+    /// `jabber:x:delay` (XEP-0091)
+    LegacyDelay,
+    /// `http://jabber.org/protocol/muc#user` (XEP-0045)
+    MucUser,
     /// `urn:xmpp:features:pre-approval`
     PreApproval,
     /// `jabber:iq:roster`
@@ -49,6 +55,8 @@ pub enum Ns {
     Stanzas,
     /// `urn:ietf:params:xml:ns:xmpp-streams` (conditions inside `stream:error`)
     StreamConditions,
+    /// `urn:xmpp:sid:0` (XEP-0359)
+    StanzaIds,
     /// `urn:xmpp:stream-limits:0`
     StreamLimits,
     /// `http://etherx.jabber.org/streams`
@@ -77,8 +85,11 @@ impl Ns {
             b"urn:xmpp:delay" => Self::Delay,
             b"urn:xmpp:forward:0" => Self::Forward,
             b"http://jabber.org/protocol/httpbind" => Self::HttpBind,
+            b"urn:xmpp:mam:tmp" => Self::LegacyArchive,
             b"jabber:iq:auth" => Self::LegacyAuth,
             b"http://jabber.org/features/iq-auth" => Self::LegacyAuthFeature,
+            b"jabber:x:delay" => Self::LegacyDelay,
+            b"http://jabber.org/protocol/muc#user" => Self::MucUser,
             b"urn:xmpp:features:pre-approval" => Self::PreApproval,
             b"jabber:iq:roster" => Self::Roster,
             b"urn:xmpp:features:rosterver" => Self::RosterVer,
@@ -90,6 +101,7 @@ impl Ns {
             b"urn:xmpp:sm:3" => Self::Sm3,
             b"urn:ietf:params:xml:ns:xmpp-stanzas" => Self::Stanzas,
             b"urn:ietf:params:xml:ns:xmpp-streams" => Self::StreamConditions,
+            b"urn:xmpp:sid:0" => Self::StanzaIds,
             b"urn:xmpp:stream-limits:0" => Self::StreamLimits,
             b"http://etherx.jabber.org/streams" => Self::Streams,
             b"urn:ietf:params:xml:ns:xmpp-tls" => Self::Tls,
@@ -112,8 +124,11 @@ impl Ns {
             Self::Delay => "urn:xmpp:delay",
             Self::Forward => "urn:xmpp:forward:0",
             Self::HttpBind => "http://jabber.org/protocol/httpbind",
+            Self::LegacyArchive => "urn:xmpp:mam:tmp",
             Self::LegacyAuth => "jabber:iq:auth",
             Self::LegacyAuthFeature => "http://jabber.org/features/iq-auth",
+            Self::LegacyDelay => "jabber:x:delay",
+            Self::MucUser => "http://jabber.org/protocol/muc#user",
             Self::PreApproval => "urn:xmpp:features:pre-approval",
             Self::Roster => "jabber:iq:roster",
             Self::RosterVer => "urn:xmpp:features:rosterver",
@@ -125,6 +140,7 @@ impl Ns {
             Self::Sm3 => "urn:xmpp:sm:3",
             Self::Stanzas => "urn:ietf:params:xml:ns:xmpp-stanzas",
             Self::StreamConditions => "urn:ietf:params:xml:ns:xmpp-streams",
+            Self::StanzaIds => "urn:xmpp:sid:0",
             Self::StreamLimits => "urn:xmpp:stream-limits:0",
             Self::Streams => "http://etherx.jabber.org/streams",
             Self::Tls => "urn:ietf:params:xml:ns:xmpp-tls",
@@ -150,8 +166,11 @@ mod tests {
             Ns::Delay,
             Ns::Forward,
             Ns::HttpBind,
+            Ns::LegacyArchive,
             Ns::LegacyAuth,
             Ns::LegacyAuthFeature,
+            Ns::LegacyDelay,
+            Ns::MucUser,
             Ns::PreApproval,
             Ns::Roster,
             Ns::RosterVer,
@@ -163,6 +182,7 @@ mod tests {
             Ns::Sm3,
             Ns::Stanzas,
             Ns::StreamConditions,
+            Ns::StanzaIds,
             Ns::StreamLimits,
             Ns::Streams,
             Ns::Tls,

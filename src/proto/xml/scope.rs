@@ -198,7 +198,7 @@ impl<'d> Scopes<'d> {
     }
 
     /// What `prefix` means here; an empty prefix asks for the default namespace.
-    pub(super) fn resolve(&self, prefix: &[u8]) -> Option<Declaration<'d>> {
+    pub(in crate::proto) fn resolve(&self, prefix: &[u8]) -> Option<Declaration<'d>> {
         match prefix {
             b"" => {
                 let default = self.defaults.last().copied();

@@ -122,7 +122,8 @@ impl Actor {
         };
         let accounts = self.registration.accounts();
         let poke = Arc::clone(&self.poke);
-        self.handover.membership = accounts.join(&self.host.domain, identity.bare(), poke, now);
+        let jids = [identity.bare(), identity.full()];
+        self.handover.membership = accounts.join(&self.host.domain, jids, poke, now);
     }
 
     /// Leaves the account once the stream is gone.
