@@ -11,8 +11,10 @@ const URL_KEYS: [&str; 6] = [
     "upstream",
     "upstream_referrals",
 ];
-/// Ends of the keys whose values are secrets.
-const SECRET_KEYS: [&str; 2] = ["token", "password"];
+/// Ends of the keys whose values are secrets, or may be: a secret is easily written where the name of its file belongs.
+const SECRET_KEYS: [&str; 4] = ["token", "password", "token_file", "password_file"];
+/// How keys and certificates begin, where a file is to be named.
+const PEM: &str = "-----BEGIN";
 
 /// Takes the place of what is left out.
 const LEFT_OUT: &str = "…";
@@ -25,7 +27,9 @@ pub(super) fn is_secret(key: &str) -> bool {
 /// What may be shown of the value of `key`.
 pub(super) fn value(key: &str, text: &str) -> String {
     let name = key.rsplit('.').next().unwrap_or(key);
-    if URL_KEYS.contains(&name) || text.contains("://") {
+    if text.contains(PEM) {
+        LEFT_OUT.to_owned()
+    } else if URL_KEYS.contains(&name) || text.contains("://") {
         url(text)
     } else {
         text.to_owned()
@@ -82,6 +86,10 @@ mod tests {
         assert_eq!(value("host.domain", "john@example.org"), "john@example.org");
         assert_eq!(value("log.filter", "http://site:pw@h"), "http://…@h");
         assert!(is_secret("admin.token") && is_secret("host.backend_password"));
-        assert!(!is_secret("admin.token_file"));
+        assert!(is_secret("admin.token_file") && is_secret("host.backend_password_file"));
+        assert!(!is_secret("server.private_key"));
+        let pem = "-----BEGIN PRIVATE KEY-----\nMC4CAQAw\n-----END PRIVATE KEY-----\n";
+        assert_eq!(value("server.private_key", pem), "…");
+        assert_eq!(value("server.private_key", "a.key"), "a.key");
     }
 }
