@@ -274,7 +274,10 @@ async fn a_failing_backend_is_told_and_changes_nothing() {
         (Script::Answer(404, "{}".into()), "backend answered 404"),
         (Script::Answer(500, "{}".into()), "backend answered 500"),
         (Script::Answer(204, String::new()), "backend answered 204"),
-        (Script::Answer(302, String::new()), "backend answered 302"),
+        (
+            Script::Answer(302, String::new()),
+            "backend answered 302, a redirect to /elsewhere",
+        ),
         (Script::Raw(vec![]), "backend broke off the connection"),
         (Script::json("<html/>"), no_object),
         (Script::json(""), no_object),

@@ -42,6 +42,11 @@ pub fn without_secrets(text: &str) -> String {
     redact::value("", text)
 }
 
+/// The same of a text that is a URL in any case, if only a path.
+pub fn without_secrets_of_url(text: &str) -> String {
+    redact::url(text)
+}
+
 /// Everything that `rostergate.toml` says.
 #[derive(Clone, Debug)]
 pub struct Config {

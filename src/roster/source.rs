@@ -12,7 +12,8 @@
 //! | 200, any other JSON, broken JSON, text after it | failed fetch |
 //! | 304 to a conditional request; 200, the same bytes, `ETag` and `Last-Modified` as before | unchanged |
 //! | the connection, used before, closes before a byte of the answer | asked once more, on a new one |
-//! | any other status, 304 to an unconditional request; redirects are not followed | failed fetch |
+//! | any other status, 304 to an unconditional request | failed fetch |
+//! | a redirect: it is not followed | failed fetch, whose reason names `Location` |
 //!
 //! `Last-Modified` counts in seconds. Where the answer is not at least a second younger than it, the list may change
 //! once more without a new `Last-Modified`; then neither it nor the `ETag` is sent back (see [`Validators`]).
@@ -66,7 +67,7 @@ use http::{
     HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Uri,
     header::{
         ACCEPT, AUTHORIZATION, DATE, ETAG, HOST, IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED,
-        USER_AGENT,
+        LOCATION, USER_AGENT,
     },
 };
 use http_body::Body;
@@ -96,7 +97,7 @@ use super::{
     snapshot::Validators,
 };
 use crate::{
-    config::{Backend, RosterUrl},
+    config::{Backend, RosterUrl, without_secrets_of_url},
     net::tls::system_roots,
 };
 
@@ -150,7 +151,7 @@ impl Fetched {
 }
 
 /// Why there is no answer. The texts go to whoever called the admin API: they name neither the URL
-/// nor anything that the backend sent.
+/// nor anything that the backend sent, but where a redirect leads to, without what may be secret.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum FetchError {
@@ -169,6 +170,14 @@ pub enum FetchError {
     /// The answer is no HTTP.
     #[error("backend answered with something that is not HTTP")]
     NotHttp,
+    /// It sends us somewhere else: to HTTPS, to a login, to the path with a slash.
+    #[error("backend answered {}, a redirect to {location}", status.as_u16())]
+    Redirect {
+        /// The status that it sent.
+        status: StatusCode,
+        /// What may be shown of `Location`.
+        location: String,
+    },
     /// Nothing listens there.
     #[error("backend refused the connection")]
     Refused,
@@ -210,6 +219,7 @@ impl FetchError {
             Self::NoContacts => "no_contacts",
             Self::NotAnObject => "not_an_object",
             Self::NotHttp => "not_http",
+            Self::Redirect { .. } => "redirect",
             Self::Refused => "refused",
             Self::Status { .. } => "status",
             Self::Timeout { .. } => "timeout",
@@ -250,6 +260,30 @@ const LONGEST_VALIDATOR: usize = 1024;
 
 /// Sources that there have been.
 static SOURCES: AtomicU64 = AtomicU64::new(1);
+
+/// Longest part of a `Location` that is shown, characters.
+const LONGEST_LOCATION: usize = 256;
+
+/// What an answer is that is none.
+fn other_status(response: &Response<Incoming>) -> FetchError {
+    let status = response.status();
+    let is_redirect = matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308);
+    let location = response.headers().get(LOCATION);
+    match location.and_then(|location| location.to_str().ok()) {
+        Some(location) if is_redirect => FetchError::Redirect {
+            status,
+            location: shown_location(location),
+        },
+        _ => FetchError::Status { status },
+    }
+}
+
+/// A `Location` without user, password, query and parameters: some servers write a session ID as one.
+fn shown_location(location: &str) -> String {
+    let shown = without_secrets_of_url(location);
+    let before_parameters = shown.chars().take_while(|&c| c != ';');
+    before_parameters.take(LONGEST_LOCATION).collect()
+}
 
 /// What may be sent back of what an answer says of its version; `received` is the time by our clock.
 ///
@@ -391,7 +425,7 @@ impl HttpSource {
             StatusCode::NOT_MODIFIED if known.is_some_and(|known| !known.is_empty()) => {
                 return Ok(None);
             }
-            status => return Err(FetchError::Status { status }),
+            _ => return Err(other_status(&response)),
         }
         let [etag, last_modified] = validators(response.headers(), now());
         let validators = Validators {

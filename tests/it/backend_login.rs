@@ -159,6 +159,8 @@ async fn no_password_and_no_key_is_logged_or_shown() {
         backend.fail(&john.local, fault);
         said += refresh(&gateway, &john).await.text();
     }
+    let redirect = ", a redirect to http://…@localhost/?…";
+    assert!(said.contains(redirect), "{said}");
     drop(backend);
     said += refresh(&gateway, &john).await.text();
 

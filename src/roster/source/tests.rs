@@ -238,7 +238,10 @@ async fn whatever_is_no_roster_is_a_failed_fetch_with_its_reason() {
         (Script::Answer(503, MARIE.into()), "backend answered 503"),
         (Script::Answer(204, String::new()), "backend answered 204"),
         (Script::Answer(201, MARIE.into()), "backend answered 201"),
-        (Script::Answer(302, MARIE.into()), "backend answered 302"),
+        (
+            Script::Answer(302, MARIE.into()),
+            "backend answered 302, a redirect to /elsewhere",
+        ),
         (Script::Answer(304, String::new()), "backend answered 304"),
         (Script::json("<html></html>"), no_object),
         (Script::json(""), no_object),
@@ -272,6 +275,31 @@ async fn whatever_is_no_roster_is_a_failed_fetch_with_its_reason() {
         !backend.paths().contains(&"/elsewhere".into()),
         "redirects are not followed"
     );
+}
+
+#[test]
+fn where_a_redirect_leads_to_is_shown_without_secrets() {
+    for (location, shown) in [
+        (
+            "https://example.org/contacts/john",
+            "https://example.org/contacts/john",
+        ),
+        ("/contacts/john/", "/contacts/john/"),
+        ("/login?next=pw", "/login?…"),
+        ("/login#token=pw", "/login?…"),
+        ("/login;jsessionid=pw", "/login"),
+        ("/login;jsessionid=pw?next=pw", "/login"),
+        ("http://site:pw@h/login?key=pw", "http://…@h/login?…"),
+        ("http://site:p;w@h/login", "http://…@h/login"),
+        ("//site:pw@h/login", "…@h/login"),
+    ] {
+        assert_eq!(shown_location(location), shown, "{location}");
+    }
+    for length in 0..4 {
+        let long = format!("/{}?pw", "x".repeat(LONGEST_LOCATION - length));
+        assert!(shown_location(&long).starts_with("/xxx"));
+        assert!(shown_location(&long).chars().count() <= LONGEST_LOCATION);
+    }
 }
 
 #[tokio::test]
