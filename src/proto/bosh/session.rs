@@ -60,6 +60,10 @@ const WORK: Duration = Duration::from_millis(10);
 const STALE: Duration = Duration::from_secs(1);
 /// Least time between two empty answers to a client that replaces one empty request by another.
 const REPLACEMENT: Duration = Duration::from_secs(1);
+/// How often pages may take over from each other within [`TURNS_IN`], before the one that is left is answered
+/// [`REPLACEMENT`] later.
+const TURNS: u32 = 4;
+const TURNS_IN: Duration = Duration::from_secs(10);
 /// What it may take to keep stanzas of the client that wait for the shell to take them, bytes; besides those of
 /// one request.
 const MAX_WAITING: usize = 1 << 20;
@@ -129,6 +133,9 @@ pub struct Session {
     page: Option<Page>,
     /// What the pages that say who they are have sent, the latest last.
     pages: Vec<pages::Sent>,
+    turns: pages::Turns,
+    /// Exchanges of pages from which others have taken over, and when they are answered at the latest.
+    put_off: Vec<(Slot, Instant)>,
     /// An answer that the client seems to lack, to be told with the next one.
     report: Option<Report>,
     /// When an empty request was last answered with nothing because another empty one came.
@@ -184,8 +191,10 @@ enum Release {
     Later,
     /// Now.
     Now,
-    /// Now, and without stanzas: it asked for a pause, or its page has been left.
+    /// Now, and without stanzas: it asked for a pause.
     NowEmpty,
+    /// Without stanzas, as soon as a page that has been left may be: others take over from it.
+    Left,
 }
 
 #[derive(Debug)]
@@ -234,6 +243,8 @@ impl Session {
             answered: AnswerCache::default(),
             page: None,
             pages: Vec::new(),
+            turns: pages::Turns::default(),
+            put_off: Vec::new(),
             report: None,
             replaced_at: None,
             pending: Pending::default(),
@@ -295,6 +306,7 @@ impl Session {
 
     /// The client has given up on an exchange.
     pub fn handle_disconnect(&mut self, slot: Slot, now: Instant) {
+        self.put_off.retain(|(open, _)| *open != slot);
         let held = self.held.iter_mut().map(|held| &mut held.slot);
         let buffered = self.buffered.iter_mut().map(|buffered| &mut buffered.slot);
         if let Some(gone) = held.chain(buffered).find(|open| **open == Some(slot)) {
@@ -401,6 +413,7 @@ impl Session {
                     .patient_until()
                     .filter(|_| self.open_requests() > self.terms.hold);
                 let held = held.chain(crowd);
+                let held = held.chain(self.brake());
                 held.chain(self.idle_deadline()).chain(gap).min()
             }
             State::Ended { forget_at, .. } => Some(*forget_at),

@@ -15,6 +15,7 @@ impl Session {
         if !self.is_open() || !self.is_introduced() {
             return;
         }
+        self.answer_put_off(now);
         while let Some(oldest) = self.held.front() {
             let (rid, asked) = (oldest.rid, oldest.asked);
             let Some(slot) = oldest.slot else {
@@ -31,8 +32,11 @@ impl Session {
                 || open > self.terms.hold && self.patient_until().is_none_or(|until| until <= now);
             let due = oldest.deadline <= now
                 || self.opening.is_none()
-                    && (oldest.release != Release::Later
-                        || self.report.is_some()
+                    && (match oldest.release {
+                        Release::Later => false,
+                        Release::Now | Release::NowEmpty => true,
+                        Release::Left => !self.is_braked(now),
+                    } || self.report.is_some()
                         || self.terms.polling()
                         || is_crowded);
             if !due && self.pending.is_empty() {
@@ -44,7 +48,7 @@ impl Session {
                 && after(oldest.received, STALE) <= now
                 && !self.terms.polling();
             let is_replaced = asked.empty && next.is_some_and(|next| next.asked.empty);
-            let mute = oldest.release == Release::NowEmpty || is_stale;
+            let mute = matches!(oldest.release, Release::NowEmpty | Release::Left) || is_stale;
             if is_replaced && (mute || self.pending.is_empty()) {
                 self.replaced_at = Some(now);
             }

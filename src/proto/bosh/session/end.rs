@@ -82,7 +82,8 @@ impl Session {
         };
         let held = self.held.drain(..).filter_map(|held| held.slot);
         let buffered = self.buffered.drain(..).filter_map(|buffered| buffered.slot);
-        for slot in held.chain(buffered) {
+        let put_off = self.put_off.drain(..).map(|(slot, _)| slot);
+        for slot in held.chain(buffered).chain(put_off) {
             self.responses.push_back((slot, document.clone()));
         }
         self.idle_since = None;

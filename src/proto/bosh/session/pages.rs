@@ -8,7 +8,8 @@
 
 use std::time::Instant;
 
-use super::{BEHIND, Release, Session, Slot};
+use super::requests::recoverable_error;
+use super::{BEHIND, REPLACEMENT, Release, Session, Slot, TURNS, TURNS_IN, after};
 use crate::proto::bosh::{
     Rid,
     body::{Document, Page, Request},
@@ -16,6 +17,16 @@ use crate::proto::bosh::{
 
 /// Most pages whose requests are remembered.
 const PAGES: usize = 8;
+
+/// How pages take over from each other.
+#[derive(Debug, Default)]
+pub(super) struct Turns {
+    since: Option<Instant>,
+    /// How often they have since then.
+    count: u32,
+    /// Until when no page that is left is answered.
+    braked_until: Option<Instant>,
+}
 
 /// Which requests a page has sent, so that each of them is obeyed once.
 #[derive(Debug)]
@@ -57,14 +68,71 @@ fn distance(low: Rid, high: Rid) -> Option<u32> {
 impl Session {
     /// `page` is there now. What others were sent and have not shown to have is sent again; what they wait for, they
     /// wait for in vain.
-    pub(super) fn turn_to(&mut self, page: Option<Page>) {
+    pub(super) fn turn_to(&mut self, page: Option<Page>, now: Instant) {
+        if Page::differ(self.page, page) {
+            self.note_turn(now);
+        }
         self.page = page.or(self.page);
         self.pending.put_back(self.deliveries.take_back(page));
         for held in &mut self.held {
             if Page::differ(held.asked.page, page) {
-                held.release = Release::NowEmpty;
+                held.release = Release::Left;
             }
         }
+    }
+
+    /// Two pages that are there together, such as a tab and its copy, would drive each other round and round.
+    fn note_turn(&mut self, now: Instant) {
+        let turns = &mut self.turns;
+        if turns
+            .since
+            .is_none_or(|since| after(since, TURNS_IN) <= now)
+        {
+            (turns.since, turns.count) = (Some(now), 0);
+        }
+        turns.count = turns.count.saturating_add(1);
+        if turns.count > TURNS && turns.braked_until.is_none_or(|until| until <= now) {
+            turns.braked_until = Some(after(now, REPLACEMENT));
+            self.replaced_at = Some(now);
+        }
+    }
+
+    pub(super) fn is_braked(&self, now: Instant) -> bool {
+        self.turns.braked_until.is_some_and(|until| until > now)
+    }
+
+    /// Answers an exchange from which another page has taken over: at once, or at `deadline` at the latest.
+    pub(super) fn put_off(&mut self, slot: Slot, deadline: Instant) {
+        self.put_off.push((slot, deadline));
+        // No client that keeps the rules has more.
+        if self.put_off.len() as u64 > self.terms.requests {
+            let (oldest, _) = self.put_off.remove(0);
+            self.responses.push_back((oldest, recoverable_error()));
+        }
+    }
+
+    /// Answers what has been put off for long enough.
+    pub(super) fn answer_put_off(&mut self, now: Instant) {
+        let is_braked = self.is_braked(now);
+        let is_due = |(_, deadline): &mut (Slot, Instant)| !is_braked || *deadline <= now;
+        for (slot, _) in self.put_off.extract_if(.., is_due) {
+            self.responses.push_back((slot, recoverable_error()));
+        }
+    }
+
+    /// When there is something to do for pages that have been left.
+    pub(super) fn brake(&self) -> Option<Instant> {
+        let waits = !self.put_off.is_empty()
+            || self
+                .held
+                .iter()
+                .any(|held| held.release == Release::Left && held.slot.is_some());
+        let until = self.turns.braked_until.filter(|_| waits);
+        self.put_off
+            .iter()
+            .map(|(_, deadline)| *deadline)
+            .chain(until)
+            .min()
     }
 
     /// Whether a request is one by which a page that was asleep, while another went on, comes up to the present.

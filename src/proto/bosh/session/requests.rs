@@ -43,7 +43,7 @@ impl Session {
             .advance(request.key.as_deref(), request.newkey.as_deref());
         let asked = Asked::by(&request);
         if is_genuine {
-            self.turn_to(request.page);
+            self.turn_to(request.page, now);
             self.note_sent(&request);
             self.acknowledge(&request, asked.empty, now);
         }
@@ -232,15 +232,24 @@ impl Session {
 
     /// A request that is held has come again: its new exchange is the one to be answered.
     fn hold_again(&mut self, index: usize, asked: Asked, slot: Slot, now: Instant) {
-        if let Some(held) = self.held.get_mut(index) {
-            held.received = now;
-            held.deadline = after(now, self.terms.wait);
-            held.asked = asked;
-            if let Some(older) = held.slot.replace(slot) {
-                self.responses.push_back((older, recoverable_error()));
-            }
+        let Some(held) = self.held.get_mut(index) else {
+            return;
+        };
+        let is_other = Page::differ(held.asked.page, asked.page);
+        let deadline = held.deadline;
+        let older = held.slot.replace(slot);
+        held.received = now;
+        held.deadline = after(now, self.terms.wait);
+        held.asked = asked;
+        if is_other {
+            held.release = Release::Later;
         }
-        self.turn_to(asked.page);
+        self.turn_to(asked.page, now);
+        match older {
+            Some(older) if is_other => self.put_off(older, deadline),
+            Some(older) => self.responses.push_back((older, recoverable_error())),
+            None => {}
+        }
     }
 
     /// Holds a request out of order that ends the session, to be told so.
@@ -279,7 +288,7 @@ impl Session {
         }
         self.pause = Some(pause);
         for held in &mut self.held {
-            held.release = if held.rid == rid {
+            held.release = if held.rid == rid || held.release == Release::Left {
                 Release::NowEmpty
             } else {
                 Release::Now
@@ -357,6 +366,6 @@ fn is_new(original: Asked, request: &Request, has_sent: bool) -> bool {
     may_be && original.digest != request.digest
 }
 
-fn recoverable_error() -> Document {
+pub(super) fn recoverable_error() -> Document {
     Document::with(ERROR_ATTRIBUTES, std::iter::empty())
 }

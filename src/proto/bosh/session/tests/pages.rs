@@ -357,3 +357,39 @@ fn what_is_kept_for_the_next_page_has_a_bound() {
     harness.poll_of("b", 150);
     assert_eq!(harness.carried()[0].1, [148, 149], "the last");
 }
+
+/// As two tabs that share a session, one of which is a copy of the other: each sends its next request when it has an
+/// answer, and counts by itself.
+fn requests_of_two_tabs(pages: [Option<&str>; 2], seconds: u32) -> u32 {
+    let mut harness = Harness::open("");
+    let end = harness.now + seconds * SECOND;
+    let mut tabs = pages.map(|page| (page, 100, None));
+    let mut count = 0;
+    while harness.now < end && harness.session.is_open() && count < 1000 {
+        for (page, rid, slot) in &mut tabs {
+            if slot.is_none() {
+                *rid += 1;
+                count += 1;
+                *slot = Some(harness.request_of(*page, *rid, "", ""));
+            }
+        }
+        let answers = harness.answers();
+        if answers.is_empty() {
+            harness.wait(SECOND);
+            continue;
+        }
+        for (answered, _) in answers {
+            for (_, _, slot) in &mut tabs {
+                *slot = slot.filter(|slot| *slot != answered);
+            }
+        }
+    }
+    assert!(harness.session.is_open());
+    count
+}
+
+#[test]
+fn two_pages_that_are_there_together_do_not_drive_each_other_round() {
+    let count = requests_of_two_tabs([Some("a"), Some("b")], 30);
+    assert!(count <= 30 * 4, "{count} requests in 30 s");
+}
