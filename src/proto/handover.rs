@@ -249,10 +249,20 @@ impl Account {
         Some(member)
     }
 
-    /// The client of a session is there to see messages.
-    pub fn set_ready(&mut self, member: Member) {
-        if let Some(State::Live { is_ready }) = self.state_mut(member) {
-            *is_ready = true;
+    /// Whether the client of a session is there to see messages. One that is no longer may still confirm what it has
+    /// been given; the rest is there for others.
+    pub fn set_ready(&mut self, member: Member, is_there: bool, now: Instant) {
+        let Some(State::Live { is_ready }) = self.state_mut(member) else {
+            return;
+        };
+        let has_withdrawn = std::mem::replace(is_ready, is_there) && !is_there;
+        if !has_withdrawn {
+            return;
+        }
+        let taken = self.lingering().filter(|(_, it)| it.taker == Some(member));
+        let givers: Vec<_> = taken.map(|(giver, _)| giver).collect();
+        for giver in givers {
+            self.leave_rest(giver, now);
         }
     }
 
@@ -382,8 +392,7 @@ impl Account {
         is_listening: bool,
         now: Instant,
     ) -> Option<Handed> {
-        let session = self.sessions.get(&taker)?;
-        if !matches!(session.state, State::Live { is_ready: true }) {
+        if !self.is_ready(taker) {
             return None;
         }
         if is_listening {
@@ -402,7 +411,7 @@ impl Account {
     }
 
     /// A client has confirmed what it was handed.
-    pub fn confirm(&mut self, ticket: Ticket) {
+    pub fn confirm(&mut self, ticket: Ticket, now: Instant) {
         let Some(State::Lingering(estate)) = self.state_mut(ticket.giver) else {
             return;
         };
@@ -413,6 +422,22 @@ impl Account {
             left.is_settled = true;
             estate.prune();
             self.woken.add(ticket.giver.alone());
+            self.leave_rest(ticket.giver, now);
+        }
+    }
+
+    /// If the client of the taker is no longer there, and has confirmed all that it was given, others may have the rest.
+    fn leave_rest(&mut self, giver: Member, now: Instant) {
+        let taker = self.estate(giver).and_then(|estate| estate.taker);
+        if taker.is_none_or(|taker| self.is_ready(taker)) {
+            return;
+        }
+        if let Some(State::Lingering(estate)) = self.state_mut(giver)
+            && estate.next == estate.first
+        {
+            estate.release();
+            estate.deadline = after(now, PATIENCE);
+            self.look_around(now);
         }
     }
 
@@ -644,6 +669,11 @@ impl Account {
             }
             estate.prune();
         }
+    }
+
+    fn is_ready(&self, member: Member) -> bool {
+        let session = self.sessions.get(&member);
+        session.is_some_and(|session| matches!(session.state, State::Live { is_ready: true }))
     }
 
     fn has_live(&self) -> bool {

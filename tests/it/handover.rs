@@ -15,6 +15,7 @@ use crate::support::{
 
 const CARBONS: &str = "urn:xmpp:carbons:2";
 const DELAY: &str = "urn:xmpp:delay";
+const RECEIPTS: &str = "urn:xmpp:receipts";
 const FORWARD: &str = "urn:xmpp:forward:0";
 /// How long a vanished client may be away, and what may take that long.
 const INACTIVITY: &str = "inactivity = \"3s\"";
@@ -368,6 +369,72 @@ async fn waits_for_a_client_that_is_logging_in(home: Home) {
     scene.assert_no_errors().await;
 }
 
+/// What the sender gives no ids, and what has no body, is told apart all the same.
+async fn what_only_looks_the_same_is_no_copy(home: Home) {
+    let mut scene = Scene::new(home).await;
+    let mut new = scene.gateway.login(&scene.account, "new").await;
+    new.send_presence("");
+    new.expect_presence(&new.jid.clone(), "").await;
+    for (to, id) in [(&scene.jid, "old"), (&new.jid, "new")] {
+        scene.desk.send(&format!(
+            "<message xmlns='{CLIENT}' to='{to}' type='chat'><received xmlns='{RECEIPTS}' id='{id}'/></message>\
+             <message xmlns='{CLIENT}' to='{to}' type='chat'><body>alert</body></message>"
+        ));
+    }
+    for id in ["new", "old"] {
+        let is_receipt = |stanza: &Element| {
+            let receipt = stanza.child(RECEIPTS, "received");
+            receipt.is_some_and(|receipt| receipt.attr("id") == Some(id))
+        };
+        new.expect_within(AWAY, id, is_receipt).await;
+        let is_alert = |stanza: &Element| stanza.is_message("alert");
+        new.expect_within(AWAY, "an alert", is_alert).await;
+    }
+    new.expect_none("more", |stanza| stanza.name == "message")
+        .await;
+    scene.assert_no_errors().await;
+}
+
+/// Its own messages do not come back to a client, as copies for the session that is gone.
+async fn what_the_other_sent_itself_is_left_out(home: Home) {
+    let mut scene = Scene::new(home).await;
+    let enable =
+        format!("<iq xmlns='{CLIENT}' type='set' id='copies'><enable xmlns='{CARBONS}'/></iq>");
+    let is_reply = |stanza: &Element| stanza.is_reply_to("copies");
+    scene.web.exchange_until(&enable, is_reply).await;
+    let mut new = scene.gateway.login(&scene.account, "new").await;
+    new.send_presence("");
+    new.expect_presence(&new.jid.clone(), "").await;
+    for number in 1..=5 {
+        new.send_message(&scene.desk.jid, &format!("mine {number}"));
+        scene.desk.expect_message(&format!("mine {number}")).await;
+    }
+    scene.write_to_session(1..=1).await;
+    take(&mut new, 1..=1).await;
+    scene.handed_over(1).await;
+    new.expect_none("its own", |stanza| stanza.child(CARBONS, "sent").is_some())
+        .await;
+}
+
+/// One that asks not to be given messages (RFC 6121 §8.5.2) is not; one that is there is.
+async fn goes_to_nobody_with_a_negative_priority(home: Home) {
+    let mut scene = Scene::new(home).await;
+    scene.write_to_session(1..=10).await;
+    let mut aside = scene.gateway.login(&scene.account, "aside").await;
+    let roster = "<query xmlns='jabber:iq:roster'/>";
+    aside.iq("get", "", roster).await;
+    aside.send_presence("<priority>-1</priority>");
+    aside.expect_presence(&aside.jid.clone(), "").await;
+    scene.gone(&scene.jid.clone()).await;
+    assert_no_more(&mut aside).await;
+    let mut new = scene.gateway.login(&scene.account, "new").await;
+    new.send_presence("");
+    take(&mut new, 1..=10).await;
+    scene.handed_over(1).await;
+    assert_no_more(&mut aside).await;
+    scene.assert_no_errors().await;
+}
+
 /// More than the server keeps, and than a client may leave unconfirmed.
 async fn any_number_is_handed_over(home: Home) {
     let mut scene = Scene::new(home).await;
@@ -451,6 +518,21 @@ macro_rules! for_each_server {
             #[tokio::test]
             async fn it_waits_for_a_client_that_is_logging_in() {
                 waits_for_a_client_that_is_logging_in(Home::$home()).await;
+            }
+
+            #[tokio::test]
+            async fn what_only_looks_the_same_is_no_copy() {
+                super::what_only_looks_the_same_is_no_copy(Home::$home()).await;
+            }
+
+            #[tokio::test]
+            async fn what_the_other_sent_itself_is_left_out() {
+                super::what_the_other_sent_itself_is_left_out(Home::$home()).await;
+            }
+
+            #[tokio::test]
+            async fn it_goes_to_nobody_with_a_negative_priority() {
+                goes_to_nobody_with_a_negative_priority(Home::$home()).await;
             }
 
             #[tokio::test]

@@ -23,6 +23,8 @@ enum Step {
     Open,
     /// A client becomes available.
     Appear(u8),
+    /// A client is there no longer, or with a negative priority.
+    Withdraw(u8),
     /// A client wants copies of what goes to others.
     WantCarbons(u8),
     /// A message to the account.
@@ -163,6 +165,7 @@ impl Model {
         match step {
             Step::Open => self.open(),
             Step::Appear(choice) => self.with(choice, Stage::Live, Self::appear),
+            Step::Withdraw(choice) => self.with(choice, Stage::Live, Self::withdraw),
             Step::WantCarbons(choice) => self.with(choice, Stage::Live, |model, tab| {
                 model.tabs[tab].has_carbons = true;
             }),
@@ -326,7 +329,14 @@ impl Model {
 
     fn appear(&mut self, tab: usize) {
         self.tabs[tab].is_available = true;
-        self.account.set_ready(self.tabs[tab].member.unwrap());
+        self.account
+            .set_ready(self.tabs[tab].member.unwrap(), true, self.now);
+    }
+
+    fn withdraw(&mut self, tab: usize) {
+        self.tabs[tab].is_available = false;
+        let member = self.tabs[tab].member.unwrap();
+        self.account.set_ready(member, false, self.now);
     }
 
     fn read(&mut self, tab: usize) {
@@ -368,7 +378,7 @@ impl Model {
         while let Some((given, ticket)) = self.tabs[tab].taken.front().copied()
             && given <= confirmed
         {
-            self.account.confirm(ticket);
+            self.account.confirm(ticket, self.now);
             self.tabs[tab].taken.pop_front();
         }
         self.turn(tab, true);
@@ -423,6 +433,7 @@ impl Model {
         {
             let tab = &mut self.tabs[tab];
             let number = number(&handed.stanza);
+            assert!(tab.is_available, "{number} to one who is not there");
             tab.given += 1;
             tab.has.push(number);
             tab.taken.push_back((tab.given, handed.ticket));
@@ -508,6 +519,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
         2 => Just(Step::Open),
         3 => any::<u8>().prop_map(Step::Appear),
+        1 => any::<u8>().prop_map(Step::Withdraw),
         1 => any::<u8>().prop_map(Step::WantCarbons),
         3 => Just(Step::SendToAll),
         4 => any::<u8>().prop_map(Step::SendTo),
@@ -543,7 +555,7 @@ proptest! {
 /// Lets the first of two sessions end, and gives what the second is handed.
 fn handed(mut account: Account, [first, second]: [Member; 2], kept: Vec<Unconfirmed>) -> Vec<u32> {
     let now = Instant::now();
-    account.set_ready(second);
+    account.set_ready(second, true, now);
     assert!(account.end(first, kept.into(), now));
     let nothing = account.poll_handed(second, true, now);
     assert!(nothing.is_none(), "it may not have read its own");
@@ -592,6 +604,31 @@ fn what_came_before_the_other_session_counts_for_itself() {
     kept.extend(take_in(&mut account, first, 1));
     take_in(&mut account, second, 1);
     assert_eq!(handed(account, [first, second], kept), [7, 7]);
+}
+
+#[test]
+fn who_withdraws_confirms_what_it_has_and_leaves_the_rest() {
+    let now = Instant::now();
+    let mut account = Account::default();
+    let [first, second, third] = [(); 3].map(|()| account.join("me@x/1", now).unwrap());
+    let kept = take_in(&mut account, first, 3);
+    account.set_ready(second, true, now);
+    account.set_ready(third, true, now);
+    assert!(account.end(first, kept.into(), now));
+    let poll = |account: &mut Account, member| {
+        account.poll_handed(member, true, now);
+        let mark = account.poll_fence(member).unwrap_or_default();
+        account.fence_passed(member, mark);
+        account.poll_handed(member, true, now)
+    };
+    let handed = poll(&mut account, second).unwrap();
+    account.set_ready(second, false, now);
+    assert!(account.poll_handed(second, true, now).is_none());
+    assert!(poll(&mut account, third).is_none(), "it may yet confirm");
+    account.confirm(handed.ticket, now);
+    assert!(poll(&mut account, third).is_some());
+    assert!(account.poll_handed(third, true, now).is_some());
+    assert!(account.poll_handed(third, true, now).is_none());
 }
 
 #[test]

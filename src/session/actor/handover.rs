@@ -16,6 +16,7 @@ use crate::{
     proto::{
         handover::{Handed, Ticket, Unconfirmed, message},
         stanza::{IqType, Kind, MessageType, PresenceType, Stanza},
+        xml::Ns,
     },
     session::accounts::Membership,
     upstream::UpstreamEvent,
@@ -55,7 +56,23 @@ enum Presence {
     #[default]
     None,
     Available,
+    /// Available, and not to be given messages to the account (RFC 6121 §8.5.2.1.1).
+    Aside,
     Unavailable,
+}
+
+impl Presence {
+    /// What a presence for everybody says.
+    fn of(stanza: &Stanza) -> Self {
+        let priority = stanza
+            .children()
+            .find(|child| child.is(Ns::Client, "priority"));
+        let is_negative = |text: &str| text.trim().parse().is_ok_and(i8::is_negative);
+        match priority {
+            Some(priority) if is_negative(&priority.text()) => Self::Aside,
+            Some(_) | None => Self::Available,
+        }
+    }
 }
 
 impl Handover {
@@ -73,7 +90,7 @@ impl Handover {
     pub(super) fn client_stanza(&mut self, stanza: &Stanza) {
         match stanza.kind() {
             Kind::Presence(PresenceType::Available) if stanza.to().is_none() => {
-                self.presence = Presence::Available;
+                self.presence = Presence::of(stanza);
             }
             Kind::Presence(PresenceType::Unavailable) if stanza.to().is_none() => {
                 self.presence = Presence::Unavailable;
@@ -93,7 +110,7 @@ impl Handover {
     }
 
     /// The client has the first `confirmed` stanzas.
-    fn confirm(&mut self, confirmed: u64) {
+    fn confirm(&mut self, confirmed: u64, now: Instant) {
         while let Some(message) = self.kept.front()
             && message.given <= confirmed
         {
@@ -107,7 +124,7 @@ impl Handover {
             && *given <= confirmed
         {
             if let Some(membership) = &self.membership {
-                membership.with(|account, _| account.confirm(*ticket));
+                membership.with(|account, _| account.confirm(*ticket, now));
             }
             self.taken.pop_front();
         }
@@ -172,7 +189,7 @@ impl Actor {
             self.linger(now);
         } else if self.session.is_open() {
             self.take_over(now);
-            self.handover.confirm(self.session.confirmed());
+            self.handover.confirm(self.session.confirmed(), now);
             self.ask_for_what_was_taken();
         }
         self.set_fence();
@@ -180,18 +197,22 @@ impl Actor {
 
     /// Gives the client what others have left.
     fn take_over(&mut self, now: Instant) {
-        let is_there = self.pipe.is_interested() || self.handover.presence == Presence::Available;
-        if !is_there {
+        let is_there = match self.handover.presence {
+            Presence::None => return,
+            Presence::Available => true,
+            Presence::Aside | Presence::Unavailable => false,
+        };
+        let Some(membership) = &self.handover.membership else {
             return;
-        }
+        };
+        membership.with(|account, member| account.set_ready(member, is_there, now));
         let fenced = self.sm.fenced();
-        while self.session.is_open() && self.session.has_room() && !self.has_more {
+        while is_there && self.session.is_open() && self.session.has_room() && !self.has_more {
             let is_listening = self.session.deaf_at().is_none();
             let Some(membership) = &self.handover.membership else {
                 return;
             };
             let handed = membership.with(|account, member| {
-                account.set_ready(member);
                 account.fence_passed(member, fenced);
                 account.poll_handed(member, is_listening, now)
             });
@@ -243,7 +264,7 @@ impl Actor {
     /// The session is over for its client: leaves what that has not confirmed to others. True if the stream has to stay
     /// open for that.
     pub(super) fn begin_handover(&mut self, now: Instant) -> bool {
-        self.handover.confirm(self.session.confirmed());
+        self.handover.confirm(self.session.confirmed(), now);
         let is_server_there = matches!(self.link, Link::Up(_)) && !self.handover.has_server_ended;
         if !is_server_there || self.leaving || !self.sm.is_on() {
             return false;
@@ -259,7 +280,10 @@ impl Actor {
         let Some(left) = left else { return false };
         self.handover.left = left;
         self.handover.late = Some(self.session.given());
-        if self.handover.presence == Presence::Available {
+        if matches!(
+            self.handover.presence,
+            Presence::Available | Presence::Aside
+        ) {
             let text = Bytes::from_static(b"<presence xmlns='jabber:client' type='unavailable'/>");
             // As if the client said so: its contacts see it go, and the server sends it no more of what is for all.
             self.pipe
