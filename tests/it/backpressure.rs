@@ -15,7 +15,7 @@ use crate::support::{
     http::Endpoint,
     prosody::Prosody,
     within,
-    xml::{BIND, CLIENT, SASL, STREAMS, message},
+    xml::{BIND, CLIENT, Element, SASL, STREAMS, message},
 };
 
 /// Messages, fewer than may be unconfirmed, and the size of each: 20 MB.
@@ -61,6 +61,47 @@ async fn a_client_that_never_polls_costs_little_and_misses_nothing() {
         let came = body.split(' ').next().expect("a number comes first");
         assert_eq!(came, number.to_string(), "in order, none lost or doubled");
     }
+}
+
+/// A client that takes all that it is sent and confirms nothing is sent no more than may be undelivered.
+#[tokio::test]
+async fn a_client_that_confirms_nothing_costs_little_and_misses_nothing() {
+    let prosody = Prosody::builder().start();
+    let gateway = Gateway::start(&prosody);
+    let account = prosody.account("web");
+    let mut web = Bosh::log_in_with(&gateway.bosh(), &account, "tab", &[("ack", "1")]).await;
+    let jid = format!("{}/tab", account.jid());
+    let mut desk = prosody.contact("desk").await;
+    let presence = format!("<presence xmlns='{CLIENT}' to='{}'/>", desk.jid);
+    let confirmed = web.rid;
+    let held = web.send(&format!("ack='{confirmed}'"), &presence).await;
+    desk.expect_presence(&jid, "").await;
+    drop(held);
+    let before = gateway.peak_memory();
+    let mut came = Vec::new();
+    let mut poll = async |web: &mut Bosh, confirmed: u64| {
+        let answer = web.send(&format!("ack='{confirmed}'"), "").await;
+        let answer = answer.body().await;
+        assert_eq!(answer.attr("type"), None, "the session goes on: {answer}");
+        let bodies = answer.children().filter_map(Element::body);
+        let numbers = bodies.map(|body| body.split(' ').next().expect("a number").to_owned());
+        came.extend(numbers);
+        came.len()
+    };
+    for number in 0..MESSAGES {
+        desk.send_message(&jid, &format!("{number} {}", "x".repeat(SIZE)));
+        poll(&mut web, confirmed).await;
+    }
+    let grown = gateway.peak_memory() - before;
+    assert!(grown < ALLOWED, "{grown} bytes more");
+    loop {
+        let last = web.rid;
+        if poll(&mut web, last).await == MESSAGES {
+            break;
+        }
+    }
+    let all: Vec<_> = (0..MESSAGES).map(|number| number.to_string()).collect();
+    assert_eq!(came, all, "in order, none lost or doubled");
 }
 
 /// Sessions that do not poll, and what is written to each: 24 MB in all.

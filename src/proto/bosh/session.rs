@@ -431,6 +431,11 @@ impl Session {
         self.pending.size()
     }
 
+    /// How much may be pending before the server should not be read from, bytes.
+    pub fn max_pending(&self) -> usize {
+        self.terms.max_pending
+    }
+
     /// False while so much is pending that the server should not be read from.
     pub fn wants_upstream(&self) -> bool {
         self.pending.size() < self.terms.max_pending

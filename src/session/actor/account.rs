@@ -20,14 +20,25 @@ const UNDELIVERED: Duration = Duration::from_secs(10);
 impl Actor {
     /// Whether the server has to be kept waiting until the client has taken, or confirmed, more.
     pub(super) fn is_behind(&self) -> bool {
-        !self.session.wants_upstream() || self.sm.unconfirmed() >= self.host.max_unconfirmed
+        self.is_full() || self.sm.unconfirmed() >= self.host.max_unconfirmed
+    }
+
+    /// Whether as much as may be is kept for the client.
+    fn is_full(&self) -> bool {
+        self.kept() >= self.session.max_pending()
+    }
+
+    /// What it takes to keep what the client has not been sent, or has not confirmed, bytes.
+    pub(super) fn kept(&self) -> usize {
+        let unconfirmed = self.handover.size(self.session.written());
+        self.session.pending().saturating_add(unconfirmed)
     }
 
     /// Whether the server has to be kept waiting because of what pends for all clients, this one having more
     /// than its share. The client is not given up for that; when it comes for what it has, there is room.
     pub(super) fn hold_up(&mut self) -> bool {
         let was_held_up = self.is_held_up;
-        self.is_held_up = self.registration.is_backlog_used_up(self.session.pending());
+        self.is_held_up = self.registration.is_backlog_used_up(self.kept());
         if self.is_held_up && !was_held_up {
             debug!(sid = ?self.registration.sid(), "too much is waiting for all clients");
             self.registration.metrics().limit("bosh.max_pending_total");
@@ -55,9 +66,9 @@ impl Actor {
         if self.session.is_open() && self.is_behind() {
             if self.given_up_at().is_some_and(|at| at <= now) {
                 debug!(sid = ?self.registration.sid(), "client does not listen");
-                let key = match self.session.wants_upstream() {
-                    true => "bosh.max_unconfirmed",
-                    false => "bosh.max_pending",
+                let key = match self.is_full() {
+                    true => "bosh.max_pending",
+                    false => "bosh.max_unconfirmed",
                 };
                 self.registration.metrics().limit(key);
                 self.bounce_pending();

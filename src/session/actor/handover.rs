@@ -104,9 +104,12 @@ impl Handover {
         self.due
     }
 
-    /// What it takes to keep what only this session keeps, bytes.
-    pub(super) fn size(&self) -> usize {
-        self.size
+    /// What it takes to keep what only this session keeps, of which the client has been sent the first `written`
+    /// stanzas, bytes.
+    pub(super) fn size(&self, written: u64) -> usize {
+        let sent = self.kept.iter().take_while(|kept| kept.given <= written);
+        let sent = sent.map(|kept| kept.stanza.footprint()).sum::<usize>();
+        self.size.saturating_add(sent)
     }
 
     /// The client has the first `confirmed` stanzas.
