@@ -38,7 +38,7 @@ impl Actor {
     /// than its share. The client is not given up for that; when it comes for what it has, there is room.
     pub(super) fn hold_up(&mut self) -> bool {
         let was_held_up = self.is_held_up;
-        self.is_held_up = self.registration.is_backlog_used_up(self.kept());
+        self.is_held_up = self.registration.is_backlog_used_up(self.session.pending());
         if self.is_held_up && !was_held_up {
             debug!(sid = ?self.registration.sid(), "too much is waiting for all clients");
             self.registration.metrics().limit("bosh.max_pending_total");
