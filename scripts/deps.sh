@@ -10,7 +10,7 @@
 # Debian packages come from apt-get, with sudo only when something is missing and we are not root.
 # Converse.js comes from npm, in the versions of demo/package-lock.json, and the clients that the
 # tests drive in those of tests/clients/package-lock.json; schemathesis from PyPI, in those of
-# tests/openapi/requirements.txt. A second run does nothing.
+# tests/openapi/requirements.txt, and nbxmpp in that of tests/clients/nbxmpp. A second run does nothing.
 set -eu
 what=${1:-demo}
 root=$(cd "$(dirname "$0")/.." && pwd)
@@ -73,7 +73,7 @@ test)
     need systemd-socket-activate systemd "starts the gateway with sockets"
     [ -e /usr/share/javascript/jsxc/jsxc.js ] || need jsxc.js libjs-jsxc "a client on a page"
     python3 -c "import ensurepip" 2>/dev/null ||
-        need python3-ensurepip python3-venv "holds schemathesis, which checks openapi.yaml"
+        need python3-ensurepip python3-venv "holds schemathesis, which checks openapi.yaml, and nbxmpp"
     need man man-db "reads the manual page"
     need dpkg-shlibdeps dpkg-dev "makes the Debian package"
     need lintian lintian "checks it"
@@ -133,6 +133,17 @@ modules() {
     npm ci --ignore-scripts --no-audit --no-fund
     cp package-lock.json node_modules/.installed-lock
 }
+
+# packages FOLDER WHAT: the same of Python, by FOLDER/requirements.txt.
+packages() {
+    cd "$root/$1"
+    cmp -s requirements.txt venv/.installed && return
+    echo "installing: $2 (pip, in $1/venv)"
+    python3 -m venv --clear venv
+    venv/bin/pip install -q --disable-pip-version-check --no-deps --require-hashes -r requirements.txt
+    cp requirements.txt venv/.installed
+}
+
 case $what in
 bench)
     modules benches/peers/node-xmpp-bosh "node-xmpp-bosh, a connection manager to compare with"
@@ -145,14 +156,7 @@ modules demo "Converse.js and its companions"
 case $what in
 test)
     modules tests/clients "the XMPP clients of the tests"
-    # The stamp is as that of the modules.
-    cd "$root/tests/openapi"
-    cmp -s requirements.txt venv/.installed || {
-        echo "installing: schemathesis, which checks openapi.yaml (pip, in tests/openapi/venv)"
-        python3 -m venv --clear venv
-        venv/bin/pip install -q --disable-pip-version-check --no-deps \
-            --require-hashes -r requirements.txt
-        cp requirements.txt venv/.installed
-    }
+    packages tests/openapi "schemathesis, which checks openapi.yaml"
+    packages tests/clients/nbxmpp "an old client in Python"
     ;;
 esac

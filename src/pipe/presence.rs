@@ -10,7 +10,7 @@
 //! 4. contacts who come and go by a refresh are told, and the client is told about them.
 //!
 //! Each is seen once. All of it goes to bare JIDs: a server says goodbye to each address that it remembers. Its `id`
-//! tells an announcement from what needs no answer ([`Mark`]), and both from presence that others have sent: of what
+//! tells an announcement from what needs no answer (`Mark`), and both from presence that others have sent: of what
 //! gateways send, the client is given neither what it has already nor what comes from people who are not on its list.
 
 use std::{
