@@ -846,7 +846,7 @@ impl Actor {
             });
             has_answered |= is_there.is_ok();
         }
-        let kept = self.kept() + self.session.waiting();
+        let kept = self.session.pending() + self.session.waiting() + self.handover.left_size();
         self.registration.count_pending(kept);
         has_answered
     }

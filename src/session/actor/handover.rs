@@ -104,6 +104,11 @@ impl Handover {
         self.due
     }
 
+    /// What it takes to keep what an ended session has left, bytes.
+    pub(super) fn left_size(&self) -> usize {
+        self.size
+    }
+
     /// What it takes to keep what only this session keeps, of which the client has been sent the first `written`
     /// stanzas, bytes.
     pub(super) fn size(&self, written: u64) -> usize {
