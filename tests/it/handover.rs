@@ -545,7 +545,7 @@ macro_rules! for_each_server {
 
 for_each_server! {
     on_prosody: prosody
-    on_ejabberd: ejabberd
+    on_ejabberd_that_resends: ejabberd
     on_ejabberd_as_it_comes: forgetful_ejabberd
 }
 
