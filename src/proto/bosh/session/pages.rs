@@ -69,10 +69,13 @@ impl Session {
     /// `page` is there now. What others were sent and have not shown to have is sent again; what they wait for, they
     /// wait for in vain.
     pub(super) fn turn_to(&mut self, page: Option<Page>, now: Instant) {
+        if page.is_none() {
+            return;
+        }
         if Page::differ(self.page, page) {
             self.note_turn(now);
         }
-        self.page = page.or(self.page);
+        self.page = page;
         self.pending.put_back(self.deliveries.take_back(page));
         for held in &mut self.held {
             if Page::differ(held.asked.page, page) {
