@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     config::{self, Secret},
-    net::clients::ClientChain,
+    net::tls::ClientChain,
 };
 
 /// Whether a request may do what it wants to; `is_domain` tells the configured domains.

@@ -30,7 +30,10 @@ use rustls::RootCertStore;
 
 pub use error::{ConfigError, ConfigErrors, Position};
 
-use crate::net::{clients::ClientAuthority, identity::Identity, listener::Limits};
+use crate::net::{
+    listener::Limits,
+    tls::{ClientAuthority, Identity},
+};
 
 /// Where those ask who watch over the gateway.
 pub const MONITORING_PATHS: [&str; 3] = ["/metrics", "/healthz", "/readyz"];

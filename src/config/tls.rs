@@ -9,11 +9,7 @@ use super::{
     reader::Reader,
     value::{self, Fault},
 };
-use crate::net::{
-    clients::ClientAuthority,
-    identity::Identity,
-    tls::{TlsError, authorities},
-};
+use crate::net::tls::{ClientAuthority, Identity, TlsError, authorities};
 
 const CERTIFICATE: &str = "name a PEM file that begins with the site's own certificate";
 const KEY: &str = "name the PEM file with the key of this certificate, without a passphrase";

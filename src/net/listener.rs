@@ -38,11 +38,10 @@ use tokio_rustls::TlsAcceptor;
 use tracing::{debug, warn};
 
 use super::{
-    clients::ClientChain,
     connections::{self, Connections, Overrun, Place},
     drain, proxy, refused_heads,
     seldom::Seldom,
-    tls::CertificateStore,
+    tls::{CertificateStore, ClientChain},
 };
 
 /// How many connections the kernel keeps for us until they are accepted.

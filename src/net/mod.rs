@@ -2,11 +2,9 @@
 //!
 //! Nothing here knows what is served.
 
-pub mod clients;
 pub mod coding;
 pub mod connections;
 pub mod drain;
-pub mod identity;
 pub mod listener;
 pub mod proxy;
 pub mod refused_heads;

@@ -33,9 +33,8 @@ use tokio_rustls::{TlsAcceptor, TlsConnector, client::TlsStream};
 
 use super::{
     drain::{self, Drained, Signal},
-    identity::Identity,
     listener::{Limits, Listener, Peer},
-    tls::{CertificateStore, TlsError, upstream_client_config},
+    tls::{CertificateStore, Identity, TlsError, upstream_client_config},
 };
 use crate::config::UpstreamTls;
 

@@ -4,10 +4,7 @@ use std::sync::Arc;
 
 use crate::{
     config::Config,
-    net::{
-        clients::ClientAuthority,
-        tls::{CertificateStore, TlsError},
-    },
+    net::tls::{CertificateStore, ClientAuthority, TlsError},
 };
 
 /// The certificates of the HTTPS listeners. Only where the admin API is served are clients asked for

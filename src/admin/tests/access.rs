@@ -8,7 +8,7 @@ use std::{
 use rustls_pki_types::{CertificateDer, pem::PemObject};
 
 use super::*;
-use crate::net::clients::{ClientAuthority, ClientChain};
+use crate::net::tls::{ClientAuthority, ClientChain};
 
 #[tokio::test]
 async fn without_a_token_only_this_machine_gets_in() {

@@ -11,7 +11,7 @@ use rustls::{
 use rustls_pki_types::pem::PemObject;
 use webpki::EndEntityCert;
 
-use super::tls::{TlsError, certificates};
+use super::{TlsError, pem::certificates};
 
 /// A certificate chain, its key, and the names that it is for.
 #[derive(Clone)]

@@ -10,7 +10,7 @@ use rustls::{
 };
 use webpki::EndEntityCert;
 
-use super::tls::{TlsError, authorities};
+use super::{TlsError, authorities};
 
 /// The certificates of a client that has proved in its handshake to have the key of the first.
 ///
@@ -20,7 +20,7 @@ pub struct ClientChain(Arc<[CertificateDer<'static>]>);
 
 impl ClientChain {
     /// What the client at the other end has shown, if anything.
-    pub(super) fn of(connection: &ServerConnection) -> Option<Self> {
+    pub(in crate::net) fn of(connection: &ServerConnection) -> Option<Self> {
         connection.peer_certificates().map(Self::new)
     }
 
