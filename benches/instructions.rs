@@ -23,9 +23,9 @@ use rostergate::{
             session::{Event, Session, Slot},
             terms::Policy,
         },
-        c2s::stream::{self, Stream},
-        sm::StreamManagement,
+        sm::initiator::StreamManagement,
         stanza::Stanza,
+        stream::initiator::{Event as Said, Stream},
         xml,
     },
     roster::{
@@ -123,10 +123,7 @@ fn path(document: &'static str, contacts: usize) -> Path {
     sm.handle_nonza(&stanza("<enabled xmlns='urn:xmpp:sm:3'/>"), now);
     let mut stream = Stream::new();
     stream.handle_bytes(HEADER.as_bytes());
-    assert!(matches!(
-        stream.poll_event(),
-        Ok(Some(stream::Event::Header(_)))
-    ));
+    assert!(matches!(stream.poll_event(), Ok(Some(Said::Header(_)))));
     Path {
         session,
         pipe,
@@ -169,7 +166,7 @@ fn carry(mut path: Path) -> (Path, Option<(Slot, Document)>) {
 /// What it does with what the server has sent.
 fn bring(mut path: Path) -> (Path, Option<(Slot, Document)>) {
     path.stream.handle_bytes(&path.document);
-    while let Ok(Some(stream::Event::Stanza(stanza))) = path.stream.poll_event() {
+    while let Ok(Some(Said::Stanza(stanza))) = path.stream.poll_event() {
         if path.sm.handle_nonza(&stanza, path.now) {
             continue;
         }
@@ -259,7 +256,7 @@ fn unreadable(each: impl Fn(usize) -> String) -> (Stream, String) {
     let mut stream = Stream::new();
     stream.handle_bytes(HEADER.as_bytes());
     let opened = stream.poll_event();
-    assert!(matches!(opened, Ok(Some(stream::Event::Header(_)))));
+    assert!(matches!(opened, Ok(Some(Said::Header(_)))));
     let mut element = String::from("<message from='a@b' id='1'");
     for number in 0.. {
         element += &each(number);
@@ -276,7 +273,7 @@ fn unreadable(each: impl Fn(usize) -> String) -> (Stream, String) {
 fn left_out((mut stream, element): (Stream, String)) {
     stream.handle_bytes(element.as_bytes());
     let event = stream.poll_event();
-    assert!(matches!(event, Ok(Some(stream::Event::Unreadable(_)))));
+    assert!(matches!(event, Ok(Some(Said::Unreadable(_)))));
 }
 
 fn user(number: usize) -> Username {

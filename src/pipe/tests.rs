@@ -1,7 +1,7 @@
 use super::*;
 use crate::{
     proto::{
-        c2s::stream::{Event, Stream},
+        stream::initiator::{Event, Stream},
         xml::{Limits, scan_body},
     },
     roster::{Contact, Subscription},

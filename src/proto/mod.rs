@@ -12,8 +12,8 @@
 )]
 
 pub mod bosh;
-pub mod c2s;
 pub mod handover;
 pub mod sm;
 pub mod stanza;
+pub mod stream;
 pub mod xml;

@@ -51,9 +51,9 @@ use crate::{
             session::{End, Event, Session, Slot},
             terms::Policy,
         },
-        c2s::stream::StreamCondition,
-        sm::StreamManagement,
+        sm::initiator::StreamManagement,
         stanza::{Kind, Stanza},
+        stream::error::StreamCondition,
     },
     roster::{
         Poke, Roster,

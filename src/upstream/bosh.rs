@@ -40,8 +40,8 @@ use crate::{
             Rid,
             client::{Client, Created, Event, Loss},
         },
-        c2s::stream::StreamCondition,
         stanza::Stanza,
+        stream::error::StreamCondition,
     },
 };
 

@@ -23,8 +23,8 @@ use super::{UpstreamError, UpstreamEvent, tls::Tls};
 use crate::{
     config,
     proto::{
-        c2s::stream::{CLOSE, Event, Stream, header},
         stanza::Stanza,
+        stream::initiator::{CLOSE, Event, Stream, header},
     },
 };
 

@@ -21,7 +21,10 @@ use crate::{
     config::{Place, Scheme, UpstreamTls},
     net::proxy,
     proto::{
-        c2s::stream::{Event, Header, StartTls, StreamCondition},
+        stream::{
+            error::StreamCondition,
+            initiator::{Event, Header, StartTls},
+        },
         xml::Ns,
     },
 };

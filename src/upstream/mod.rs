@@ -32,8 +32,8 @@ use crate::{
     config,
     proto::{
         bosh::client::Loss,
-        c2s::stream::{Malformed, StreamCondition},
         stanza::Stanza,
+        stream::error::{Malformed, StreamCondition},
     },
 };
 

@@ -20,8 +20,8 @@ use super::*;
 use crate::{
     config::{Backend, Host, Presence, ProxyProtocol, Scheme, UpstreamTls},
     proto::{
-        c2s::{MAX_ELEMENT, split::SplitError},
         stanza::Kind,
+        stream::{MAX_ELEMENT, split::SplitError},
     },
 };
 

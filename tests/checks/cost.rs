@@ -9,8 +9,8 @@ use rostergate::{
     pipe::features,
     proto::{
         bosh::body::Message,
-        c2s::stream::{Event, Stream},
         stanza::{Child, Stanza},
+        stream::initiator::{Event, Stream},
         xml::Limits,
     },
     roster::{Roster, decode},

@@ -1,7 +1,7 @@
 //! A server's stream: the same elements come out, however its bytes are cut on the way.
 
 use bytes::{Bytes, BytesMut};
-use rostergate::proto::c2s::split::{Piece, Splitter};
+use rostergate::proto::stream::split::{Piece, Splitter};
 
 use super::agreement::agrees_in_stream;
 

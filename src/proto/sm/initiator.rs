@@ -22,7 +22,7 @@ use std::{
 
 use bytes::Bytes;
 
-use super::{
+use crate::proto::{
     stanza::{IqType, Kind, MessageType, Stanza},
     xml::Ns,
 };

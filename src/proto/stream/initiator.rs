@@ -10,13 +10,12 @@ use quick_xml::{
 
 use super::{
     LIMITS, MAX_ELEMENT,
-    split::{Piece, SplitError, Splitter},
+    error::Malformed,
+    split::{Piece, Splitter},
 };
 use crate::proto::{
-    stanza::{Child, Kind, Stanza},
-    xml::{
-        Inheritance, Ns, ScanError, Scope, scan_next_stanza, scan_stanza, write::attribute_into,
-    },
+    stanza::{Kind, Stanza},
+    xml::{Inheritance, Ns, Scope, scan_next_stanza, scan_stanza, write::attribute_into},
 };
 
 /// The closing tag that matches what [`header`] opens.
@@ -74,21 +73,6 @@ pub struct Header {
     pub id: Option<String>,
     /// The domain that the server speaks for.
     pub from: Option<String>,
-}
-
-/// Why the rest of a stream is worthless.
-#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
-#[non_exhaustive]
-pub enum Malformed {
-    /// Its elements cannot be told apart.
-    #[error(transparent)]
-    Split(#[from] SplitError),
-    /// The header or an element is malformed.
-    #[error("malformed element")]
-    Scan(#[from] ScanError),
-    /// The server speaks the protocol from before RFC 3920, without features.
-    #[error("stream without version 1.0")]
-    Version,
 }
 
 /// The receiving half of a stream. After an error it must not be used any further.
@@ -237,56 +221,6 @@ pub(in crate::proto) fn husk(element: &Bytes, scope: &Scope) -> Option<Stanza> {
     read.or_else(|_| Stanza::parse(bare)).ok()
 }
 
-/// What a `stream:error` says (RFC 6120 §4.9).
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct StreamCondition {
-    /// Name of the defined condition; `undefined-condition` where there is none.
-    pub name: String,
-    /// What stands in the condition: the other host in `see-other-host`, else nothing.
-    pub content: String,
-    /// The explanation for people.
-    pub text: Option<String>,
-}
-
-impl StreamCondition {
-    /// Reads a `stream:error`.
-    pub fn of(error: &Stanza) -> Self {
-        let mut condition = Self {
-            name: String::new(),
-            content: String::new(),
-            text: None,
-        };
-        for child in error
-            .children()
-            .filter(|child| child.ns == Ns::StreamConditions)
-        {
-            if *child.local == *b"text" {
-                condition.text = Some(content(&child));
-            } else if condition.name.is_empty() {
-                condition.name = String::from_utf8_lossy(&child.local).into_owned();
-                condition.content = content(&child);
-            }
-        }
-        if condition.name.is_empty() {
-            condition.name.push_str("undefined-condition");
-        }
-        condition
-    }
-}
-
-/// The character data of an element that has nothing else in it.
-fn content(element: &Child) -> String {
-    let text = String::from_utf8_lossy(&element.bytes);
-    let inside = text
-        .split_once('>')
-        .and_then(|(_, rest)| rest.rsplit_once("</"));
-    let raw = inside.map_or("", |(raw, _)| raw);
-    quick_xml::escape::unescape(raw)
-        .unwrap_or_default()
-        .trim()
-        .to_owned()
-}
-
 /// Whether and how features offer STARTTLS (RFC 6120 §5).
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum StartTls {
@@ -326,6 +260,7 @@ impl StartTls {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use super::super::error::StreamCondition;
     use super::*;
 
     const OPEN: &str = "<?xml version='1.0'?><stream:stream xmlns='jabber:client' id='s&amp;1' \

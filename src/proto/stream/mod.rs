@@ -1,7 +1,9 @@
-//! The client side of an XMPP stream over TCP (RFC 6120 §4).
+//! XML streams (RFC 6120 §4): where elements begin and end ([`split`]), what we are towards a server
+//! ([`initiator`]), and how streams end ([`error`]).
 
+pub mod error;
+pub mod initiator;
 pub mod split;
-pub mod stream;
 
 use super::xml::Limits;
 

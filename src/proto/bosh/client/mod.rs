@@ -27,12 +27,12 @@ use bytes::{Bytes, BytesMut};
 
 use super::Rid;
 use crate::proto::{
-    c2s::{
-        LIMITS,
-        split::{Piece, Splitter},
-        stream::husk,
-    },
     stanza::{Kind, Stanza},
+    stream::{
+        LIMITS,
+        initiator::husk,
+        split::{Piece, Splitter},
+    },
     xml::{self, Ns, ScanError, Scope, write::attribute},
 };
 
