@@ -20,6 +20,7 @@
 extern crate self as rostergate;
 
 pub mod admin;
+mod clock;
 pub mod config;
 pub mod front;
 pub mod log;

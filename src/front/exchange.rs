@@ -7,6 +7,7 @@ use tracing::info;
 
 use super::address::Proxies;
 use crate::{
+    clock::now,
     metrics::{HUNG_UP, Interface, Metrics},
     net::listener::Peer,
 };
@@ -34,11 +35,6 @@ struct Line {
     version: Version,
     /// By what name the log of a proxy knows it. Copied: a slice of the request would keep what it was read into.
     id: Option<Box<str>>,
-}
-
-#[expect(clippy::disallowed_methods, reason = "the clock enters here")]
-fn now() -> Instant {
-    Instant::now()
 }
 
 impl Exchange {

@@ -7,7 +7,7 @@ use std::{
     collections::BTreeMap,
     fmt::Display,
     sync::Arc,
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant},
 };
 
 use parking_lot::Mutex;
@@ -18,7 +18,12 @@ use prometheus_client::{
 };
 
 use self::health::{Failure, Failures, Health, Part};
-use crate::{log, proto::stanza::Kind, session::Counts};
+use crate::{
+    clock::{now, since_1970},
+    log,
+    proto::stanza::Kind,
+    session::Counts,
+};
 
 pub mod health;
 
@@ -393,17 +398,6 @@ impl Drop for Hold<'_> {
         let held = now().saturating_duration_since(self.since);
         self.metrics.hold_seconds.observe(held.as_secs_f64());
     }
-}
-
-#[expect(clippy::disallowed_methods, reason = "the clock enters here")]
-fn now() -> Instant {
-    Instant::now()
-}
-
-#[expect(clippy::disallowed_methods, reason = "the clock enters here")]
-fn since_1970() -> Duration {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.unwrap_or_default()
 }
 
 fn unix_time() -> i64 {

@@ -18,7 +18,7 @@ use std::{
     collections::HashMap,
     hash::{BuildHasher, RandomState},
     sync::Arc,
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
 use backon::{BackoffBuilder, ExponentialBuilder};
@@ -29,7 +29,10 @@ use tokio::{
 };
 use tracing::{debug, warn};
 
-use crate::metrics::{self, health::Part};
+use crate::{
+    clock::since_1970,
+    metrics::{self, health::Part},
+};
 
 use super::{
     Poke, Roster, Username, diff,
@@ -80,13 +83,6 @@ pub struct Known {
     pub entry: Option<Arc<Entry>>,
     /// The last fetch for them that failed, perhaps before one that did not.
     pub last_failure: Option<Failure>,
-}
-
-/// Time since 1970 (UTC).
-#[expect(clippy::disallowed_methods, reason = "the clock enters here")]
-fn now() -> Duration {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    since.unwrap_or_default()
 }
 
 /// A user who is online, or for whom a fetch is under way.
@@ -315,7 +311,7 @@ impl<S: ContactSource + 'static> Rosters<S> {
                         roster: update.roster,
                         left_out: update.left_out,
                         validators: update.validators,
-                        fetched: now(),
+                        fetched: since_1970(),
                         fresh,
                     },
                 );
@@ -551,7 +547,7 @@ impl<S: ContactSource + 'static> Task<S> {
                     metrics.failed(Part::Backend, format!("roster of {}: {error}", self.user));
                     self.rosters.failures.push(Failure {
                         user: self.user.clone(),
-                        at: now(),
+                        at: since_1970(),
                         error: error.clone(),
                     });
                 }

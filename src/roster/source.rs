@@ -97,6 +97,7 @@ use super::{
     snapshot::Validators,
 };
 use crate::{
+    clock::{since_1970, wall_clock},
     config::{Backend, RosterUrl, without_secrets_of_url},
     net::tls::system_roots,
 };
@@ -427,7 +428,7 @@ impl HttpSource {
             }
             _ => return Err(other_status(&response)),
         }
-        let [etag, last_modified] = validators(response.headers(), now());
+        let [etag, last_modified] = validators(response.headers(), wall_clock());
         let validators = Validators {
             source: self.number,
             etag,
@@ -484,8 +485,7 @@ impl HttpSource {
         let Fetched::New { left_out, .. } = &fetched else {
             return Ok(fetched);
         };
-        let at = now().duration_since(SystemTime::UNIX_EPOCH);
-        self.omissions.note(user, at.unwrap_or_default(), left_out);
+        self.omissions.note(user, since_1970(), left_out);
         if left_out.count() > 0 {
             warn!(user = %owner, count = left_out.count(), %left_out, "unusable contacts left out");
         }
@@ -670,11 +670,6 @@ impl ContactSource for Replaceable {
     fn incomplete(&self) -> Vec<Incomplete> {
         self.0.load().incomplete()
     }
-}
-
-#[expect(clippy::disallowed_methods, reason = "the clock enters here")]
-fn now() -> SystemTime {
-    SystemTime::now()
 }
 
 fn native_roots() -> RootCertStore {

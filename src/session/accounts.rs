@@ -9,6 +9,7 @@ use std::{
 use parking_lot::Mutex;
 
 use crate::{
+    clock::now,
     proto::handover::{Account, Member},
     roster::Poke,
 };
@@ -103,11 +104,6 @@ impl Drop for Membership {
             accounts.remove(&self.key);
         }
     }
-}
-
-#[expect(clippy::disallowed_methods, reason = "the clock enters here")]
-fn now() -> Instant {
-    Instant::now()
 }
 
 #[cfg(test)]

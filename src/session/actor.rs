@@ -41,6 +41,7 @@ use super::{
     siblings::Notice,
 };
 use crate::{
+    clock::now,
     metrics::{self, Way, health::Part},
     net::tally::Seat,
     pipe::{Effect, Pipe, Rules, features, identity::Identity},
@@ -280,11 +281,6 @@ pub fn spawn(
     // Not by an async function: that would keep the session twice.
     tokio::spawn(poll_fn(move |cx| actor.poll(cx)));
     Ok(())
-}
-
-#[expect(clippy::disallowed_methods, reason = "the clock enters here")]
-fn now() -> Instant {
-    Instant::now()
 }
 
 impl Actor {

@@ -33,6 +33,7 @@ use super::{
     tls::{TlsSetupError, is_loopback},
 };
 use crate::{
+    clock::now,
     config::{self, Scheme, UpstreamTls},
     net::tls::{TlsError, upstream_client_config},
     proto::{
@@ -377,9 +378,4 @@ fn certificate_error(error: &(dyn Error + 'static)) -> Option<rustls::Certificat
         Some(rustls::Error::InvalidCertificate(reason)) => Some(reason.clone()),
         _ => None,
     })
-}
-
-#[expect(clippy::disallowed_methods, reason = "the clock enters here")]
-fn now() -> Instant {
-    Instant::now()
 }

@@ -11,6 +11,7 @@ use tracing::{debug, info};
 
 use super::{Actor, Link};
 use crate::{
+    clock::wall_clock,
     metrics::Way,
     pipe::{Effect, bounce, identity::Identity},
     proto::{
@@ -385,9 +386,4 @@ impl Actor {
             membership.with(|account, member| account.leave(member, now));
         }
     }
-}
-
-#[expect(clippy::disallowed_methods, reason = "the clock enters here")]
-fn wall_clock() -> SystemTime {
-    SystemTime::now()
 }

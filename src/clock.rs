@@ -1,0 +1,23 @@
+//! The clock: the only place where the time of day and the time that has passed are read.
+//!
+//! What decides by the time is given it as an argument, so that a test can say what time it is. Deadlines of tasks are
+//! tokio's (`tokio::time::Instant`), which tests can pause.
+#![expect(clippy::disallowed_methods, reason = "the clock enters here")]
+
+use std::time::{Duration, Instant, SystemTime};
+
+/// A point in time to measure from.
+pub(crate) fn now() -> Instant {
+    Instant::now()
+}
+
+/// The time of day.
+pub(crate) fn wall_clock() -> SystemTime {
+    SystemTime::now()
+}
+
+/// Time since 1970 (UTC); zero for a clock that is set to before.
+pub(crate) fn since_1970() -> Duration {
+    let since = wall_clock().duration_since(SystemTime::UNIX_EPOCH);
+    since.unwrap_or_default()
+}
