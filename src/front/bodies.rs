@@ -12,7 +12,7 @@ use http_body_util::BodyExt as _;
 use parking_lot::Mutex;
 use tokio::{sync::Notify, time::timeout};
 
-use crate::net::tally::party;
+use crate::net::quota::network_of;
 
 /// A body up to this size does not count, bytes.
 const SHORT: usize = 4 << 10;
@@ -171,7 +171,7 @@ impl Bodies {
         let mut all = self.0.lock();
         let id = all.next;
         all.next = id.wrapping_add(1);
-        let party = address.map_or(Party::Unknown(id), |it| Party::Address(party(it)));
+        let party = address.map_or(Party::Unknown(id), |it| Party::Address(network_of(it)));
         all.parties.entry(party).or_default().parts.push(Part {
             id,
             size: 0,

@@ -51,7 +51,7 @@ use super::{
     creations::Creations,
 };
 use crate::{
-    net::{coding, listener::Peer, seldom::Seldom},
+    net::{coding, listener::Peer, log_throttle::LogThrottle},
     proto::{
         bosh::{
             Rid,
@@ -136,7 +136,7 @@ pub struct Front {
     registry: Arc<Registry>,
     bodies: Bodies,
     failures: Failures,
-    refusals: Seldom,
+    refusals: LogThrottle,
 }
 
 /// What has become of a request.
@@ -162,7 +162,7 @@ impl Front {
             registry,
             bodies: Bodies::default(),
             failures: Failures::default(),
-            refusals: Seldom::default(),
+            refusals: LogThrottle::default(),
         }
     }
 

@@ -3,7 +3,7 @@
 use std::{net::IpAddr, num::NonZeroU32, sync::Arc};
 
 use crate::{
-    net::tally::{Seat, party},
+    net::quota::{Permit, network_of},
     session::Registry,
 };
 use governor::{Quota, RateLimiter, clock::DefaultClock, state::keyed::HashMapStateStore};
@@ -69,7 +69,7 @@ impl Creations {
     }
 
     /// Whether one more session may be created, besides those that there are. `client` is `None` where its
-    /// address is unknown; else the session is to hold the seat that it gets.
+    /// address is unknown; else the session is to hold the permit that it gets.
     ///
     /// # Errors
     ///
@@ -78,20 +78,22 @@ impl Creations {
         &self,
         client: Option<IpAddr>,
         sessions: &Registry,
-    ) -> Result<Option<Seat<IpAddr>>, Refusal> {
+    ) -> Result<Option<Permit<IpAddr>>, Refusal> {
         if sessions.len() >= self.max_sessions {
             return Err(Refusal::InAll);
         }
-        let Some(client) = client.map(party) else {
+        let Some(client) = client.map(network_of) else {
             return Ok(None);
         };
-        let seat = sessions.by_address.seat(client, self.sessions_per_address);
-        let seat = seat.ok_or(Refusal::OfAddress)?;
+        let permit = sessions
+            .by_address
+            .acquire(client, self.sessions_per_address);
+        let permit = permit.ok_or(Refusal::OfAddress)?;
         if self.by_address.len() >= MAX_ADDRESSES {
             self.by_address.retain_recent();
         }
         let paced = self.by_address.check_key(&client);
-        paced.map(|()| Some(seat)).map_err(|_| Refusal::TooFast)
+        paced.map(|()| Some(permit)).map_err(|_| Refusal::TooFast)
     }
 }
 
@@ -99,7 +101,7 @@ impl Creations {
 mod tests {
     use super::*;
 
-    fn admits(creations: &Creations, client: &str) -> Result<Option<Seat<IpAddr>>, Refusal> {
+    fn admits(creations: &Creations, client: &str) -> Result<Option<Permit<IpAddr>>, Refusal> {
         creations.admit(client.parse().ok(), &Registry::default())
     }
 
@@ -137,11 +139,11 @@ mod tests {
     fn what_counts_is_what_an_address_has_now() {
         let (creations, registry) = (Creations::new(100, 1, 100), Registry::default());
         let client = "192.0.2.1".parse().ok();
-        let seat = creations.admit(client, &registry);
-        assert!(seat.is_ok());
+        let permit = creations.admit(client, &registry);
+        assert!(permit.is_ok());
         let refusal = creations.admit(client, &registry).err();
         assert_eq!(refusal, Some(Refusal::OfAddress));
-        drop(seat);
+        drop(permit);
         assert!(creations.admit(client, &registry).is_ok());
     }
 

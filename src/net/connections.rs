@@ -14,9 +14,9 @@ use tracing::{debug, warn};
 use crate::metrics::Metrics;
 
 use super::{
+    log_throttle::LogThrottle,
+    quota::{Permit, Quota, network_of},
     sandbox,
-    seldom::Seldom,
-    tally::{Seat, Tally, party},
 };
 
 /// How long it may take to hear it.
@@ -29,7 +29,7 @@ const UNREAD: u64 = 64 << 10;
 pub struct Bounds {
     /// Connections at once.
     pub in_all: usize,
-    /// Connections of one [`party`] at once.
+    /// Connections of one network ([`network_of`]) at once.
     pub per_address: usize,
     /// Proxies: bounded only in all.
     pub proxies: Vec<IpNet>,
@@ -85,9 +85,9 @@ impl Overrun {
 #[derive(Debug)]
 pub struct Connections {
     bounds: ArcSwap<Bounds>,
-    in_all: Arc<Tally<()>>,
-    by_address: Arc<Tally<IpAddr>>,
-    refusals: Seldom,
+    in_all: Arc<Quota<()>>,
+    by_address: Arc<Quota<IpAddr>>,
+    refusals: LogThrottle,
     metrics: Arc<Metrics>,
 }
 
@@ -96,8 +96,8 @@ pub struct Connections {
 #[must_use = "it counts for as long as it lives"]
 pub struct Place {
     metrics: Arc<Metrics>,
-    _in_all: Seat<()>,
-    _by_address: Option<Seat<IpAddr>>,
+    _in_all: Permit<()>,
+    _by_address: Option<Permit<IpAddr>>,
 }
 
 impl Connections {
@@ -107,7 +107,7 @@ impl Connections {
             bounds: ArcSwap::from_pointee(bounds),
             in_all: Arc::default(),
             by_address: Arc::default(),
-            refusals: Seldom::default(),
+            refusals: LogThrottle::default(),
             metrics,
         }
     }
@@ -133,13 +133,15 @@ impl Connections {
         let place = || {
             let proxies = &bounds.proxies;
             let is_proxy = proxies.iter().any(|network| network.contains(&address));
-            let in_all = self.in_all.seat((), bounds.in_all);
+            let in_all = self.in_all.acquire((), bounds.in_all);
             let in_all = in_all.ok_or(Refusal::InAll)?;
             let by_address = if is_proxy {
                 None
             } else {
-                let seat = self.by_address.seat(party(address), bounds.per_address);
-                Some(seat.ok_or(Refusal::OfAddress)?)
+                let permit = self
+                    .by_address
+                    .acquire(network_of(address), bounds.per_address);
+                Some(permit.ok_or(Refusal::OfAddress)?)
             };
             Ok(Place {
                 metrics: Arc::clone(&self.metrics),

@@ -39,8 +39,9 @@ use tracing::{debug, warn};
 
 use super::{
     connections::{self, Connections, Overrun, Place},
-    drain, proxy, refused_heads,
-    seldom::Seldom,
+    drain,
+    log_throttle::LogThrottle,
+    proxy, refused_heads,
     tls::{CertificateStore, ClientChain},
 };
 
@@ -126,7 +127,7 @@ pub struct Listener {
     is_proxy: Option<IsProxy>,
     connections: Option<Arc<Connections>>,
     limits: Arc<ArcSwap<Limits>>,
-    failures: Seldom,
+    failures: LogThrottle,
 }
 
 impl Listener {
@@ -157,7 +158,7 @@ impl Listener {
                 is_proxy: None,
                 connections: None,
                 limits: Arc::default(),
-                failures: Seldom::default(),
+                failures: LogThrottle::default(),
             })
         };
         bind().map_err(|source| BindError { address, source })
@@ -180,7 +181,7 @@ impl Listener {
             is_proxy: None,
             connections: None,
             limits: Arc::default(),
-            failures: Seldom::default(),
+            failures: LogThrottle::default(),
         })
     }
 

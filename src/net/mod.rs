@@ -5,15 +5,15 @@
 pub mod coding;
 pub mod connections;
 pub mod drain;
+pub mod early_answer;
 pub mod listener;
+pub mod log_throttle;
 pub mod proxy;
+pub mod quota;
 pub mod refused_heads;
 pub mod sandbox;
-pub mod seldom;
 pub mod systemd;
-pub mod tally;
 pub mod tls;
-pub mod unread;
 
 #[cfg(test)]
 mod tests;

@@ -32,8 +32,9 @@ use crate::{
     metrics::{self, Interface},
     net::{
         connections::{Bounds, Connections},
+        early_answer,
         listener::{self, Limits},
-        sandbox, unread,
+        sandbox,
     },
     pipe::Rules,
     proto::{bosh::terms::Policy, xml},
@@ -133,7 +134,7 @@ impl Gateway {
         request: Request<Incoming>,
         offer: Offer,
     ) -> Answering {
-        let (mut request, unread) = unread::watch(request);
+        let (mut request, remainder) = early_answer::watch(request);
         let current = self.current.load_full();
         let wanted = current.wanted(request.uri().path(), offer);
         let log = current.logs_access.then_some(&current.bosh.proxies);
@@ -167,10 +168,10 @@ impl Gateway {
                 Box::pin(ready(conclude(response.map(Either::Right))))
             }
         };
-        match unread {
-            Some(unread) => Box::pin(async move {
+        match remainder {
+            Some(remainder) => Box::pin(async move {
                 let response = answer.await;
-                unread.forget().await;
+                remainder.discard().await;
                 response
             }),
             None => answer,

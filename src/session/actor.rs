@@ -43,7 +43,7 @@ use super::{
 use crate::{
     clock::now,
     metrics::{self, Way, health::Part},
-    net::tally::Seat,
+    net::quota::Permit,
     pipe::{Effect, Pipe, Rules, features, identity::Identity},
     proto::{
         bosh::{
@@ -173,8 +173,8 @@ struct Actor {
     held_until: Option<Instant>,
     timer: Pin<Box<Sleep>>,
     // What the session counts for, until it has ended.
-    by_address: Option<Seat<IpAddr>>,
-    by_user: Option<Seat<String>>,
+    by_address: Option<Permit<IpAddr>>,
+    by_user: Option<Permit<String>>,
 }
 
 struct RosterNeed {

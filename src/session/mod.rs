@@ -31,7 +31,7 @@ pub use self::{
     siblings::Siblings,
 };
 use crate::{
-    net::tally::Seat,
+    net::quota::Permit,
     proto::bosh::body::{Document, Request},
 };
 
@@ -82,7 +82,7 @@ pub struct Creator {
     /// Where the creation request comes from.
     pub origin: Origin,
     /// What the session counts for; `None` where the address is unknown.
-    pub seat: Option<Seat<IpAddr>>,
+    pub seat: Option<Permit<IpAddr>>,
 }
 
 /// What a session is told by the front and by the server. Travels boxed: tokio allocates channel slots

@@ -19,7 +19,7 @@ use tracing::info;
 use super::{Accounts, Backlog, Command, Counts, Mailbox, Record, Siblings, Sid};
 use crate::{
     metrics::Metrics,
-    net::tally::{Seat, Tally},
+    net::quota::{Permit, Quota},
 };
 
 /// Independent locks, so that sessions rarely meet.
@@ -50,9 +50,9 @@ pub struct Registry {
     /// What pends for their clients.
     pub backlog: Backlog,
     /// Sessions by the addresses of their clients.
-    pub by_address: Arc<Tally<IpAddr>>,
+    pub by_address: Arc<Quota<IpAddr>>,
     /// Bound sessions by the bare JIDs of their users.
-    pub by_user: Arc<Tally<String>>,
+    pub by_user: Arc<Quota<String>>,
     /// What sessions of one account tell each other.
     pub siblings: Arc<Siblings>,
     /// Which sessions are of one account.
@@ -241,8 +241,8 @@ impl Registration {
     }
 
     /// Counts the session as one of `user`'s, a bare JID, of at most `most`.
-    pub fn seat_user(&self, user: &str, most: usize) -> Option<Seat<String>> {
-        self.registry.by_user.seat(user.to_owned(), most)
+    pub fn seat_user(&self, user: &str, most: usize) -> Option<Permit<String>> {
+        self.registry.by_user.acquire(user.to_owned(), most)
     }
 }
 

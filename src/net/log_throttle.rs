@@ -1,4 +1,4 @@
-//! What may be said of each of a thousand requests, but is not said a thousand times.
+//! A throttle for the log: what could be said of each of a thousand requests is said once a second.
 
 use std::{
     num::NonZeroU32,
@@ -9,12 +9,12 @@ use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 
 /// Lets a line into the log at most once a second.
 #[derive(Debug)]
-pub struct Seldom {
+pub struct LogThrottle {
     pace: DefaultDirectRateLimiter,
     unsaid: AtomicU64,
 }
 
-impl Default for Seldom {
+impl Default for LogThrottle {
     fn default() -> Self {
         Self {
             pace: RateLimiter::direct(Quota::per_second(NonZeroU32::MIN)),
@@ -23,7 +23,7 @@ impl Default for Seldom {
     }
 }
 
-impl Seldom {
+impl LogThrottle {
     /// Whether to say it now; if so, how often it has not been said since the last time.
     pub fn is_due(&self) -> Option<u64> {
         if self.pace.check().is_ok() {
@@ -39,10 +39,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_flood_is_told_of_once() {
-        let seldom = Seldom::default();
-        assert_eq!(seldom.is_due(), Some(0));
-        let said = (0..1000).filter(|_| seldom.is_due().is_some()).count();
+    fn a_flood_is_logged_once() {
+        let throttle = LogThrottle::default();
+        assert_eq!(throttle.is_due(), Some(0));
+        let said = (0..1000).filter(|_| throttle.is_due().is_some()).count();
         assert!(said <= 1, "{said} in a moment");
     }
 }

@@ -1,4 +1,4 @@
-//! What is left of a request that has been answered before its end.
+//! Early answers: the rest of a request that was answered before all of it had come.
 //!
 //! HTTP/2 lets a server answer early and then reset the stream with `NO_ERROR` (RFC 9113 §8.1), but
 //! clients such as curl 7.88 take that for a failure and never show the answer. So the rest of a
@@ -28,13 +28,13 @@ pub struct Watched<B> {
 }
 
 /// Where it is handed back to.
-pub struct Unread<B>(oneshot::Receiver<B>);
+pub struct Remainder<B>(oneshot::Receiver<B>);
 
 /// Watches what becomes of the body of `request`, if that is a stream of its own.
-pub fn watch<B>(request: Request<B>) -> (Request<Watched<B>>, Option<Unread<B>>) {
-    let (back, unread) = if request.version() == Version::HTTP_2 {
-        let (back, unread) = oneshot::channel();
-        (Some(back), Some(Unread(unread)))
+pub fn watch<B>(request: Request<B>) -> (Request<Watched<B>>, Option<Remainder<B>>) {
+    let (back, remainder) = if request.version() == Version::HTTP_2 {
+        let (back, remainder) = oneshot::channel();
+        (Some(back), Some(Remainder(remainder)))
     } else {
         (None, None)
     };
@@ -42,13 +42,13 @@ pub fn watch<B>(request: Request<B>) -> (Request<Watched<B>>, Option<Unread<B>>)
         body: Some(body),
         back,
     });
-    (watched, unread)
+    (watched, remainder)
 }
 
-impl<B: Body + Unpin> Unread<B> {
+impl<B: Body + Unpin> Remainder<B> {
     /// Reads the rest, within bounds. To be called when there is an answer; without a rest, it
     /// takes no time.
-    pub async fn forget(self) {
+    pub async fn discard(self) {
         let rest = async {
             let Ok(mut body) = self.0.await else { return };
             let mut length = 0;
@@ -128,30 +128,30 @@ mod tests {
         request
     }
 
-    async fn time_to_forget<B: Body + Unpin>(body: B) -> Duration {
-        let (request, unread) = watch(over_http_2(body));
+    async fn time_to_discard<B: Body + Unpin>(body: B) -> Duration {
+        let (request, remainder) = watch(over_http_2(body));
         let began = Instant::now();
         drop(request);
-        unread.expect("it is watched").forget().await;
+        remainder.expect("it is watched").discard().await;
         began.elapsed()
     }
 
     #[tokio::test(start_paused = true)]
     async fn the_rest_is_read_within_bounds() {
         let whole = Full::new(Bytes::from_static(b"[]"));
-        assert_eq!(time_to_forget(whole).await, Duration::ZERO);
-        assert_eq!(time_to_forget(Endless(Some(b"x"))).await, Duration::ZERO);
-        assert_eq!(time_to_forget(Endless(None)).await, PATIENCE);
+        assert_eq!(time_to_discard(whole).await, Duration::ZERO);
+        assert_eq!(time_to_discard(Endless(Some(b"x"))).await, Duration::ZERO);
+        assert_eq!(time_to_discard(Endless(None)).await, PATIENCE);
     }
 
     #[tokio::test]
     async fn what_is_read_is_what_was_sent() {
-        let (mut request, unread) = watch(over_http_2(Full::new(Bytes::from_static(b"[]"))));
+        let (mut request, remainder) = watch(over_http_2(Full::new(Bytes::from_static(b"[]"))));
         assert_eq!(request.body().size_hint().exact(), Some(2));
         let frame = request.body_mut().frame().await.expect("a frame");
         assert_eq!(frame.expect("no error").into_data().expect("data"), "[]");
         assert!(request.body().is_end_stream());
         drop(request);
-        unread.expect("it is watched").forget().await;
+        remainder.expect("it is watched").discard().await;
     }
 }
