@@ -99,6 +99,30 @@ impl Position {
     }
 }
 
+/// Keys that have moved, and where to.
+const MOVED: [(&str, &str); 11] = [
+    ("bosh.cors_headers", "web.headers"),
+    ("bosh.cors_origins", "web.origins"),
+    ("bosh.cors_strict", "web.strict"),
+    (
+        "bosh.creations_per_address",
+        "session.creations_per_address",
+    ),
+    ("bosh.max_pending", "session.max_pending"),
+    ("bosh.max_pending_total", "session.max_pending_total"),
+    ("bosh.max_request_rate", "session.max_request_rate"),
+    ("bosh.max_sessions", "session.max_sessions"),
+    ("bosh.max_unconfirmed", "session.max_unconfirmed"),
+    ("bosh.sessions_per_address", "session.sessions_per_address"),
+    ("bosh.sessions_per_user", "session.sessions_per_user"),
+];
+
+/// The key that `key` has become.
+fn moved(key: &str) -> Option<&'static str> {
+    let entry = MOVED.iter().find(|(old, _)| *old == key);
+    entry.map(|(_, new)| *new)
+}
+
 /// Says in our words what the TOML reader found: bad syntax, an unknown or missing key, a wrong
 /// type.
 pub(super) fn from_toml(file: &str, text: &str, error: &toml::de::Error) -> ConfigError {
@@ -107,12 +131,14 @@ pub(super) fn from_toml(file: &str, text: &str, error: &toml::de::Error) -> Conf
         .map_or_else(Vec::new, |span| key_path(text, &span));
     let message = error.message();
     let (problem, got, cure) = if let Some((_, known)) = split_after(message, "unknown field ") {
-        let key = path.last().map_or("", String::as_str);
-        (
-            "unknown key".to_owned(),
-            None,
-            Some(nearest(key, &backticked(known))),
-        )
+        match moved(&path.join(".")) {
+            Some(new) => ("moved".to_owned(), None, Some(format!("it is now {new}"))),
+            None => {
+                let key = path.last().map_or("", String::as_str);
+                let cure = nearest(key, &backticked(known));
+                ("unknown key".to_owned(), None, Some(cure))
+            }
+        }
     } else if let Some((field, _)) = split_after(message, "missing field ") {
         path.extend(backticked(field).first().map(|name| (*name).to_owned()));
         ("missing".to_owned(), None, example(&path))
@@ -215,6 +241,8 @@ fn find_in(value: &DeValue<'_>, span: &Range<usize>, path: &mut Vec<String>) -> 
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
 
     #[test]
@@ -244,6 +272,22 @@ mod tests {
             error.to_string(),
             "a.toml:3:8: bosh.wait: cannot be read (got 1); write 1s"
         );
+    }
+
+    #[test]
+    fn a_key_that_has_moved_is_told_where_to() {
+        for (old, new) in MOVED {
+            let (table, key) = old.split_once('.').expect("a table and a key");
+            let text = format!("[{table}]\n{key} = 1\n");
+            let errors = Config::parse(&text, "a.toml", Path::new(".")).expect_err("it has moved");
+            let line = format!("a.toml:2:1: {old}: moved; it is now {new}");
+            assert!(
+                errors.iter().any(|error| error.to_string() == line),
+                "{errors}"
+            );
+            let (table, key) = new.split_once('.').expect("a table and a key");
+            assert!(example_line(table, key).is_some(), "{new} is no key");
+        }
     }
 
     #[test]

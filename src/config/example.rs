@@ -5,9 +5,11 @@ use std::path::Path;
 use super::{Config, ConfigErrors, error};
 
 /// The tables, and what else one needs to be valid.
-const TABLES: [(&str, &str); 8] = [
+const TABLES: [(&str, &str); 10] = [
     ("[server]", ""),
     ("[[certificate]]", "chain = \"a\"\nprivate_key = \"a\"\n"),
+    ("[session]", ""),
+    ("[web]", ""),
     ("[bosh]", ""),
     ("[discovery]", ""),
     ("[admin]", ""),
@@ -110,8 +112,8 @@ impl Entry<'_> {
             (_, "trusted_proxies") => "['192.0.2.1']",
             (_, "forwarded_header") => "'Forwarded'",
             (_, "path") => "'/elsewhere'",
-            (_, "cors_origins") => "['https://example.org']",
-            (_, "cors_headers") => "['Authorization']",
+            (_, "origins") => "['https://example.org']",
+            (_, "headers") => "['Authorization']",
             (_, "bosh_url") => "'https://chat.example.net/bosh'",
             (_, "token" | "backend_token") => "'a-secret-of-some-length'",
             (_, "backend_host") => "'www.example.net'",

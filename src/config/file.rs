@@ -11,8 +11,8 @@ use toml::Spanned;
 
 use super::{
     Admin, Backend, Bosh, Config, Credentials, DISCOVERY_PATHS, ForwardedHeader, Host, Log,
-    LogFormat, MONITORING_PATHS, Presence, ProxyProtocol, RosterUrl, Scheme, Server, Upstream,
-    UpstreamTls,
+    LogFormat, MONITORING_PATHS, Presence, ProxyProtocol, RosterUrl, Scheme, Server, Session,
+    Upstream, UpstreamTls, Web,
     error::{self, ConfigErrors},
     listeners::Listeners,
     reader::{Reader, Taken},
@@ -30,6 +30,8 @@ const TIB: u64 = 1 << 40;
 pub(super) struct File {
     server: ServerTable,
     certificate: Vec<CertificateTable>,
+    session: SessionTable,
+    web: WebTable,
     bosh: BoshTable,
     discovery: DiscoveryTable,
     admin: AdminTable,
@@ -75,19 +77,29 @@ struct BoshTable {
     max_pause: Option<Spanned<String>>,
     max_body: Option<Spanned<String>>,
     body_timeout: Option<Spanned<String>>,
-    max_unconfirmed: Option<Spanned<i64>>,
-    max_pending: Option<Spanned<String>>,
-    max_pending_total: Option<Spanned<String>>,
-    max_request_rate: Option<Spanned<i64>>,
+    polling: Option<bool>,
+    report_grace: Option<Spanned<String>>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct SessionTable {
     max_sessions: Option<Spanned<i64>>,
     sessions_per_address: Option<Spanned<i64>>,
     sessions_per_user: Option<Spanned<i64>>,
     creations_per_address: Option<Spanned<i64>>,
-    polling: Option<bool>,
-    cors_strict: Option<bool>,
-    report_grace: Option<Spanned<String>>,
-    cors_origins: Option<Spanned<Vec<Spanned<String>>>>,
-    cors_headers: Option<Spanned<Vec<Spanned<String>>>>,
+    max_unconfirmed: Option<Spanned<i64>>,
+    max_pending: Option<Spanned<String>>,
+    max_pending_total: Option<Spanned<String>>,
+    max_request_rate: Option<Spanned<i64>>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct WebTable {
+    origins: Option<Spanned<Vec<Spanned<String>>>>,
+    headers: Option<Spanned<Vec<Spanned<String>>>>,
+    strict: Option<bool>,
 }
 
 #[derive(Default, Deserialize)]
@@ -186,6 +198,8 @@ impl Reader<'_> {
         );
         let places =
             [&file.bosh.path, &file.admin.path].map(|path| path.as_ref().map(Spanned::span));
+        let session = self.session(file.session);
+        let web = self.web(file.web);
         let bosh = self.bosh(file.bosh);
         let admin = self.admin(file.admin, &mut taken, &server);
         self.keep_paths_apart([&bosh.path, &admin.path], places);
@@ -205,6 +219,8 @@ impl Reader<'_> {
             .collect();
         Config {
             server,
+            session,
+            web,
             bosh,
             bosh_url,
             admin,
@@ -346,7 +362,6 @@ impl Reader<'_> {
 
     fn bosh(&mut self, table: BoshTable) -> Bosh {
         let mut bosh = Bosh::default();
-        let origins = table.cors_origins.as_ref().map(Spanned::span);
         self.set(&mut bosh.path, "bosh.path", table.path, value::path);
         self.set(
             &mut bosh.wait,
@@ -367,7 +382,6 @@ impl Reader<'_> {
             value::duration(Duration::ZERO..=MINUTE),
         );
         bosh.polling = table.polling.unwrap_or(bosh.polling);
-        bosh.cors_strict = table.cors_strict.unwrap_or(bosh.cors_strict);
         self.set(
             &mut bosh.max_pause,
             "bosh.max_pause",
@@ -386,74 +400,86 @@ impl Reader<'_> {
             table.body_timeout,
             value::duration(SECOND..=10 * MINUTE),
         );
+        bosh
+    }
+
+    fn session(&mut self, table: SessionTable) -> Session {
+        let mut session = Session::default();
         self.number(
-            &mut bosh.max_unconfirmed,
-            "bosh.max_unconfirmed",
-            table.max_unconfirmed,
-            10..=100_000,
-        );
-        self.set(
-            &mut bosh.max_pending,
-            "bosh.max_pending",
-            table.max_pending,
-            value::size(64 * KIB..=64 * MIB),
-        );
-        self.set(
-            &mut bosh.max_pending_total,
-            "bosh.max_pending_total",
-            table.max_pending_total,
-            value::size(MIB..=TIB),
-        );
-        self.number(
-            &mut bosh.max_request_rate,
-            "bosh.max_request_rate",
-            table.max_request_rate,
-            1..=1_000_000,
-        );
-        self.number(
-            &mut bosh.max_sessions,
-            "bosh.max_sessions",
+            &mut session.max_sessions,
+            "session.max_sessions",
             table.max_sessions,
             1..=10_000_000,
         );
         self.number(
-            &mut bosh.sessions_per_address,
-            "bosh.sessions_per_address",
+            &mut session.sessions_per_address,
+            "session.sessions_per_address",
             table.sessions_per_address,
             1..=10_000_000,
         );
         self.number(
-            &mut bosh.sessions_per_user,
-            "bosh.sessions_per_user",
+            &mut session.sessions_per_user,
+            "session.sessions_per_user",
             table.sessions_per_user,
             1..=10_000_000,
         );
         self.number(
-            &mut bosh.creations_per_address,
-            "bosh.creations_per_address",
+            &mut session.creations_per_address,
+            "session.creations_per_address",
             table.creations_per_address,
             1..=1_000_000,
         );
+        self.number(
+            &mut session.max_unconfirmed,
+            "session.max_unconfirmed",
+            table.max_unconfirmed,
+            10..=100_000,
+        );
+        self.set(
+            &mut session.max_pending,
+            "session.max_pending",
+            table.max_pending,
+            value::size(64 * KIB..=64 * MIB),
+        );
+        self.set(
+            &mut session.max_pending_total,
+            "session.max_pending_total",
+            table.max_pending_total,
+            value::size(MIB..=TIB),
+        );
+        self.number(
+            &mut session.max_request_rate,
+            "session.max_request_rate",
+            table.max_request_rate,
+            1..=1_000_000,
+        );
+        session
+    }
+
+    fn web(&mut self, table: WebTable) -> Web {
+        let mut web = Web::default();
+        let origins = table.origins.as_ref().map(Spanned::span);
         self.list(
-            &mut bosh.cors_headers,
-            "bosh.cors_headers",
-            table.cors_headers,
+            &mut web.headers,
+            "web.headers",
+            table.headers,
             value::header,
         );
         self.list(
-            &mut bosh.cors_origins,
-            "bosh.cors_origins",
-            table.cors_origins,
+            &mut web.origins,
+            "web.origins",
+            table.origins,
             value::origin,
         );
-        if bosh.cors_origins.len() > 1 && bosh.cors_origins.iter().any(|origin| origin == "*") {
+        if web.origins.len() > 1 && web.origins.iter().any(|origin| origin == "*") {
             let fault = Fault::new(
                 "\"*\" beside other origins",
                 "write [\"*\"] or leave it away",
             );
-            self.fault("bosh.cors_origins", origins, fault);
+            self.fault("web.origins", origins, fault);
         }
-        bosh
+        web.strict = table.strict.unwrap_or(web.strict);
+        web
     }
 
     fn admin(&mut self, table: AdminTable, taken: &mut Taken, server: &Server) -> Admin {

@@ -55,6 +55,10 @@ pub fn without_secrets_of_url(text: &str) -> String {
 pub struct Config {
     /// `[server]`
     pub server: Server,
+    /// `[session]`
+    pub session: Session,
+    /// `[web]`
+    pub web: Web,
     /// `[bosh]`
     pub bosh: Bosh,
     /// `[discovery]`: where clients are told that BOSH is; `None` where they are told nothing.
@@ -166,6 +170,63 @@ pub enum ForwardedHeader {
     XForwardedFor,
 }
 
+/// `[session]`: what every session may be, whatever its client speaks.
+#[derive(Clone, Debug)]
+pub struct Session {
+    /// Most sessions at once.
+    pub max_sessions: usize,
+    /// Most sessions of one address at once.
+    pub sessions_per_address: usize,
+    /// Most bound sessions of one user at once.
+    pub sessions_per_user: usize,
+    /// Most sessions that one address may create in a minute.
+    pub creations_per_address: u32,
+    /// Stanzas the server still owns while no client listens.
+    pub max_unconfirmed: u32,
+    /// Undelivered bytes of a session beyond which its server is not read from.
+    pub max_pending: usize,
+    /// The same of all sessions.
+    pub max_pending_total: usize,
+    /// Requests of one session in a second, in the long run; more wait.
+    pub max_request_rate: u32,
+}
+
+impl Default for Session {
+    fn default() -> Self {
+        Self {
+            max_sessions: 50_000,
+            sessions_per_address: 1000,
+            sessions_per_user: 50,
+            creations_per_address: 120,
+            max_unconfirmed: 400,
+            max_pending: 1 << 20,
+            max_pending_total: 256 << 20,
+            max_request_rate: 100,
+        }
+    }
+}
+
+/// `[web]`: which pages may use the gateway.
+#[derive(Clone, Debug)]
+pub struct Web {
+    /// Origins that may read answers; `*` alone means any.
+    pub origins: Vec<String>,
+    /// Headers that pages may send besides Content-Type.
+    pub headers: Vec<String>,
+    /// Whether pages of other origins may not even create sessions.
+    pub strict: bool,
+}
+
+impl Default for Web {
+    fn default() -> Self {
+        Self {
+            origins: vec!["*".to_owned()],
+            headers: Vec::new(),
+            strict: false,
+        }
+    }
+}
+
 /// `[bosh]`
 #[derive(Clone, Debug)]
 pub struct Bosh {
@@ -181,32 +242,10 @@ pub struct Bosh {
     pub max_body: usize,
     /// Longest time for one to come in.
     pub body_timeout: Duration,
-    /// Stanzas the server still owns while no client listens.
-    pub max_unconfirmed: u32,
-    /// Undelivered bytes of a session beyond which its server is not read from.
-    pub max_pending: usize,
-    /// The same of all sessions.
-    pub max_pending_total: usize,
-    /// Requests of one session in a second, in the long run; more wait.
-    pub max_request_rate: u32,
-    /// Most sessions at once.
-    pub max_sessions: usize,
-    /// Most sessions of one address at once.
-    pub sessions_per_address: usize,
-    /// Most bound sessions of one user at once.
-    pub sessions_per_user: usize,
-    /// Most sessions that one address may create in a minute.
-    pub creations_per_address: u32,
     /// Whether clients may poll (`hold` or `wait` of 0) rather than have requests held.
     pub polling: bool,
     /// How long a client's acknowledgement may be behind before it is told so.
     pub report_grace: Duration,
-    /// Origins that may read answers; `*` alone means any.
-    pub cors_origins: Vec<String>,
-    /// Headers that pages may send besides Content-Type.
-    pub cors_headers: Vec<String>,
-    /// Whether pages of other origins may not even create sessions.
-    pub cors_strict: bool,
 }
 
 impl Default for Bosh {
@@ -218,19 +257,8 @@ impl Default for Bosh {
             max_pause: Duration::from_secs(120),
             max_body: 1 << 20,
             body_timeout: Duration::from_secs(30),
-            max_unconfirmed: 400,
-            max_pending: 1 << 20,
-            max_pending_total: 256 << 20,
-            max_request_rate: 100,
-            max_sessions: 50_000,
-            sessions_per_address: 1000,
-            sessions_per_user: 50,
-            creations_per_address: 120,
             polling: true,
             report_grace: Duration::from_secs(2),
-            cors_origins: vec!["*".to_owned()],
-            cors_headers: Vec::new(),
-            cors_strict: false,
         }
     }
 }

@@ -6,8 +6,8 @@
 const URL_KEYS: [&str; 6] = [
     "backend_host",
     "bosh_url",
-    "cors_origins",
     "http_roster_url",
+    "origins",
     "upstream",
     "upstream_referrals",
 ];

@@ -14,7 +14,7 @@
 //! | server unreachable | 503, `remote-connection-failed`; from the third try on with 200 |
 //! | draining | 503, `system-shutdown` |
 //! | too many sessions | 503, `undefined-condition` |
-//! | a page that may not read the answer creates a session | with `cors_strict` 403, `policy-violation` |
+//! | a page that may not read the answer creates a session | with `web.strict` 403, `policy-violation` |
 //! | another method | 405 |
 //!
 //! With 503, there is a `Retry-After`, and a `<text/>` in the body that says why.

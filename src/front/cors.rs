@@ -19,7 +19,7 @@ pub enum Cors {
 }
 
 impl Cors {
-    /// Reads `cors_origins`.
+    /// Reads `web.origins`.
     pub fn new(origins: &[String]) -> Self {
         if origins.iter().any(|origin| origin == "*") {
             return Self::Any;
@@ -32,7 +32,7 @@ impl Cors {
         )
     }
 
-    /// The headers that pages may send: Content-Type, and what `cors_headers` says.
+    /// The headers that pages may send: Content-Type, and what `web.headers` says.
     pub fn allowed_headers(more: &[String]) -> HeaderValue {
         let names: Vec<&str> = std::iter::once("content-type")
             .chain(more.iter().map(String::as_str))

@@ -40,9 +40,9 @@ impl Refusal {
     /// The key that it is configured by.
     pub fn key(self) -> &'static str {
         match self {
-            Self::InAll => "bosh.max_sessions",
-            Self::OfAddress => "bosh.sessions_per_address",
-            Self::TooFast => "bosh.creations_per_address",
+            Self::InAll => "session.max_sessions",
+            Self::OfAddress => "session.sessions_per_address",
+            Self::TooFast => "session.creations_per_address",
         }
     }
 }

@@ -92,7 +92,7 @@ impl Gateway {
     /// Without sessions.
     pub(super) fn new(config: &Config) -> Result<Self, RunError> {
         let registry = Arc::new(Registry::default());
-        registry.backlog.bound(config.bosh.max_pending_total);
+        registry.backlog.bound(config.session.max_pending_total);
         let connections = Connections::new(bounds(&config.server), Arc::clone(&registry.metrics));
         let connections = Arc::new(connections);
         let mut rosters = RostersInUse::default();
@@ -116,7 +116,9 @@ impl Gateway {
         drop(rosters);
         self.current.store(Arc::new(current));
         self.connections.bound(bounds(&config.server));
-        self.registry.backlog.bound(config.bosh.max_pending_total);
+        self.registry
+            .backlog
+            .bound(config.session.max_pending_total);
         self.limits.store(Arc::new(config.server.limits));
         Ok(())
     }
@@ -289,9 +291,9 @@ impl Current {
         registry: &Arc<Registry>,
     ) -> Result<Self, RunError> {
         let creations = Creations::new(
-            config.bosh.max_sessions,
-            config.bosh.sessions_per_address,
-            config.bosh.creations_per_address,
+            config.session.max_sessions,
+            config.session.sessions_per_address,
+            config.session.creations_per_address,
         );
         let creations = match previous {
             Some(previous) => creations.following(&previous.bosh.creations),
@@ -321,7 +323,7 @@ impl Current {
                     wait: config.bosh.wait,
                     inactivity: config.bosh.inactivity,
                     max_pause: config.bosh.max_pause,
-                    max_pending: config.bosh.max_pending,
+                    max_pending: config.session.max_pending,
                     report_grace: config.bosh.report_grace,
                 },
                 polling: config.bosh.polling,
@@ -333,9 +335,9 @@ impl Current {
                     header: config.server.forwarded_header,
                 },
                 creations,
-                strict: config.bosh.cors_strict,
-                cors: Cors::new(&config.bosh.cors_origins),
-                cors_headers: Cors::allowed_headers(&config.bosh.cors_headers),
+                strict: config.web.strict,
+                cors: Cors::new(&config.web.origins),
+                cors_headers: Cors::allowed_headers(&config.web.headers),
                 hosts,
             }),
             discovery: config.bosh_url.as_deref().map(Discovery::new),
@@ -405,9 +407,10 @@ fn build_host(
         },
         rosters,
         metrics,
-        max_unconfirmed: config.bosh.max_unconfirmed,
-        sessions_per_user: config.bosh.sessions_per_user,
-        max_request_rate: NonZeroU32::new(config.bosh.max_request_rate).unwrap_or(NonZeroU32::MIN),
+        max_unconfirmed: config.session.max_unconfirmed,
+        sessions_per_user: config.session.sessions_per_user,
+        max_request_rate: NonZeroU32::new(config.session.max_request_rate)
+            .unwrap_or(NonZeroU32::MIN),
         has_warned: Once::new(),
     }
 }

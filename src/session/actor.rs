@@ -331,7 +331,9 @@ impl Actor {
         {
             if let Err(early) = self.pace.check() {
                 let now = now();
-                self.registration.metrics().limit("bosh.max_request_rate");
+                self.registration
+                    .metrics()
+                    .limit("session.max_request_rate");
                 self.slowed_until = Some(now + early.wait_time_from(now));
             }
             return Poll::Ready(Input::Command(*command));
@@ -678,7 +680,9 @@ impl Actor {
                     if self.by_user.is_none() {
                         let sid = self.registration.sid();
                         warn!(?sid, jid = identity.full(), "too many sessions of a user");
-                        self.registration.metrics().limit("bosh.sessions_per_user");
+                        self.registration
+                            .metrics()
+                            .limit("session.sessions_per_user");
                         let text = "too many sessions of this user";
                         self.session.send(stream_error("policy-violation", text));
                         return self.session.end(Some(Condition::PolicyViolation), now);

@@ -112,8 +112,8 @@ const EACH: usize = 40;
 async fn many_that_do_not_poll_have_a_bound_together_and_miss_nothing() {
     let prosody = Prosody::builder().start();
     let gateway = Gateway::builder(&prosody)
-        .bosh("max_pending = '16MiB'")
-        .bosh("max_pending_total = '2MiB'")
+        .session("max_pending = '16MiB'")
+        .session("max_pending_total = '2MiB'")
         .start();
     let mut desk = prosody.contact("desk").await;
     let mut silent = Vec::new();
@@ -136,7 +136,7 @@ async fn many_that_do_not_poll_have_a_bound_together_and_miss_nothing() {
     }
     let metrics = gateway.admin().at("/metrics");
     let held_up = async {
-        let line = format!("limits_hit_total{{limit=\"bosh.max_pending_total\"}} {SILENT}\n");
+        let line = format!("limits_hit_total{{limit=\"session.max_pending_total\"}} {SILENT}\n");
         while !metrics.request("GET", &[], "").await.text().contains(&line) {}
     };
     within("all of them to be held up", held_up).await;

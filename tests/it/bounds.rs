@@ -23,7 +23,7 @@ fn is_created(response: &Response) -> bool {
 #[tokio::test]
 async fn an_address_creates_so_many_sessions_in_a_minute() {
     let gateway = Gateway::builder(Prosody::shared())
-        .bosh("creations_per_address = 3")
+        .session("creations_per_address = 3")
         .start();
     let from = |address: &'static str| [("X-Forwarded-For", address)];
     for _ in 0..3 {
@@ -43,7 +43,9 @@ async fn an_address_creates_so_many_sessions_in_a_minute() {
 #[tokio::test]
 async fn there_is_an_end_of_sessions() {
     let prosody = Prosody::shared();
-    let gateway = Gateway::builder(prosody).bosh("max_sessions = 1").start();
+    let gateway = Gateway::builder(prosody)
+        .session("max_sessions = 1")
+        .start();
     let mut only = gateway.login(&prosody.account("john"), "web").await;
     let refused = create(&gateway, &[]).await;
     assert_eq!(refused.not_now().1, "too many sessions in all");
@@ -212,8 +214,8 @@ async fn a_request_names_its_host_once() {
 #[tokio::test]
 async fn pages_that_may_not_read_answers_create_no_sessions() {
     let gateway = Gateway::builder(Prosody::shared())
-        .bosh("cors_origins = [\"https://site.example\"]")
-        .bosh("cors_strict = true")
+        .web("origins = [\"https://site.example\"]")
+        .web("strict = true")
         .start();
     let foreign = create(&gateway, &[("Origin", "https://evil.example")]).await;
     assert_eq!(foreign.status(), 403);

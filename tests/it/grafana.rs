@@ -110,7 +110,7 @@ fn queries(dashboard: &Value) -> Vec<(String, String)> {
 async fn lively() -> Site {
     let site = Site::with(Prosody::shared(), |gateway| {
         gateway
-            .bosh("max_sessions = 2")
+            .session("max_sessions = 2")
             .tables("[monitoring]\nlisten = \"127.0.0.1:0\"")
     });
     let (john, marie) = (site.member("john"), site.member("marie"));

@@ -17,7 +17,7 @@ use crate::support::{
 #[tokio::test]
 async fn an_address_has_so_many_sessions_at_once() {
     let gateway = Gateway::builder(Prosody::shared())
-        .bosh("sessions_per_address = 2")
+        .session("sessions_per_address = 2")
         .start();
     let create = async |address: &str| {
         let headers = [("X-Forwarded-For", address)];
@@ -52,7 +52,7 @@ async fn an_address_has_so_many_sessions_at_once() {
 async fn a_user_has_so_many_sessions_and_the_newest_ends() {
     let prosody = Prosody::shared();
     let gateway = Gateway::builder(prosody)
-        .bosh("sessions_per_user = 2")
+        .session("sessions_per_user = 2")
         .start();
     let john = prosody.account("john");
     let mut one = Bosh::log_in(&gateway.bosh(), &john, "one").await;

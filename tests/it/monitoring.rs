@@ -156,7 +156,7 @@ async fn what_waits_for_a_client_is_counted() {
 async fn what_fails_is_counted() {
     let site = Site::with(Prosody::shared(), |gateway| {
         gateway
-            .bosh("max_sessions = 2")
+            .session("max_sessions = 2")
             .admin("max_body = \"4KiB\"")
     });
     let john = site.member("john");
@@ -179,7 +179,7 @@ async fn what_fails_is_counted() {
     for (sample, value) in [
         ("bosh_requests_total{outcome=\"item-not-found\"}", 1),
         ("bosh_requests_total{outcome=\"undefined-condition\"}", 1),
-        ("limits_hit_total{limit=\"bosh.max_sessions\"}", 1),
+        ("limits_hit_total{limit=\"session.max_sessions\"}", 1),
         ("limits_hit_total{limit=\"admin.max_body\"}", 1),
         ("http_requests_total{interface=\"bosh\",code=\"503\"}", 1),
         ("http_requests_total{interface=\"admin\",code=\"500\"}", 1),

@@ -147,7 +147,7 @@ async fn a_reload_takes_over_hosts_and_origins_and_keeps_sessions() {
         "\n[[host]]\ndomain = \"chat.example.net\"\nupstream = \"xmpp://{}\"\n",
         site.prosody.c2s()
     );
-    let new = old.replace("[bosh]", "[bosh]\ncors_origins = [\"https://a.example\"]") + &more;
+    let new = old.replace("[web]", "[web]\norigins = [\"https://a.example\"]") + &more;
     fs::write(&path, new).expect("written");
     site.gateway.signal("HUP");
     logged(&site.gateway, "configuration reloaded").await;

@@ -567,7 +567,7 @@ async fn tells_the_clients_true_address(kind: Kind) {
     let prosody = Prosody::builder().start();
     let gateway = Gateway::builder(&prosody)
         .listen(local(GATEWAY))
-        .bosh("sessions_per_address = 1");
+        .session("sessions_per_address = 1");
     let _gateway = gateway.start();
     let stranger = site.outside(site.example_org());
     let _first = Bosh::open(&stranger, DOMAIN).await;

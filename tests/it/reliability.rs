@@ -48,7 +48,7 @@ impl Home {
             // It keeps 5,000 stanzas, and mixes what comes while a session ends with what the session
             // leaves: so the session has to last as long as they come.
             Self::Ejabberd(ejabberd) => Gateway::builder(*ejabberd)
-                .bosh("max_unconfirmed = 4000")
+                .session("max_unconfirmed = 4000")
                 .bosh("inactivity = \"12s\""),
         };
         builder.bosh(bosh).start()

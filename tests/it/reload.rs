@@ -40,7 +40,7 @@ async fn reload_as(gateway: &Gateway, config: &str) {
 async fn limits_and_tokens_change_and_sessions_stay() {
     let prosody = Prosody::shared();
     let gateway = Gateway::builder(prosody)
-        .bosh("max_sessions = 1")
+        .session("max_sessions = 1")
         .admin("token = \"old-token\"")
         .start();
     let mut session = Bosh::log_in(&gateway.bosh(), &prosody.account("john"), "web").await;
@@ -66,8 +66,8 @@ async fn limits_and_tokens_change_and_sessions_stay() {
 #[tokio::test]
 async fn who_has_created_too_many_sessions_gains_nothing_by_a_reload() {
     let gateway = Gateway::builder(Prosody::shared())
-        .bosh("max_sessions = 10")
-        .bosh("creations_per_address = 1")
+        .session("max_sessions = 10")
+        .session("creations_per_address = 1")
         .start();
     let from = [("X-Forwarded-For", "192.0.2.1")];
     let create = async || {
@@ -85,7 +85,7 @@ async fn who_has_created_too_many_sessions_gains_nothing_by_a_reload() {
 #[tokio::test]
 async fn what_needs_a_restart_is_named_and_the_rest_taken_over() {
     let gateway = Gateway::builder(Prosody::shared())
-        .bosh("max_sessions = 1")
+        .session("max_sessions = 1")
         .start();
     let said = |key: &str| {
         let log = gateway.log();
@@ -105,14 +105,14 @@ async fn what_needs_a_restart_is_named_and_the_rest_taken_over() {
 #[tokio::test]
 async fn what_cannot_be_read_changes_nothing_and_says_where() {
     let gateway = Gateway::builder(Prosody::shared())
-        .bosh("max_sessions = 1")
+        .session("max_sessions = 1")
         .start();
     let path = gateway.config_path();
     let text = fs::read_to_string(&path).expect("a file");
     let broken = text.replace("max_sessions = 1", "max_sessions = \"many\"");
     let line = text.lines().position(|line| line == "max_sessions = 1");
     let place = format!(
-        "rostergate.toml:{}:16: bosh.max_sessions",
+        "rostergate.toml:{}:16: session.max_sessions",
         line.expect("there") + 1
     );
     fs::write(&path, broken).expect("written");

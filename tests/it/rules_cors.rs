@@ -5,7 +5,7 @@ use crate::support::{gateway::Gateway, prosody::Prosody};
 #[tokio::test]
 async fn allows_the_headers_that_are_configured() {
     let gateway = Gateway::builder(Prosody::shared())
-        .bosh("cors_headers = [\"Authorization\"]")
+        .web("headers = [\"Authorization\"]")
         .start();
     let origin = [("Origin", "https://site.example")];
     let response = gateway.bosh().request("OPTIONS", &origin, "").await;

@@ -11,7 +11,7 @@ use crate::support::{
 #[tokio::test]
 async fn slows_down_a_client_that_is_too_fast() {
     let gateway = Gateway::builder(Prosody::shared())
-        .bosh("max_request_rate = 10")
+        .session("max_request_rate = 10")
         .start();
     let mut bosh = Bosh::open(&gateway.bosh(), DOMAIN).await;
     let began = Instant::now();

@@ -286,7 +286,7 @@ pub fn rostergate(
         };
         let config = format!(
             "[server]\n{listen}\n\
-             [bosh]\nmax_request_rate = 1000000\n\
+             [session]\nmax_request_rate = 1000000\n\
              [[host]]\ndomain = \"{DOMAIN}\"\nupstream = \"xmpp://{upstream}\"\n\
              http_roster_url = \"http://{backend}/contacts/%s\"\n"
         );

@@ -41,7 +41,9 @@ impl Actor {
         self.is_held_up = self.registration.is_backlog_used_up(self.session.pending());
         if self.is_held_up && !was_held_up {
             debug!(sid = ?self.registration.sid(), "too much is waiting for all clients");
-            self.registration.metrics().limit("bosh.max_pending_total");
+            self.registration
+                .metrics()
+                .limit("session.max_pending_total");
         }
         self.is_held_up
     }
@@ -67,8 +69,8 @@ impl Actor {
             if self.given_up_at().is_some_and(|at| at <= now) {
                 debug!(sid = ?self.registration.sid(), "client does not listen");
                 let key = match self.is_full() {
-                    true => "bosh.max_pending",
-                    false => "bosh.max_unconfirmed",
+                    true => "session.max_pending",
+                    false => "session.max_unconfirmed",
                 };
                 self.registration.metrics().limit(key);
                 self.bounce_pending();

@@ -51,7 +51,7 @@ async fn answers_preflight_requests() {
 async fn lets_only_configured_origins_read() {
     let prosody = Site::shared();
     let gateway = Gateway::builder(prosody)
-        .bosh("cors_origins = [\"https://site.example\"]")
+        .web("origins = [\"https://site.example\"]")
         .start();
     let post = async |origin: &str| {
         let headers = [("Origin", origin)];

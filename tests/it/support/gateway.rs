@@ -78,6 +78,8 @@ pub(crate) struct Builder {
     text: Option<String>,
     listen: SocketAddr,
     server: String,
+    session: String,
+    web: String,
     bosh: String,
     admin: String,
     /// The first one's table; then whole tables.
@@ -96,6 +98,8 @@ impl Gateway {
             text: None,
             listen: ([127, 0, 0, 1], 0).into(),
             server: String::new(),
+            session: String::new(),
+            web: String::new(),
             bosh: String::new(),
             admin: String::new(),
             host: String::new(),
@@ -236,6 +240,20 @@ impl Builder {
         self
     }
 
+    /// A line of `[session]`.
+    #[allow(dead_code, reason = "only `it` needs it")]
+    pub(crate) fn session(mut self, line: &str) -> Self {
+        push_line(&mut self.session, line);
+        self
+    }
+
+    /// A line of `[web]`.
+    #[allow(dead_code, reason = "the benches do not need it")]
+    pub(crate) fn web(mut self, line: &str) -> Self {
+        push_line(&mut self.web, line);
+        self
+    }
+
     /// A line of `[bosh]`.
     pub(crate) fn bosh(mut self, line: &str) -> Self {
         push_line(&mut self.bosh, line);
@@ -267,6 +285,8 @@ impl Builder {
         let Self {
             listen,
             server,
+            session,
+            web,
             bosh,
             admin,
             host,
@@ -280,7 +300,7 @@ impl Builder {
             format!("[server]\nlisten = [\"{listen}\"]\nthreads = {threads}\n{server}");
         write!(
             config,
-            "\n[bosh]\n{bosh}\n[admin]\n{admin}\n[[host]]\ndomain = \"{domain}\"\n"
+            "\n[session]\n{session}\n[web]\n{web}\n[bosh]\n{bosh}\n[admin]\n{admin}\n[[host]]\ndomain = \"{domain}\"\n"
         )
         .expect("a string takes it");
         write!(config, "upstream = \"{upstream}\"\n{host}{more_hosts}").expect("fits");
@@ -302,7 +322,14 @@ impl Builder {
         let directory = directory.expect("a temporary directory can be made");
         // To compare: what does another BOSH make of the same test?
         if let Some(foreign) = site::foreign() {
-            let lines = [&self.server, &self.bosh, &self.admin, &self.host];
+            let lines = [
+                &self.server,
+                &self.session,
+                &self.web,
+                &self.bosh,
+                &self.admin,
+                &self.host,
+            ];
             if lines.iter().any(|lines| !lines.is_empty()) {
                 site::only_rostergate("it is configured for this test");
             }
