@@ -14,6 +14,7 @@
 mod account;
 mod blocking;
 mod handover;
+mod unconfirmed;
 
 use std::{
     future::{Future, poll_fn},

@@ -9,7 +9,7 @@ use std::{
 use bytes::Bytes;
 use tracing::{debug, info};
 
-use super::{Actor, Link};
+use super::{Actor, Link, unconfirmed::KeptMessages};
 use crate::{
     clock::wall_clock,
     metrics::Way,
@@ -34,7 +34,7 @@ pub(super) struct Handover {
     /// management.
     membership: Option<Membership>,
     /// Messages of the server that the client has not confirmed. Their bytes are shared with the answers.
-    kept: VecDeque<Unconfirmed>,
+    kept: KeptMessages,
     /// Messages of other sessions that the client has not confirmed: with each, how many stanzas had been given.
     taken: VecDeque<(u64, Ticket)>,
     /// How often the client has been asked since it was handed something.
@@ -113,22 +113,12 @@ impl Handover {
     /// What it takes to keep what only this session keeps, of which the client has been sent the first `written`
     /// stanzas, bytes.
     pub(super) fn size(&self, written: u64) -> usize {
-        let sent = self.kept.iter().take_while(|kept| kept.given <= written);
-        let sent = sent.map(|kept| kept.stanza.footprint()).sum::<usize>();
-        self.size.saturating_add(sent)
+        self.size.saturating_add(self.kept.size(written))
     }
 
     /// The client has the first `confirmed` stanzas.
     fn confirm(&mut self, confirmed: u64, now: Instant) {
-        while let Some(message) = self.kept.front()
-            && message.given <= confirmed
-        {
-            self.kept.pop_front();
-        }
-        if self.kept.is_empty() {
-            // Most sessions are idle most of the time, and then take no room for that.
-            self.kept = VecDeque::new();
-        }
+        self.kept.confirm(confirmed);
         while let Some((given, ticket)) = self.taken.front()
             && *given <= confirmed
         {
@@ -182,9 +172,7 @@ impl Actor {
             && given > before
             && self.session.is_open()
         {
-            self.handover
-                .kept
-                .push_back(Unconfirmed { given, ..message });
+            self.handover.kept.push(Unconfirmed { given, ..message });
         }
     }
 
@@ -281,7 +269,7 @@ impl Actor {
         let Some(membership) = &self.handover.membership else {
             return false;
         };
-        let kept = std::mem::take(&mut self.handover.kept);
+        let kept = self.handover.kept.take();
         let left = membership.with(|account, member| {
             let lingers = account.end(member, kept, now);
             lingers.then(|| account.unsettled(member))
@@ -381,7 +369,7 @@ impl Actor {
         (self.handover.late, self.handover.due) = (None, None);
         self.handover.size = 0;
         self.handover.taken = VecDeque::new();
-        self.handover.kept = VecDeque::new();
+        self.handover.kept = KeptMessages::default();
         if let Some(membership) = &self.handover.membership {
             membership.with(|account, member| account.leave(member, now));
         }
