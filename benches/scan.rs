@@ -4,7 +4,7 @@ use std::hint::black_box;
 
 use bytes::Bytes;
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use rostergate::proto::xml::{Limits, Scope, scan_body, scan_stanza};
+use rostergate::proto::xml::{Limits, scan_body, scan_header, scan_stanza};
 
 const MESSAGE: &str = "<message to='marie@example.org' type='chat' id='purple1a2b3c'>\
     <body>See you at noon &amp; bring the book</body>\
@@ -50,7 +50,7 @@ fn bodies(criterion: &mut Criterion) {
 fn stanzas(criterion: &mut Criterion) {
     let header = "<stream:stream xmlns='jabber:client' id='1' version='1.0' from='example.org' \
         xmlns:stream='http://etherx.jabber.org/streams'>";
-    let (scope, _) = Scope::from_header(header.as_bytes()).expect("the header is right");
+    let (scope, _) = scan_header(header.as_bytes()).expect("the header is right");
     let mut group = criterion.benchmark_group("scan_stanza");
     group.throughput(Throughput::Bytes(MESSAGE.len() as u64));
     group.bench_function("1 message", |bencher| {

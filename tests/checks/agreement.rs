@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use rostergate::proto::{
     stanza::{Child, IqType, Kind, MessageType, PresenceType, Stanza},
-    xml::{Limits, Ns, Scope, scan_body, scan_stanza},
+    xml::{Limits, Ns, scan_body, scan_header, scan_stanza},
 };
 use rxml::{Event, Parse, Parser};
 
@@ -277,7 +277,7 @@ const CLIENT: &[u8] = b" xmlns='jabber:client'";
 /// Compares the two on an element of the stream that `header` opens; false when the scanner refuses
 /// either.
 pub fn agrees_in_stream(header: &[u8], element: &[u8]) -> bool {
-    let Ok((scope, _)) = Scope::from_header(header) else {
+    let Ok((scope, _)) = scan_header(header) else {
         return false;
     };
     let Ok(stanza) = scan_stanza(Bytes::copy_from_slice(element), &scope, &Limits::default())

@@ -15,7 +15,9 @@ use super::{
 };
 use crate::proto::{
     stanza::{Kind, Stanza},
-    xml::{Inheritance, Ns, Scope, scan_next_stanza, scan_stanza, write::attribute_into},
+    xml::{
+        Inheritance, Ns, Scope, scan_header, scan_next_stanza, scan_stanza, write::attribute_into,
+    },
 };
 
 /// The closing tag that matches what [`header`] opens.
@@ -166,7 +168,7 @@ impl Stream {
     }
 
     fn open(&mut self, bytes: &[u8]) -> Result<Event, Malformed> {
-        let (scope, attributes) = Scope::from_header(bytes)?;
+        let (scope, attributes) = scan_header(bytes)?;
         self.scope = scope;
         self.inheritance = Inheritance::default();
         let mut header = Header::default();
@@ -313,7 +315,7 @@ mod tests {
         let mut splitter = Splitter::new(MAX_ELEMENT);
         let piece = splitter.next(&mut BytesMut::from(&*hostile)).unwrap();
         assert_eq!(piece, Some(Piece::Header(hostile.clone())));
-        let (_, attributes) = Scope::from_header(&hostile).unwrap();
+        let (_, attributes) = scan_header(&hostile).unwrap();
         let value = |local: &str| {
             let attribute = attributes
                 .iter()

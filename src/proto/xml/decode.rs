@@ -1,9 +1,8 @@
-//! From what is written to what is meant: references and line ends.
+//! What an attribute value means, as opposed to how it is written.
 
 use std::borrow::Cow;
 
 use super::lint;
-use super::token::Form;
 
 /// What an attribute value means: references resolved, white space normalized (XML 1.0 §3.3.3). The
 /// value has been accepted by the scanner before.
@@ -36,23 +35,6 @@ pub(in crate::proto) fn attribute_value(raw: &[u8]) -> Cow<'_, str> {
         rest = rest.get(written..).unwrap_or_default();
     }
     Cow::Owned(value)
-}
-
-/// Appends a piece of character data, line ends normalized (XML 1.0 §2.11).
-pub(in crate::proto) fn push_text<'d>(out: &mut Cow<'d, str>, form: Form<'d>) {
-    match form {
-        Form::Reference(c) => out.to_mut().push(c),
-        Form::Literal { text, .. } => {
-            let text = std::str::from_utf8(text).unwrap_or_default();
-            if text.contains('\r') {
-                *out.to_mut() += &text.replace("\r\n", "\n").replace('\r', "\n");
-            } else if out.is_empty() {
-                *out = Cow::Borrowed(text);
-            } else {
-                *out.to_mut() += text;
-            }
-        }
-    }
 }
 
 #[cfg(test)]

@@ -1,12 +1,11 @@
-//! What the tokenizer leaves open: characters, names, references, the XML declaration.
+//! What the tokenizer leaves open: characters, names, references.
 
 use std::ops::ControlFlow;
 
 use memchr::{memchr, memchr_iter};
-use smallvec::SmallVec;
 
-use super::ScanErrorKind;
-use super::{names, tag};
+use super::error::ScanErrorKind;
+use super::names;
 
 /// White space as XML has it (XML 1.0 §2.3).
 pub fn is_white(byte: u8) -> bool {
@@ -177,31 +176,6 @@ pub fn is_language(tag: &str) -> bool {
         && tag.split('-').all(is_subtag)
 }
 
-/// Checks what stands between `<?xml` and `?>`: version 1.0, UTF-8 if an encoding is given, and no
-/// more declarations elsewhere (XML 1.0 §2.8, §2.9; RFC 6120 §11.4, §11.6).
-pub fn declaration(content: &[u8]) -> Result<(), ScanErrorKind> {
-    let mut pairs = SmallVec::new();
-    tag::read_attributes(content, 0, 3, &mut pairs).map_err(|error| error.kind)?;
-    let mut pairs = pairs
-        .iter()
-        .map(|pair| (pair.prefix, pair.local, pair.value))
-        .peekable();
-    match pairs.next() {
-        Some((b"", b"version", b"1.0")) => {}
-        _ => return Err(ScanErrorKind::NotWellFormed),
-    }
-    if let Some((_, _, encoding)) = pairs.next_if(|pair| (pair.0, pair.1) == (b"", b"encoding"))
-        && !encoding.eq_ignore_ascii_case(b"utf-8")
-    {
-        return Err(ScanErrorKind::Encoding);
-    }
-    pairs.next_if_eq(&(b"", b"standalone", b"yes"));
-    if pairs.next().is_some() {
-        return Err(ScanErrorKind::NotWellFormed);
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -333,40 +307,6 @@ mod tests {
             &longer,
         ] {
             assert!(!is_language(other), "{other}");
-        }
-    }
-
-    #[test]
-    fn accepts_only_a_declaration_of_utf_8_xml_1_0() {
-        for content in [
-            " version='1.0'",
-            " version=\"1.0\" encoding=\"UTF-8\"",
-            " version='1.0' encoding='utf-8' standalone='yes' ",
-            " version = '1.0'\n",
-        ] {
-            assert_eq!(declaration(content.as_bytes()), Ok(()), "{content}");
-        }
-        for encoding in ["ISO-8859-1", "utf-16", "UTF8", ""] {
-            let content = format!(" version='1.0' encoding='{encoding}'");
-            assert_eq!(
-                declaration(content.as_bytes()),
-                Err(ScanErrorKind::Encoding)
-            );
-        }
-        for content in [
-            "",
-            " version='1.1'",
-            " version='1.0' version='1.0'",
-            " encoding='UTF-8'",
-            " encoding='UTF-8' version='1.0'",
-            " version='1.0' foo='bar'",
-            " version='1.0'encoding='UTF-8'",
-            " x:version='1.0'",
-        ] {
-            assert_eq!(
-                declaration(content.as_bytes()),
-                Err(ScanErrorKind::NotWellFormed)
-            );
         }
     }
 }

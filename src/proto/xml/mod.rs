@@ -18,7 +18,12 @@
 //!
 //! **The invariant.** A [`Stanza`](crate::proto::stanza::Stanza) is namespace-closed: what it takes
 //! from around it is written into its start tag, so that it means the same in any wrapper.
+//!
+//! **Order.** Each file uses those before it: `error`, `limits`, `name`, `names` ← `lint` ← `decode`, `tag` ←
+//! `scope` ← `token` ← `scan`. `write` stands alone.
 
+pub mod error;
+pub mod limits;
 pub mod lint;
 pub mod name;
 pub mod scan;
@@ -30,14 +35,16 @@ mod scope;
 mod tag;
 mod token;
 
+pub use error::{ScanError, ScanErrorKind};
+pub use limits::Limits;
 pub use name::Ns;
-pub use scan::{Attribute, Body, Limits, ScanError, ScanErrorKind, scan_body, scan_stanza};
+pub use scan::{Attribute, Body, scan_body, scan_header, scan_stanza};
 pub use scope::Scope;
 
-pub(in crate::proto) use decode::{attribute_value, push_text};
+pub(in crate::proto) use decode::attribute_value;
 pub(in crate::proto) use scan::{Inheritance, scan_next_stanza};
 pub(in crate::proto) use tag::Attr;
-pub(in crate::proto) use token::{Element, Form, Lexer, Token};
+pub(in crate::proto) use token::{Element, Lexer, Token, push_text};
 
 #[cfg(test)]
 pub(crate) mod agreement;

@@ -7,49 +7,18 @@ use bytes::Bytes;
 use memchr::memmem;
 use smallvec::SmallVec;
 
-use super::scope::Declaration;
+use super::decode::attribute_value;
+use super::error::{ScanError, ScanErrorKind};
+use super::limits::Limits;
+use super::lint;
+use super::name::Ns;
+use super::scope::{Declaration, Scope};
 use super::tag::Attr;
-use super::token::Element;
-use super::{Form, Lexer, Ns, Scope, Token, attribute_value, lint};
+use super::token::{Element, Form, Lexer, Token};
 use crate::proto::stanza::{Head, Stanza};
 
 /// What one element may inherit from around it, bytes: several times what any client or server declares.
 const MAX_INHERITANCE: usize = 1024;
-
-/// Bounds on one document.
-#[derive(Clone, Debug)]
-pub struct Limits {
-    /// Deepest nesting, the root being at depth 1.
-    pub depth: usize,
-    /// Attributes (declarations included) per element. As many declarations as this and `depth`
-    /// together may be in scope anywhere.
-    pub attributes: usize,
-    /// Children of a `<body/>`.
-    pub children: usize,
-    /// Bytes that all children together may inherit from the `<body/>`.
-    pub inherited: usize,
-}
-
-impl Limits {
-    /// No bounds, for what has been accepted before.
-    pub(in crate::proto) const NONE: Self = Self {
-        depth: usize::MAX,
-        attributes: usize::MAX,
-        children: usize::MAX,
-        inherited: usize::MAX,
-    };
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            depth: 100,
-            attributes: 128,
-            children: 4096,
-            inherited: 512 << 10,
-        }
-    }
-}
 
 /// A BOSH `<body/>`: its attributes and the stanzas in it.
 #[derive(Debug)]
@@ -83,7 +52,7 @@ impl Attribute {
     }
 
     /// The attributes that are no declarations.
-    pub(super) fn collect(document: &Bytes, attributes: &[Attr<'_>]) -> SmallVec<[Self; 8]> {
+    fn collect(document: &Bytes, attributes: &[Attr<'_>]) -> SmallVec<[Self; 8]> {
         let attributes = attributes.iter().filter(|attr| !attr.is_declaration());
         attributes
             .map(|attr| Self {
@@ -92,60 +61,6 @@ impl Attribute {
                 raw: document.slice_ref(attr.value),
             })
             .collect()
-    }
-}
-
-/// Why a document was refused.
-#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
-#[error("{kind} at byte {at}")]
-pub struct ScanError {
-    /// Offset into the document, bytes.
-    pub at: usize,
-    /// What is wrong.
-    pub kind: ScanErrorKind,
-}
-
-/// What is wrong with a document.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-#[non_exhaustive]
-pub enum ScanErrorKind {
-    /// Not UTF-8, or another encoding is declared.
-    #[error("not utf-8")]
-    Encoding,
-    /// Nested too deep, too many attributes, or too many bytes to count.
-    #[error("limit exceeded")]
-    Limit,
-    /// A prefix that is not declared, or a declaration that is not allowed.
-    #[error("namespace not declared or reserved")]
-    Namespace,
-    /// Not well-formed, or character data where only elements may be.
-    #[error("not well-formed")]
-    NotWellFormed,
-    /// A comment, a processing instruction or a DTD (RFC 6120 §11.1).
-    #[error("markup that XMPP forbids")]
-    Restricted,
-    /// Legal, but written as no server and hardly anybody does: a name that only XML 1.0's fifth edition knows, a
-    /// namespace name with references to what needs none.
-    #[error("unusual markup")]
-    Unusual,
-    /// The root element is not the one expected.
-    #[error("unexpected root element")]
-    WrongRoot,
-}
-
-impl ScanErrorKind {
-    /// Whether it is legal XML all the same: whoever passes it on has done nothing wrong.
-    pub fn is_legal(self) -> bool {
-        matches!(self, Self::Limit | Self::Unusual)
-    }
-
-    /// Which of two answers a client gets: `policy-violation` if true, otherwise `bad-request`.
-    pub fn is_limit(self) -> bool {
-        self == Self::Limit
-    }
-
-    pub(in crate::proto) fn at(self, at: usize) -> ScanError {
-        ScanError { at, kind: self }
     }
 }
 
@@ -247,6 +162,32 @@ pub(in crate::proto) fn scan_next_stanza(
         )),
         _ => Err(ScanErrorKind::NotWellFormed.at(element.len())),
     }
+}
+
+/// Reads a stream header, `<stream:stream …>` (RFC 6120 §4.7), which is an open tag and perhaps
+/// an XML declaration before it. Returns what it declares and its attributes.
+///
+/// # Errors
+/// When the header is not well-formed, is anything but the start tag of
+/// `{http://etherx.jabber.org/streams}stream`, or goes on after it.
+pub fn scan_header(header: &[u8]) -> Result<(Scope, SmallVec<[Attribute; 8]>), ScanError> {
+    let header = Bytes::copy_from_slice(header);
+    let outside = Scope::default();
+    let limits = Limits::default();
+    let mut lexer = Lexer::new(&header, &outside, &limits)?;
+    lexer.allow_declaration();
+    let Token::Start(root) = lexer.next_element()? else {
+        return Err(ScanErrorKind::NotWellFormed.at(header.len()));
+    };
+    if (root.ns, root.local) != (Ns::Streams, b"stream") || root.empty {
+        return Err(ScanErrorKind::WrongRoot.at(root.at));
+    }
+    let after = header.get(root.tag_end..).unwrap_or_default();
+    if !after.iter().all(|&byte| lint::is_white(byte)) {
+        return Err(ScanErrorKind::NotWellFormed.at(root.tag_end));
+    }
+    let scope = outside.within(&header, &lexer.attributes);
+    Ok((scope, Attribute::collect(&header, &lexer.attributes)))
 }
 
 /// Reads the rest of the element that begins with `root`: where it lies, what closes its namespaces, and

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 use smallvec::SmallVec;
 
+use super::error::ScanErrorKind;
+use super::lint;
+use super::name::Ns;
 use super::tag::Attr;
-use super::{Lexer, Limits, Ns, ScanError, ScanErrorKind, Token, lint};
-use crate::proto::xml::scan::Attribute;
 
 /// Namespace declarations in scope around an element that is cut out of a stream. Cheap to clone.
 #[derive(Clone, Debug, Default)]
@@ -16,32 +17,6 @@ pub struct Scope {
 }
 
 impl Scope {
-    /// Reads a stream header, `<stream:stream …>` (RFC 6120 §4.7), which is an open tag and perhaps
-    /// an XML declaration before it. Returns what it declares and its attributes.
-    ///
-    /// # Errors
-    /// When the header is not well-formed, is anything but the start tag of
-    /// `{http://etherx.jabber.org/streams}stream`, or goes on after it.
-    pub fn from_header(header: &[u8]) -> Result<(Self, SmallVec<[Attribute; 8]>), ScanError> {
-        let header = Bytes::copy_from_slice(header);
-        let outside = Self::default();
-        let limits = Limits::default();
-        let mut lexer = Lexer::new(&header, &outside, &limits)?;
-        lexer.allow_declaration();
-        let Token::Start(root) = lexer.next_element()? else {
-            return Err(ScanErrorKind::NotWellFormed.at(header.len()));
-        };
-        if (root.ns, root.local) != (Ns::Streams, b"stream") || root.empty {
-            return Err(ScanErrorKind::WrongRoot.at(root.at));
-        }
-        let after = header.get(root.tag_end..).unwrap_or_default();
-        if !after.iter().all(|&byte| lint::is_white(byte)) {
-            return Err(ScanErrorKind::NotWellFormed.at(root.tag_end));
-        }
-        let scope = outside.within(&header, &lexer.attributes);
-        Ok((scope, Attribute::collect(&header, &lexer.attributes)))
-    }
-
     /// The scope inside an element of `document` that has these attributes.
     pub(in crate::proto) fn within(&self, document: &Bytes, attributes: &[Attr<'_>]) -> Self {
         if !attributes.iter().any(Attr::is_declaration) {

@@ -1,10 +1,11 @@
-//! The inside of a start tag: its name and its attributes.
+//! The inside of a start tag, its name and its attributes, and of the XML declaration, which looks the same.
 
 use memchr::{memchr, memchr3};
 use smallvec::SmallVec;
 
+use super::error::{ScanError, ScanErrorKind};
 use super::lint;
-use super::{Ns, ScanError, ScanErrorKind};
+use super::name::Ns;
 
 /// One attribute as written.
 #[derive(Clone, Copy, Debug)]
@@ -169,5 +170,69 @@ pub(super) fn read_attributes<'d>(
             ns: Ns::None,
         });
         rest = after;
+    }
+}
+
+/// Checks what stands between `<?xml` and `?>`: version 1.0, UTF-8 if an encoding is given, and no
+/// more declarations elsewhere (XML 1.0 §2.8, §2.9; RFC 6120 §11.4, §11.6).
+pub(super) fn declaration(content: &[u8]) -> Result<(), ScanErrorKind> {
+    let mut pairs = SmallVec::new();
+    read_attributes(content, 0, 3, &mut pairs).map_err(|error| error.kind)?;
+    let mut pairs = pairs
+        .iter()
+        .map(|pair| (pair.prefix, pair.local, pair.value))
+        .peekable();
+    match pairs.next() {
+        Some((b"", b"version", b"1.0")) => {}
+        _ => return Err(ScanErrorKind::NotWellFormed),
+    }
+    if let Some((_, _, encoding)) = pairs.next_if(|pair| (pair.0, pair.1) == (b"", b"encoding"))
+        && !encoding.eq_ignore_ascii_case(b"utf-8")
+    {
+        return Err(ScanErrorKind::Encoding);
+    }
+    pairs.next_if_eq(&(b"", b"standalone", b"yes"));
+    if pairs.next().is_some() {
+        return Err(ScanErrorKind::NotWellFormed);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn accepts_only_a_declaration_of_utf_8_xml_1_0() {
+        for content in [
+            " version='1.0'",
+            " version=\"1.0\" encoding=\"UTF-8\"",
+            " version='1.0' encoding='utf-8' standalone='yes' ",
+            " version = '1.0'\n",
+        ] {
+            assert_eq!(declaration(content.as_bytes()), Ok(()), "{content}");
+        }
+        for encoding in ["ISO-8859-1", "utf-16", "UTF8", ""] {
+            let content = format!(" version='1.0' encoding='{encoding}'");
+            assert_eq!(
+                declaration(content.as_bytes()),
+                Err(ScanErrorKind::Encoding)
+            );
+        }
+        for content in [
+            "",
+            " version='1.1'",
+            " version='1.0' version='1.0'",
+            " encoding='UTF-8'",
+            " encoding='UTF-8' version='1.0'",
+            " version='1.0' foo='bar'",
+            " version='1.0'encoding='UTF-8'",
+            " x:version='1.0'",
+        ] {
+            assert_eq!(
+                declaration(content.as_bytes()),
+                Err(ScanErrorKind::NotWellFormed)
+            );
+        }
     }
 }

@@ -5,8 +5,8 @@
 use bytes::Bytes;
 
 use super::agreement::{Node, in_hostile_wrapper};
-use super::scan::{Body, Limits, ScanErrorKind, scan_body, scan_stanza};
-use super::{Ns, Scope};
+use super::scan::{Body, scan_body, scan_header, scan_stanza};
+use super::{Limits, Ns, ScanErrorKind};
 use crate::proto::stanza::{IqType, Kind, MessageType, PresenceType, Stanza};
 
 const BODY: &str = "http://jabber.org/protocol/httpbind";
@@ -639,7 +639,7 @@ const HEADER: &str = "<?xml version='1.0'?>\n<stream:stream xmlns='jabber:client
 
 #[test]
 fn reads_stream_headers() {
-    let (_, attributes) = Scope::from_header(HEADER.as_bytes()).unwrap();
+    let (_, attributes) = scan_header(HEADER.as_bytes()).unwrap();
     let attributes: Vec<_> = attributes
         .iter()
         .map(|attr| (attr.ns, attr.local(), attr.value()))
@@ -675,13 +675,11 @@ fn reads_stream_headers() {
             ScanErrorKind::Restricted,
         ),
     ] {
-        let error = Scope::from_header(header.as_bytes())
-            .err()
-            .map(|error| error.kind);
+        let error = scan_header(header.as_bytes()).err().map(|error| error.kind);
         assert_eq!(error, Some(kind), "{header}");
     }
     let unprefixed = "<stream xmlns='http://etherx.jabber.org/streams' xmlns:c='jabber:client'>\n";
-    let (scope, _) = Scope::from_header(unprefixed.as_bytes()).unwrap();
+    let (scope, _) = scan_header(unprefixed.as_bytes()).unwrap();
     let stanza = scan_stanza(Bytes::from("<c:iq/>"), &scope, &Limits::default()).unwrap();
     assert_eq!(written(&stanza), "<c:iq xmlns:c='jabber:client'/>");
     let features = scan_stanza(Bytes::from("<features/>"), &scope, &Limits::default()).unwrap();
@@ -692,7 +690,7 @@ fn reads_stream_headers() {
 
 #[test]
 fn closes_elements_of_a_stream() {
-    let (scope, _) = Scope::from_header(HEADER.as_bytes()).unwrap();
+    let (scope, _) = scan_header(HEADER.as_bytes()).unwrap();
     for (element, expected, kind) in [
         (
             "<message><body>the stream</body></message>",

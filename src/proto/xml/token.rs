@@ -1,13 +1,19 @@
 //! The tokens of a document, checked.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 use memchr::{memchr, memchr2, memmem};
 use quick_xml::parser::{ElementParser, Parser as _};
 use smallvec::SmallVec;
 
+use super::decode::attribute_value;
+use super::error::{ScanError, ScanErrorKind};
+use super::limits::Limits;
+use super::lint;
+use super::name::Ns;
 use super::scope::{Declaration, Scope, Scopes};
 use super::tag::{self, Attr};
-use super::{Limits, Ns, ScanError, ScanErrorKind, attribute_value, lint};
 
 /// Reads a document token by token, and refuses what is not well-formed or forbidden in XMPP.
 pub(in crate::proto) struct Lexer<'d> {
@@ -239,7 +245,7 @@ impl<'d> Lexer<'d> {
         let content = end
             .and_then(|end| content.get(..end))
             .ok_or_else(malformed)?;
-        lint::declaration(content).map_err(|kind| kind.at(at))?;
+        tag::declaration(content).map_err(|kind| kind.at(at))?;
         self.at = content.len().saturating_add("<?xml?>".len());
         Ok(())
     }
@@ -367,4 +373,21 @@ fn is_twice<'d>(attributes: &[Attr<'d>]) -> bool {
         rest = later;
     }
     false
+}
+
+/// Appends a piece of character data, line ends normalized (XML 1.0 §2.11).
+pub(in crate::proto) fn push_text<'d>(out: &mut Cow<'d, str>, form: Form<'d>) {
+    match form {
+        Form::Reference(c) => out.to_mut().push(c),
+        Form::Literal { text, .. } => {
+            let text = std::str::from_utf8(text).unwrap_or_default();
+            if text.contains('\r') {
+                *out.to_mut() += &text.replace("\r\n", "\n").replace('\r', "\n");
+            } else if out.is_empty() {
+                *out = Cow::Borrowed(text);
+            } else {
+                *out.to_mut() += text;
+            }
+        }
+    }
 }
