@@ -8,7 +8,7 @@
 //! | layer | modules | what they are |
 //! |---|---|---|
 //! | 3 | [`server`] | composition: builds everything from a [`config::Config`], owns shutdown |
-//! | 2 | [`front`], [`admin`], [`upstream`], [`session`], [`net`], [`log`], [`metrics`], `roster::{source, refresh}` | sockets, tasks, timers |
+//! | 2 | [`front`], [`admin`], [`upstream`], [`session`], [`net`], [`log`], [`metrics`], [`backend`] | sockets, tasks, timers |
 //! | 1 | [`pipe`], [`roster`] | application logic without I/O |
 //! | 0 | [`proto`] | protocols without I/O, clock or randomness |
 //!
@@ -20,6 +20,7 @@
 extern crate self as rostergate;
 
 pub mod admin;
+pub mod backend;
 mod clock;
 pub mod config;
 pub mod front;

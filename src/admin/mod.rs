@@ -69,12 +69,9 @@ use self::{
     status::Asset,
 };
 use crate::{
+    backend::{ContactSource, http::HttpSource, refresh::Rosters},
     config,
     net::coding,
-    roster::{
-        refresh::Rosters,
-        source::{ContactSource, HttpSource},
-    },
     session::Registry,
 };
 

@@ -24,8 +24,9 @@ use super::{
     respond::{self, Failed, Failure, Outcome, Summary},
 };
 use crate::{
+    backend::{ContactSource, refresh::Rosters},
     metrics::Metrics,
-    roster::{Username, address, refresh::Rosters, source::ContactSource},
+    roster::{Username, address},
 };
 
 const PREFER: HeaderName = HeaderName::from_static("prefer");

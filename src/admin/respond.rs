@@ -11,7 +11,7 @@ use http_body_util::Full;
 use serde::Serialize;
 
 use super::local::Foreign;
-use crate::{net::coding, roster::source::FetchError};
+use crate::{backend::FetchError, net::coding};
 
 const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
 

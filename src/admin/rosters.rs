@@ -9,7 +9,10 @@ use super::{
     refresh::Call,
     respond::{self, Failure, Outcome},
 };
-use crate::roster::{Contact, failures, left_out::Omission, snapshot, source::ContactSource};
+use crate::{
+    backend::{ContactSource, failures},
+    roster::{Contact, left_out::Omission, snapshot},
+};
 
 #[derive(Serialize)]
 struct Known<'a> {

@@ -14,8 +14,8 @@ use super::{
     respond::{self, Outcome},
 };
 use crate::{
+    backend::ContactSource,
     metrics::{Survey, health},
-    roster::source::ContactSource,
     session::{Counts, Registry},
 };
 

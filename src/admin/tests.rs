@@ -14,15 +14,13 @@ use tower::ServiceExt;
 
 use super::*;
 use crate::{
-    config::{self, Secret},
-    roster::{
-        Poke, Username,
-        left_out::LeftOut,
+    backend::{
+        FetchError, Fetched,
         refresh::{Lease, Options},
-        snapshot::Validators,
-        source::{FetchError, Fetched},
         testing::{Script, TestBackend, domain, source, user},
     },
+    config::{self, Secret},
+    roster::{Poke, Username, left_out::LeftOut, snapshot::Validators},
 };
 
 const MARIE: &str = r#"{"marie@example.org": {"name": "Marie"}}"#;

@@ -1,9 +1,8 @@
-//! Contact lists: what they are, how they are kept, compared, written, fetched and refreshed.
+//! Contact lists: what they are, how they are kept, compared and written.
 //!
 //! The types here are plain values without I/O. [`address`] says who is meant, [`snapshot`] keeps them,
-//! [`diff`] compares them, [`render`] writes them as XML, [`source`] fetches them from the site's
-//! backend, and [`refresh`] decides when to fetch and whom to tell. [`failures`] and [`left_out`]
-//! remember what went wrong.
+//! [`diff`] compares them, [`render`] writes them as XML, and [`left_out`] remembers what of an answer is no
+//! contact. Who fetches them is [`crate::backend`].
 
 use std::{
     collections::HashSet,
@@ -20,16 +19,10 @@ use bytes::Bytes;
 use jid::{BareJid, NodeRef};
 
 pub mod address;
-mod connection;
-pub mod decode;
 pub mod diff;
-pub mod failures;
 pub mod left_out;
-pub mod omissions;
-pub mod refresh;
 pub mod render;
 pub mod snapshot;
-pub mod source;
 #[cfg(test)]
 pub(crate) mod testing;
 

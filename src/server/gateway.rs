@@ -24,6 +24,10 @@ use tracing::warn;
 use super::RunError;
 use crate::{
     admin::{Admin, Hosts, Intent, Peer},
+    backend::{
+        http::{HttpSource, Replaceable},
+        refresh::{Options, Rosters},
+    },
     config::{self, Config},
     front::{
         address::Proxies, body::Chunks, bosh, bosh::Front, cors::Cors, creations::Creations,
@@ -38,10 +42,6 @@ use crate::{
     },
     pipe::Rules,
     proto::{bosh::terms::Policy, xml},
-    roster::{
-        refresh::{Options, Rosters},
-        source::{HttpSource, Replaceable},
-    },
     session::{Host, Registry},
     upstream::Connector,
 };

@@ -42,6 +42,11 @@ use super::{
     siblings::Notice,
 };
 use crate::{
+    backend::{
+        FetchError,
+        http::Replaceable,
+        refresh::{Lease, Rosters},
+    },
     clock::now,
     metrics::{self, Way, health::Part},
     net::quota::Permit,
@@ -57,11 +62,7 @@ use crate::{
         stanza::{Kind, Stanza},
         stream::error::StreamCondition,
     },
-    roster::{
-        Poke, Roster,
-        refresh::{Lease, Rosters},
-        source::{FetchError, Replaceable},
-    },
+    roster::{Poke, Roster},
     upstream::{ConnectError, Connector, Hello, Initiator, Upstream, UpstreamEvent},
 };
 

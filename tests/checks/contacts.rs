@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use jid::BareJid;
-use rostergate::roster::{Roster, decode};
+use rostergate::{backend::decode, roster::Roster};
 use serde::de::IgnoredAny;
 use serde_json::Value;
 

@@ -6,6 +6,7 @@
 use bytes::Bytes;
 use jid::BareJid;
 use rostergate::{
+    backend::decode,
     pipe::features,
     proto::{
         bosh::body::Message,
@@ -13,7 +14,7 @@ use rostergate::{
         stream::initiator::{Event, Stream},
         xml::Limits,
     },
-    roster::{Roster, decode},
+    roster::Roster,
 };
 
 /// Bytes that may be allocated for each byte that is read. The shortest stanza has four, and takes a `Stanza`

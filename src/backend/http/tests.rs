@@ -8,14 +8,14 @@ use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpListener,
     sync::watch,
-    task::JoinSet,
+    task::{JoinSet, spawn_blocking},
 };
 use tokio_rustls::TlsAcceptor;
 
 use super::*;
 use crate::{
+    backend::testing::{Script, TestBackend, domain, source, user},
     config::{Credentials, Secret},
-    roster::testing::{Script, TestBackend, domain, source, user},
 };
 
 const MARIE: &str = r#"{"marie@example.org": {"name": "Marie"}}"#;
@@ -120,12 +120,12 @@ async fn others_get_their_turns_while_something_takes_long() {
     // It has to wait for the only thread of this runtime.
     let other = tokio::spawn(async move { tell.send(()) });
     let waits = move || told.recv_timeout(Duration::from_secs(30)).is_ok();
-    assert_eq!(aside(true, waits).await, Ok(true));
+    assert_eq!(off_thread(true, waits).await, Ok(true));
     assert!(other.await.is_ok());
-    assert_eq!(aside(false, || "at once").await, Ok("at once"));
+    assert_eq!(off_thread(false, || "at once").await, Ok("at once"));
 }
 
-/// What is read aside goes on, and takes its room, whoever waits for it.
+/// What is read on a thread of its own goes on, and takes its room, whoever waits for it.
 #[test]
 fn the_time_that_a_backend_has_ends_with_its_answer() {
     let mut builder = tokio::runtime::Builder::new_current_thread();

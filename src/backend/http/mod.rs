@@ -51,7 +51,6 @@
 
 use std::{
     error::Error,
-    future::Future,
     hash::{BuildHasher as _, RandomState},
     io,
     sync::{
@@ -83,154 +82,23 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use rustls::{ClientConfig, RootCertStore, crypto::ring};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
-    task::spawn_blocking,
     time::timeout,
 };
 use tracing::{debug, warn};
 
 use super::{
-    Contact, Username,
+    ContactSource, FetchError, Fetched, Room,
     connection::{Connector, Use},
     decode::{self, Contacts, NoContacts},
-    left_out::LeftOut,
+    off_thread,
     omissions::{Incomplete, Omissions},
-    snapshot::Validators,
 };
 use crate::{
     clock::{since_1970, wall_clock},
     config::{Backend, RosterUrl, without_secrets_of_url},
     net::tls::system_roots,
+    roster::{Username, snapshot::Validators},
 };
-
-/// Somewhere to get contacts from.
-pub trait ContactSource: Send + Sync {
-    /// Asks for the contacts of `user`; with `known`, only if they are no longer that version.
-    fn contacts(
-        &self,
-        user: &Username,
-        known: Option<&Validators>,
-    ) -> impl Future<Output = Result<Fetched, FetchError>> + Send;
-
-    /// Where the contacts of `user` come from, without what may be secret.
-    fn address(&self, user: &Username) -> Option<String>;
-
-    /// Whose latest lists had entries that could not be used; the oldest first.
-    fn incomplete(&self) -> Vec<Incomplete> {
-        Vec::new()
-    }
-}
-
-/// A large answer's part of [`LARGE_UNDER_WAY`].
-pub type Room = OwnedSemaphorePermit;
-
-/// A good answer.
-#[derive(Debug)]
-pub enum Fetched {
-    /// The known version still holds.
-    Unchanged,
-    /// Another version.
-    New {
-        /// Those that can be used.
-        contacts: Vec<Contact>,
-        /// Names the version.
-        validators: Validators,
-        /// Those that cannot.
-        left_out: LeftOut,
-        /// Room in memory that is taken until this is dropped.
-        room: Option<Room>,
-    },
-}
-
-impl Fetched {
-    /// How many contacts have come.
-    pub fn size(&self) -> usize {
-        match self {
-            Self::Unchanged => 0,
-            Self::New { contacts, .. } => contacts.len(),
-        }
-    }
-}
-
-/// Why there is no answer. The texts go to whoever called the admin API: they name neither the URL
-/// nor anything that the backend sent, but where a redirect leads to, without what may be secret.
-#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
-#[non_exhaustive]
-pub enum FetchError {
-    /// The fetch ended without a result: the gateway stops, or it has a bug.
-    #[error("fetch was abandoned")]
-    Abandoned,
-    /// The connection ended before the answer did.
-    #[error("backend broke off the connection")]
-    BrokenOff,
-    /// The answer is JSON of another shape.
-    #[error("backend answered with something that is not a JSON object")]
-    NotAnObject,
-    /// The answer is an object with entries, and none of them is a contact.
-    #[error("backend answered with an object in which nothing is a contact")]
-    NoContacts,
-    /// The answer is no HTTP.
-    #[error("backend answered with something that is not HTTP")]
-    NotHttp,
-    /// It sends us somewhere else: to HTTPS, to a login, to the path with a slash.
-    #[error("backend answered {}, a redirect to {location}", status.as_u16())]
-    Redirect {
-        /// The status that it sent.
-        status: StatusCode,
-        /// What may be shown of `Location`.
-        location: String,
-    },
-    /// Nothing listens there.
-    #[error("backend refused the connection")]
-    Refused,
-    /// Any status but those that are an answer.
-    #[error("backend answered {}", status.as_u16())]
-    Status {
-        /// The one it sent.
-        status: StatusCode,
-    },
-    /// No whole answer in time; the wait for other requests to end is part of it.
-    #[error("backend did not answer within {}", humantime::format_duration(*after))]
-    Timeout {
-        /// The time that it had.
-        after: Duration,
-    },
-    /// TLS could not be agreed on, or the certificate is not trusted.
-    #[error("no trusted TLS connection to the backend")]
-    Tls,
-    /// The answer is larger than `backend_max_body`.
-    #[error("backend's answer is larger than {limit} bytes")]
-    TooLarge {
-        /// The limit.
-        limit: usize,
-    },
-    /// No such host, no route, and the like.
-    #[error("backend cannot be reached")]
-    Unreachable,
-    /// The roster URL with this username is no URL.
-    #[error("roster URL does not work with this username")]
-    Url,
-}
-
-impl FetchError {
-    /// The same in a word or two.
-    pub fn outcome(&self) -> &'static str {
-        match self {
-            Self::Abandoned => "abandoned",
-            Self::BrokenOff => "broken_off",
-            Self::NoContacts => "no_contacts",
-            Self::NotAnObject => "not_an_object",
-            Self::NotHttp => "not_http",
-            Self::Redirect { .. } => "redirect",
-            Self::Refused => "refused",
-            Self::Status { .. } => "status",
-            Self::Timeout { .. } => "timeout",
-            Self::Tls => "tls",
-            Self::TooLarge { .. } => "too_large",
-            Self::Unreachable => "unreachable",
-            Self::Url => "url",
-        }
-    }
-}
 
 /// Everything but RFC 3986 §2.3 "unreserved".
 const RESERVED: &AsciiSet = &NON_ALPHANUMERIC
@@ -312,19 +180,6 @@ fn is_settled(headers: &HeaderMap, received: SystemTime) -> bool {
 fn validator(headers: &HeaderMap, name: HeaderName) -> Option<HeaderValue> {
     let value = headers.get(name)?.as_bytes();
     (value.len() <= LONGEST_VALIDATOR).then(|| HeaderValue::from_bytes(value).ok())?
-}
-
-/// Does `work` at once, or, if it takes so long that others would have to wait, on a thread for such work.
-pub(super) async fn aside<T: Send + 'static>(
-    takes_long: bool,
-    work: impl FnOnce() -> T + Send + 'static,
-) -> Result<T, FetchError> {
-    if takes_long {
-        let work = spawn_blocking(work).await;
-        work.map_err(|_| FetchError::Abandoned)
-    } else {
-        Ok(work())
-    }
 }
 
 type Http = Client<Connector<HttpsConnector<HttpConnector>>, Empty<Bytes>>;
@@ -461,7 +316,7 @@ impl HttpSource {
     }
 
     /// Makes contacts of an answer. Takes the time that it takes, which is bounded by the length of the answer: the
-    /// backend has none of it, and what is read aside cannot be stopped.
+    /// backend has none of it, and what is read off this thread cannot be stopped.
     async fn read(
         &self,
         answer: Answer,
@@ -471,7 +326,7 @@ impl HttpSource {
         let owner = NodePart::new(user.as_str()).map_err(|_| FetchError::Url)?;
         let owner = BareJid::from_parts(Some(&owner), &self.domain);
         let is_large = answer.json.len() > LARGE;
-        let read = aside(is_large, {
+        let read = off_thread(is_large, {
             let (owner, known, hasher) = (owner.clone(), known.cloned(), self.hasher.clone());
             move || answer.read(&owner, known.as_ref(), &hasher)
         });

@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use tokio::{task::JoinHandle, time::sleep};
 
 use super::*;
-use crate::roster::testing::{contact, user};
+use crate::{backend::testing::user, roster::testing::contact};
 
 const JOHN: &str = "john";
 

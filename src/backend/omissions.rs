@@ -4,7 +4,7 @@ use std::{collections::VecDeque, time::Duration};
 
 use parking_lot::Mutex;
 
-use super::{Username, left_out::LeftOut};
+use crate::roster::{Username, left_out::LeftOut};
 
 /// Most users that are remembered.
 const MOST: usize = 50;

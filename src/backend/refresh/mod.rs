@@ -32,14 +32,17 @@ use tracing::{debug, warn};
 use crate::{
     clock::since_1970,
     metrics::{self, health::Part},
+    roster::{
+        Poke, Roster, Username, diff,
+        left_out::LeftOut,
+        snapshot::{Entry, Snapshot, Validators},
+    },
 };
 
 use super::{
-    Poke, Roster, Username, diff,
+    ContactSource, FetchError, Fetched,
     failures::{Failure, Failures},
-    left_out::LeftOut,
-    snapshot::{Entry, Snapshot, Validators},
-    source::{ContactSource, FetchError, Fetched, aside},
+    off_thread,
 };
 
 /// The bounds of one host's rosters.
@@ -531,7 +534,7 @@ impl<S: ContactSource + 'static> Task<S> {
             let update = match fetched {
                 Ok(fetched) => {
                     let is_large = fetched.size() > LARGE;
-                    let update = aside(is_large, || update(entry, fetched)).await;
+                    let update = off_thread(is_large, || update(entry, fetched)).await;
                     update.and_then(|update| update)
                 }
                 Err(error) => Err(error),

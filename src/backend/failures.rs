@@ -4,7 +4,8 @@ use std::{collections::VecDeque, time::Duration};
 
 use parking_lot::Mutex;
 
-use super::{Username, source::FetchError};
+use super::FetchError;
+use crate::roster::Username;
 
 /// Most that are remembered.
 const MOST: usize = 256;

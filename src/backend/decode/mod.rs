@@ -1,4 +1,4 @@
-//! The backend's JSON, turned into contacts. The rules are the table in [`super::source`].
+//! The backend's JSON, turned into contacts. The rules are the table in [`super::http`].
 //!
 //! Nothing is kept that does not count: values are looked at as they are written, and cut to what a list
 //! may hold. So a list costs no more than a few times the answer that it is read from, and a number may be
@@ -14,7 +14,7 @@ use serde::{
 };
 use serde_json::value::RawValue;
 
-use super::{Contact, Subscription, address, left_out::LeftOut};
+use crate::roster::{Contact, Subscription, address, left_out::LeftOut};
 
 /// Most contacts of one list.
 const MAX_CONTACTS: usize = 100_000;

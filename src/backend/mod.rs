@@ -1,0 +1,165 @@
+//! Contact lists of the site's backend: fetched, read, refreshed and published.
+//!
+//! [`http`] asks the backend, [`decode`] reads its answers, and [`refresh`] decides when to ask and
+//! which sessions to tell. [`failures`] and [`omissions`] remember what went wrong. What a contact
+//! list is, says [`crate::roster`].
+
+use std::{future::Future, time::Duration};
+
+use ::http::StatusCode;
+use tokio::{sync::OwnedSemaphorePermit, task::spawn_blocking};
+
+use self::omissions::Incomplete;
+use crate::roster::{Contact, Username, left_out::LeftOut, snapshot::Validators};
+
+mod connection;
+pub mod decode;
+pub mod failures;
+pub mod http;
+pub mod omissions;
+pub mod refresh;
+#[cfg(test)]
+pub(crate) mod testing;
+
+/// Somewhere to get contacts from.
+pub trait ContactSource: Send + Sync {
+    /// Asks for the contacts of `user`; with `known`, only if they are no longer that version.
+    fn contacts(
+        &self,
+        user: &Username,
+        known: Option<&Validators>,
+    ) -> impl Future<Output = Result<Fetched, FetchError>> + Send;
+
+    /// Where the contacts of `user` come from, without what may be secret.
+    fn address(&self, user: &Username) -> Option<String>;
+
+    /// Whose latest lists had entries that could not be used; the oldest first.
+    fn incomplete(&self) -> Vec<Incomplete> {
+        Vec::new()
+    }
+}
+
+/// A large answer's part of [`http::LARGE_UNDER_WAY`].
+pub type Room = OwnedSemaphorePermit;
+
+/// A good answer.
+#[derive(Debug)]
+pub enum Fetched {
+    /// The known version still holds.
+    Unchanged,
+    /// Another version.
+    New {
+        /// Those that can be used.
+        contacts: Vec<Contact>,
+        /// Names the version.
+        validators: Validators,
+        /// Those that cannot.
+        left_out: LeftOut,
+        /// Room in memory that is taken until this is dropped.
+        room: Option<Room>,
+    },
+}
+
+impl Fetched {
+    /// How many contacts have come.
+    pub fn size(&self) -> usize {
+        match self {
+            Self::Unchanged => 0,
+            Self::New { contacts, .. } => contacts.len(),
+        }
+    }
+}
+
+/// Why there is no answer. The texts go to whoever called the admin API: they name neither the URL
+/// nor anything that the backend sent, but where a redirect leads to, without what may be secret.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum FetchError {
+    /// The fetch ended without a result: the gateway stops, or it has a bug.
+    #[error("fetch was abandoned")]
+    Abandoned,
+    /// The connection ended before the answer did.
+    #[error("backend broke off the connection")]
+    BrokenOff,
+    /// The answer is JSON of another shape.
+    #[error("backend answered with something that is not a JSON object")]
+    NotAnObject,
+    /// The answer is an object with entries, and none of them is a contact.
+    #[error("backend answered with an object in which nothing is a contact")]
+    NoContacts,
+    /// The answer is no HTTP.
+    #[error("backend answered with something that is not HTTP")]
+    NotHttp,
+    /// It sends us somewhere else: to HTTPS, to a login, to the path with a slash.
+    #[error("backend answered {}, a redirect to {location}", status.as_u16())]
+    Redirect {
+        /// The status that it sent.
+        status: StatusCode,
+        /// What may be shown of `Location`.
+        location: String,
+    },
+    /// Nothing listens there.
+    #[error("backend refused the connection")]
+    Refused,
+    /// Any status but those that are an answer.
+    #[error("backend answered {}", status.as_u16())]
+    Status {
+        /// The one it sent.
+        status: StatusCode,
+    },
+    /// No whole answer in time; the wait for other requests to end is part of it.
+    #[error("backend did not answer within {}", humantime::format_duration(*after))]
+    Timeout {
+        /// The time that it had.
+        after: Duration,
+    },
+    /// TLS could not be agreed on, or the certificate is not trusted.
+    #[error("no trusted TLS connection to the backend")]
+    Tls,
+    /// The answer is larger than `backend_max_body`.
+    #[error("backend's answer is larger than {limit} bytes")]
+    TooLarge {
+        /// The limit.
+        limit: usize,
+    },
+    /// No such host, no route, and the like.
+    #[error("backend cannot be reached")]
+    Unreachable,
+    /// The roster URL with this username is no URL.
+    #[error("roster URL does not work with this username")]
+    Url,
+}
+
+impl FetchError {
+    /// The same in a word or two.
+    pub fn outcome(&self) -> &'static str {
+        match self {
+            Self::Abandoned => "abandoned",
+            Self::BrokenOff => "broken_off",
+            Self::NoContacts => "no_contacts",
+            Self::NotAnObject => "not_an_object",
+            Self::NotHttp => "not_http",
+            Self::Redirect { .. } => "redirect",
+            Self::Refused => "refused",
+            Self::Status { .. } => "status",
+            Self::Timeout { .. } => "timeout",
+            Self::Tls => "tls",
+            Self::TooLarge { .. } => "too_large",
+            Self::Unreachable => "unreachable",
+            Self::Url => "url",
+        }
+    }
+}
+
+/// Does `work` at once, or, if it takes so long that others would have to wait, on a thread for such work.
+pub(super) async fn off_thread<T: Send + 'static>(
+    takes_long: bool,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, FetchError> {
+    if takes_long {
+        let work = spawn_blocking(work).await;
+        work.map_err(|_| FetchError::Abandoned)
+    } else {
+        Ok(work())
+    }
+}
