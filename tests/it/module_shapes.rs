@@ -1,9 +1,8 @@
 //! "A backend that works with mod_http_roster_admin works with rostergate": each shape that an answer may have, what
 //! the module shows of it, and what rostergate shows.
 //!
-//! Debian has no package of the module, so what it does is a table of facts: observed on Prosody 0.12.3 with lua-cjson
-//! 2.1.0, or, for numbers, keys that come twice and texts in the place of objects, what lua-cjson and Lua make of
-//! them. Rostergate and its Prosody are the real ones.
+//! Debian has no package of the module, so what it does is a table of facts: each row was observed on Prosody 0.12.3
+//! with the module itself and lua-cjson 2.1.0. Rostergate and its Prosody are the real ones.
 
 use std::collections::BTreeMap;
 
@@ -129,10 +128,6 @@ async fn what_the_module_hangs_on_is_shown_or_told() {
         (about_marie("true"), marie(None, &[])),
         (about_marie(r#"{"name": "M\u0007"}"#), marie(Some("M"), &[])),
         (format!("\u{feff}{}", about_marie("{}")), marie(None, &[])),
-        (
-            r#"{"": {}, "marie@example.org": {}}"#.to_owned(),
-            marie(None, &[]),
-        ),
         ("null".to_owned(), Error),
         ("42".to_owned(), Error),
         (r#""x""#.to_owned(), Error),
@@ -191,6 +186,12 @@ async fn what_is_shown_otherwise_is_so_on_purpose() {
             both("aaron@example.org/desk"),
             marie(None, &[]),
             "a list has bare JIDs (RFC 6121 §2.1.2.3)",
+        ),
+        (
+            beside(""),
+            both(""),
+            marie(None, &[]),
+            "it is nobody's address",
         ),
         (
             r#"{"error": "down"}"#.to_owned(),
