@@ -7,7 +7,7 @@
 //! | `<body/>` Wrapper Element | [`crate::proto::xml::scan_body`], [`body`] |
 //! | Request IDs, In-Order Message Forwarding | [`session::Session::handle_request`] |
 //! | Broken Connections | [`session::Session::handle_disconnect`], the answers kept in the session |
-//! | Protecting Insecure Sessions | `keys` |
+//! | Protecting Insecure Sessions | `session::keys` |
 //! | Inactivity, Overactivity, Polling Sessions, Session Pause | [`session`] |
 //! | Error and Status Codes | [`condition::Condition`] |
 //!
@@ -19,11 +19,6 @@ pub mod client;
 pub mod condition;
 pub mod session;
 pub mod terms;
-
-mod answered;
-mod delivery;
-mod keys;
-mod pending;
 
 use std::fmt;
 

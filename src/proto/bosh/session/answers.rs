@@ -2,10 +2,10 @@
 
 use std::{collections::VecDeque, fmt::Write as _, time::Instant};
 
+use super::answered::{Answered, Asked, Report};
 use super::{REPLACEMENT, Release, STALE, Session, after};
 use crate::proto::bosh::{
     Rid,
-    answered::{Answered, Asked, Report},
     body::{Document, Page},
 };
 

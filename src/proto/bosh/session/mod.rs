@@ -18,9 +18,13 @@
 //! Only this machine knows rids. An ended session stays for a while, so that a client whose last answer
 //! was lost still learns how it ended.
 
+mod answered;
 mod answers;
+mod delivery;
 mod end;
+mod keys;
 mod pages;
+mod pending;
 mod requests;
 
 use std::{
@@ -31,14 +35,15 @@ use std::{
 use bytes::Bytes;
 use smallvec::SmallVec;
 
+use answered::{AnswerCache, Asked, Report};
+use delivery::Deliveries;
+use keys::Keys;
+use pending::Pending;
+
 use super::{
     Rid,
-    answered::{AnswerCache, Asked, Report},
     body::{Creation, Document, Page, Request},
     condition::Condition,
-    delivery::Deliveries,
-    keys::Keys,
-    pending::Pending,
     terms::{POLLING, Policy, Terms},
 };
 use crate::proto::stanza::Stanza;

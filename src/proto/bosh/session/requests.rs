@@ -5,13 +5,12 @@ use std::time::{Duration, Instant};
 use smallvec::SmallVec;
 
 use super::{
-    Buffered, DUPLICATES, DUPLICATES_IN, Duplicates, End, Event, Held, MAX_WAITING, POLLING,
+    Asked, Buffered, DUPLICATES, DUPLICATES_IN, Duplicates, End, Event, Held, MAX_WAITING, POLLING,
     Release, SLACK, Session, Slot, after,
 };
 use crate::proto::{
     bosh::{
         Rid,
-        answered::Asked,
         body::{Document, ERROR_ATTRIBUTES, Page, Request},
         condition::Condition,
     },

@@ -18,7 +18,7 @@ use proptest::{
 };
 
 use super::{super::*, Harness, Message, Page, message, written, xml};
-use crate::proto::bosh::delivery::TIMES;
+use crate::proto::bosh::session::delivery::TIMES;
 
 /// How many steps `cargo test` takes.
 const STEPS: u32 = 50_000;

@@ -2,8 +2,10 @@
 
 use std::collections::VecDeque;
 
-use super::{Rid, body::Page};
-use crate::proto::stanza::Stanza;
+use crate::proto::{
+    bosh::{Rid, body::Page},
+    stanza::Stanza,
+};
 
 /// Answers remembered one by one; beyond that, the oldest count as one.
 const MAX_ANSWERS: usize = 64;
@@ -11,7 +13,7 @@ const MAX_ANSWERS: usize = 64;
 const MAX_UNTAKEN: usize = 256 << 10;
 /// How often a stanza is taken back. Somebody may walk on before a page has shown what it has, but a name that is
 /// another in each request is none of a page.
-pub(in crate::proto::bosh) const TIMES: u8 = 5;
+pub(super) const TIMES: u8 = 5;
 
 /// How far delivery has come. Stanzas are counted in the order in which they were given to the session.
 #[derive(Debug, Default)]

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{
+use crate::proto::bosh::{
     Rid,
     body::{Document, Page, Request},
 };
