@@ -11,13 +11,14 @@ use toml::Spanned;
 
 use super::{
     Admin, Backend, Bosh, Config, Credentials, DISCOVERY_PATHS, ForwardedHeader, Host, Log,
-    LogFormat, MONITORING_PATHS, Presence, ProxyProtocol, RosterUrl, Scheme, Server, Session,
-    Upstream, UpstreamTls, Web,
+    LogFormat, MONITORING_PATHS, Presence, RosterUrl, Scheme, Server, Session, Upstream,
+    UpstreamTls, Web,
     error::{self, ConfigErrors},
     listeners::Listeners,
     reader::{Reader, Taken},
     value::{self, Fault},
 };
+use crate::net::proxy::ProxyProtocol;
 
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);

@@ -32,6 +32,7 @@ pub use error::{ConfigError, ConfigErrors, Position};
 
 use crate::net::{
     listener::Limits,
+    proxy::ProxyProtocol,
     tls::{ClientAuthority, Identity},
 };
 
@@ -476,15 +477,6 @@ pub enum Scheme {
     Xmpp,
     /// TLS from the first byte.
     Xmpps,
-}
-
-/// `upstream_proxy_protocol`
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum ProxyProtocol {
-    /// A line of text.
-    V1,
-    /// Binary.
-    V2,
 }
 
 /// `upstream_tls`

@@ -10,14 +10,21 @@ use std::{
 use proxy_header::{Error, ParseConfig, Protocol, ProxiedAddress, ProxyHeader};
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 
-use crate::config::ProxyProtocol;
-
 /// How version 2 begins.
 const SIGNATURE: [u8; 12] = *b"\r\n\r\n\0\r\nQUIT\n";
 /// Longest header of version 1, bytes.
 const MAX_LINE: usize = 107;
 /// Longest header of version 2 that is read, bytes. Addresses are 36 of them; the rest is extensions.
 const MAX_BINARY: usize = 4096;
+
+/// A version of the protocol.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum ProxyProtocol {
+    /// A line of text.
+    V1,
+    /// Binary.
+    V2,
+}
 
 /// What a header says of the connection behind the proxy.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

@@ -34,9 +34,8 @@ use tokio_rustls::{TlsAcceptor, TlsConnector, client::TlsStream};
 use super::{
     drain::{self, Drained, Signal},
     listener::{Limits, Listener, Peer},
-    tls::{CertificateStore, Identity, TlsError, upstream_client_config},
+    tls::{CertificateStore, Identity, TlsError, Trust, client_config},
 };
-use crate::config::UpstreamTls;
 
 /// Longer than anything takes here.
 const FOREVER: Duration = Duration::from_secs(30);
@@ -203,7 +202,7 @@ async fn a_proxy_tells_the_peer_before_tls() {
     let served = serve_behind([127, 0, 0, 1], Some(store("localhost")), Limits::default());
     let mut stream = TcpStream::connect(served.address).await.unwrap();
     stream.write_all(PROXY).await.unwrap();
-    let config = upstream_client_config(UpstreamTls::Insecure, None, None).unwrap();
+    let config = client_config(Trust::Anyone, None).unwrap();
     let name = ServerName::try_from("localhost").unwrap();
     let mut client = TlsConnector::from(config)
         .connect(name, stream)
@@ -312,13 +311,17 @@ async fn drain_cuts_what_outlives_its_grace() {
     assert_eq!(closed(&mut held).await, "");
 }
 
+/// The authorities of this file.
+fn checked(bundle: &Path) -> Trust {
+    Trust::authorities(Some(bundle)).expect("authorities")
+}
+
 async fn tls_client(
     address: SocketAddr,
-    policy: UpstreamTls,
-    ca: Option<&Path>,
+    trust: Trust,
     alpn: &[&[u8]],
 ) -> std::io::Result<TlsStream<TcpStream>> {
-    let mut config = (*upstream_client_config(policy, ca, None).expect("a policy")).clone();
+    let mut config = (*client_config(trust, None).expect("settings")).clone();
     config.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
     let name = ServerName::try_from("localhost").expect("a name");
     let stream = TcpStream::connect(address).await?;
@@ -331,15 +334,14 @@ async fn tls_client(
 async fn alpn_chooses_the_http_version() {
     let served = serve(Some(store("localhost")), Limits::default());
     let ca = certs("ca.crt");
-    let verify = UpstreamTls::Verify;
     for alpn in [&[][..], &[&b"http/1.1"[..]]] {
-        let mut client = tls_client(served.address, verify, Some(&ca), alpn)
+        let mut client = tls_client(served.address, checked(&ca), alpn)
             .await
             .unwrap();
         client.write_all(GET).await.unwrap();
         assert!(answer(&mut client).await.ends_with("tls=true HTTP/1.1"));
     }
-    let client = tls_client(served.address, verify, Some(&ca), &[b"h2"])
+    let client = tls_client(served.address, checked(&ca), &[b"h2"])
         .await
         .unwrap();
     let (mut sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(client))
@@ -364,7 +366,7 @@ async fn silent_peers_lose_their_tls_connection() {
     let mut silent = TcpStream::connect(served.address).await.unwrap();
     closed(&mut silent).await;
     // hyper itself would wait for the HTTP/2 preface for ever.
-    let mut no_preface = tls_client(served.address, UpstreamTls::Insecure, None, &[b"h2"])
+    let mut no_preface = tls_client(served.address, Trust::Anyone, &[b"h2"])
         .await
         .unwrap();
     let mut text = Vec::new();
@@ -383,7 +385,7 @@ async fn who_answers_no_pings_is_gone_and_who_does_is_not() {
     };
     let served = serve(Some(store("localhost")), limits);
     let connect = async || {
-        tls_client(served.address, UpstreamTls::Insecure, None, &[b"h2"])
+        tls_client(served.address, Trust::Anyone, &[b"h2"])
             .await
             .unwrap()
     };
@@ -415,10 +417,10 @@ async fn verify_wants_a_certificate_that_is_valid_for_the_name() {
     let ca = certs("ca.crt");
     for (name, complaint) in [("expired", "Expired"), ("wrong-name", "NotValidForName")] {
         let served = serve(Some(store(name)), Limits::default());
-        let refused = tls_client(served.address, UpstreamTls::Verify, Some(&ca), &[]).await;
+        let refused = tls_client(served.address, checked(&ca), &[]).await;
         let error = format!("{:?}", refused.expect_err(name));
         assert!(error.contains(complaint), "{name}: {error}");
-        let mut client = tls_client(served.address, UpstreamTls::Insecure, None, &[])
+        let mut client = tls_client(served.address, Trust::Anyone, &[])
             .await
             .expect(name);
         client.write_all(GET).await.unwrap();
@@ -426,7 +428,7 @@ async fn verify_wants_a_certificate_that_is_valid_for_the_name() {
     }
     let served = serve(Some(store("localhost")), Limits::default());
     let other = certs("wrong-name.crt");
-    let refused = tls_client(served.address, UpstreamTls::Verify, Some(&other), &[]).await;
+    let refused = tls_client(served.address, checked(&other), &[]).await;
     assert!(format!("{:?}", refused.expect_err("unknown")).contains("UnknownIssuer"));
 }
 
@@ -451,7 +453,7 @@ async fn insecure_still_wants_the_key_of_the_certificate() {
                 .await
                 .map(drop)
         });
-        let refused = tls_client(address, UpstreamTls::Insecure, None, &[]).await;
+        let refused = tls_client(address, Trust::Anyone, &[]).await;
         let error = format!("{:?}", refused.expect_err("an impostor"));
         assert!(error.contains("BadSignature"), "{version:?}: {error}");
         server.await.unwrap().expect_err("the client has left");
@@ -460,9 +462,7 @@ async fn insecure_still_wants_the_key_of_the_certificate() {
 
 /// The certificate that a client is shown now.
 async fn shown(address: SocketAddr) -> CertificateDer<'static> {
-    let client = tls_client(address, UpstreamTls::Insecure, None, &[])
-        .await
-        .unwrap();
+    let client = tls_client(address, Trust::Anyone, &[]).await.unwrap();
     client.get_ref().1.peer_certificates().unwrap()[0].clone()
 }
 
@@ -502,17 +502,9 @@ fn an_unusable_certificate_is_named() {
 }
 
 #[test]
-fn policies_without_a_meaning_are_errors() {
-    let error = |policy, ca: Option<&Path>| upstream_client_config(policy, ca, None).unwrap_err();
-    assert!(matches!(error(UpstreamTls::Plain, None), TlsError::Plain));
-    let missing = certs("missing.crt");
-    assert!(matches!(
-        error(UpstreamTls::Verify, Some(&missing)),
-        TlsError::Pem { .. }
-    ));
-    let key = certs("ca.key");
-    assert!(matches!(
-        error(UpstreamTls::Auto, Some(&key)),
-        TlsError::Pem { .. }
-    ));
+fn authorities_that_are_not_there_are_an_error() {
+    for file in ["missing.crt", "ca.key"] {
+        let error = Trust::authorities(Some(&certs(file))).expect_err(file);
+        assert!(matches!(error, TlsError::Pem { .. }), "{error}");
+    }
 }

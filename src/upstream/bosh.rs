@@ -35,7 +35,7 @@ use super::{
 use crate::{
     clock::now,
     config::{self, Scheme, UpstreamTls},
-    net::tls::{TlsError, upstream_client_config},
+    net::tls::{TlsError, Trust, client_config},
     proto::{
         bosh::{
             Rid,
@@ -158,13 +158,15 @@ fn no_tls() -> Result<ClientConfig, TlsError> {
 }
 
 /// `upstream_tls` for `https://`; the certificate has to name the host of the URL.
-fn tls(upstream: &config::Upstream) -> Result<ClientConfig, TlsError> {
+fn tls(upstream: &config::Upstream) -> Result<ClientConfig, TlsSetupError> {
     let local = is_loopback(&upstream.place.address) || upstream.place.address == "localhost";
-    let policy = match upstream.tls {
-        UpstreamTls::Auto if local => UpstreamTls::Insecure,
-        policy => policy,
+    let trust = match upstream.tls {
+        UpstreamTls::Plain => return Err(TlsSetupError::Plain { scheme: "https" }),
+        UpstreamTls::Insecure => Trust::Anyone,
+        UpstreamTls::Auto if local => Trust::Anyone,
+        UpstreamTls::Auto | UpstreamTls::Verify => Trust::authorities(upstream.ca.as_deref())?,
     };
-    let config = upstream_client_config(policy, upstream.ca.as_deref(), None)?;
+    let config = client_config(trust, None)?;
     Ok(ClientConfig::clone(&config))
 }
 

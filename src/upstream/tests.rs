@@ -18,7 +18,8 @@ use tokio_rustls::TlsAcceptor;
 
 use super::*;
 use crate::{
-    config::{Backend, Host, Presence, ProxyProtocol, Scheme, UpstreamTls},
+    config::{Backend, Host, Presence, Scheme, UpstreamTls},
+    net::proxy::ProxyProtocol,
     proto::{
         stanza::Kind,
         stream::{MAX_ELEMENT, split::SplitError},

@@ -7,7 +7,7 @@ use rustls_pki_types::ServerName;
 
 use crate::{
     config::{Host, Scheme, UpstreamTls},
-    net::tls::{TlsError, upstream_client_config},
+    net::tls::{TlsError, Trust, client_config},
 };
 
 /// Name of XMPP for clients in ALPN, direct TLS only (XEP-0368 §2).
@@ -23,9 +23,12 @@ pub enum TlsSetupError {
         /// The XMPP domain.
         domain: String,
     },
-    /// `xmpps://` with `upstream_tls = "plain"`.
-    #[error("xmpps:// excludes plain")]
-    PlainXmpps,
+    /// `upstream_tls = "plain"` with a scheme that is never plain.
+    #[error("{scheme}:// excludes plain")]
+    Plain {
+        /// The scheme.
+        scheme: &'static str,
+    },
     /// There is nothing to check certificates against, or it cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
@@ -47,25 +50,27 @@ impl Tls {
     pub(super) fn new(host: &Host) -> Result<Option<Self>, TlsSetupError> {
         let upstream = &host.upstream;
         let alpn = match upstream.scheme {
-            Scheme::Xmpp if upstream.tls == UpstreamTls::Plain => return Ok(None),
             Scheme::Xmpps if upstream.tls == UpstreamTls::Plain => {
-                return Err(TlsSetupError::PlainXmpps);
+                return Err(TlsSetupError::Plain { scheme: "xmpps" });
             }
             Scheme::Http | Scheme::Https => return Ok(None),
             Scheme::Xmpp => None,
             Scheme::Xmpps => Some(ALPN),
         };
-        let config = |policy| upstream_client_config(policy, upstream.ca.as_deref(), alpn);
+        let unchecked = || client_config(Trust::Anyone, alpn);
+        let checked = || client_config(Trust::authorities(upstream.ca.as_deref())?, alpn);
         let (local, remote) = match upstream.tls {
+            UpstreamTls::Plain => return Ok(None),
             UpstreamTls::Auto
                 if std::iter::once(&upstream.place)
                     .chain(&upstream.referrals)
                     .all(|place| is_loopback(&place.address)) =>
             {
-                both(config(UpstreamTls::Insecure)?)
+                both(unchecked()?)
             }
-            UpstreamTls::Auto => (config(UpstreamTls::Insecure)?, config(UpstreamTls::Verify)?),
-            policy => both(config(policy)?),
+            UpstreamTls::Auto => (unchecked()?, checked()?),
+            UpstreamTls::Insecure => both(unchecked()?),
+            UpstreamTls::Verify => both(checked()?),
         };
         Ok(Some(Self {
             name: certificate_name(host.domain.as_str())?,

@@ -7,7 +7,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use bytes::Bytes;
 use h2::{Reason, SendStream, client};
 use http::Request;
-use rostergate::{config::UpstreamTls, net::tls::upstream_client_config};
+use rostergate::net::tls::{Trust, client_config};
 use rustls::{
     ClientConfig, RootCertStore,
     crypto::ring,
@@ -82,7 +82,7 @@ impl Connection {
 
     /// To `example.org`, with any certificate.
     pub(crate) async fn open_to_any(address: SocketAddr) -> Self {
-        let config = upstream_client_config(UpstreamTls::Insecure, None, Some(b"h2"));
+        let config = client_config(Trust::Anyone, Some(b"h2"));
         let stream = TcpStream::connect(address).await.expect("a connection");
         let name = "example.org".try_into().expect("a name");
         let connected = TlsConnector::from(config.expect("a policy")).connect(name, stream);

@@ -3,7 +3,7 @@
 use std::fs;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use rostergate::{config::UpstreamTls, net::tls::upstream_client_config};
+use rostergate::net::tls::{Trust, client_config};
 use serde_json::json;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -283,7 +283,8 @@ async fn https_is_served_and_its_certificate_checked() {
         .server(&format!("private_key = {:?}", certs.join("localhost.key")))
         .start();
     let ca = certs.join("ca.crt");
-    let tls = upstream_client_config(UpstreamTls::Verify, Some(&ca), None).expect("a policy");
+    let trust = Trust::authorities(Some(&ca)).expect("authorities");
+    let tls = client_config(trust, None).expect("settings");
     let stream = TcpStream::connect(gateway.https())
         .await
         .expect("a connection");

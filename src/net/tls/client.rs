@@ -1,4 +1,4 @@
-//! Client settings: how we check the certificates of XMPP servers.
+//! Client settings: whether and how we check the certificate of whom we connect to.
 
 use std::{path::Path, sync::Arc};
 
@@ -10,47 +10,51 @@ use rustls::{
 };
 
 use super::{TlsError, authorities};
-use crate::config::UpstreamTls;
 
-/// Settings for TLS to an XMPP server under the policy `tls`, with `alpn` if it is given.
-///
-/// `ca` takes the place of the system's authorities where certificates are checked. What `Auto`
-/// means depends on the address: here it checks, as it must for all but loopback; ask for
-/// `Insecure` to carry out its other half.
+/// Whose certificates we take.
+#[derive(Clone, Debug)]
+pub enum Trust {
+    /// Anybody's, unchecked.
+    Anyone,
+    /// Those that one of these authorities has signed, for the name that is asked for.
+    Roots(Arc<RootCertStore>),
+}
+
+impl Trust {
+    /// The authorities of the PEM file `bundle`, or those of the system.
+    ///
+    /// # Errors
+    ///
+    /// When there are none that can be used.
+    pub fn authorities(bundle: Option<&Path>) -> Result<Self, TlsError> {
+        let roots = bundle.map_or_else(|| Ok(system_roots()), authorities)?;
+        if roots.is_empty() {
+            Err(TlsError::NoRoots)
+        } else {
+            Ok(Self::Roots(Arc::new(roots)))
+        }
+    }
+}
+
+/// Settings for TLS to a server, with `alpn` if it is given.
 ///
 /// # Errors
 ///
-/// For `Plain`, and when there are no usable authorities.
-pub fn upstream_client_config(
-    tls: UpstreamTls,
-    ca: Option<&Path>,
-    alpn: Option<&[u8]>,
-) -> Result<Arc<ClientConfig>, TlsError> {
+/// None that a build could have: when rustls refuses its own defaults.
+pub fn client_config(trust: Trust, alpn: Option<&[u8]>) -> Result<Arc<ClientConfig>, TlsError> {
     let provider = Arc::new(ring::default_provider());
     let builder = ClientConfig::builder_with_provider(provider.clone())
         .with_safe_default_protocol_versions()
         .map_err(TlsError::Versions)?;
-    let mut config = match tls {
-        UpstreamTls::Plain => return Err(TlsError::Plain),
-        UpstreamTls::Insecure => builder
+    let mut config = match trust {
+        Trust::Anyone => builder
             .dangerous()
             .with_custom_certificate_verifier(Arc::new(AnyCertificate(provider)))
             .with_no_client_auth(),
-        UpstreamTls::Auto | UpstreamTls::Verify => builder
-            .with_root_certificates(roots(ca)?)
-            .with_no_client_auth(),
+        Trust::Roots(roots) => builder.with_root_certificates(roots).with_no_client_auth(),
     };
     config.alpn_protocols.extend(alpn.map(<[u8]>::to_vec));
     Ok(Arc::new(config))
-}
-
-fn roots(ca: Option<&Path>) -> Result<RootCertStore, TlsError> {
-    let roots = ca.map_or_else(|| Ok(system_roots()), authorities)?;
-    if roots.is_empty() {
-        Err(TlsError::NoRoots)
-    } else {
-        Ok(roots)
-    }
 }
 
 /// The authorities that the operating system trusts; what cannot be read of them is left out.

@@ -60,9 +60,6 @@ pub enum TlsError {
         "the system has no certificate authorities; install ca-certificates or set upstream_ca"
     )]
     NoRoots,
-    /// `upstream_tls = "plain"` has no TLS settings.
-    #[error("upstream_tls is \"plain\"")]
-    Plain,
     /// rustls refuses the combination of provider and versions.
     #[error("TLS versions")]
     Versions(#[source] rustls::Error),

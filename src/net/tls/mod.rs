@@ -11,7 +11,7 @@ mod identity;
 mod pem;
 mod server;
 
-pub use client::{system_roots, upstream_client_config};
+pub use client::{Trust, client_config, system_roots};
 pub use clients::{ClientAuthority, ClientChain, Refusal};
 pub use error::TlsError;
 pub use identity::Identity;

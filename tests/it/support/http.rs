@@ -7,7 +7,7 @@ use std::{
     path::Path,
 };
 
-use rostergate::{config::UpstreamTls, net::tls::upstream_client_config};
+use rostergate::net::tls::{Trust, client_config};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpSocket, TcpStream},
@@ -19,6 +19,13 @@ use super::{site::foreign, within, xml::Element};
 /// Of stream errors (RFC 6120 §4.9).
 const ERRORS: &str = "urn:ietf:params:xml:ns:xmpp-streams";
 
+/// Which certificates will do.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Certificates {
+    Ours,
+    Any,
+}
+
 /// Where a service is, and how to get there.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct Endpoint {
@@ -26,7 +33,7 @@ pub(crate) struct Endpoint {
     /// With the leading slash.
     pub(crate) path: String,
     /// Over TLS, to `example.org`, and whose certificate will do.
-    tls: Option<UpstreamTls>,
+    tls: Option<Certificates>,
     /// From this address of the loopback network.
     from: Option<Ipv4Addr>,
     /// Sent before anything else.
@@ -57,13 +64,13 @@ impl Endpoint {
 
     /// Over TLS, with a certificate of ours.
     pub(crate) fn over_tls(self) -> Self {
-        let tls = Some(UpstreamTls::Verify);
+        let tls = Some(Certificates::Ours);
         Self { tls, ..self }
     }
 
     /// Over TLS, with any certificate.
     pub(crate) fn over_any_tls(self) -> Self {
-        let tls = Some(UpstreamTls::Insecure);
+        let tls = Some(Certificates::Any);
         Self { tls, ..self }
     }
 
@@ -265,13 +272,16 @@ impl Stream {
         let mut tcp = socket.connect(to.address).await?;
         tcp.set_nodelay(true)?;
         tcp.write_all(to.preamble.as_bytes()).await?;
-        let Some(trust) = to.tls else {
+        let Some(certificates) = to.tls else {
             return Ok(Self::Tcp(tcp));
         };
         let ca = Path::new(env!("CARGO_MANIFEST_DIR")).join("certs/ca.crt");
-        let ca = (trust == UpstreamTls::Verify).then_some(&*ca);
-        let config = upstream_client_config(trust, ca, None);
-        let connector = TlsConnector::from(config.expect("a policy"));
+        let trust = match certificates {
+            Certificates::Ours => Trust::authorities(Some(&ca)).expect("authorities"),
+            Certificates::Any => Trust::Anyone,
+        };
+        let config = client_config(trust, None);
+        let connector = TlsConnector::from(config.expect("settings"));
         let name = "example.org".try_into().expect("a name");
         Ok(Self::Tls(Box::new(connector.connect(name, tcp).await?)))
     }
