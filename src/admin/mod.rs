@@ -71,7 +71,7 @@ use self::{
 use crate::{
     backend::{ContactSource, http::HttpSource, refresh::Rosters},
     config,
-    net::coding,
+    net::{answer, coding},
     session::Registry,
 };
 
@@ -245,7 +245,7 @@ where
         let granted = access::check(&self.config, &request, |it| self.serves(it), intent);
         // Where a token lets people in, they need something to show it to.
         if granted.is_ok() || self.config.token.is_some() {
-            let is_read = [Method::GET, Method::HEAD].contains(request.method());
+            let is_read = answer::is_read(request.method());
             if is_read && path == Some("") {
                 return Box::pin(ready(Ok(status::add_slash(&self.config.path))));
             }
@@ -277,7 +277,7 @@ where
 fn intent(method: &Method, path: Option<&str>) -> Intent {
     let target = path.and_then(Target::parse).map(|target| target.what);
     let is_refresh = matches!(target, Some(What::Refresh(_) | What::RefreshMany));
-    if is_refresh || ![Method::GET, Method::HEAD].contains(method) {
+    if is_refresh || !answer::is_read(method) {
         Intent::Change
     } else {
         Intent::Read

@@ -4,12 +4,12 @@
 //! the gateway from the lists for as long as it waits. What was accepted goes on by itself, has the same deadline, and
 //! is given up when the gateway ends: its sessions end as well, and lists are fetched at the next login.
 
-use std::{collections::HashMap, pin::pin, sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::Bytes;
 use http::{HeaderMap, HeaderName, Response, StatusCode};
 use http_body::Body;
-use http_body_util::{BodyExt, Full};
+use http_body_util::Full;
 use jid::{BareJid, DomainPart};
 use smallvec::SmallVec;
 use tokio::{
@@ -26,6 +26,7 @@ use super::{
 use crate::{
     backend::{ContactSource, refresh::Rosters},
     metrics::Metrics,
+    net::{answer, body},
     roster::{Username, address},
 };
 
@@ -129,7 +130,7 @@ impl<S: ContactSource + 'static> Call<S> {
         };
         let Some(accepted) = accepted else {
             refreshing.await?;
-            return Ok(respond::json(StatusCode::OK, &Outcome::ok()));
+            return Ok(answer::json(StatusCode::OK, &Outcome::ok()));
         };
         let user = name.to_owned();
         tokio::spawn(async move {
@@ -151,7 +152,7 @@ impl<S: ContactSource + 'static> Call<S> {
         B: Body + Send,
         B::Data: Send,
     {
-        let body = timeout_at(self.deadline, read(body, limit)).await;
+        let body = timeout_at(self.deadline, body::read(body, limit)).await;
         let body = body.map_err(|_| Failure::SlowBody)??;
         let accepted = self.accept(body.len())?;
         let turns = Arc::clone(&self.turns);
@@ -356,27 +357,15 @@ impl<S: ContactSource + 'static> Call<S> {
     }
 }
 
-/// The whole body; reads no further than the limit.
-async fn read<B: Body>(body: B, limit: usize) -> Result<Bytes, Failure> {
-    let mut body = pin!(body);
-    let mut bytes = BytesMut::new();
-    if body.size_hint().lower() > u64::try_from(limit).unwrap_or(u64::MAX) {
-        return Err(Failure::TooLarge { limit });
-    }
-    while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|_| {
-            let problem = "it ended early".into();
-            Failure::Body { problem }
-        })?;
-        let Ok(mut data) = frame.into_data() else {
-            continue;
-        };
-        if data.remaining() > limit - bytes.len() {
-            return Err(Failure::TooLarge { limit });
+impl<E> From<body::ReadError<E>> for Failure {
+    fn from(error: body::ReadError<E>) -> Self {
+        match error {
+            body::ReadError::TooLarge { limit } => Self::TooLarge { limit },
+            body::ReadError::Broken(_) => Self::Body {
+                problem: "it ended early".into(),
+            },
         }
-        bytes.extend_from_slice(&data.copy_to_bytes(data.remaining()));
     }
-    Ok(bytes.freeze())
 }
 
 /// Says in the log what has become of what was accepted: nobody else hears it.
@@ -421,5 +410,5 @@ fn summary(names: Vec<String>, failures: Vec<Option<Failure>>) -> Response<Full<
         failed,
         failed_omitted,
     };
-    respond::json(status, &summary)
+    answer::json(status, &summary)
 }

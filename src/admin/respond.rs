@@ -5,13 +5,16 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use http::{
     HeaderName, HeaderValue, Method, Response, StatusCode,
-    header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE},
+    header::{ALLOW, RETRY_AFTER, WWW_AUTHENTICATE},
 };
 use http_body_util::Full;
 use serde::Serialize;
 
 use super::local::Foreign;
-use crate::{backend::FetchError, net::coding};
+use crate::{
+    backend::FetchError,
+    net::{answer, coding},
+};
 
 const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
 
@@ -146,14 +149,14 @@ pub(super) fn accepted() -> Response<Full<Bytes>> {
         status: "accepted",
         message: "roster update accepted".into(),
     };
-    let mut response = json(StatusCode::ACCEPTED, &outcome);
+    let mut response = answer::json(StatusCode::ACCEPTED, &outcome);
     let applied = HeaderValue::from_static("respond-async");
     response.headers_mut().insert(PREFERENCE_APPLIED, applied);
     response
 }
 
 pub(super) fn failure(failure: &Failure) -> Response<Full<Bytes>> {
-    let mut response = json(failure.status(), &Outcome::error(failure.to_string()));
+    let mut response = answer::json(failure.status(), &Outcome::error(failure.to_string()));
     let headers = response.headers_mut();
     match failure {
         Failure::Method { allowed } => {
@@ -175,14 +178,4 @@ pub(super) fn failure(failure: &Failure) -> Response<Full<Bytes>> {
 /// As RFC 3339 has it, in UTC, to the second.
 pub(super) fn date(since_1970: Duration) -> String {
     humantime::format_rfc3339_seconds(SystemTime::UNIX_EPOCH + since_1970).to_string()
-}
-
-pub(super) fn json(status: StatusCode, body: &impl Serialize) -> Response<Full<Bytes>> {
-    let body = serde_json::to_vec(body).expect("strings and numbers are JSON");
-    let mut response = Response::new(Full::from(body));
-    *response.status_mut() = status;
-    let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    response
 }

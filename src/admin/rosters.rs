@@ -11,6 +11,7 @@ use super::{
 };
 use crate::{
     backend::{ContactSource, failures},
+    net::answer,
     roster::{Contact, left_out::Omission, snapshot},
 };
 
@@ -128,6 +129,6 @@ impl<S: ContactSource + 'static> Call<S> {
             roster: known.entry.as_deref().map(Roster::new),
             last_failure: known.last_failure.as_ref().map(Failed::new),
         };
-        Ok(respond::json(StatusCode::OK, &shown))
+        Ok(answer::json(StatusCode::OK, &shown))
     }
 }

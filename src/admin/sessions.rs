@@ -10,8 +10,9 @@ use jid::BareJid;
 use serde::Serialize;
 use tokio::time::Instant;
 
-use super::respond::{self, Failure, Outcome};
+use super::respond::{Failure, Outcome};
 use crate::{
+    net::answer,
     roster::{Username, address},
     session::{Counts, Record, Registry},
 };
@@ -150,5 +151,5 @@ pub(super) fn list(registry: &Registry, filter: &Filter) -> Response<Full<Bytes>
         sessions: listed.values().map(|it| Session::new(it, now)).collect(),
         next,
     };
-    respond::json(StatusCode::OK, &survey)
+    answer::json(StatusCode::OK, &survey)
 }

@@ -16,6 +16,7 @@ use super::{
 use crate::{
     backend::ContactSource,
     metrics::{Survey, health},
+    net::answer,
     session::{Counts, Registry},
 };
 
@@ -55,10 +56,9 @@ impl Asset {
             Self::Script => ("text/javascript", include_str!("page/status.js")),
             Self::Style => ("text/css", include_str!("page/status.css")),
         };
-        let mut response = Response::new(Full::from(text));
-        let headers = response.headers_mut();
         let content_type = HeaderValue::from_static(content_type);
-        headers.insert(header::CONTENT_TYPE, content_type);
+        let mut response = answer::with_content(StatusCode::OK, content_type, Full::from(text));
+        let headers = response.headers_mut();
         headers.insert(header::CONTENT_SECURITY_POLICY, POLICY);
         for (name, value) in FURTHER {
             headers.insert(name, HeaderValue::from_static(value));
@@ -200,5 +200,5 @@ pub(super) fn status<S: ContactSource + 'static>(
         failures: survey.failures.iter().map(Failure::from).collect(),
         incomplete_rosters: incomplete(table),
     };
-    respond::json(StatusCode::OK, &status)
+    answer::json(StatusCode::OK, &status)
 }

@@ -3,10 +3,13 @@
 use std::net::{IpAddr, SocketAddr};
 
 use http::{HeaderMap, HeaderName, Version};
-use ipnet::IpNet;
 
 use super::forwarded;
-use crate::{config::ForwardedHeader, net::listener::Peer, session::Origin};
+use crate::{
+    config::ForwardedHeader,
+    net::{listener::Peer, proxies::Networks},
+    session::Origin,
+};
 
 const FORWARDED: HeaderName = http::header::FORWARDED;
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -19,7 +22,7 @@ const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto
 #[derive(Clone, Debug)]
 pub struct Proxies {
     /// Their networks.
-    pub trusted: Vec<IpNet>,
+    pub trusted: Networks,
     /// Where they tell for whom they ask.
     pub header: ForwardedHeader,
 }
@@ -27,10 +30,7 @@ pub struct Proxies {
 impl Proxies {
     /// Whether this is a trusted proxy, so that who the client behind it is, is unknown.
     pub fn trust(&self, address: IpAddr) -> bool {
-        let address = address.to_canonical();
-        self.trusted
-            .iter()
-            .any(|network| network.contains(&address))
+        self.trusted.contain(address)
     }
 
     /// From where the request comes: from the peer, or, if the peer is trusted, from the last one in the
@@ -118,7 +118,7 @@ mod tests {
             tls: false,
             proxied: false,
         };
-        let trusted = trusted.to_vec();
+        let trusted = Networks::from(trusted.to_vec());
         Proxies { trusted, header }.origin(peer, Version::HTTP_11, &headers)
     }
 

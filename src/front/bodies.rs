@@ -12,7 +12,7 @@ use http_body_util::BodyExt as _;
 use parking_lot::Mutex;
 use tokio::{sync::Notify, time::timeout};
 
-use crate::net::quota::network_of;
+use crate::net::{body, quota::network_of};
 
 /// A body up to this size does not count, bytes.
 const SHORT: usize = 4 << 10;
@@ -95,7 +95,7 @@ impl Bodies {
         let read = self.read_unless_too_much(&mut body, limit, address).await;
         if matches!(read, Err(Unread::TooLarge(_))) {
             // A browser hears an answer only once it has sent everything.
-            let _ = timeout(OVERREAD_FOR, discard(body)).await;
+            let _ = timeout(OVERREAD_FOR, body::discard(body, OVERREAD)).await;
         }
         read
     }
@@ -256,19 +256,5 @@ impl Share<'_> {
 impl Drop for Share<'_> {
     fn drop(&mut self) {
         self.bodies.0.lock().remove(self.party, self.id);
-    }
-}
-
-/// Reads on for a bounded while.
-async fn discard<B>(mut body: B)
-where
-    B: Body<Data = Bytes> + Unpin,
-{
-    let mut discarded = 0_usize;
-    while let Some(Ok(frame)) = body.frame().await {
-        discarded = discarded.saturating_add(frame.data_ref().map_or(0, Bytes::len));
-        if discarded > OVERREAD {
-            return;
-        }
     }
 }

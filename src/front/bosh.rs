@@ -51,7 +51,12 @@ use super::{
     creations::Creations,
 };
 use crate::{
-    net::{coding, listener::Peer, log_throttle::LogThrottle},
+    net::{
+        answer::{self, with_content},
+        coding,
+        listener::Peer,
+        log_throttle::LogThrottle,
+    },
     proto::{
         bosh::{
             Rid,
@@ -115,7 +120,7 @@ impl Settings {
             // hyper leaves the body of an answer to HEAD out.
             Method::GET | Method::HEAD => {
                 let page = Bytes::from_static(PAGE.as_bytes());
-                respond(StatusCode::OK, HTML, page.into())
+                with_content(StatusCode::OK, HTML, page.into())
             }
             Method::OPTIONS => {
                 let mut response = Response::new(Chunks::default());
@@ -123,7 +128,8 @@ impl Settings {
                 response
             }
             _ => {
-                let mut response = respond(StatusCode::METHOD_NOT_ALLOWED, HTML, Chunks::default());
+                let mut response =
+                    with_content(StatusCode::METHOD_NOT_ALLOWED, HTML, Chunks::default());
                 response.headers_mut().insert(header::ALLOW, ALLOW);
                 response
             }
@@ -202,8 +208,7 @@ impl Front {
             };
             let headers = response.headers_mut();
             settings.cors.apply(origin.as_ref(), headers);
-            headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-            response
+            answer::not_to_be_stored(response)
         }
     }
 
@@ -461,7 +466,7 @@ fn answered(reply: Option<Reply>) -> Response<Chunks> {
             content_type,
         }) => {
             let content_type = HeaderValue::from_maybe_shared(content_type).unwrap_or(XML);
-            respond(
+            with_content(
                 StatusCode::OK,
                 content_type,
                 Chunks::new(document.into_chunks()),
@@ -496,7 +501,7 @@ fn is_navigation(headers: &HeaderMap) -> bool {
 /// An answer that belongs to no session, or ends it.
 fn terminated(condition: Condition) -> Response<Chunks> {
     let document = Document::terminate(Some(condition));
-    let mut response = respond(StatusCode::OK, XML, Chunks::new(document.into_chunks()));
+    let mut response = with_content(StatusCode::OK, XML, Chunks::new(document.into_chunks()));
     response
         .extensions_mut()
         .insert(Refused(condition.as_str()));
@@ -527,7 +532,7 @@ fn pipelines<B>(request: &Request<B>) -> bool {
 /// No client looks at the body then, but people do.
 fn unavailable(condition: Condition, why: &str) -> Response<Chunks> {
     let document = Document::terminate_because(condition, why);
-    let mut response = respond(
+    let mut response = with_content(
         StatusCode::SERVICE_UNAVAILABLE,
         XML,
         Chunks::new(document.into_chunks()),
@@ -538,15 +543,6 @@ fn unavailable(condition: Condition, why: &str) -> Response<Chunks> {
     response
         .extensions_mut()
         .insert(Refused(condition.as_str()));
-    response
-}
-
-fn respond(status: StatusCode, content_type: HeaderValue, body: Chunks) -> Response<Chunks> {
-    let mut response = Response::new(body);
-    *response.status_mut() = status;
-    response
-        .headers_mut()
-        .insert(header::CONTENT_TYPE, content_type);
     response
 }
 

@@ -4,11 +4,11 @@ use bytes::Bytes;
 use http::{HeaderValue, Method, Response, StatusCode, header};
 use http_body_util::Full;
 
-use crate::{config::DISCOVERY_PATHS, proto::xml::write};
+use crate::{config::DISCOVERY_PATHS, net::answer, proto::xml::write};
 
 /// What BOSH is called there.
 const BOSH: &str = "urn:xmpp:alt-connections:xbosh";
-const ALLOW: HeaderValue = HeaderValue::from_static("GET, HEAD");
+const XRD: HeaderValue = HeaderValue::from_static("application/xrd+xml");
 
 /// The two documents that say so (RFC 6415).
 #[derive(Clone, Debug)]
@@ -42,22 +42,15 @@ impl Discovery {
     pub fn answer(&self, method: &Method, path: &str) -> Option<Response<Full<Bytes>>> {
         let [xml, json] = DISCOVERY_PATHS;
         let (document, content_type) = match path {
-            _ if path == xml => (&self.xml, "application/xrd+xml"),
-            _ if path == json => (&self.json, "application/json"),
+            _ if path == xml => (&self.xml, XRD),
+            _ if path == json => (&self.json, answer::JSON),
             _ => return None,
         };
-        let mut response = if [Method::GET, Method::HEAD].contains(method) {
-            let mut response = Response::new(Full::from(document.clone()));
-            let content_type = HeaderValue::from_static(content_type);
-            response
-                .headers_mut()
-                .insert(header::CONTENT_TYPE, content_type);
-            response
+        let mut response = if answer::is_read(method) {
+            let document = Full::from(document.clone());
+            answer::with_content(StatusCode::OK, content_type, document)
         } else {
-            let mut response = Response::new(Full::default());
-            *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
-            response.headers_mut().insert(header::ALLOW, ALLOW);
-            response
+            answer::only_reads()
         };
         // Any page may look (XEP-0156 "Implementation Notes").
         response.headers_mut().insert(

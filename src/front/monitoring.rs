@@ -9,14 +9,17 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{HeaderValue, Method, Response, StatusCode, header};
+use http::{HeaderValue, Method, Response, StatusCode};
 use http_body_util::Full;
 
-use crate::{config::MONITORING_PATHS, net::connections::Connections, session::Registry};
+use crate::{
+    config::MONITORING_PATHS,
+    net::{answer, connections::Connections},
+    session::Registry,
+};
 
-const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-const PLAIN: &str = "text/plain; charset=utf-8";
-const ALLOW: HeaderValue = HeaderValue::from_static("GET, HEAD");
+const OPEN_METRICS: HeaderValue =
+    HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
 
 /// The three of them.
 #[derive(Debug)]
@@ -43,12 +46,7 @@ impl Monitoring {
     pub fn answer(&self, method: &Method, path: &str) -> Option<Response<Full<Bytes>>> {
         let (status, content_type, body) = match path {
             _ if !Self::serves(path) => return None,
-            _ if ![Method::GET, Method::HEAD].contains(method) => {
-                let mut response = Response::new(Full::default());
-                *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
-                response.headers_mut().insert(header::ALLOW, ALLOW);
-                return Some(response);
-            }
+            _ if !answer::is_read(method) => return Some(answer::only_reads()),
             "/metrics" => {
                 let counts = self.sessions.counts();
                 let connections = self.connections.count();
@@ -58,15 +56,11 @@ impl Monitoring {
             }
             "/readyz" if self.sessions.is_closed() => {
                 let text = Bytes::from_static(b"going down\n");
-                (StatusCode::SERVICE_UNAVAILABLE, PLAIN, text)
+                (StatusCode::SERVICE_UNAVAILABLE, answer::TEXT, text)
             }
-            _ => (StatusCode::OK, PLAIN, Bytes::from_static(b"ok\n")),
+            _ => (StatusCode::OK, answer::TEXT, Bytes::from_static(b"ok\n")),
         };
-        let mut response = Response::new(Full::from(body));
-        *response.status_mut() = status;
-        let headers = response.headers_mut();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
-        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        Some(response)
+        let response = answer::with_content(status, content_type, Full::from(body));
+        Some(answer::not_to_be_stored(response))
     }
 }

@@ -3,7 +3,6 @@
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
-use ipnet::IpNet;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
@@ -15,6 +14,7 @@ use crate::metrics::Metrics;
 
 use super::{
     log_throttle::LogThrottle,
+    proxies::Networks,
     quota::{Permit, Quota, network_of},
     sandbox,
 };
@@ -32,7 +32,7 @@ pub struct Bounds {
     /// Connections of one network ([`network_of`]) at once.
     pub per_address: usize,
     /// Proxies: bounded only in all.
-    pub proxies: Vec<IpNet>,
+    pub proxies: Networks,
 }
 
 /// The bound that is reached.
@@ -131,8 +131,7 @@ impl Connections {
         let address = address.to_canonical();
         let bounds = self.bounds.load();
         let place = || {
-            let proxies = &bounds.proxies;
-            let is_proxy = proxies.iter().any(|network| network.contains(&address));
+            let is_proxy = bounds.proxies.contain(address);
             let in_all = self.in_all.acquire((), bounds.in_all);
             let in_all = in_all.ok_or(Refusal::InAll)?;
             let by_address = if is_proxy {
@@ -194,7 +193,7 @@ mod tests {
         let bounds = Bounds {
             in_all: 10,
             per_address: 1,
-            proxies: vec!["2001:db8:1::/48".parse().unwrap()],
+            proxies: vec!["2001:db8:1::/48".parse().unwrap()].into(),
         };
         let connections = Connections::new(bounds, Arc::default());
         let admit = |address: &str| connections.admit(address.parse().unwrap());

@@ -10,11 +10,11 @@ use std::{
     time::Duration,
 };
 
-use bytes::Buf;
 use http::{Request, Version};
 use http_body::{Body, Frame, SizeHint};
-use http_body_util::BodyExt as _;
 use tokio::{sync::oneshot, time::timeout};
+
+use super::body;
 
 /// Bytes of a request that are read without being looked at.
 const MOST: usize = 64 << 10;
@@ -50,14 +50,8 @@ impl<B: Body + Unpin> Remainder<B> {
     /// takes no time.
     pub async fn discard(self) {
         let rest = async {
-            let Ok(mut body) = self.0.await else { return };
-            let mut length = 0;
-            while length < MOST {
-                let Some(Ok(frame)) = body.frame().await else {
-                    return;
-                };
-                length += frame.data_ref().map_or(0, Buf::remaining);
-            }
+            let Ok(body) = self.0.await else { return };
+            body::discard(body, MOST).await;
         };
         // In time or not: the answer goes out.
         let _ = timeout(PATIENCE, rest).await;
@@ -99,7 +93,7 @@ impl<B> Drop for Watched<B> {
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
-    use http_body_util::Full;
+    use http_body_util::{BodyExt as _, Full};
     use tokio::time::Instant;
 
     use super::*;

@@ -2,12 +2,15 @@
 //!
 //! Nothing here knows what is served.
 
+pub mod answer;
+pub mod body;
 pub mod coding;
 pub mod connections;
 pub mod drain;
 pub mod early_answer;
 pub mod listener;
 pub mod log_throttle;
+pub mod proxies;
 pub mod proxy;
 pub mod quota;
 pub mod refused_heads;

@@ -35,6 +35,7 @@ use crate::{
     },
     metrics::{self, Interface},
     net::{
+        answer,
         connections::{Bounds, Connections},
         early_answer,
         listener::{self, Limits},
@@ -150,7 +151,7 @@ impl Gateway {
         };
         let answer: Answering = match wanted {
             _ if !names_its_host(&request) => {
-                let mut response = plain(StatusCode::BAD_REQUEST, HOST_NEEDED);
+                let mut response = answer::text(StatusCode::BAD_REQUEST, HOST_NEEDED);
                 let close = HeaderValue::from_static("close");
                 response.headers_mut().insert(header::CONNECTION, close);
                 Box::pin(ready(conclude(response.map(Either::Right))))
@@ -196,11 +197,11 @@ impl Gateway {
             }
             Interface::Monitoring => match current.may_watch(request, offer) {
                 Ok(()) => self.monitoring.answer(method, path),
-                Err(why) => return plain(StatusCode::FORBIDDEN, why),
+                Err(why) => return answer::text(StatusCode::FORBIDDEN, why),
             },
             _ => None,
         };
-        response.unwrap_or_else(|| plain(StatusCode::NOT_FOUND, "not found\n"))
+        response.unwrap_or_else(|| answer::text(StatusCode::NOT_FOUND, "not found\n"))
     }
 
     /// Ends all sessions, giving them time to tell clients and servers.
@@ -234,15 +235,6 @@ fn introduce<B>(peer: listener::Peer, request: &mut Request<B>) {
     if !peer.proxied {
         request.extensions_mut().insert(Peer(peer.address));
     }
-}
-
-/// An answer in words.
-fn plain(status: StatusCode, text: impl Into<Bytes>) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(text.into()));
-    *response.status_mut() = status;
-    let plain = HeaderValue::from_static("text/plain; charset=utf-8");
-    response.headers_mut().insert(header::CONTENT_TYPE, plain);
-    response
 }
 
 impl Current {
@@ -331,7 +323,7 @@ impl Current {
                 body_timeout: config.bosh.body_timeout,
                 xml: xml::Limits::default(),
                 proxies: Proxies {
-                    trusted: config.server.trusted_proxies.clone(),
+                    trusted: config.server.trusted_proxies.clone().into(),
                     header: config.server.forwarded_header,
                 },
                 creations,
@@ -419,6 +411,6 @@ fn bounds(server: &config::Server) -> Bounds {
     Bounds {
         in_all: server.max_connections,
         per_address: server.connections_per_address,
-        proxies: server.trusted_proxies.clone(),
+        proxies: server.trusted_proxies.clone().into(),
     }
 }
