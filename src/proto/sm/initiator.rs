@@ -69,14 +69,16 @@ pub struct StreamManagement {
     asking: Option<Instant>,
     /// Not to ask before.
     asks_again: Option<Instant>,
-    /// Somebody wants to know what the server has read.
-    is_asked_for: bool,
-    /// The mark of the fence that is wanted, and of the one that goes with the question that is open.
-    fence: Option<u64>,
-    fencing: Option<u64>,
-    /// The latest mark that has been reached.
-    fenced: u64,
+    /// The latest question that [`Self::ask`] has given out; the latest that has been sent; the latest that has been
+    /// answered.
+    wanted: Question,
+    questioned: Question,
+    answered: Question,
 }
+
+/// Names a question to the server (`<r/>`); several who ask before it is sent share it.
+#[derive(Clone, Copy, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
+pub struct Question(u64);
 
 #[derive(Debug, Default, Eq, PartialEq)]
 enum State {
@@ -124,17 +126,6 @@ impl StreamManagement {
         self.state == State::Off
     }
 
-    /// Wants to know when all has been read that the server has sent by now: [`Self::fenced`] is `mark` then. Answers
-    /// come in the order of the stream, so a question that is asked from now on tells.
-    pub fn set_fence(&mut self, mark: u64) {
-        self.fence = Some(mark);
-    }
-
-    /// The latest mark that the server's answers have reached.
-    pub fn fenced(&self) -> u64 {
-        self.fenced
-    }
-
     // === From the server ===
 
     /// Deals with an element of stream management; false if `element` is none.
@@ -148,7 +139,7 @@ impl StreamManagement {
             "r" if self.is_on() => self.asked = self.asked.or(Some(now)),
             "a" if self.is_on() => {
                 self.asking = None;
-                self.fenced = self.fencing.take().unwrap_or(self.fenced);
+                self.answered = self.questioned;
                 if let Some(h) = element.attribute("h").and_then(|h| h.parse().ok()) {
                     self.settle(h);
                 }
@@ -222,16 +213,17 @@ impl StreamManagement {
         }
     }
 
-    /// Has the server asked what it has read; gives the number of stanzas that have been sent by now.
-    pub fn ask(&mut self) -> u32 {
-        self.is_asked_for = true;
-        self.sent
+    /// Has the server asked, at once or as soon as it has answered what it has been asked before. When the question
+    /// [is answered](Self::is_answered), the server has read all that was sent to it before this call, and all has been
+    /// read that it had sent by then: both sides keep to the order of the stream.
+    pub fn ask(&mut self) -> Question {
+        self.wanted = Question(self.questioned.0.saturating_add(1));
+        self.wanted
     }
 
-    /// Whether the server has read the first `sent` stanzas.
-    pub fn has_settled(&self, sent: u32) -> bool {
-        // Counted modulo 2^32: nobody is ahead by half of that.
-        self.settled.wrapping_sub(sent) <= u32::MAX / 2
+    /// Whether the server has answered a question.
+    pub fn is_answered(&self, question: Question) -> bool {
+        self.answered >= question
     }
 
     /// True while so much is unacknowledged that the client should not be heard.
@@ -289,11 +281,10 @@ impl StreamManagement {
             out.extend_from_slice(format!("<a xmlns='urn:xmpp:sm:3' h='{h}'/>").as_bytes());
         }
         let may_ask = self.kept >= MANY || self.asks_again.is_none_or(|at| at <= now);
-        let is_fence_due = self.fence.is_some() && self.asking.is_none();
-        if is_fence_due || self.wants_to_ask() && may_ask {
+        let is_awaited = self.wanted > self.questioned && self.asking.is_none();
+        if is_awaited || self.wants_to_ask() && may_ask {
             self.asking = Some(now);
-            self.is_asked_for = false;
-            self.fencing = self.fence.take();
+            self.questioned = self.wanted;
             self.asks_again = now.checked_add(PACE);
             out.extend_from_slice(REQUEST);
         }
@@ -327,7 +318,7 @@ impl StreamManagement {
     }
 
     fn wants_to_ask(&self) -> bool {
-        (self.kept > 0 || self.is_asked_for) && self.asking.is_none()
+        self.kept > 0 && self.asking.is_none()
     }
 
     fn give_up_at(&self) -> Option<Instant> {
@@ -483,41 +474,38 @@ mod tests {
     }
 
     #[test]
-    fn the_server_is_asked_for_what_it_has_read_of_what_nobody_would_miss() {
-        const ASKED: &str = "<r xmlns='urn:xmpp:sm:3'/>";
-        let now = Instant::now();
-        let mut sm = on(now);
-        sm.sent_others(2);
-        assert_eq!(told(&mut sm, now), "");
-        let sent = sm.ask();
-        assert_eq!(told(&mut sm, now), ASKED);
-        assert!(!sm.has_settled(sent));
-        acknowledges(&mut sm, 1, now);
-        assert!(!sm.has_settled(sent));
-        acknowledges(&mut sm, 2, now);
-        assert!(sm.has_settled(sent));
-        sm.sent_others(1);
-        assert!(sm.has_settled(sent) && !sm.has_settled(sent + 1));
-    }
-
-    #[test]
-    fn a_fence_is_reached_by_the_answer_to_a_question_asked_after_it() {
+    fn whoever_asks_is_answered_by_the_answer_to_a_question_sent_later() {
         const ASKED: &str = "<r xmlns='urn:xmpp:sm:3'/>";
         let now = Instant::now();
         let mut sm = on(now);
         sm.sent(&message(1));
         assert_eq!(told(&mut sm, now), ASKED);
-        sm.set_fence(7);
+        let first = sm.ask();
         assert_eq!(told(&mut sm, now), "", "one question at a time");
         acknowledges(&mut sm, 1, now);
-        assert_eq!(sm.fenced(), 0, "that was asked before");
+        assert!(!sm.is_answered(first), "that was asked before");
         assert_eq!(told(&mut sm, now), ASKED, "at once");
-        sm.set_fence(8);
+        let second = sm.ask();
+        assert_eq!(sm.ask(), second, "which has not been sent");
         acknowledges(&mut sm, 1, now);
-        assert_eq!(sm.fenced(), 7);
+        assert!(sm.is_answered(first) && !sm.is_answered(second));
         assert_eq!(told(&mut sm, now), ASKED);
         acknowledges(&mut sm, 1, now);
-        assert_eq!((sm.fenced(), told(&mut sm, now)), (8, String::new()));
+        assert!(sm.is_answered(second));
+        assert_eq!(told(&mut sm, now), "");
+    }
+
+    #[test]
+    fn the_server_may_be_asked_where_nothing_was_sent_that_anybody_would_miss() {
+        let now = Instant::now();
+        let mut sm = on(now);
+        sm.sent_others(2);
+        assert_eq!(told(&mut sm, now), "");
+        let question = sm.ask();
+        assert_eq!(told(&mut sm, now), "<r xmlns='urn:xmpp:sm:3'/>");
+        assert!(!sm.is_answered(question));
+        acknowledges(&mut sm, 2, now);
+        assert!(sm.is_answered(question));
     }
 
     #[test]

@@ -12,7 +12,7 @@ use tracing::debug;
 use super::{Actor, Input, Link};
 use crate::{
     pipe::{Effect, blocking::Change},
-    proto::stanza::Stanza,
+    proto::{sm::initiator::Question, stanza::Stanza},
     session::siblings::{AllDone, Done, Notice, Sibling},
 };
 
@@ -26,8 +26,8 @@ const MOST: usize = 16;
 pub(super) struct Blocking {
     sibling: Option<Sibling>,
     held: Option<Held>,
-    /// Those who wait for what the server has acknowledged so many stanzas for, once that is known.
-    owed: SmallVec<[(Option<u32>, Done); 1]>,
+    /// Those who wait until the server has answered a question, once it is asked.
+    owed: SmallVec<[(Option<Question>, Done); 1]>,
 }
 
 /// The client's request, which the server has not got.
@@ -130,9 +130,9 @@ impl Actor {
         // Without stream management the server does not say what it has read; it reads as it is written to.
         let is_managed = self.sm.is_on() && matches!(self.link, Link::Up(_));
         let sm = &mut self.sm;
-        self.blocking.owed.retain(|(sent, _)| {
-            let sent = *sent.get_or_insert_with(|| sm.ask());
-            is_managed && !sm.has_settled(sent)
+        self.blocking.owed.retain(|(question, _)| {
+            let question = *question.get_or_insert_with(|| sm.ask());
+            is_managed && !sm.is_answered(question)
         });
     }
 }

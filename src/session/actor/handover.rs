@@ -16,6 +16,7 @@ use crate::{
     pipe::{Effect, bounce, identity::Identity},
     proto::{
         handover::{Handed, Ticket, Unconfirmed, message},
+        sm::initiator::Question,
         stanza::{IqType, Kind, MessageType, PresenceType, Stanza},
         xml::Ns,
     },
@@ -37,6 +38,9 @@ pub(super) struct Handover {
     kept: KeptMessages,
     /// Messages of other sessions that the client has not confirmed: with each, how many stanzas had been given.
     taken: VecDeque<(u64, Ticket)>,
+    /// Questions to the server, the earliest first, and the fence that the answer to each will have passed: one that
+    /// has been sent, and one that has not.
+    fences: Vec<(Question, u64)>,
     /// How often the client has been asked since it was handed something.
     questions: u8,
     /// How many stanzas the client would have been given; `Some` from its end on, as long as the stream stays open.
@@ -182,6 +186,7 @@ impl Actor {
             debug!(sid = ?self.registration.sid(), "no stream management");
             self.handover.membership = None;
         }
+        self.pass_fence();
         if self.handover.is_lingering() {
             self.linger(now);
         } else if self.session.is_open() {
@@ -203,16 +208,13 @@ impl Actor {
             return;
         };
         membership.with(|account, member| account.set_ready(member, is_there, now));
-        let fenced = self.sm.fenced();
         while is_there && self.session.is_open() && self.session.has_room() && !self.has_more {
             let is_listening = self.session.deaf_at().is_none();
             let Some(membership) = &self.handover.membership else {
                 return;
             };
-            let handed = membership.with(|account, member| {
-                account.fence_passed(member, fenced);
-                account.poll_handed(member, is_listening, now)
-            });
+            let handed =
+                membership.with(|account, member| account.poll_handed(member, is_listening, now));
             let Some(handed) = handed else { return };
             self.give(&handed, now);
         }
@@ -252,9 +254,27 @@ impl Actor {
     fn set_fence(&mut self) {
         if let Some(membership) = &self.handover.membership
             && self.sm.is_on()
-            && let Some(mark) = membership.with(|account, member| account.poll_fence(member))
+            && let Some(fence) = membership.with(|account, member| account.poll_fence(member))
         {
-            self.sm.set_fence(mark);
+            let question = self.sm.ask();
+            match self.handover.fences.last_mut() {
+                Some(last) if last.0 == question => last.1 = fence,
+                _ => self.handover.fences.push((question, fence)),
+            }
+        }
+    }
+
+    /// Tells the account how far the server has been read, if an answer of the server shows it.
+    fn pass_fence(&mut self) {
+        let mut passed = None;
+        while let Some((question, fence)) = self.handover.fences.first()
+            && self.sm.is_answered(*question)
+        {
+            passed = Some(*fence);
+            self.handover.fences.remove(0);
+        }
+        if let (Some(fence), Some(membership)) = (passed, &self.handover.membership) {
+            membership.with(|account, member| account.fence_passed(member, fence));
         }
     }
 
@@ -301,9 +321,7 @@ impl Actor {
         let Some(membership) = &self.handover.membership else {
             return;
         };
-        let fenced = self.sm.fenced();
         let (settled, unsettled) = membership.with(|account, member| {
-            account.fence_passed(member, fenced);
             account.handle_timeout(member, now);
             self.handover.due = account.poll_timeout(member, now);
             self.handover.size = account.size(member);
