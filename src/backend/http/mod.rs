@@ -1,7 +1,7 @@
-//! Where rosters come from: the site's backend, asked over HTTP.
+//! HTTP client of the site's backend: asks it for one user's contacts.
 //!
 //! `GET` of the roster URL with the percent-encoded username for `%s`; the answer is a JSON object
-//! of contact JID to data. What becomes of each shape:
+//! of contact JID to data, which [`decode`] reads. What becomes of each shape:
 //!
 //! | answer | result |
 //! |---|---|
@@ -17,34 +17,6 @@
 //!
 //! `Last-Modified` counts in seconds. Where the answer is not at least a second younger than it, the list may change
 //! once more without a new `Last-Modified`; then neither it nor the `ETag` is sent back (see [`Validators`]).
-//!
-//! A byte order mark before all that is skipped. Bytes in it that are no UTF-8 and control characters become spaces, lone
-//! surrogates (`\ud83d`) U+FFFD. Numbers that JSON does not know (`NaN`, `Infinity`, `007`, `0x1f`) are as good as absent.
-//!
-//! | in one entry | result |
-//! |---|---|
-//! | JID not prepared (`Aaron@Example.ORG`, `aaron@example.org.`) | prepared; of equal JIDs the last one counts |
-//! | JID of another domain | accepted: the XMPP server decides about federation |
-//! | JID without localpart | accepted if the domain has a dot (a gateway); `pending` is left out |
-//! | invalid JID, empty JID, JID with a resource, letters that servers leave alone (`ᴬdmin`) | left out |
-//! | the user's own JID | left out; alone, it makes an empty roster |
-//! | contacts beyond 100,000 | left out |
-//! | data that is no object | a contact without name and groups |
-//! | `name` a string or a number | that, trimmed; of more than 1,024 bytes the beginning; a number as it is written, be it `1e999` |
-//! | `name` absent, blank, or anything else | no name |
-//! | `groups` an array | its strings and numbers, in order; all else, blank and repeated ones do not count |
-//! | `groups` an object | its keys, but those whose value is `null` or `false` |
-//! | `groups` an object whose keys are numbers: PHP's array with holes | its values; `true` stands for the key |
-//! | `groups` a string or a number | one group |
-//! | `groups` absent, or anything else | no groups |
-//! | more groups than 100 of a contact, 400,000 of a list | the first |
-//! | `subscription` none, to, from or both, in any case | that |
-//! | `subscription` absent, or anything else | `both` |
-//! | control character (also tab, line feed), U+FFFE or U+FFFF in a name or group | a space |
-//! | other keys | ignored |
-//!
-//! So a contact is left out for its JID alone. Which were, and why, says one line of the log, and
-//! `GET /roster_admin/rosters/USER`; the rest of the roster counts.
 //!
 //! Answers take memory while they are read, and what is made of them does. Small ones have room in any
 //! case, since their number is bounded; larger ones share [`LARGE_UNDER_WAY`], and wait for each other.
