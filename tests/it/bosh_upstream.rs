@@ -2,6 +2,7 @@
 //! running the other tests with `UPSTREAM_UNDER_TEST=bosh`.
 
 use crate::support::{
+    bosh::Bosh,
     client::Client,
     ejabberd::Ejabberd,
     gateway::{Gateway, Server},
@@ -54,6 +55,20 @@ async fn loses_nothing_on_a_bad_line() {
     assert_eq!(client.fence().await, [], "nothing came twice");
     assert_eq!(contact.fence().await, [], "nothing came twice");
     client.logout().await;
+}
+
+/// ejabberd answers neither of two requests when the later one arrives first, as may happen to an empty
+/// one that is still on its way when the client asks for its resource.
+#[tokio::test]
+async fn a_login_survives_whatever_overtakes_an_empty_request() {
+    let ejabberd = Ejabberd::shared();
+    let server = ejabberd.bosh();
+    let is_empty = |request: &[u8]| request.ends_with(b"'/>") && !request.ends_with(b":xbosh'/>");
+    let relay = Relay::holding_back(server.address, is_empty).await;
+    let url = format!("http://{}{}", relay.address, server.path);
+    let gateway = Gateway::builder(ejabberd).upstream(&url).start();
+    let account = ejabberd.account("john").await;
+    Bosh::log_in(&gateway.bosh(), &account, "web").await;
 }
 
 #[tokio::test]

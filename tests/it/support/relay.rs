@@ -44,6 +44,9 @@ impl Fault {
 /// Longest time that something is late.
 const LATE: Duration = Duration::from_millis(40);
 
+/// How much later than others a request arrives that is held back.
+pub(crate) const HELD_BACK: Duration = Duration::from_millis(300);
+
 /// Listens in place of a service.
 pub(crate) struct Relay {
     pub(crate) address: SocketAddr,
@@ -54,6 +57,8 @@ pub(crate) struct Relay {
 
 struct Line {
     faults: Vec<Fault>,
+    /// What is held back, whether the line is bad or not.
+    is_late: fn(&[u8]) -> bool,
     /// One request in so many meets a fault; 0 is none.
     odds: AtomicUsize,
     /// How many have; each fault comes as often as any other.
@@ -64,10 +69,25 @@ struct Line {
 impl Relay {
     /// In front of `to`, with these `faults` once the line is [bad](Self::set_bad).
     pub(crate) async fn start(to: SocketAddr, faults: &[Fault], seed: u64) -> Self {
+        Self::launch(to, faults, seed, |_| false).await
+    }
+
+    /// In front of `to`, where those requests arrive [`HELD_BACK`] later that `is_late` is true of.
+    pub(crate) async fn holding_back(to: SocketAddr, is_late: fn(&[u8]) -> bool) -> Self {
+        Self::launch(to, &[], 0, is_late).await
+    }
+
+    async fn launch(
+        to: SocketAddr,
+        faults: &[Fault],
+        seed: u64,
+        is_late: fn(&[u8]) -> bool,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("its address");
         let line = Arc::new(Line {
             faults: faults.to_vec(),
+            is_late,
             odds: AtomicUsize::new(0),
             turn: AtomicUsize::new(0),
             happened: array::from_fn(|_| AtomicUsize::new(0)),
@@ -148,6 +168,9 @@ impl Line {
                 fault = self.draw(&mut dice);
             }
             asking = is_request;
+            if is_request && (self.is_late)(bytes) {
+                tokio::time::sleep(HELD_BACK).await;
+            }
             let Some(fault) = fault else {
                 to.write_all(bytes).await?;
                 continue;

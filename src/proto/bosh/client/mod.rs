@@ -1,15 +1,22 @@
 //! The client's side of one BOSH session, for servers that are reached by their own BOSH.
 //!
 //! ```text
-//!            answer              restart                features            close
-//!  Creating --------> Negotiating -------> Restarting ----------> Open ------------> Closing --> Ended
-//!                         |________________________________________^ close
+//!            answer              restart                features            stanza           close
+//!  Creating --------> Negotiating -------> Restarting ----------> Binding ----------> Open -------> Closing --> Ended
+//!                         |___________________________________________|_____________________________^ close
 //! ```
 //!
-//! While the client logs in, exactly one request is open at a time, and only where the server owes an
-//! answer: a server may give the features of the next stream to whichever request comes after
+//! While the client authenticates, exactly one request is open at a time, and only where the server owes
+//! an answer: a server may give the features of the next stream to whichever request comes after
 //! `<success/>`, so that has to be the restart. Once the session is open there is always a request that
 //! the server can answer, and never more than two.
+//!
+//! Two requests at once take two connections, and the later one may arrive first. ejabberd then holds the
+//! earlier one and never looks at the later one, unless it happens to have something to say. Therefore
+//! the later request keeps a distance to the earlier one that grows with the time that answers take. An
+//! empty request is sent as long after the answer to what the client has said, as clients soon say more,
+//! and not at all before the client binds a resource. Where one overtakes another all the same, both are
+//! sent again after a while, upon which ejabberd ends the session.
 //!
 //! A request keeps its rid and its bytes until it has been answered; the server tells by the rid that it
 //! has seen it. So it can be sent again whenever it is unclear what became of it. Answers are taken in
@@ -39,7 +46,8 @@ use crate::proto::{
 /// Longest time that the server is asked to hold a request. Less than the minute after which common
 /// proxies lose patience.
 const WAIT: Duration = Duration::from_secs(55);
-/// How much longer than agreed an answer may take.
+/// How much longer than agreed an answer may take; and how long the answer to a request may take once a
+/// later one is on its way, which the server need not hold it for.
 const LATE: Duration = Duration::from_secs(10);
 /// What servers take for their `inactivity` that do not say it; none has less.
 const INACTIVITY: Duration = Duration::from_secs(30);
@@ -47,9 +55,8 @@ const INACTIVITY: Duration = Duration::from_secs(30);
 const LAST_WORDS: Duration = Duration::from_secs(2);
 /// How soon an empty answer to an empty request makes the next one wait.
 const HASTE: Duration = Duration::from_secs(1);
-/// Time between two requests on their way at once. They take two connections; so the later one is
-/// not the first to arrive, with which ejabberd cannot cope.
-const SPACING: Duration = Duration::from_millis(20);
+/// Least and most time between two requests on their way at once.
+const SPACING: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(500));
 /// Bytes of stanzas in one request, but for a stanza that is larger alone. Prosody takes 256 KiB in all.
 pub const MAX_PAYLOAD: usize = 192 << 10;
 /// Bytes of stanzas that nobody has polled for, beyond which nothing more is asked of the server.
@@ -134,6 +141,8 @@ pub struct Client {
     terminating: bool,
     /// Somebody waits for events.
     reading: bool,
+    /// Time between two requests on their way at once.
+    spacing: Duration,
     /// The last time that the server was heard.
     heard: Instant,
     /// Since when every attempt has failed.
@@ -150,6 +159,7 @@ enum Phase {
     Creating,
     Negotiating,
     Restarting,
+    Binding,
     Open,
     Closing,
     Ended,
@@ -202,6 +212,7 @@ impl Client {
             owes: true,
             terminating: false,
             reading: true,
+            spacing: SPACING.0,
             heard: now,
             failing: None,
             not_before: None,
@@ -298,17 +309,22 @@ impl Client {
             return self.repeat(now);
         }
         (self.heard, self.failing) = (now, None);
+        self.measure(index, now);
         // An earlier request is answered to make room for a later one.
         let is_only = self.open.len() == 1;
         if let Some(open) = self.open.get_mut(index) {
+            let is_answer = !body.children.is_empty();
             if let State::Sent { since, .. } = open.state
                 && is_only
                 && open.empty
-                && body.children.is_empty()
+                && !is_answer
                 && now.saturating_duration_since(since) < HASTE
             {
                 // A server that holds nothing must not be asked all the time.
                 self.not_before = Some(after(now, HASTE));
+            } else if is_only && !open.empty && is_answer {
+                // What the client says next should find no empty request that it could overtake.
+                self.not_before = Some(after(now, self.spacing));
             }
             open.state = State::Answered(Box::new(body));
         }
@@ -320,6 +336,25 @@ impl Client {
             }
         }
         self.take_answers();
+    }
+
+    /// Learns from an answer that the server need not have held back how long answers take.
+    fn measure(&mut self, index: usize, now: Instant) {
+        let sent = |open: &Open| match open.state {
+            State::Sent { since, .. } => Some(since),
+            State::Answered(_) | State::Due(_) => None,
+        };
+        // An empty request is answered once another one comes after it.
+        let cause = match self.open.get(index) {
+            Some(open) if open.empty => self.open.get(index.saturating_add(1)),
+            // What is sent once the session is open may be of a kind that nobody answers.
+            open => open.filter(|_| self.owes && self.phase != Phase::Open),
+        };
+        if let Some(since) = cause.and_then(sent) {
+            let (least, most) = SPACING;
+            let taken = now.saturating_duration_since(since);
+            self.spacing = taken.max(half(self.spacing)).clamp(least, most);
+        }
     }
 
     /// A request got no answer, or part of one.
@@ -346,7 +381,14 @@ impl Client {
                 .then_some(open.rid)
         };
         while let Some(rid) = self.open.iter().find_map(late) {
-            self.handle_failure(rid, now);
+            let sent_later =
+                |open: &Open| open.rid > rid && matches!(open.state, State::Sent { .. });
+            if self.open.iter().any(sent_later) {
+                // Nobody knows which of them the server misses.
+                self.repeat(now);
+            } else {
+                self.handle_failure(rid, now);
+            }
         }
     }
 
@@ -360,19 +402,23 @@ impl Client {
         if !self.open.iter().any(unsent) {
             self.push_next(now);
         }
-        let deadline = after(now, self.wait.saturating_add(LATE));
-        let open = self.open.iter_mut().find(|open| unsent(open))?;
-        match open.state {
-            // A later one would only have to wait for it at the server.
-            State::Due(at) if at > now => None,
-            _ => {
-                open.state = State::Sent {
-                    since: now,
-                    deadline,
-                };
-                Some((open.rid, open.document.clone()))
+        let index = self.open.iter().position(unsent)?;
+        let open = self.open.get_mut(index)?;
+        // A later one would only have to wait for it at the server.
+        if matches!(open.state, State::Due(at) if at > now) {
+            return None;
+        }
+        open.state = State::Sent {
+            since: now,
+            deadline: after(now, self.wait.saturating_add(LATE)),
+        };
+        let request = (open.rid, open.document.clone());
+        for earlier in self.open.iter_mut().take(index) {
+            if let State::Sent { deadline, .. } = &mut earlier.state {
+                *deadline = after(now, LATE).min(*deadline);
             }
         }
+        Some(request)
     }
 
     /// The next thing that the server has said.
@@ -399,7 +445,7 @@ impl Client {
     /// When another request may follow those that are on their way.
     fn spaced(&self) -> Option<Instant> {
         let sent = self.open.iter().filter_map(|open| match open.state {
-            State::Sent { since, .. } => Some(after(since, SPACING)),
+            State::Sent { since, .. } => Some(after(since, self.spacing)),
             State::Answered(_) | State::Due(_) => None,
         });
         sent.max()
@@ -414,7 +460,7 @@ impl Client {
         let window = match self.phase {
             Phase::Creating | Phase::Ended => 0,
             Phase::Negotiating | Phase::Restarting => 1,
-            Phase::Open | Phase::Closing => self.requests,
+            Phase::Binding | Phase::Open | Phase::Closing => self.requests,
         };
         self.open.len() < window && !self.is_full() && !self.terminating
     }
@@ -423,7 +469,7 @@ impl Client {
     fn is_idle(&self) -> bool {
         self.open.is_empty()
             && match self.phase {
-                Phase::Open => true,
+                Phase::Binding | Phase::Open => true,
                 Phase::Negotiating | Phase::Restarting => self.owes,
                 Phase::Creating | Phase::Closing | Phase::Ended => false,
             }
@@ -436,7 +482,8 @@ impl Client {
     /// When the next empty request may be sent.
     fn next_empty(&self) -> Instant {
         let at = self.not_before.unwrap_or(self.heard);
-        if self.reading {
+        // Before the client binds a resource the server has nothing to say unasked.
+        if self.reading && (self.phase != Phase::Binding || self.owes) {
             at
         } else {
             after(self.heard, half(self.inactivity)).max(at)
@@ -595,7 +642,7 @@ impl Client {
             let event = match stanza.kind() {
                 Kind::Features => {
                     if self.phase == Phase::Restarting {
-                        self.phase = Phase::Open;
+                        self.phase = Phase::Binding;
                     }
                     Event::Features(stanza.clone())
                 }
@@ -603,7 +650,12 @@ impl Client {
                     error = true;
                     Event::Error(stanza.clone())
                 }
-                _ => Event::Stanza(stanza.clone()),
+                _ => {
+                    if self.phase == Phase::Binding {
+                        self.phase = Phase::Open;
+                    }
+                    Event::Stanza(stanza.clone())
+                }
             };
             self.unread = self.unread.saturating_add(size(&event));
             self.events.push_back(event);

@@ -15,6 +15,9 @@ const CREATED: &str = "<body xmlns='http://jabber.org/protocol/httpbind' sid='s1
 const FEATURES: &str = "<body xmlns='http://jabber.org/protocol/httpbind' \
     xmlns:stream='http://etherx.jabber.org/streams'><stream:features/></body>";
 
+const BIND: &str = "<iq xmlns='jabber:client' type='set' id='bind'/>";
+const BOUND: &str = "<iq xmlns='jabber:client' type='result' id='bind'/>";
+
 /// A client and its clock.
 struct Test {
     client: Client,
@@ -28,7 +31,7 @@ impl Test {
         Self { client, now }
     }
 
-    /// Created, logged in, restarted: the session is open, and its first empty request is on its way.
+    /// Created, logged in, bound: the session is open, and its first empty request is on its way.
     fn open() -> (Self, Rid) {
         let mut test = Self::new();
         let rid = test.request().0;
@@ -41,6 +44,9 @@ impl Test {
         let (rid, restart) = test.request();
         assert!(restart.contains(" xmpp:restart='true'"), "{restart}");
         test.answer(rid, FEATURES);
+        test.client.queue(BIND.into());
+        let (rid, _) = test.request();
+        test.answer(rid, &body("", BOUND));
         test.events();
         let (rid, empty) = test.request();
         assert!(empty.ends_with("sid='s1'/>"), "{empty}");
@@ -55,7 +61,7 @@ impl Test {
     fn try_request(&mut self) -> Option<(Rid, String)> {
         let next = self.client.poll_request(self.now).or_else(|| {
             // It may have to keep its distance from the one before.
-            let soon = self.now + SPACING;
+            let soon = self.now + self.client.spacing;
             self.now = self.client.poll_timeout().filter(|at| *at <= soon)?;
             self.client.poll_request(self.now)
         });
@@ -184,18 +190,11 @@ fn the_restart_comes_right_after_success() {
     );
     assert_eq!(test.try_request(), None, "the features first");
     test.answer(rid, FEATURES);
-    let (_, document) = test.request();
+    let (rid, document) = test.request();
     assert!(document.contains(&message("bind")), "{document}");
-    let (_, document) = test.request_after_answer();
+    test.answer(rid, &body("", &message("x")));
+    let (_, document) = test.request();
     assert!(document.ends_with("sid='s1'/>"), "{document}");
-}
-
-impl Test {
-    fn request_after_answer(&mut self) -> (Rid, String) {
-        let rid = self.client.open.back().unwrap().rid;
-        self.answer(rid, &body("", &message("x")));
-        self.request()
-    }
 }
 
 #[test]
@@ -455,6 +454,77 @@ fn does_not_hurry_a_server_that_holds_nothing() {
         test.request().1.contains(&message("out")),
         "but says what it has"
     );
+}
+
+#[test]
+fn nothing_can_be_overtaken_by_the_request_that_binds_a_resource() {
+    let mut test = Test::new();
+    let rid = test.request().0;
+    test.answer(rid, CREATED);
+    test.client.restart(None);
+    let rid = test.request().0;
+    test.answer(rid, FEATURES);
+    assert_eq!(test.try_request(), None);
+    assert_eq!(
+        test.client.poll_timeout(),
+        Some(test.now + Duration::from_secs(15)),
+        "but the session is kept"
+    );
+    test.client.queue(BIND.into());
+    let (rid, bind) = test.request();
+    assert!(bind.contains(BIND), "{bind}");
+    assert_eq!(test.try_request(), None);
+    // The server took its time, and gave an empty answer.
+    test.pass(Duration::from_secs(2));
+    test.answer(rid, &body("", ""));
+    let rid = test.request().0;
+    test.answer(rid, &body("", BOUND));
+    test.request();
+}
+
+#[test]
+fn what_a_client_says_upon_an_answer_finds_no_empty_request_to_overtake() {
+    let (mut test, empty) = Test::open();
+    test.client.queue(message("out").into());
+    let rid = test.request().0;
+    test.answer(empty, &body("", ""));
+    test.answer(rid, &body("", &message("in")));
+    test.client.queue(message("more").into());
+    let (_, more) = test.request();
+    assert!(more.contains(&message("more")), "{more}");
+}
+
+#[test]
+fn a_later_request_keeps_a_distance_that_grows_with_the_time_answers_take() {
+    let (mut test, mut empty) = Test::open();
+    let mut distances = Vec::new();
+    for taken in [10, 100, 5000, 10, 10] {
+        test.client.queue(message("out").into());
+        assert_eq!(test.client.poll_request(test.now), None);
+        let at = test.client.poll_timeout().unwrap();
+        distances.push((at - test.now).as_millis());
+        test.now = at;
+        let later = test.request().0;
+        test.pass(Duration::from_millis(taken));
+        test.answer(empty, &body("", ""));
+        test.answer(later, &body("", &message("in")));
+        empty = test.request().0;
+    }
+    assert_eq!(distances, [20, 20, 100, 500, 250]);
+}
+
+/// ejabberd holds both where the later one comes first.
+#[test]
+fn both_are_sent_again_when_a_later_request_does_not_make_the_server_answer_the_earlier_one() {
+    let (mut test, empty) = Test::open();
+    test.client.queue(message("out").into());
+    let (later, document) = test.request();
+    test.pass(Duration::from_millis(9_999));
+    assert_eq!(test.try_request(), None);
+    test.pass(Duration::from_millis(1));
+    assert_eq!(test.request().0, empty);
+    assert_eq!(test.request(), (later, document));
+    assert_eq!(test.try_request(), None);
 }
 
 #[test]
