@@ -12,7 +12,6 @@ use tokio::{sync::OwnedSemaphorePermit, task::spawn_blocking};
 use self::omissions::Incomplete;
 use crate::roster::{Contact, Username, left_out::LeftOut, snapshot::Validators};
 
-mod connection;
 pub mod decode;
 pub mod failures;
 pub mod http;

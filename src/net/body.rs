@@ -10,8 +10,8 @@ use http_body_util::BodyExt as _;
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError<E> {
     /// It ended before its end.
-    #[error("body broke off")]
-    Broken(#[source] E),
+    #[error(transparent)]
+    Broken(E),
     /// It is longer than that.
     #[error("body is larger than {limit} bytes")]
     TooLarge {

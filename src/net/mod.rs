@@ -4,10 +4,12 @@
 
 pub mod answer;
 pub mod body;
+pub mod causes;
 pub mod coding;
 pub mod connections;
 pub mod drain;
 pub mod early_answer;
+pub mod http_client;
 pub mod listener;
 pub mod log_throttle;
 pub mod proxies;

@@ -12,22 +12,16 @@ use std::{
 use bytes::Bytes;
 use http::{
     HeaderName, HeaderValue, Request, Uri,
-    header::{CONTENT_TYPE, USER_AGENT},
+    header::{self, CONTENT_TYPE},
 };
-use http_body_util::{BodyExt, Full, Limited};
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::{
-    client::legacy::{self, connect::HttpConnector},
-    rt::{TokioExecutor, TokioTimer},
-};
+use http_body_util::Full;
 use jid::DomainPart;
-use rustls::{ClientConfig, RootCertStore, crypto::ring};
 use smallvec::SmallVec;
 use tokio::time::Sleep;
 use tracing::debug;
 
 use super::{
-    ConnectError, Hello, Initiator, UpstreamError, UpstreamEvent, causes,
+    ConnectError, Hello, Initiator, UpstreamError, UpstreamEvent,
     dial::same_domain,
     gate::Attempt,
     tls::{TlsSetupError, is_loopback},
@@ -35,7 +29,12 @@ use super::{
 use crate::{
     clock::now,
     config::{self, Scheme, UpstreamTls},
-    net::tls::{TlsError, Trust, client_config},
+    net::{
+        body,
+        causes::causes,
+        http_client::{HttpClient, Options, USER_AGENT},
+        tls::Trust,
+    },
     proto::{
         bosh::{
             Rid,
@@ -48,12 +47,9 @@ use crate::{
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
-/// Idle connections are closed before common servers do it, which could just then meet a request.
-const IDLE: Duration = Duration::from_secs(4);
 /// Largest answer, bytes. Servers put everything that waits into one.
 const MAX_ANSWER: usize = 8 << 20;
 
-type Http = legacy::Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
 type Failure = Box<dyn Error + Send + Sync>;
 type Answer = Result<(u16, Bytes), Failure>;
 
@@ -62,7 +58,7 @@ pub(super) struct Host {
     domain: DomainPart,
     place: config::Place,
     uri: Uri,
-    http: Http,
+    http: HttpClient<Full<Bytes>>,
 }
 
 impl std::fmt::Debug for Host {
@@ -82,9 +78,9 @@ impl Host {
         connect: Duration,
     ) -> Result<Option<Self>, TlsSetupError> {
         let upstream = &host.upstream;
-        let (scheme, tls) = match upstream.scheme {
-            Scheme::Http => ("http", no_tls()?),
-            Scheme::Https => ("https", tls(upstream)?),
+        let (scheme, trust) = match upstream.scheme {
+            Scheme::Http => ("http", Trust::nobody()),
+            Scheme::Https => ("https", trust(upstream)?),
             Scheme::Xmpp | Scheme::Xmpps => return Ok(None),
         };
         let address = if upstream.place.address.contains(':') {
@@ -99,19 +95,11 @@ impl Host {
         let uri = url.parse().map_err(|_| TlsSetupError::Name {
             domain: upstream.place.address.clone(),
         })?;
-        let mut tcp = HttpConnector::new();
-        tcp.enforce_http(false);
-        tcp.set_nodelay(true);
-        tcp.set_connect_timeout(Some(connect));
-        let connector = HttpsConnectorBuilder::new()
-            .with_tls_config(tls)
-            .https_or_http()
-            .enable_http1()
-            .wrap_connector(tcp);
-        let http = legacy::Client::builder(TokioExecutor::new())
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(IDLE)
-            .build(connector);
+        let options = Options {
+            connect_timeout: Some(connect),
+            most_idle: usize::MAX,
+        };
+        let http = HttpClient::new(trust, options)?;
         Ok(Some(Self {
             domain: host.domain.clone(),
             place: upstream.place.clone(),
@@ -130,44 +118,30 @@ impl Host {
         if let Some(headers) = request.headers_mut() {
             let content_type = HeaderValue::from_static("text/xml; charset=utf-8");
             headers.insert(CONTENT_TYPE, content_type);
-            let agent = concat!("rostergate/", env!("CARGO_PKG_VERSION"));
-            headers.insert(USER_AGENT, HeaderValue::from_static(agent));
+            headers.insert(header::USER_AGENT, USER_AGENT);
             headers.insert(X_FORWARDED_FOR, client.clone());
         }
         let request = request
             .body(Full::new(document))
             .expect("the parts of the request are valid");
-        let response = self.http.request(request);
+        let response = self.http.send(request);
         Box::pin(async move {
             let response = response.await?;
             let status = response.status().as_u16();
-            let body = Limited::new(response.into_body(), MAX_ANSWER);
-            Ok((status, body.collect().await?.to_bytes()))
+            Ok((status, body::read(response.into_body(), MAX_ANSWER).await?))
         })
     }
 }
 
-/// The settings of connections that have no TLS.
-fn no_tls() -> Result<ClientConfig, TlsError> {
-    let provider = Arc::new(ring::default_provider());
-    Ok(ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(TlsError::Versions)?
-        .with_root_certificates(RootCertStore::empty())
-        .with_no_client_auth())
-}
-
 /// `upstream_tls` for `https://`; the certificate has to name the host of the URL.
-fn tls(upstream: &config::Upstream) -> Result<ClientConfig, TlsSetupError> {
+fn trust(upstream: &config::Upstream) -> Result<Trust, TlsSetupError> {
     let local = is_loopback(&upstream.place.address) || upstream.place.address == "localhost";
-    let trust = match upstream.tls {
+    Ok(match upstream.tls {
         UpstreamTls::Plain => return Err(TlsSetupError::Plain { scheme: "https" }),
         UpstreamTls::Insecure => Trust::Anyone,
         UpstreamTls::Auto if local => Trust::Anyone,
         UpstreamTls::Auto | UpstreamTls::Verify => Trust::authorities(upstream.ca.as_deref())?,
-    };
-    let config = client_config(trust, None)?;
-    Ok(ClientConfig::clone(&config))
+    })
 }
 
 type Exchange = Pin<Box<dyn Future<Output = Answer> + Send>>;

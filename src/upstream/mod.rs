@@ -12,7 +12,7 @@ mod tls;
 
 use std::{
     error::Error,
-    fmt, io, iter,
+    fmt, io,
     net::SocketAddr,
     sync::Arc,
     task::{Context, Poll},
@@ -30,6 +30,7 @@ pub use tls::TlsSetupError;
 
 use crate::{
     config,
+    net::causes::causes,
     proto::{
         bosh::client::Loss,
         stanza::Stanza,
@@ -493,17 +494,6 @@ fn is_nobody_there(error: &io::Error) -> bool {
         error.kind(),
         ConnectionRefused | HostUnreachable | NetworkUnreachable
     )
-}
-
-/// An error and what has caused it.
-fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
-    iter::successors(Some(error), |&error| {
-        // The `source` of an `io::Error` is what its inner error came from, not that error.
-        match error.downcast_ref::<io::Error>() {
-            Some(wrapper) => wrapper.get_ref().map(|inner| inner as _),
-            None => error.source(),
-        }
-    })
 }
 
 /// The predicate of a sentence about a certificate.

@@ -37,21 +37,15 @@ use bytes::{Bytes, BytesMut};
 use http::{
     HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Uri,
     header::{
-        ACCEPT, AUTHORIZATION, DATE, ETAG, HOST, IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED,
-        LOCATION, USER_AGENT,
+        self, ACCEPT, AUTHORIZATION, DATE, ETAG, HOST, IF_MODIFIED_SINCE, IF_NONE_MATCH,
+        LAST_MODIFIED, LOCATION,
     },
 };
-use http_body::Body;
-use http_body_util::{BodyExt, Empty};
+use http_body_util::Empty;
 use hyper::body::Incoming;
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::{
-    client::legacy::{self, Client, connect::HttpConnector},
-    rt::{TokioExecutor, TokioTimer},
-};
 use jid::{BareJid, DomainPart, NodePart};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use rustls::{ClientConfig, RootCertStore, crypto::ring};
+use rustls::RootCertStore;
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     time::timeout,
@@ -60,7 +54,6 @@ use tracing::{debug, warn};
 
 use super::{
     ContactSource, FetchError, Fetched, Room,
-    connection::{Connector, Use},
     decode::{self, Contacts, NoContacts},
     off_thread,
     omissions::{Incomplete, Omissions},
@@ -68,7 +61,12 @@ use super::{
 use crate::{
     clock::{since_1970, wall_clock},
     config::{Backend, RosterUrl, without_secrets_of_url},
-    net::tls::system_roots,
+    net::{
+        body::{Limited, ReadError},
+        causes::causes,
+        http_client::{HttpClient, HttpClientError, Options, USER_AGENT},
+        tls::{Trust, system_roots},
+    },
     roster::{Username, snapshot::Validators},
 };
 
@@ -78,10 +76,6 @@ const RESERVED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'.')
     .remove(b'_')
     .remove(b'~');
-
-/// Idle connections are closed before common servers (Apache, Node.js: 5 s) do it, which could
-/// just then meet a request.
-const IDLE: Duration = Duration::from_secs(4);
 
 /// Longest answer that is read among other tasks, bytes: about 1,000 contacts.
 const LARGE: usize = 96 << 10;
@@ -154,14 +148,10 @@ fn validator(headers: &HeaderMap, name: HeaderName) -> Option<HeaderValue> {
     (value.len() <= LONGEST_VALIDATOR).then(|| HeaderValue::from_bytes(value).ok())?
 }
 
-type Http = Client<Connector<HttpsConnector<HttpConnector>>, Empty<Bytes>>;
-
 /// The backend of one host.
 #[derive(Debug)]
 pub struct HttpSource {
-    client: Http,
-    /// The same, with a new connection for each request.
-    fresh: Http,
+    client: HttpClient<Empty<Bytes>>,
     url: RosterUrl,
     backend: Backend,
     domain: DomainPart,
@@ -181,33 +171,16 @@ impl HttpSource {
     /// A client for one backend. Loads the system's root certificates if the URL is `https` and the configuration
     /// names no others.
     pub fn new(url: RosterUrl, backend: Backend, domain: DomainPart) -> Self {
-        let roots = match &backend.authorities {
-            Some(roots) => Arc::clone(roots),
-            None if url.is_https() => Arc::new(native_roots()),
-            None => Arc::new(RootCertStore::empty()),
+        let trust = match &backend.authorities {
+            Some(roots) => Trust::Roots(Arc::clone(roots)),
+            None if url.is_https() => Trust::Roots(Arc::new(native_roots())),
+            None => Trust::nobody(),
         };
-        let tls = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .expect("ring supports the default versions")
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        let mut tcp = HttpConnector::new();
-        tcp.enforce_http(false);
-        tcp.set_nodelay(true);
-        let connector = HttpsConnectorBuilder::new()
-            .with_tls_config(tls)
-            .https_or_http()
-            .enable_http1()
-            .wrap_connector(tcp);
-        let connector = Connector(connector);
-        let client = |most_idle| {
-            Client::builder(TokioExecutor::new())
-                .pool_timer(TokioTimer::new())
-                .pool_idle_timeout(IDLE)
-                .pool_max_idle_per_host(most_idle)
-                .build(connector.clone())
+        let options = Options {
+            connect_timeout: None,
+            most_idle: backend.concurrency,
         };
-        let (client, fresh) = (client(backend.concurrency), client(0));
+        let client = HttpClient::new(trust, options).expect("ring supports the default versions");
         let authorization = backend.credentials.as_ref().and_then(|credentials| {
             let value = HeaderValue::try_from(credentials.header().expose());
             let mut value = value
@@ -219,7 +192,6 @@ impl HttpSource {
         let host = backend.host.as_deref().and_then(|host| host.parse().ok());
         Self {
             client,
-            fresh,
             url,
             permits: Arc::new(Semaphore::new(
                 backend.concurrency.clamp(1, Semaphore::MAX_PERMITS),
@@ -244,10 +216,14 @@ impl HttpSource {
         let request = self.request(user, known)?;
         let permit = Arc::clone(&self.permits).acquire_owned().await;
         let permit = permit.map_err(|_| FetchError::Abandoned)?;
-        let response = self.send(request).await.map_err(|error| {
-            debug!(%user, error = &error as &dyn Error, "backend request broke");
-            classify(&error)
-        })?;
+        let response = self
+            .client
+            .send_repeatable(request)
+            .await
+            .map_err(|error| {
+                debug!(%user, error = &error as &dyn Error, "backend request broke");
+                classify(&error)
+            })?;
         match response.status() {
             StatusCode::OK => {}
             StatusCode::NOT_MODIFIED if known.is_some_and(|known| !known.is_empty()) => {
@@ -269,22 +245,6 @@ impl HttpSource {
             room,
             _permit: permit,
         }))
-    }
-
-    /// Sends a request; where the connection was an old one and closes without a byte of an answer, the same once
-    /// more. The server may close a connection just as a request is on its way, and a GET may be repeated (RFC 9110
-    /// §9.2.2). All idle connections may be as dead, so it goes to a new one.
-    async fn send(
-        &self,
-        request: Request<Empty<Bytes>>,
-    ) -> Result<Response<Incoming>, legacy::Error> {
-        match self.client.request(request.clone()).await {
-            Err(error) if Use::of(&error).is_some_and(|it| it.closed_while_idle()) => {
-                debug!("backend closed an idle connection, asking again on a new one");
-                self.fresh.request(request).await
-            }
-            outcome => outcome,
-        }
     }
 
     /// Makes contacts of an answer. Takes the time that it takes, which is bounded by the length of the answer: the
@@ -326,10 +286,7 @@ impl HttpSource {
     ) -> Result<Request<Empty<Bytes>>, FetchError> {
         let mut request = Request::get(self.uri(user)?)
             .header(ACCEPT, "application/json")
-            .header(
-                USER_AGENT,
-                concat!("rostergate/", env!("CARGO_PKG_VERSION")),
-            );
+            .header(header::USER_AGENT, USER_AGENT);
         let optional = [
             (AUTHORIZATION, self.authorization.as_ref()),
             (HOST, self.host.as_ref()),
@@ -365,27 +322,14 @@ impl HttpSource {
         response: Response<Incoming>,
     ) -> Result<(BytesMut, Option<Room>), FetchError> {
         let limit = self.backend.max_body;
-        let mut body = response.into_body();
-        let stated = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
-        if stated > limit {
-            return Err(FetchError::TooLarge { limit });
-        }
+        let mut body = Limited::new(response.into_body(), limit)?;
+        let stated = body.stated();
         let mut room = None;
         if stated > SMALL {
             room = Some(self.room(stated).await?);
         }
         let mut bytes = BytesMut::with_capacity(stated);
-        while let Some(frame) = body.frame().await {
-            let frame = frame.map_err(|error| {
-                debug!(error = &error as &dyn Error, "backend answer broke");
-                FetchError::BrokenOff
-            })?;
-            let Ok(data) = frame.into_data() else {
-                continue;
-            };
-            if data.len() > limit - bytes.len() {
-                return Err(FetchError::TooLarge { limit });
-            }
+        while let Some(data) = body.next().await? {
             // How much more there is, nobody has said. To ask for it bit by bit might let several wait
             // for each other.
             if room.is_none() && bytes.len() + data.len() > SMALL {
@@ -507,28 +451,34 @@ fn native_roots() -> RootCertStore {
     roots
 }
 
-fn classify(error: &legacy::Error) -> FetchError {
-    let mut cause: Option<&(dyn Error + 'static)> = Some(error);
-    while let Some(error) = cause {
-        if error.is::<rustls::Error>() {
+impl From<ReadError<hyper::Error>> for FetchError {
+    fn from(error: ReadError<hyper::Error>) -> Self {
+        match error {
+            ReadError::TooLarge { limit } => Self::TooLarge { limit },
+            ReadError::Broken(error) => {
+                debug!(error = &error as &dyn Error, "backend answer broke");
+                Self::BrokenOff
+            }
+        }
+    }
+}
+
+fn classify(error: &HttpClientError) -> FetchError {
+    for cause in causes(error) {
+        if cause.is::<rustls::Error>() {
             return FetchError::Tls;
         }
-        if let Some(error) = error.downcast_ref::<hyper::Error>() {
-            return if error.is_parse() {
+        if let Some(cause) = cause.downcast_ref::<hyper::Error>() {
+            return if cause.is_parse() {
                 FetchError::NotHttp
             } else {
                 FetchError::BrokenOff
             };
         }
-        let Some(wrapper) = error.downcast_ref::<io::Error>() else {
-            cause = error.source();
-            continue;
-        };
-        if wrapper.kind() == io::ErrorKind::ConnectionRefused {
+        let cause = cause.downcast_ref::<io::Error>();
+        if cause.is_some_and(|it| it.kind() == io::ErrorKind::ConnectionRefused) {
             return FetchError::Refused;
         }
-        // The `source` of an `io::Error` is what its inner error came from, not that error.
-        cause = wrapper.get_ref().map(|inner| inner as _);
     }
     if error.is_connect() {
         FetchError::Unreachable

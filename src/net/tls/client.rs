@@ -21,6 +21,11 @@ pub enum Trust {
 }
 
 impl Trust {
+    /// Nobody's: for connections without TLS.
+    pub fn nobody() -> Self {
+        Self::Roots(Arc::new(RootCertStore::empty()))
+    }
+
     /// The authorities of the PEM file `bundle`, or those of the system.
     ///
     /// # Errors

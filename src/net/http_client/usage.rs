@@ -1,4 +1,4 @@
-//! Connections to a backend, watched: whether one was used before, and closed before it answered again.
+//! Usage of a connection: whether it was used before, and closed before it answered again.
 
 use std::{
     future::Future,
@@ -24,7 +24,7 @@ use tower::Service;
 
 /// What a connection was used for. One task at a time has the connection, and reads here when that is done.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Use(Arc<Flags>);
+pub(super) struct Usage(Arc<Flags>);
 
 #[derive(Debug, Default)]
 struct Flags {
@@ -34,7 +34,7 @@ struct Flags {
     answered: AtomicBool,
 }
 
-impl Use {
+impl Usage {
     /// That of the connection which `error` is about, if there was one.
     pub(super) fn of(error: &legacy::Error) -> Option<Self> {
         let mut extras = Extensions::new();
@@ -58,11 +58,11 @@ impl Use {
     }
 }
 
-/// Makes connections that are watched.
+/// A connector whose connections are watched.
 #[derive(Clone, Debug)]
-pub(super) struct Connector<C>(pub(super) C);
+pub(super) struct Watching<C>(pub(super) C);
 
-impl<C: Service<Uri, Future: Send + 'static>> Service<Uri> for Connector<C> {
+impl<C: Service<Uri, Future: Send + 'static>> Service<Uri> for Watching<C> {
     type Response = TokioIo<Watched<TokioIo<C::Response>>>;
     type Error = C::Error;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, C::Error>> + Send>>;
@@ -75,22 +75,22 @@ impl<C: Service<Uri, Future: Send + 'static>> Service<Uri> for Connector<C> {
         let connecting = self.0.call(uri);
         Box::pin(async {
             let inner = TokioIo::new(connecting.await?);
-            let uses = Use::default();
-            Ok(TokioIo::new(Watched { inner, uses }))
+            let usage = Usage::default();
+            Ok(TokioIo::new(Watched { inner, usage }))
         })
     }
 }
 
-/// A connection that keeps a [`Use`].
+/// A connection that keeps a [`Usage`].
 #[derive(Debug)]
 pub(super) struct Watched<T> {
     inner: T,
-    uses: Use,
+    usage: Usage,
 }
 
 impl<T: Connection> Connection for Watched<T> {
     fn connected(&self) -> Connected {
-        self.inner.connected().extra(self.uses.clone())
+        self.inner.connected().extra(self.usage.clone())
     }
 }
 
@@ -103,7 +103,7 @@ impl<T: AsyncRead + Unpin> AsyncRead for Watched<T> {
         let before = buffer.filled().len();
         let outcome = Pin::new(&mut self.inner).poll_read(cx, buffer);
         if buffer.filled().len() > before {
-            self.uses.has_read();
+            self.usage.has_read();
         }
         outcome
     }
@@ -115,7 +115,7 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Watched<T> {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.uses.writes();
+        self.usage.writes();
         Pin::new(&mut self.inner).poll_write(cx, bytes)
     }
 

@@ -1,0 +1,16 @@
+//! Causes of errors, also of those that the standard library hides.
+
+use std::{error::Error, io, iter};
+
+/// An error and what has caused it.
+pub fn causes<'a>(
+    error: &'a (dyn Error + 'static),
+) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    iter::successors(Some(error), |&error| {
+        // The `source` of an `io::Error` is what its inner error came from, not that error.
+        match error.downcast_ref::<io::Error>() {
+            Some(wrapper) => wrapper.get_ref().map(|inner| inner as _),
+            None => error.source(),
+        }
+    })
+}
