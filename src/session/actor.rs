@@ -39,7 +39,7 @@ use tracing::{debug, info, warn};
 use self::{account::stream_error, blocking::Blocking, handover::Handover};
 use super::{
     Closed, Command, Creator, Entry, MAILBOX, Record, Registration, Registry, Reply, Sid, State,
-    siblings::Notice,
+    accounts::Notice,
 };
 use crate::{
     backend::{

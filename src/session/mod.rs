@@ -9,7 +9,6 @@ mod backlog;
 mod counts;
 mod record;
 mod registry;
-mod siblings;
 
 use std::{
     fmt,
@@ -28,7 +27,6 @@ pub use self::{
     counts::Counts,
     record::{Record, State},
     registry::{Closed, Entry, Registration, Registry},
-    siblings::Siblings,
 };
 use crate::{
     net::quota::Permit,

@@ -16,7 +16,7 @@ use parking_lot::Mutex;
 use tokio::{sync::Notify, task::JoinSet, time::sleep};
 use tracing::info;
 
-use super::{Accounts, Backlog, Command, Counts, Mailbox, Record, Siblings, Sid};
+use super::{Accounts, Backlog, Command, Counts, Mailbox, Record, Sid};
 use crate::{
     metrics::Metrics,
     net::quota::{Permit, Quota},
@@ -53,8 +53,6 @@ pub struct Registry {
     pub by_address: Arc<Quota<IpAddr>>,
     /// Bound sessions by the bare JIDs of their users.
     pub by_user: Arc<Quota<String>>,
-    /// What sessions of one account tell each other.
-    pub siblings: Arc<Siblings>,
     /// Which sessions are of one account.
     pub accounts: Arc<Accounts>,
 }
@@ -83,7 +81,6 @@ impl Default for Registry {
             backlog: Backlog::default(),
             by_address: Arc::default(),
             by_user: Arc::default(),
-            siblings: Arc::default(),
             accounts: Arc::default(),
         }
     }
@@ -228,11 +225,6 @@ impl Registration {
     pub fn is_backlog_used_up(&self, bytes: usize) -> bool {
         let registry = &self.registry;
         registry.backlog.is_used_up(bytes, registry.len())
-    }
-
-    /// The bound sessions of all accounts.
-    pub fn siblings(&self) -> &Arc<Siblings> {
-        &self.registry.siblings
     }
 
     /// The sessions of all accounts.

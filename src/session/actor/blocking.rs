@@ -13,7 +13,7 @@ use super::{Actor, Input, Link};
 use crate::{
     pipe::{Effect, blocking::Change},
     proto::{sm::initiator::Question, stanza::Stanza},
-    session::siblings::{AllDone, Done, Notice, Sibling},
+    session::accounts::{AllDone, Done, Notice, Sibling},
 };
 
 /// How long the client's request waits for other sessions.
@@ -73,8 +73,9 @@ impl Actor {
     /// The resource is bound.
     pub(super) fn join_siblings(&mut self) {
         if let Some(identity) = self.pipe.identity().filter(|_| self.host.rules.directed) {
-            let siblings = self.registration.siblings();
-            let sibling = siblings.join(identity.bare(), self.record.number());
+            let accounts = self.registration.accounts();
+            let account = [&*self.host.domain, identity.bare()];
+            let sibling = accounts.join_siblings(account, self.record.number());
             self.blocking.sibling = Some(sibling);
         }
     }

@@ -1,13 +1,10 @@
-//! What the sessions of one account tell each other: each has a connection of its own to the server.
+//! What the sessions of one account tell each other: whom the user blocks, or no longer.
 
-use std::{
-    collections::{HashMap, VecDeque},
-    sync::Arc,
-};
+use std::{collections::VecDeque, sync::Arc};
 
-use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
+use super::{Accounts, Place};
 use crate::pipe::blocking::Change;
 
 /// Most that may wait for one session.
@@ -17,28 +14,25 @@ const KEPT: usize = 64;
 
 /// A change that one session tells the others.
 #[derive(Debug)]
-pub struct Notice {
+pub(in crate::session) struct Notice {
     /// Whom the user blocks, or no longer.
-    pub change: Change,
+    pub(in crate::session) change: Change,
     /// To be dropped when the server has been told.
-    pub done: Done,
+    pub(in crate::session) done: Done,
 }
 
 /// Whoever has told waits until all of these are gone.
 #[derive(Clone, Debug)]
-pub struct Done {
+pub(in crate::session) struct Done {
     _held: mpsc::Sender<()>,
 }
 
 /// Is closed when all have done what they were told.
-pub(super) type AllDone = mpsc::Receiver<()>;
+pub(in crate::session) type AllDone = mpsc::Receiver<()>;
 
-/// The bound sessions of all accounts, by bare JID.
+/// The bound sessions of an account that tell each other of blocks.
 #[derive(Debug, Default)]
-pub struct Siblings(Mutex<HashMap<Box<str>, Account>>);
-
-#[derive(Debug, Default)]
-struct Account {
+pub(super) struct Siblings {
     sessions: Vec<Mailbox>,
     /// The latest changes: who comes later hears of them, as the server may not have.
     changes: VecDeque<Change>,
@@ -49,34 +43,36 @@ type Mailbox = (u64, mpsc::Sender<Notice>);
 
 /// A session's place among them, until it is dropped.
 #[derive(Debug)]
-pub struct Sibling {
-    siblings: Arc<Siblings>,
-    account: Box<str>,
+pub(in crate::session) struct Sibling {
+    place: Place,
     number: u64,
     notices: mpsc::Receiver<Notice>,
 }
 
-impl Siblings {
-    /// A session, which `number` names, is bound to the bare JID `account`.
-    pub fn join(self: &Arc<Self>, account: &str, number: u64) -> Sibling {
+impl Accounts {
+    /// A session, which `number` names, is bound to the account `bare` in `domain`.
+    pub(in crate::session) fn join_siblings(
+        self: &Arc<Self>,
+        [domain, bare]: [&str; 2],
+        number: u64,
+    ) -> Sibling {
         let (sender, notices) = mpsc::channel(MAILBOX);
         let done = Done {
             _held: mpsc::channel(1).0,
         };
-        let mut all = self.0.lock();
-        let known = all.entry(account.into()).or_default();
-        for change in &known.changes {
+        let place = self.place(domain, bare);
+        let mut sessions = place.shared.0.lock();
+        for change in &sessions.siblings.changes {
             // There is room for as many as are kept.
             let _ = sender.try_send(Notice {
                 change: change.clone(),
                 done: done.clone(),
             });
         }
-        known.sessions.push((number, sender));
-        drop(all);
+        sessions.siblings.sessions.push((number, sender));
+        drop(sessions);
         Sibling {
-            siblings: Arc::clone(self),
-            account: account.into(),
+            place,
             number,
             notices,
         }
@@ -85,18 +81,16 @@ impl Siblings {
 
 impl Sibling {
     /// Tells the others of the account; whoever has too much to do already is left out.
-    pub fn tell(&self, change: &Change) -> AllDone {
+    pub(in crate::session) fn tell(&self, change: &Change) -> AllDone {
         let (held, all_done) = mpsc::channel(1);
         let done = Done { _held: held };
-        let mut all = self.siblings.0.lock();
-        let Some(account) = all.get_mut(&self.account) else {
-            return all_done;
-        };
-        if account.changes.len() >= KEPT {
-            account.changes.pop_front();
+        let mut sessions = self.place.shared.0.lock();
+        let siblings = &mut sessions.siblings;
+        if siblings.changes.len() >= KEPT {
+            siblings.changes.pop_front();
         }
-        account.changes.push_back(change.clone());
-        let others = account.sessions.iter();
+        siblings.changes.push_back(change.clone());
+        let others = siblings.sessions.iter();
         for (_, sender) in others.filter(|(number, _)| *number != self.number) {
             // One that is full, or has gone.
             let _ = sender.try_send(Notice {
@@ -104,26 +98,26 @@ impl Sibling {
                 done: done.clone(),
             });
         }
-        drop(all);
+        drop(sessions);
         all_done
     }
 
     /// What it is told.
-    pub fn notices(&mut self) -> &mut mpsc::Receiver<Notice> {
+    pub(in crate::session) fn notices(&mut self) -> &mut mpsc::Receiver<Notice> {
         &mut self.notices
     }
 }
 
 impl Drop for Sibling {
     fn drop(&mut self) {
-        let mut all = self.siblings.0.lock();
-        if let Some(account) = all.get_mut(&self.account) {
-            account
-                .sessions
-                .retain(|(number, _)| *number != self.number);
-            if account.sessions.is_empty() {
-                all.remove(&self.account);
-            }
+        let mut sessions = self.place.shared.0.lock();
+        let siblings = &mut sessions.siblings;
+        siblings
+            .sessions
+            .retain(|(number, _)| *number != self.number);
+        if siblings.sessions.is_empty() {
+            // Members may be left, which know of no blocks.
+            siblings.changes = VecDeque::new();
         }
     }
 }

@@ -1,15 +1,24 @@
-//! Which sessions belong to one account, so that one of them can take over what another leaves.
+//! The register of accounts: which sessions belong to one account, by domain and bare JID.
+//!
+//! Sessions of one account take over what another leaves ([`Membership`]), and tell each other of blocks ([`Sibling`]):
+//! each has a connection of its own to the server. A session may be one without being the other: only a server with
+//! stream management makes members, and only a host with directed presence makes siblings.
+
+mod membership;
+mod sibling;
 
 use std::{
     collections::{BTreeMap, HashMap},
     sync::Arc,
-    time::Instant,
 };
 
 use parking_lot::Mutex;
 
+pub(super) use self::{
+    membership::Membership,
+    sibling::{AllDone, Done, Notice, Sibling},
+};
 use crate::{
-    clock::now,
     proto::handover::{Account, Member},
     roster::Poke,
 };
@@ -26,81 +35,44 @@ struct Shared(Mutex<Sessions>);
 
 #[derive(Debug, Default)]
 struct Sessions {
+    /// How many places are taken: without any, the account is forgotten.
+    places: usize,
     account: Account,
-    /// How to wake them.
+    /// How to wake the members of `account`.
     pokes: BTreeMap<Member, Arc<Poke>>,
+    siblings: sibling::Siblings,
 }
 
-/// A session's place in its account, until it is dropped.
+/// A place in an account, which is remembered as long as there is one.
 #[derive(Debug)]
-pub struct Membership {
+struct Place {
     accounts: Arc<Accounts>,
     key: Key,
     shared: Arc<Shared>,
-    member: Member,
 }
 
 impl Accounts {
-    /// Takes a session in that has been bound to `full`, of the account `bare`, in `domain`. It is told by `poke` when it has something to do.
-    /// `None` if the account has too many sessions.
-    pub fn join(
-        self: &Arc<Self>,
-        domain: &str,
-        [bare, full]: [&str; 2],
-        poke: Arc<Poke>,
-        now: Instant,
-    ) -> Option<Membership> {
+    /// A place in the account `bare` of `domain`.
+    fn place(self: &Arc<Self>, domain: &str, bare: &str) -> Place {
         let key: Key = (domain.into(), bare.into());
         let mut accounts = self.0.lock();
         let shared = Arc::clone(accounts.entry(key.clone()).or_default());
-        let mut sessions = shared.0.lock();
-        let member = sessions.account.join(full, now)?;
-        sessions.pokes.insert(member, poke);
-        sessions.wake(member);
-        drop(sessions);
+        shared.0.lock().places += 1;
         drop(accounts);
-        Some(Membership {
+        Place {
             accounts: Arc::clone(self),
             key,
             shared,
-            member,
-        })
-    }
-}
-
-impl Sessions {
-    /// Wakes whoever has something to do, but for `member`, who is awake.
-    fn wake(&mut self, member: Member) {
-        for woken in self.account.take_woken() {
-            if woken != member
-                && let Some(poke) = self.pokes.get(&woken)
-            {
-                poke.wake();
-            }
         }
     }
 }
 
-impl Membership {
-    /// Does something with the account, as this member of it.
-    pub fn with<R>(&self, act: impl FnOnce(&mut Account, Member) -> R) -> R {
-        let mut sessions = self.shared.0.lock();
-        let result = act(&mut sessions.account, self.member);
-        sessions.wake(self.member);
-        result
-    }
-}
-
-impl Drop for Membership {
+impl Drop for Place {
     fn drop(&mut self) {
         let mut accounts = self.accounts.0.lock();
         let mut sessions = self.shared.0.lock();
-        sessions.account.remove(self.member, now());
-        sessions.pokes.remove(&self.member);
-        sessions.wake(self.member);
-        let is_empty = sessions.account.is_empty();
-        drop(sessions);
-        if is_empty {
+        sessions.places -= 1;
+        if sessions.places == 0 {
             accounts.remove(&self.key);
         }
     }
@@ -109,6 +81,7 @@ impl Drop for Membership {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::now;
 
     #[test]
     fn accounts_last_as_long_as_their_sessions() {
@@ -122,10 +95,13 @@ mod tests {
         let has_others = |it: &Membership| it.with(|account, _| account.has_others());
         assert!(!has_others(&first), "of this user in this domain");
         let second = join("x", "a@x");
+        let sibling = accounts.join_siblings(["x", "c@x"], 1);
         assert!(has_others(&first));
         drop(first);
         assert!(!has_others(&second));
         drop((second, others));
+        assert_eq!(accounts.0.lock().len(), 1);
+        drop(sibling);
         assert!(accounts.0.lock().is_empty());
     }
 }

@@ -1,0 +1,69 @@
+//! A session's part in the handover of messages, from the bound resource to the end of its stream.
+
+use std::{sync::Arc, time::Instant};
+
+use super::{Accounts, Place, Sessions};
+use crate::{
+    clock::now,
+    proto::handover::{Account, Member},
+    roster::Poke,
+};
+
+/// A session's place in its account, until it is dropped.
+#[derive(Debug)]
+pub(in crate::session) struct Membership {
+    place: Place,
+    member: Member,
+}
+
+impl Accounts {
+    /// Takes a session in that has been bound to `full`, of the account `bare`, in `domain`. It is told by `poke` when it has something to do.
+    /// `None` if the account has too many sessions.
+    pub(in crate::session) fn join(
+        self: &Arc<Self>,
+        domain: &str,
+        [bare, full]: [&str; 2],
+        poke: Arc<Poke>,
+        now: Instant,
+    ) -> Option<Membership> {
+        let place = self.place(domain, bare);
+        let mut sessions = place.shared.0.lock();
+        let member = sessions.account.join(full, now)?;
+        sessions.pokes.insert(member, poke);
+        sessions.wake(member);
+        drop(sessions);
+        Some(Membership { place, member })
+    }
+}
+
+impl Sessions {
+    /// Wakes whoever has something to do, but for `member`, who is awake.
+    fn wake(&mut self, member: Member) {
+        for woken in self.account.take_woken() {
+            if woken != member
+                && let Some(poke) = self.pokes.get(&woken)
+            {
+                poke.wake();
+            }
+        }
+    }
+}
+
+impl Membership {
+    /// Does something with the account, as this member of it.
+    pub(in crate::session) fn with<R>(&self, act: impl FnOnce(&mut Account, Member) -> R) -> R {
+        let mut sessions = self.place.shared.0.lock();
+        let result = act(&mut sessions.account, self.member);
+        sessions.wake(self.member);
+        result
+    }
+}
+
+impl Drop for Membership {
+    fn drop(&mut self) {
+        let mut sessions = self.place.shared.0.lock();
+        sessions.account.remove(self.member, now());
+        sessions.pokes.remove(&self.member);
+        sessions.wake(self.member);
+    }
+}
