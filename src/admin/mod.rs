@@ -71,6 +71,7 @@ use self::{
 use crate::{
     backend::{ContactSource, http::HttpSource, refresh::Rosters},
     config,
+    metrics::Limit,
     net::{answer, coding},
     session::Registry,
 };
@@ -262,9 +263,11 @@ where
             let reply = admin.answer(request).await;
             Ok(reply.unwrap_or_else(|failure| {
                 match failure {
-                    Failure::TooLarge { .. } => metrics.limit("admin.max_body"),
-                    Failure::TooManyAccepted => metrics.limit("accepted"),
-                    Failure::SlowBody | Failure::Deadline { .. } => metrics.limit("admin.deadline"),
+                    Failure::TooLarge { .. } => metrics.limit(Limit::AdminBody),
+                    Failure::TooManyAccepted => metrics.limit(Limit::UnfinishedRefreshes),
+                    Failure::SlowBody | Failure::Deadline { .. } => {
+                        metrics.limit(Limit::AdminDeadline)
+                    }
                     _ => {}
                 }
                 respond::failure(&failure)

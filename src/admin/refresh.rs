@@ -25,7 +25,7 @@ use super::{
 };
 use crate::{
     backend::{ContactSource, refresh::Rosters},
-    metrics::Metrics,
+    metrics::{Limit, Metrics},
     net::{answer, body},
     roster::{Username, address},
 };
@@ -207,7 +207,7 @@ impl<S: ContactSource + 'static> Call<S> {
     fn count(&self, failures: &[Option<Failure>]) {
         let mut failed = failures.iter().flatten();
         if failed.any(|failure| matches!(failure, Failure::Deadline { .. })) {
-            self.metrics.limit("admin.deadline");
+            self.metrics.limit(Limit::AdminDeadline);
         }
         let failed = failures.iter().flatten().count();
         self.metrics.refreshed(failures.len() - failed, failed);

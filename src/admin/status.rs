@@ -137,7 +137,7 @@ impl<'a> From<&'a health::Failure> for Failure<'a> {
         Self {
             at: respond::date(failure.at),
             domain: &failure.domain,
-            part: failure.part.as_str(),
+            part: failure.dependency.as_str(),
             error: &failure.error,
         }
     }

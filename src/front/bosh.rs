@@ -51,6 +51,7 @@ use super::{
     creations::Creations,
 };
 use crate::{
+    metrics::Limit,
     net::{
         answer::{self, with_content},
         coding,
@@ -268,18 +269,18 @@ impl Front {
             }
             Ok(Ok(document)) => document,
             Ok(Err(Unread::TooLarge(beginning))) => {
-                self.registry.metrics.limit("bosh.max_body");
+                self.registry.metrics.limit(Limit::BoshBody);
                 self.end_session_of(&beginning, client, proxies).await;
                 return Admission::answered(closing(terminated(Condition::PolicyViolation)));
             }
             Ok(Err(Unread::GaveWay)) => {
-                self.registry.metrics.limit("bodies");
+                self.registry.metrics.limit(Limit::UnfinishedBodies);
                 let why = "too much of unfinished requests";
                 return Admission::answered(closing(unavailable(Condition::Undefined, why)));
             }
             late_or_broken => {
                 if late_or_broken.is_err() {
-                    self.registry.metrics.limit("bosh.body_timeout");
+                    self.registry.metrics.limit(Limit::BoshBodyTimeout);
                 }
                 return Admission::answered(closing(terminated(Condition::BadRequest)));
             }
@@ -367,7 +368,7 @@ impl Front {
             .creations
             .admit(known, &self.registry)
             .map_err(|refusal| {
-                self.registry.metrics.limit(refusal.key());
+                self.registry.metrics.limit(refusal.limit());
                 if let Some(unsaid) = self.refusals.is_due() {
                     warn!(client = %address, %refusal, unsaid, "session refused");
                 }
@@ -392,7 +393,7 @@ impl Front {
             reply,
         )
         .map_err(|Closed| Uncreated::NotNow(Condition::SystemShutdown, "going down".to_owned()))?;
-        self.registry.metrics.created.inc();
+        self.registry.metrics.session_created();
         info!(?sid, client = %address, domain = host.domain, "session created");
         Ok((answer, trial))
     }

@@ -3,6 +3,7 @@
 use std::{net::IpAddr, num::NonZeroU32, sync::Arc};
 
 use crate::{
+    metrics::Limit,
     net::quota::{Permit, network_of},
     session::Registry,
 };
@@ -37,12 +38,12 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    /// The key that it is configured by.
-    pub fn key(self) -> &'static str {
+    /// The limit that is counted.
+    pub fn limit(self) -> Limit {
         match self {
-            Self::InAll => "session.max_sessions",
-            Self::OfAddress => "session.sessions_per_address",
-            Self::TooFast => "session.creations_per_address",
+            Self::InAll => Limit::Sessions,
+            Self::OfAddress => Limit::SessionsPerAddress,
+            Self::TooFast => Limit::CreationsPerAddress,
         }
     }
 }

@@ -14,6 +14,7 @@ use http_body_util::Full;
 
 use crate::{
     config::MONITORING_PATHS,
+    metrics::Gauges,
     net::{answer, connections::Connections},
     session::Registry,
 };
@@ -42,16 +43,25 @@ impl Monitoring {
         MONITORING_PATHS.contains(&path)
     }
 
+    fn gauges(&self) -> Gauges {
+        let counts = self.sessions.counts();
+        Gauges {
+            sessions: counts
+                .by_state()
+                .map(|(state, count)| (state.as_str(), count)),
+            interested: counts.interested,
+            connections: self.connections.count(),
+            pending: self.sessions.backlog.bytes(),
+        }
+    }
+
     /// The answer to a request, if it is for one of them.
     pub fn answer(&self, method: &Method, path: &str) -> Option<Response<Full<Bytes>>> {
         let (status, content_type, body) = match path {
             _ if !Self::serves(path) => return None,
             _ if !answer::is_read(method) => return Some(answer::only_reads()),
             "/metrics" => {
-                let counts = self.sessions.counts();
-                let connections = self.connections.count();
-                let pending = self.sessions.backlog.bytes();
-                let text = self.sessions.metrics.render(&counts, connections, pending);
+                let text = self.sessions.metrics.render(&self.gauges());
                 (StatusCode::OK, OPEN_METRICS, Bytes::from(text))
             }
             "/readyz" if self.sessions.is_closed() => {

@@ -1,7 +1,6 @@
-//! Whether the backend and the server of a domain do their work, and what has failed of late.
+//! Health of what a domain depends on: when it last worked, and what has failed.
 
 use std::{
-    collections::VecDeque,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -9,21 +8,16 @@ use std::{
     time::Duration,
 };
 
-use parking_lot::Mutex;
-
-/// Most failures that are remembered.
-const MOST: usize = 50;
-
 /// What a domain depends on.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Part {
+pub enum Dependency {
     /// The site's backend.
     Backend,
     /// The XMPP server.
     Upstream,
 }
 
-impl Part {
+impl Dependency {
     /// In a word.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -41,29 +35,9 @@ pub struct Failure {
     /// Of which domain.
     pub domain: String,
     /// Whose fault it is.
-    pub part: Part,
+    pub dependency: Dependency,
     /// What is wrong; a sentence.
     pub error: String,
-}
-
-/// The latest failures of all domains; the oldest go first.
-#[derive(Debug, Default)]
-pub struct Failures(Mutex<VecDeque<Failure>>);
-
-impl Failures {
-    /// One more.
-    pub fn push(&self, failure: Failure) {
-        let mut failures = self.0.lock();
-        if failures.len() >= MOST {
-            failures.pop_front();
-        }
-        failures.push_back(failure);
-    }
-
-    /// All that are remembered, the latest first.
-    pub fn latest(&self) -> Vec<Failure> {
-        self.0.lock().iter().rev().cloned().collect()
-    }
 }
 
 /// When something last worked, and last did not. Clones share that.
@@ -108,21 +82,5 @@ mod tests {
         }
         health.note(false, Duration::from_secs(2));
         assert_eq!(health.works(), Some(true), "that was before");
-    }
-
-    #[test]
-    fn the_latest_failures_are_remembered() {
-        let failures = Failures::default();
-        for second in 0..=MOST as u64 {
-            failures.push(Failure {
-                at: Duration::from_secs(second),
-                domain: "example.org".to_owned(),
-                part: Part::Backend,
-                error: String::new(),
-            });
-        }
-        let seconds: Vec<_> = failures.latest().iter().map(|it| it.at.as_secs()).collect();
-        assert_eq!(seconds.len(), MOST);
-        assert_eq!((seconds[0], seconds[MOST - 1]), (MOST as u64, 1));
     }
 }

@@ -10,7 +10,7 @@ use tokio::{
 };
 use tracing::{debug, warn};
 
-use crate::metrics::Metrics;
+use crate::metrics::{Limit, Metrics};
 
 use super::{
     log_throttle::LogThrottle,
@@ -47,11 +47,11 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    /// The key that it is configured by.
-    fn key(self) -> &'static str {
+    /// The limit that is counted.
+    fn limit(self) -> Limit {
         match self {
-            Self::InAll => "server.max_connections",
-            Self::OfAddress => "server.connections_per_address",
+            Self::InAll => Limit::Connections,
+            Self::OfAddress => Limit::ConnectionsPerAddress,
         }
     }
 }
@@ -70,13 +70,13 @@ pub enum Overrun {
 }
 
 impl Overrun {
-    /// The key that it is configured by.
-    fn key(self) -> &'static str {
+    /// The limit that is counted.
+    fn limit(self) -> Limit {
         match self {
-            Self::Handshake => "server.handshake_timeout",
-            Self::Idle => "server.idle_timeout",
-            Self::Head => "server.max_head",
-            Self::Ping => "server.http2_ping",
+            Self::Handshake => Limit::HandshakeTimeout,
+            Self::Idle => Limit::IdleTimeout,
+            Self::Head => Limit::RequestHead,
+            Self::Ping => Limit::Http2Ping,
         }
     }
 }
@@ -149,7 +149,7 @@ impl Connections {
             })
         };
         place().inspect_err(|refusal: &Refusal| {
-            self.metrics.limit(refusal.key());
+            self.metrics.limit(refusal.limit());
             if let Some(unsaid) = self.refusals.is_due() {
                 warn!(%address, %refusal, unsaid, "connection refused");
             }
@@ -160,7 +160,7 @@ impl Connections {
 impl Place {
     /// Counts a connection that is ended for what it did, or did not.
     pub(super) fn overran(&self, bound: Overrun) {
-        self.metrics.limit(bound.key());
+        self.metrics.limit(bound.limit());
     }
 }
 

@@ -48,7 +48,7 @@ use crate::{
         refresh::{Lease, Rosters},
     },
     clock::now,
-    metrics::{self, Way, health::Part},
+    metrics::{self, Direction, Limit, health::Dependency},
     net::quota::Permit,
     pipe::{Effect, Pipe, Rules, features, identity::Identity},
     proto::{
@@ -333,9 +333,7 @@ impl Actor {
         {
             if let Err(early) = self.pace.check() {
                 let now = now();
-                self.registration
-                    .metrics()
-                    .limit("session.max_request_rate");
+                self.registration.metrics().limit(Limit::RequestRate);
                 self.slowed_until = Some(now + early.wait_time_from(now));
             }
             return Poll::Ready(Input::Command(*command));
@@ -545,8 +543,7 @@ impl Actor {
         if pushes != self.pushes {
             self.registration
                 .metrics()
-                .pushes
-                .inc_by(pushes.wrapping_sub(self.pushes));
+                .pushed(pushes.wrapping_sub(self.pushes));
             self.pushes = pushes;
         }
     }
@@ -564,7 +561,7 @@ impl Actor {
                 if self.sm.handle_nonza(&element, now) {
                     return;
                 }
-                self.count(Way::FromServer, element.kind());
+                self.count(Direction::FromServer, element.kind());
                 let counts = element.is_stanza();
                 let noted = self.note(&element, now);
                 let given = self.session.given();
@@ -577,7 +574,7 @@ impl Actor {
             }
             UpstreamEvent::Unreadable(husk) => {
                 debug!(sid = ?self.registration.sid(), "stanza of the server left out");
-                self.registration.metrics().limit("unreadable");
+                self.registration.metrics().limit(Limit::StanzaShape);
                 self.pipe.server_husk(husk);
                 self.drain_events(now);
                 self.sm.handle_stanza(self.session.given());
@@ -657,7 +654,7 @@ impl Actor {
             {
                 match event {
                     Event::Stanza(stanza) => {
-                        self.count(Way::FromClient, stanza.kind());
+                        self.count(Direction::FromClient, stanza.kind());
                         self.handover.client_stanza(&stanza);
                         self.pipe.client_stanza(stanza);
                     }
@@ -682,9 +679,7 @@ impl Actor {
                     if self.by_user.is_none() {
                         let sid = self.registration.sid();
                         warn!(?sid, jid = identity.full(), "too many sessions of a user");
-                        self.registration
-                            .metrics()
-                            .limit("session.sessions_per_user");
+                        self.registration.metrics().limit(Limit::SessionsPerUser);
                         let text = "too many sessions of this user";
                         self.session.send(stream_error("policy-violation", text));
                         return self.session.end(Some(Condition::PolicyViolation), now);
@@ -710,11 +705,11 @@ impl Actor {
             }
             Effect::NeedRoster => self.need_roster(),
             Effect::ToClient(stanza) => {
-                self.count(Way::ToClient, stanza.kind());
+                self.count(Direction::ToClient, stanza.kind());
                 self.session.send(stanza);
             }
             Effect::ToServer(stanza) => {
-                self.count(Way::ToServer, stanza.kind());
+                self.count(Direction::ToServer, stanza.kind());
                 if let Link::Up(upstream) = &mut self.link {
                     upstream.queue(&stanza);
                     self.sm.sent(&stanza);
@@ -734,8 +729,8 @@ impl Actor {
         }
     }
 
-    fn count(&self, way: Way, kind: Kind) {
-        self.registration.metrics().stanza(way, kind);
+    fn count(&self, direction: Direction, kind: Kind) {
+        self.registration.metrics().stanza(direction, kind);
     }
 
     fn need_roster(&mut self) {
@@ -808,7 +803,7 @@ impl Actor {
         );
         let metrics = &self.host.metrics;
         metrics.connected(error.outcome(), false, self.record.age(now));
-        metrics.failed(Part::Upstream, error);
+        metrics.failed(Dependency::Upstream, error);
         self.registration.metrics().ended("unreachable");
         self.record.enter(State::Ending);
         self.link = Link::Down;

@@ -31,7 +31,7 @@ use tracing::{debug, warn};
 
 use crate::{
     clock::since_1970,
-    metrics::{self, health::Part},
+    metrics::{self, health::Dependency},
     roster::{
         Poke, Roster, Username, diff,
         left_out::LeftOut,
@@ -547,7 +547,10 @@ impl<S: ContactSource + 'static> Task<S> {
                     if failed.is_power_of_two() {
                         warn!(user = %self.user, %error, fallback, failed, "roster fetch failed");
                     }
-                    metrics.failed(Part::Backend, format!("roster of {}: {error}", self.user));
+                    metrics.failed(
+                        Dependency::Backend,
+                        format!("roster of {}: {error}", self.user),
+                    );
                     self.rosters.failures.push(Failure {
                         user: self.user.clone(),
                         at: since_1970(),

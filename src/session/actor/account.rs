@@ -8,7 +8,7 @@ use tracing::{debug, warn};
 
 use super::{Actor, Link};
 use crate::{
-    metrics::health::Part,
+    metrics::{Limit, health::Dependency},
     pipe::bounce,
     proto::{bosh::condition::Condition, stanza::Stanza},
 };
@@ -41,9 +41,7 @@ impl Actor {
         self.is_held_up = self.registration.is_backlog_used_up(self.session.pending());
         if self.is_held_up && !was_held_up {
             debug!(sid = ?self.registration.sid(), "too much is waiting for all clients");
-            self.registration
-                .metrics()
-                .limit("session.max_pending_total");
+            self.registration.metrics().limit(Limit::PendingTotal);
         }
         self.is_held_up
     }
@@ -68,11 +66,11 @@ impl Actor {
         if self.session.is_open() && self.is_behind() {
             if self.given_up_at().is_some_and(|at| at <= now) {
                 debug!(sid = ?self.registration.sid(), "client does not listen");
-                let key = match self.is_full() {
-                    true => "session.max_pending",
-                    false => "session.max_unconfirmed",
+                let limit = match self.is_full() {
+                    true => Limit::Pending,
+                    false => Limit::Unconfirmed,
                 };
-                self.registration.metrics().limit(key);
+                self.registration.metrics().limit(limit);
                 self.bounce_pending();
                 self.session
                     .send(stream_error("resource-constraint", "too much is waiting"));
@@ -99,7 +97,7 @@ impl Actor {
     pub(super) fn server_lost(&mut self, reason: &str, now: Instant) {
         warn!(sid = ?self.registration.sid(), domain = self.host.domain, reason, "server lost");
         self.host.metrics.lost();
-        self.host.metrics.failed(Part::Upstream, reason);
+        self.host.metrics.failed(Dependency::Upstream, reason);
         self.link = Link::Down;
         self.return_unsent();
         // Not remote-connection-failed, after which Converse never comes back.

@@ -12,7 +12,7 @@ use tracing::{debug, info};
 use super::{Actor, Link, unconfirmed::KeptMessages};
 use crate::{
     clock::wall_clock,
-    metrics::Way,
+    metrics::Direction,
     pipe::{Effect, bounce, identity::Identity},
     proto::{
         handover::{Handed, Ticket, Unconfirmed, message},
@@ -231,7 +231,7 @@ impl Actor {
         self.pipe.server_stanza(message);
         self.drain_events(now);
         if self.session.is_open() {
-            self.registration.metrics().handed_over.inc();
+            self.registration.metrics().handed_over();
             self.handover.questions = 0;
             let given = self.session.given();
             self.handover.taken.push_back((given, handed.ticket));
@@ -348,7 +348,7 @@ impl Actor {
                 if self.sm.handle_nonza(&element, now) {
                     return;
                 }
-                self.count(Way::FromServer, element.kind());
+                self.count(Direction::FromServer, element.kind());
                 match element.kind() {
                     Kind::Iq(IqType::Get | IqType::Set) => {
                         self.apply(Effect::ToServer(bounce::unwelcome(&element)), now);

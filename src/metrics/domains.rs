@@ -1,0 +1,224 @@
+//! What is counted for each domain: its backend and its XMPP server.
+
+use std::{collections::BTreeMap, fmt::Display, sync::Arc, time::Duration};
+
+use parking_lot::Mutex;
+use prometheus_client::{
+    encoding::EncodeLabelSet,
+    metrics::{counter::Counter, family::Family, histogram::Histogram},
+    registry::Registry,
+};
+
+use super::{
+    Histograms,
+    health::{Dependency, Failure, Health},
+    histograms,
+    recent::Recent,
+};
+use crate::{clock::since_1970, log};
+
+/// Bounds of the buckets, seconds: from a lookup in memory to a backend that is slow.
+const ANSWERS: [f64; 12] = [
+    0.000_1, 0.000_3, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0,
+];
+/// Most failures that are remembered.
+const MOST_FAILURES: usize = 50;
+
+fn of_answers() -> Histogram {
+    Histogram::new(ANSWERS)
+}
+
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct OfDomain {
+    domain: String,
+}
+
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct DomainOutcome {
+    domain: String,
+    outcome: &'static str,
+}
+
+/// The families that a [`Domain`] is a row of.
+#[derive(Debug)]
+pub(super) struct Domains {
+    known: Mutex<BTreeMap<String, Domain>>,
+    failures: Arc<Recent<Failure>>,
+    fetches: Family<DomainOutcome, Counter>,
+    fetch_seconds: Histograms<OfDomain>,
+    left_out: Family<OfDomain, Counter>,
+    stale: Family<OfDomain, Counter>,
+    connects: Family<DomainOutcome, Counter>,
+    connect_seconds: Histograms<OfDomain>,
+    lost: Family<OfDomain, Counter>,
+}
+
+/// What is counted for one domain. Clones count together.
+#[derive(Clone, Debug)]
+pub struct Domain {
+    domain: String,
+    fetches: Family<DomainOutcome, Counter>,
+    fetch_seconds: Histogram,
+    left_out: Counter,
+    /// Rosters of before that were given to sessions, as the backend had failed.
+    pub stale: Counter,
+    connects: Family<DomainOutcome, Counter>,
+    connect_seconds: Histogram,
+    lost: Counter,
+    failures: Arc<Recent<Failure>>,
+    /// Whether the backend works.
+    pub backend: Health,
+    /// Whether the server can be connected to.
+    pub upstream: Health,
+}
+
+impl Default for Domain {
+    /// One that nobody looks at.
+    fn default() -> Self {
+        Domains::default().of("")
+    }
+}
+
+impl Default for Domains {
+    fn default() -> Self {
+        Self {
+            known: Mutex::default(),
+            failures: Arc::new(Recent::new(MOST_FAILURES)),
+            fetches: Family::default(),
+            fetch_seconds: histograms(of_answers),
+            left_out: Family::default(),
+            stale: Family::default(),
+            connects: Family::default(),
+            connect_seconds: histograms(of_answers),
+            lost: Family::default(),
+        }
+    }
+}
+
+impl Domains {
+    pub(super) fn of(&self, domain: &str) -> Domain {
+        let mut known = self.known.lock();
+        let known = known.entry(domain.to_owned());
+        known.or_insert_with(|| self.row(domain)).clone()
+    }
+
+    /// All domains that there have been.
+    pub(super) fn all(&self) -> Vec<Domain> {
+        self.known.lock().values().cloned().collect()
+    }
+
+    /// What has failed of late, the latest first.
+    pub(super) fn failures(&self) -> Vec<Failure> {
+        let mut failures = self.failures.all();
+        failures.reverse();
+        failures
+    }
+
+    fn row(&self, domain: &str) -> Domain {
+        let domain = domain.to_owned();
+        let label = OfDomain {
+            domain: domain.clone(),
+        };
+        Domain {
+            fetches: self.fetches.clone(),
+            fetch_seconds: self.fetch_seconds.get_or_create_owned(&label),
+            left_out: self.left_out.get_or_create_owned(&label),
+            stale: self.stale.get_or_create_owned(&label),
+            connects: self.connects.clone(),
+            connect_seconds: self.connect_seconds.get_or_create_owned(&label),
+            lost: self.lost.get_or_create_owned(&label),
+            failures: Arc::clone(&self.failures),
+            backend: Health::default(),
+            upstream: Health::default(),
+            domain,
+        }
+    }
+
+    pub(super) fn register(&self, registry: &mut Registry) {
+        registry.register(
+            "roster_fetches",
+            "Answers of the backend to requests for a roster: new, unchanged, or what went wrong",
+            self.fetches.clone(),
+        );
+        registry.register(
+            "roster_fetch_seconds",
+            "How long they took, the wait for a turn included",
+            self.fetch_seconds.clone(),
+        );
+        registry.register(
+            "contacts_left_out",
+            "Entries of the backend's answers that could not be used",
+            self.left_out.clone(),
+        );
+        registry.register(
+            "stale_rosters",
+            "Rosters of before that were served, as the backend had failed",
+            self.stale.clone(),
+        );
+        registry.register(
+            "upstream_connects",
+            "Attempts to connect to the XMPP server: ok, or what went wrong",
+            self.connects.clone(),
+        );
+        registry.register(
+            "upstream_connect_seconds",
+            "How long they took, until the server's features are there",
+            self.connect_seconds.clone(),
+        );
+        registry.register(
+            "upstream_losses",
+            "Connections to the XMPP server that broke",
+            self.lost.clone(),
+        );
+    }
+}
+
+impl Domain {
+    fn outcome(&self, outcome: &'static str) -> DomainOutcome {
+        DomainOutcome {
+            domain: self.domain.clone(),
+            outcome,
+        }
+    }
+
+    /// The backend has been asked for a roster.
+    pub fn fetched(&self, outcome: &'static str, worked: bool, took: Duration) {
+        self.fetches.get_or_create(&self.outcome(outcome)).inc();
+        self.fetch_seconds.observe(took.as_secs_f64());
+        self.backend.note(worked, since_1970());
+    }
+
+    /// So many entries of a new roster could not be used.
+    pub fn left_out(&self, count: usize) {
+        self.left_out
+            .inc_by(u64::try_from(count).unwrap_or(u64::MAX));
+    }
+
+    /// The server has been connected to, or not.
+    pub fn connected(&self, outcome: &'static str, worked: bool, took: Duration) {
+        self.connects.get_or_create(&self.outcome(outcome)).inc();
+        self.connect_seconds.observe(took.as_secs_f64());
+        self.upstream.note(worked, since_1970());
+    }
+
+    /// A connection to the server broke.
+    pub fn lost(&self) {
+        self.lost.inc();
+        self.upstream.note(false, since_1970());
+    }
+
+    /// Something did not work: `error` says what, in a sentence, in which others may have had a word.
+    pub fn failed(&self, dependency: Dependency, error: impl Display) {
+        self.failures.push(Failure {
+            at: since_1970(),
+            domain: self.domain.clone(),
+            dependency,
+            error: log::plain(error),
+        });
+    }
+
+    /// Which one it is.
+    pub fn name(&self) -> &str {
+        &self.domain
+    }
+}

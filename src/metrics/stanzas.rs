@@ -1,0 +1,96 @@
+//! Stanzas by direction and kind.
+
+use prometheus_client::{
+    encoding::EncodeLabelSet,
+    metrics::{counter::Counter, family::Family},
+    registry::Registry,
+};
+
+use super::Metrics;
+use crate::proto::stanza::Kind;
+
+/// Where a stanza comes from or goes. What is taken from one side need not be given to the other: the gateway
+/// answers some, and some are its own.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Direction {
+    /// Taken from a client.
+    FromClient,
+    /// Given to a client's session.
+    ToClient,
+    /// Taken from a server.
+    FromServer,
+    /// Given to a server.
+    ToServer,
+}
+
+impl Direction {
+    const ALL: [Self; 4] = [
+        Self::FromClient,
+        Self::ToClient,
+        Self::FromServer,
+        Self::ToServer,
+    ];
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::FromClient => "from_client",
+            Self::ToClient => "to_client",
+            Self::FromServer => "from_server",
+            Self::ToServer => "to_server",
+        }
+    }
+}
+
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct OfStanza {
+    direction: &'static str,
+    kind: &'static str,
+}
+
+const KINDS: [&str; 4] = ["message", "presence", "iq", "other"];
+const PRESENCE: usize = 1;
+
+/// The place of a kind in [`KINDS`].
+fn index_of(kind: Kind) -> usize {
+    match kind {
+        Kind::Message(_) => 0,
+        Kind::Presence(_) => PRESENCE,
+        Kind::Iq(_) => 2,
+        Kind::Features | Kind::StreamError | Kind::Nonza => 3,
+    }
+}
+
+/// The counters of each direction and kind, looked up once: every stanza passes here.
+#[derive(Debug)]
+pub(super) struct Stanzas([[Counter; KINDS.len()]; Direction::ALL.len()]);
+
+impl Stanzas {
+    pub(super) fn register(registry: &mut Registry) -> Self {
+        let stanzas = Family::<OfStanza, Counter>::default();
+        registry.register(
+            "stanzas",
+            "Stanzas and other elements, by direction and kind",
+            stanzas.clone(),
+        );
+        Self(Direction::ALL.map(|direction| {
+            KINDS.map(|kind| {
+                stanzas.get_or_create_owned(&OfStanza {
+                    direction: direction.as_str(),
+                    kind,
+                })
+            })
+        }))
+    }
+}
+
+impl Metrics {
+    /// A stanza, or another element of the stream, is on its way.
+    pub fn stanza(&self, direction: Direction, kind: Kind) {
+        self.stanzas.0[direction as usize][index_of(kind)].inc();
+    }
+
+    /// So many stanzas of presence have been given to a server.
+    pub fn presence_to_server(&self, count: u32) {
+        self.stanzas.0[Direction::ToServer as usize][PRESENCE].inc_by(count.into());
+    }
+}
