@@ -1,8 +1,6 @@
 //! What is wrong with a configuration file, where, and what to do about it.
 
-use std::{fmt, ops::Range};
-
-use toml::de::{DeTable, DeValue};
+use std::fmt;
 
 use super::{Config, redact};
 
@@ -118,65 +116,26 @@ const MOVED: [(&str, &str); 11] = [
 ];
 
 /// The key that `key` has become.
-fn moved(key: &str) -> Option<&'static str> {
+pub(super) fn moved(key: &str) -> Option<&'static str> {
     let entry = MOVED.iter().find(|(old, _)| *old == key);
     entry.map(|(_, new)| *new)
 }
 
-/// Says in our words what the TOML reader found: bad syntax, an unknown or missing key, a wrong
-/// type.
+/// What the TOML reader says of the syntax.
 pub(super) fn from_toml(file: &str, text: &str, error: &toml::de::Error) -> ConfigError {
-    let mut path = error
-        .span()
-        .map_or_else(Vec::new, |span| key_path(text, &span));
-    let message = error.message();
-    let (problem, got, cure) = if let Some((_, known)) = split_after(message, "unknown field ") {
-        match moved(&path.join(".")) {
-            Some(new) => ("moved".to_owned(), None, Some(format!("it is now {new}"))),
-            None => {
-                let key = path.last().map_or("", String::as_str);
-                let cure = nearest(key, &backticked(known));
-                ("unknown key".to_owned(), None, Some(cure))
-            }
-        }
-    } else if let Some((field, _)) = split_after(message, "missing field ") {
-        path.extend(backticked(field).first().map(|name| (*name).to_owned()));
-        ("missing".to_owned(), None, example(&path))
-    } else if let Some((got, expected)) = split_after(message, "invalid type: ") {
-        let key = path.last().map_or("", String::as_str);
-        let got = (!redact::is_secret(key)).then(|| redact::value(key, &got.replace('`', "")));
-        let expected = if expected == "a sequence" {
-            "a list"
-        } else {
-            expected
-        };
-        (format!("expected {expected}"), got, example(&path))
-    } else {
-        // Words of the reader's own, but who knows which.
-        (redact::value("", &message.replace('\n', " ")), None, None)
-    };
     ConfigError {
         file: file.to_owned(),
         position: error.span().map(|span| Position::of(text, span.start)),
-        key: path.join("."),
-        problem,
-        got,
-        cure,
+        key: String::new(),
+        // Words of the reader's own, but who knows which.
+        problem: redact::value("", &error.message().replace('\n', " ")),
+        got: None,
+        cure: None,
     }
 }
 
-/// Splits "{prefix}what, expected this" into "what" and "this".
-fn split_after<'m>(message: &'m str, prefix: &str) -> Option<(&'m str, &'m str)> {
-    let rest = message.strip_prefix(prefix)?;
-    Some(rest.split_once(", expected ").unwrap_or((rest, "")))
-}
-
-/// The names between backticks.
-fn backticked(message: &str) -> Vec<&str> {
-    message.split('`').skip(1).step_by(2).collect()
-}
-
-fn nearest(key: &str, known: &[&str]) -> String {
+/// What to write instead of `key`.
+pub(super) fn nearest(key: &str, known: &[&str]) -> String {
     let distance = |name: &&&str| strsim::damerau_levenshtein(key, name);
     match known.iter().min_by_key(distance) {
         Some(name) if distance(&name) <= 1 + key.chars().count() / 4 => {
@@ -187,9 +146,8 @@ fn nearest(key: &str, known: &[&str]) -> String {
 }
 
 /// How the example configuration writes that key.
-fn example(path: &[String]) -> Option<String> {
-    let (key, table) = path.split_last()?;
-    let line = example_line(&table.join("."), key)?;
+pub(super) fn example(table: &str, key: &str) -> Option<String> {
+    let line = example_line(table, key)?;
     Some(format!("for example {line}"))
 }
 
@@ -206,37 +164,6 @@ pub(super) fn example_line(table: &str, key: &str) -> Option<&'static str> {
             .is_some_and(|rest| rest.starts_with(" = "));
         (here == table && sets_key).then_some(line)
     })
-}
-
-/// The keys that lead to the key or value at `span`; empty if the text has none there.
-fn key_path(text: &str, span: &Range<usize>) -> Vec<String> {
-    let Ok(document) = DeTable::parse(text) else {
-        return Vec::new();
-    };
-    let mut path = Vec::new();
-    find(document.get_ref(), span, &mut path);
-    path
-}
-
-fn find(table: &DeTable<'_>, span: &Range<usize>, path: &mut Vec<String>) -> bool {
-    for (key, value) in table {
-        path.push(key.get_ref().to_string());
-        if key.span() == *span || value.span() == *span || find_in(value.get_ref(), span, path) {
-            return true;
-        }
-        path.pop();
-    }
-    false
-}
-
-fn find_in(value: &DeValue<'_>, span: &Range<usize>, path: &mut Vec<String>) -> bool {
-    match value {
-        DeValue::Table(table) => find(table, span, path),
-        DeValue::Array(items) => items
-            .iter()
-            .any(|item| item.span() == *span || find_in(item.get_ref(), span, path)),
-        _ => false,
-    }
 }
 
 #[cfg(test)]

@@ -170,11 +170,9 @@ impl<'a> Amount<'a> {
 /// The keys of a table, by the list that an unknown one is answered with.
 fn keys(table: &str, mandatory: &str) -> Vec<String> {
     let errors = parse(&format!("{table}\n{mandatory}nothing_like_it = 1\n")).unwrap_err();
-    let cure = errors
-        .iter()
-        .next()
-        .and_then(|error| error.cure.clone())
-        .expect("a cure");
+    let mut errors = errors.iter();
+    let error = errors.find(|error| error.key.ends_with("nothing_like_it"));
+    let cure = error.and_then(|it| it.cure.clone()).expect("a cure");
     let keys = cure
         .strip_prefix("the keys known here are ")
         .expect("a list of keys");

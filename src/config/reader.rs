@@ -1,31 +1,62 @@
-//! From the texts of a file to values, noting on the way what is wrong with them.
+//! Sections: what the file has in a table, from texts to values, and what is wrong with them.
+//!
+//! A key is read by one line: the line names it, says where its value belongs and what it may be. What a
+//! section has beside the keys that were read is unknown. Where a value is refused, its default stays: with an
+//! error noted, the outcome is never used.
 
 use std::{
-    collections::HashSet,
+    borrow::Cow,
+    collections::{HashMap, HashSet},
     net::SocketAddr,
+    num::NonZeroU32,
     ops::{Range, RangeInclusive},
     path::Path,
 };
 
 use jid::DomainPart;
-use toml::Spanned;
-
-use super::{
-    Config, Secret,
-    error::{ConfigError, ConfigErrors, Position},
-    redact,
-    value::{self, Fault, SecretKind},
+use toml::{
+    Spanned,
+    de::{DeTable, DeValue},
 };
 
-/// Turns tables into their meaning and notes what has none.
-///
-/// Where a value is refused its default stays; with an error noted the outcome is never used.
+use super::{
+    Config,
+    error::{self, ConfigError, ConfigErrors, Position},
+    redact,
+    secret::{self, Secret, SecretKind},
+    value::{self, Fault},
+};
+
+/// The file, and what is wrong with it so far.
 pub(super) struct Reader<'a> {
     name: &'a str,
     text: &'a str,
     /// The folder that relative paths start from.
-    pub(super) base: &'a Path,
+    base: &'a Path,
     errors: Vec<ConfigError>,
+}
+
+/// One table of the file.
+pub(super) struct Section<'r, 'a> {
+    reader: &'r mut Reader<'a>,
+    /// As errors call it; empty for the file itself.
+    name: &'static str,
+    /// Where it begins.
+    span: Range<usize>,
+    /// What nobody has asked for yet.
+    table: DeTable<'a>,
+    /// Where the value of each key is.
+    spans: HashMap<String, Range<usize>>,
+    /// The keys that have been asked for.
+    known: Vec<&'static str>,
+}
+
+/// A text of the file.
+pub(super) struct Text<'a> {
+    /// The key that it is the value of, with its section.
+    pub(super) key: String,
+    pub(super) span: Range<usize>,
+    pub(super) text: Cow<'a, str>,
 }
 
 impl<'a> Reader<'a> {
@@ -38,8 +69,14 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// The configuration, or all that was noted.
-    pub(super) fn finish(self, config: Config) -> Result<Config, ConfigErrors> {
+    /// Reads the whole file with `read`.
+    pub(super) fn file(
+        mut self,
+        read: impl FnOnce(&mut Section<'_, 'a>) -> Config,
+    ) -> Result<Config, ConfigErrors> {
+        let table = DeTable::parse(self.text)
+            .map_err(|error| error::from_toml(self.name, self.text, &error))?;
+        let config = Section::read_as(&mut self, "", table, read);
         if self.errors.is_empty() {
             Ok(config)
         } else {
@@ -47,120 +84,361 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// A secret written in the file, or in a file of its own; `keys` names the two.
-    pub(super) fn secret(
+    /// What `text` means, if it means something.
+    fn parse<T>(
         &mut self,
-        keys: [&str; 2],
-        inline: Option<Spanned<String>>,
-        file: Option<Spanned<String>>,
-        kind: &SecretKind,
-    ) -> Option<Secret> {
-        let [key, file_key] = keys;
-        if let (Some(_), Some(file)) = (&inline, &file) {
-            self.beside(file_key, file.span(), key);
-        }
-        if inline.is_some() {
-            return self.read(key, inline, kind.read);
-        }
-        self.read(file_key, file, value::secret_file(self.base, kind))
-    }
-
-    /// Notes that only one of two keys can be set.
-    pub(super) fn beside(&mut self, key: &str, span: Range<usize>, other: &str) {
-        let fault = Fault::new(format!("set beside {other}"), "keep one of the two");
-        self.fault(key, Some(span), fault);
-    }
-
-    /// What `text` means, if it is there and means something.
-    pub(super) fn read<T>(
-        &mut self,
-        key: &str,
-        text: Option<Spanned<String>>,
+        text: &Text<'_>,
         parse: impl FnOnce(&str) -> Result<T, Fault>,
     ) -> Option<T> {
-        let text = text?;
-        match parse(text.get_ref()) {
-            Ok(value) => Some(value),
-            Err(fault) if redact::is_secret(key) => {
-                self.fault(key, Some(text.span()), fault);
-                None
+        parse(&text.text)
+            .map_err(|fault| self.refuse(text, fault))
+            .ok()
+    }
+
+    /// Notes that `text` is refused, and shows it unless it may be secret.
+    fn refuse(&mut self, text: &Text<'_>, Fault { problem, cure }: Fault) {
+        let got = (!redact::is_secret(&text.key))
+            .then(|| format!("{:?}", redact::value(&text.key, &text.text)));
+        let span = Some(text.span.clone());
+        self.note(text.key.clone(), span, got, problem, Some(cure));
+    }
+
+    fn note(
+        &mut self,
+        key: String,
+        span: Option<Range<usize>>,
+        got: Option<String>,
+        problem: String,
+        cure: Option<String>,
+    ) {
+        self.errors.push(ConfigError {
+            file: self.name.to_owned(),
+            position: span.map(|span| Position::of(self.text, span.start)),
+            key,
+            problem,
+            got,
+            cure,
+        });
+    }
+}
+
+impl<'r, 'a> Section<'r, 'a> {
+    /// Reads `table` with `read`, and notes what that has not asked for.
+    fn read_as<T>(
+        reader: &'r mut Reader<'a>,
+        name: &'static str,
+        table: Spanned<DeTable<'a>>,
+        read: impl FnOnce(&mut Self) -> T,
+    ) -> T {
+        let span = table.span();
+        let table = table.into_inner();
+        let spans = table
+            .iter()
+            .map(|(key, value)| (key.get_ref().to_string(), value.span()))
+            .collect();
+        let mut section = Self {
+            reader,
+            name,
+            span,
+            table,
+            spans,
+            known: Vec::new(),
+        };
+        let value = read(&mut section);
+        section.refuse_the_rest();
+        value
+    }
+
+    /// Reads the table `name` of the file; an empty one, if it has none.
+    pub(super) fn section<T>(
+        &mut self,
+        name: &'static str,
+        read: impl FnOnce(&mut Section<'_, 'a>) -> T,
+    ) -> T {
+        let table = match self.take(name).map(|value| (value.span(), value)) {
+            None => Spanned::new(0..0, DeTable::new()),
+            Some((span, value)) => match value.into_inner() {
+                DeValue::Table(table) => Spanned::new(span, table),
+                other => {
+                    self.mistyped(name, span.clone(), &other, "a table");
+                    Spanned::new(span, DeTable::new())
+                }
+            },
+        };
+        Section::read_as(self.reader, name, table, read)
+    }
+
+    /// Reads each table of the array `name`; what becomes of it is left out where it is `None`.
+    pub(super) fn sections<T>(
+        &mut self,
+        name: &'static str,
+        mut read: impl FnMut(&mut Section<'_, 'a>) -> Option<T>,
+    ) -> Vec<T> {
+        let mut all = Vec::new();
+        for item in self.array(name).unwrap_or_default() {
+            let span = item.span();
+            match item.into_inner() {
+                DeValue::Table(table) => {
+                    let table = Spanned::new(span, table);
+                    all.extend(Section::read_as(self.reader, name, table, &mut read));
+                }
+                other => self.mistyped(name, span, &other, "a table"),
             }
-            Err(fault) => {
-                let got = redact::value(key, text.get_ref());
-                self.refuse(key, text.span(), format!("{got:?}"), fault);
-                None
-            }
+        }
+        all
+    }
+
+    /// The folder that relative paths start from.
+    pub(super) fn base(&self) -> &'a Path {
+        self.reader.base
+    }
+
+    /// `key` with the name of the section.
+    pub(super) fn path(&self, key: &str) -> String {
+        match self.name {
+            "" => key.to_owned(),
+            name => format!("{name}.{key}"),
         }
     }
 
-    /// Puts what `text` means, if it is there, into `target`.
+    /// Whether the section says something of `key`.
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.spans.contains_key(key)
+    }
+
+    /// Puts what the value of `key` means, if it is there, into `target`.
     pub(super) fn set<T>(
         &mut self,
         target: &mut T,
-        key: &str,
-        text: Option<Spanned<String>>,
+        key: &'static str,
         parse: impl FnOnce(&str) -> Result<T, Fault>,
     ) {
-        if let Some(value) = self.read(key, text, parse) {
+        if let Some(value) = self.read(key, parse) {
             *target = value;
         }
     }
 
-    /// As `set`, one by one.
-    pub(super) fn list<T>(
+    /// What the value of `key` means, if it is there and means something.
+    pub(super) fn read<T>(
         &mut self,
-        target: &mut Vec<T>,
-        key: &str,
-        texts: Option<Spanned<Vec<Spanned<String>>>>,
-        mut parse: impl FnMut(&str) -> Result<T, Fault>,
-    ) {
-        if let Some(texts) = texts {
-            let values = texts.into_inner().into_iter();
-            *target = values
-                .filter_map(|text| self.read(key, Some(text), &mut parse))
-                .collect();
+        key: &'static str,
+        parse: impl FnOnce(&str) -> Result<T, Fault>,
+    ) -> Option<T> {
+        let text = self.text(key)?;
+        self.parse(&text, parse)
+    }
+
+    /// As [`Self::read`], and notes that the key is missing if it is.
+    pub(super) fn require<T>(
+        &mut self,
+        key: &'static str,
+        parse: impl FnOnce(&str) -> Result<T, Fault>,
+    ) -> Option<T> {
+        self.demand(key);
+        self.read(key, parse)
+    }
+
+    /// Notes that `key` is missing if it is.
+    pub(super) fn demand(&mut self, key: &str) {
+        if !self.has(key) {
+            let (path, span) = (self.path(key), Some(self.span.clone()));
+            let (problem, cure) = ("missing".to_owned(), error::example(self.name, key));
+            self.reader.note(path, span, None, problem, cure);
         }
     }
 
-    /// As `set`, within a range.
+    /// As [`Self::set`], for one of a few words.
+    pub(super) fn choose<T: Copy>(
+        &mut self,
+        target: &mut T,
+        key: &'static str,
+        choices: &[(&str, T)],
+    ) {
+        self.set(target, key, |text| value::choice(text, choices));
+    }
+
+    /// As [`Self::set`], for a list, one by one. How many there are; `None` without a list.
+    pub(super) fn list<T>(
+        &mut self,
+        target: &mut Vec<T>,
+        key: &'static str,
+        mut parse: impl FnMut(&str) -> Result<T, Fault>,
+    ) -> Option<usize> {
+        let items = self.array(key)?;
+        let written = items.len();
+        let texts: Vec<_> = items
+            .into_iter()
+            .filter_map(|item| self.as_text(key, item))
+            .collect();
+        *target = texts
+            .iter()
+            .filter_map(|text| self.parse(text, &mut parse))
+            .collect();
+        Some(written)
+    }
+
+    /// As [`Self::set`], for a number within a range.
     pub(super) fn number<T: TryFrom<i64>>(
         &mut self,
         target: &mut T,
-        key: &str,
-        number: Option<Spanned<i64>>,
+        key: &'static str,
         range: RangeInclusive<i64>,
     ) {
-        let Some(number) = number else { return };
-        let value = *number.get_ref();
-        match T::try_from(value) {
-            Ok(fitting) if range.contains(&value) => *target = fitting,
-            _ => {
+        let Some(value) = self.take(key) else { return };
+        let span = value.span();
+        let number = match value.into_inner() {
+            DeValue::Integer(number) => number,
+            other => return self.mistyped(key, span, &other, "a number"),
+        };
+        let value = i64::from_str_radix(number.as_str(), number.radix());
+        let fitting = value.ok().filter(|value| range.contains(value));
+        match fitting.and_then(|value| T::try_from(value).ok()) {
+            Some(value) => *target = value,
+            None => {
                 let cure = format!("choose a number from {} to {}", range.start(), range.end());
-                let fault = Fault::new("out of range", cure);
-                self.refuse(key, number.span(), value.to_string(), fault);
+                let (path, got) = (self.path(key), Some(number.to_string()));
+                let problem = "out of range".to_owned();
+                self.reader.note(path, Some(span), got, problem, Some(cure));
             }
         }
     }
 
-    /// Notes that a value is refused, and shows it.
-    pub(super) fn refuse(&mut self, key: &str, span: Range<usize>, got: String, fault: Fault) {
-        self.note(key, Some(span), Some(got), fault);
+    /// As [`Self::number`], from 1 on.
+    pub(super) fn count(&mut self, target: &mut NonZeroU32, key: &'static str, most: u32) {
+        let mut number = target.get();
+        self.number(&mut number, key, 1..=most.into());
+        *target = NonZeroU32::new(number).unwrap_or(*target);
     }
 
-    /// Notes what is wrong without showing a value.
-    pub(super) fn fault(&mut self, key: &str, span: Option<Range<usize>>, fault: Fault) {
-        self.note(key, span, None, fault);
+    /// As [`Self::set`], for `true` or `false`.
+    pub(super) fn flag(&mut self, target: &mut bool, key: &'static str) {
+        let Some(value) = self.take(key) else { return };
+        let span = value.span();
+        match value.into_inner() {
+            DeValue::Boolean(value) => *target = value,
+            other => self.mistyped(key, span, &other, "true or false"),
+        }
     }
 
-    fn note(&mut self, key: &str, span: Option<Range<usize>>, got: Option<String>, fault: Fault) {
-        self.errors.push(ConfigError {
-            file: self.name.to_owned(),
-            position: span.map(|span| Position::of(self.text, span.start)),
-            key: key.to_owned(),
-            problem: fault.problem,
-            got,
-            cure: Some(fault.cure),
-        });
+    /// A secret that is written here, or in a file of its own.
+    pub(super) fn secret(
+        &mut self,
+        [key, file_key]: [&'static str; 2],
+        kind: &SecretKind,
+    ) -> Option<Secret> {
+        if self.has(key) && self.has(file_key) {
+            self.beside(file_key, &self.path(key));
+        }
+        let (inline, file) = (self.text(key), self.text(file_key));
+        match inline {
+            Some(inline) => self.parse(&inline, kind.read),
+            None => self.parse(&file?, secret::file(self.base(), kind)),
+        }
+    }
+
+    /// The value of `key`, if it is there and a text.
+    pub(super) fn text(&mut self, key: &'static str) -> Option<Text<'a>> {
+        let value = self.take(key)?;
+        self.as_text(key, value)
+    }
+
+    /// What `text` means, if it means something.
+    pub(super) fn parse<T>(
+        &mut self,
+        text: &Text<'_>,
+        parse: impl FnOnce(&str) -> Result<T, Fault>,
+    ) -> Option<T> {
+        self.reader.parse(text, parse)
+    }
+
+    /// Notes that `text` is refused, and shows it unless it may be secret.
+    pub(super) fn refuse(&mut self, text: &Text<'_>, fault: Fault) {
+        self.reader.refuse(text, fault);
+    }
+
+    /// Notes what is wrong with `key` without showing its value.
+    pub(super) fn fault(&mut self, key: &str, Fault { problem, cure }: Fault) {
+        let span = self.spans.get(key).cloned();
+        let path = self.path(key);
+        self.reader.note(path, span, None, problem, Some(cure));
+    }
+
+    /// Notes that only one of two keys can be set: `key` of this section, and `other`.
+    pub(super) fn beside(&mut self, key: &str, other: &str) {
+        let problem = format!("set beside {other}");
+        self.fault(key, Fault::new(problem, "keep one of the two"));
+    }
+
+    fn take(&mut self, key: &'static str) -> Option<Spanned<DeValue<'a>>> {
+        self.known.push(key);
+        self.table.remove(key)
+    }
+
+    fn array(&mut self, key: &'static str) -> Option<Vec<Spanned<DeValue<'a>>>> {
+        let value = self.take(key)?;
+        let span = value.span();
+        match value.into_inner() {
+            DeValue::Array(items) => Some(items.into_iter().collect()),
+            other => {
+                self.mistyped(key, span, &other, "a list");
+                None
+            }
+        }
+    }
+
+    fn as_text(&mut self, key: &str, value: Spanned<DeValue<'a>>) -> Option<Text<'a>> {
+        let span = value.span();
+        match value.into_inner() {
+            DeValue::String(text) => Some(Text {
+                key: self.path(key),
+                span,
+                text,
+            }),
+            other => {
+                self.mistyped(key, span, &other, "a string");
+                None
+            }
+        }
+    }
+
+    /// Notes that the value of `key` is not of the kind that is expected.
+    fn mistyped(&mut self, key: &str, span: Range<usize>, got: &DeValue<'_>, expected: &str) {
+        let path = self.path(key);
+        let got = (!redact::is_secret(&path)).then(|| described(&path, got));
+        let cure = match (expected, self.name) {
+            ("a list", "") => Some(format!("write [[{key}]]")),
+            ("a table", "") => Some(format!("write [{key}]")),
+            _ => error::example(self.name, key),
+        };
+        let problem = format!("expected {expected}");
+        self.reader.note(path, Some(span), got, problem, cure);
+    }
+
+    /// Notes which keys are left: those that nobody knows.
+    fn refuse_the_rest(self) {
+        for key in self.table.keys() {
+            let span = Some(key.span());
+            let (path, key) = (self.path(key.get_ref()), key.get_ref());
+            let (problem, cure) = match error::moved(&path) {
+                Some(new) => ("moved", format!("it is now {new}")),
+                None => ("unknown key", error::nearest(key, &self.known)),
+            };
+            self.reader
+                .note(path, span, None, problem.to_owned(), Some(cure));
+        }
+    }
+}
+
+/// A value of a kind that is not expected.
+fn described(path: &str, value: &DeValue<'_>) -> String {
+    match value {
+        DeValue::String(text) => format!("string {:?}", redact::value(path, text)),
+        DeValue::Integer(number) => format!("integer {number}"),
+        DeValue::Float(number) => format!("floating point {number}"),
+        DeValue::Boolean(value) => format!("boolean {value}"),
+        DeValue::Datetime(_) => "a date".to_owned(),
+        DeValue::Array(_) => "a list".to_owned(),
+        DeValue::Table(_) => "a table".to_owned(),
     }
 }
 

@@ -1,12 +1,11 @@
 //! What TLS needs of files: certificates with their keys, and authorities for clients.
 
-use std::{error::Error, ops::Range, path::PathBuf, sync::Arc};
+use std::{error::Error, path::PathBuf, sync::Arc};
 
 use rustls::RootCertStore;
-use toml::Spanned;
 
 use super::{
-    reader::Reader,
+    reader::{Section, Text},
     value::{self, Fault},
 };
 use crate::net::tls::{ClientAuthority, Identity, TlsError, authorities};
@@ -15,33 +14,25 @@ const CERTIFICATE: &str = "name a PEM file that begins with the site's own certi
 const KEY: &str = "name the PEM file with the key of this certificate, without a passphrase";
 const AUTHORITIES: &str = "name a PEM file with the certificates of the authorities";
 
-/// A key of the configuration, and the file that it names.
+/// A file, and the text that names it.
 struct Named<'a> {
-    key: &'a str,
-    text: String,
-    span: Range<usize>,
+    text: Text<'a>,
     path: PathBuf,
 }
 
-impl Reader<'_> {
+impl<'a> Section<'_, 'a> {
     /// A certificate chain and its key, which have to be there both and to fit; `keys` names them.
-    pub(super) fn identity(
-        &mut self,
-        keys: [&str; 2],
-        chain: Option<Spanned<String>>,
-        private_key: Option<Spanned<String>>,
-    ) -> Option<Identity> {
-        let half = match (&chain, &private_key) {
-            (Some(half), None) => Some((keys[0], half, "without its key", keys[1])),
-            (None, Some(half)) => Some((keys[1], half, "without its certificate", keys[0])),
+    pub(super) fn identity(&mut self, keys: [&'static str; 2]) -> Option<Identity> {
+        let half = match keys.map(|key| self.has(key)) {
+            [true, false] => Some((keys[0], "without its key", keys[1])),
+            [false, true] => Some((keys[1], "without its certificate", keys[0])),
             _ => None,
         };
-        if let Some((key, half, problem, missing)) = half {
-            let fault = Fault::new(problem, format!("set {missing}"));
-            self.fault(key, Some(half.span()), fault);
+        if let Some((key, problem, missing)) = half {
+            let cure = format!("set {}", self.path(missing));
+            self.fault(key, Fault::new(problem, cure));
         }
-        let chain = chain.and_then(|chain| self.named(keys[0], chain));
-        let private_key = private_key.and_then(|key| self.named(keys[1], key));
+        let (chain, private_key) = (self.named(keys[0]), self.named(keys[1]));
         let (chain, private_key) = (chain?, private_key?);
         match Identity::load(&chain.path, &private_key.path) {
             Ok(identity) => Some(identity),
@@ -57,14 +48,23 @@ impl Reader<'_> {
         }
     }
 
-    /// Authorities of client certificates.
+    /// Authorities of client certificates, and the names that these have to have one of; `keys` names the two.
     pub(super) fn client_authority(
         &mut self,
-        key: &str,
-        bundle: Option<Spanned<String>>,
+        [key, names_key]: [&'static str; 2],
+    ) -> (Option<ClientAuthority>, Vec<String>) {
+        let bundle = self.named(key);
+        let mut names = Vec::new();
+        self.list(&mut names, names_key, value::dns_name);
+        let authority = bundle.and_then(|bundle| self.load_client_authority(bundle, &names));
+        (authority, names)
+    }
+
+    fn load_client_authority(
+        &mut self,
+        bundle: Named<'a>,
         names: &[String],
     ) -> Option<ClientAuthority> {
-        let bundle = self.named(key, bundle?)?;
         match ClientAuthority::load(&bundle.path, names) {
             Ok(authority) => Some(authority),
             Err(error) => {
@@ -75,12 +75,8 @@ impl Reader<'_> {
     }
 
     /// Authorities of servers.
-    pub(super) fn authorities(
-        &mut self,
-        key: &str,
-        bundle: Option<Spanned<String>>,
-    ) -> Option<Arc<RootCertStore>> {
-        let bundle = self.named(key, bundle?)?;
+    pub(super) fn authorities(&mut self, key: &'static str) -> Option<Arc<RootCertStore>> {
+        let bundle = self.named(key)?;
         match authorities(&bundle.path) {
             Ok(roots) => Some(Arc::new(roots)),
             Err(error) => {
@@ -90,15 +86,10 @@ impl Reader<'_> {
         }
     }
 
-    fn named<'a>(&mut self, key: &'a str, text: Spanned<String>) -> Option<Named<'a>> {
-        let (span, shown) = (text.span(), text.get_ref().clone());
-        let path = self.read(key, Some(text), value::file(self.base))?;
-        Some(Named {
-            key,
-            text: shown,
-            span,
-            path,
-        })
+    fn named(&mut self, key: &'static str) -> Option<Named<'a>> {
+        let text = self.text(key)?;
+        let path = self.parse(&text, value::file(self.base()))?;
+        Some(Named { text, path })
     }
 
     fn unusable(&mut self, named: Named<'_>, error: &TlsError, cure: &str) {
@@ -118,7 +109,6 @@ impl Reader<'_> {
             error => error.source().map(|source| format!(": {source}")),
         };
         let problem = problem + &why.unwrap_or_default();
-        let got = format!("{:?}", named.text);
-        self.refuse(named.key, named.span, got, Fault::new(problem, cure));
+        self.refuse(&named.text, Fault::new(problem, cure));
     }
 }

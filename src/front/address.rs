@@ -6,8 +6,10 @@ use http::{HeaderMap, HeaderName, Version};
 
 use super::forwarded;
 use crate::{
-    config::ForwardedHeader,
-    net::{listener::Peer, proxies::Networks},
+    net::{
+        listener::Peer,
+        proxies::{ForwardedHeader, Networks},
+    },
     session::Origin,
 };
 

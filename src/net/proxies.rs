@@ -22,3 +22,12 @@ impl From<Vec<IpNet>> for Networks {
         Self(networks)
     }
 }
+
+/// The header in which they say where a client connects from.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum ForwardedHeader {
+    /// RFC 7239.
+    Forwarded,
+    /// `X-Forwarded-For`, and `X-Forwarded-Proto` beside it.
+    XForwardedFor,
+}

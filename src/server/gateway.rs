@@ -4,7 +4,6 @@ use std::{
     collections::HashMap,
     future::{Future, ready},
     net::IpAddr,
-    num::NonZeroU32,
     pin::Pin,
     sync::{Arc, Once, Weak},
 };
@@ -285,7 +284,7 @@ impl Current {
         let creations = Creations::new(
             config.session.max_sessions,
             config.session.sessions_per_address,
-            config.session.creations_per_address,
+            config.session.creations_per_address.get(),
         );
         let creations = match previous {
             Some(previous) => creations.following(&previous.bosh.creations),
@@ -401,8 +400,7 @@ fn build_host(
         metrics,
         max_unconfirmed: config.session.max_unconfirmed,
         sessions_per_user: config.session.sessions_per_user,
-        max_request_rate: NonZeroU32::new(config.session.max_request_rate)
-            .unwrap_or(NonZeroU32::MIN),
+        max_request_rate: config.session.max_request_rate,
         has_warned: Once::new(),
     }
 }

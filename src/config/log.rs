@@ -1,0 +1,44 @@
+//! `[log]`: what is logged, and how.
+
+use super::{reader::Section, value};
+
+/// `[log]`
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Log {
+    /// What is logged, as directives of `tracing_subscriber::EnvFilter`.
+    pub filter: String,
+    /// How it is written.
+    pub format: LogFormat,
+    /// Whether each HTTP request has a line.
+    pub access: bool,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self {
+            filter: "info".to_owned(),
+            format: LogFormat::Text,
+            access: false,
+        }
+    }
+}
+
+/// `log.format`
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum LogFormat {
+    /// Lines for people.
+    Text,
+    /// One JSON object for each line.
+    Json,
+}
+
+impl Log {
+    pub(super) fn read(section: &mut Section<'_, '_>) -> Self {
+        let mut it = Self::default();
+        let formats = [("text", LogFormat::Text), ("json", LogFormat::Json)];
+        section.set(&mut it.filter, "filter", value::log_filter);
+        section.choose(&mut it.format, "format", &formats);
+        section.flag(&mut it.access, "access");
+        it
+    }
+}

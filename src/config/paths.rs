@@ -1,0 +1,30 @@
+//! Paths of URLs: each is served to one end only.
+
+use super::{reader::Section, value::Fault};
+
+/// Where those ask who watch over the gateway.
+pub const MONITORING_PATHS: [&str; 3] = ["/metrics", "/healthz", "/readyz"];
+/// Where clients look for the way to us, as XML and as JSON (RFC 6415).
+pub const DISCOVERY_PATHS: [&str; 2] = ["/.well-known/host-meta", "/.well-known/host-meta.json"];
+
+impl Section<'_, '_> {
+    /// Refuses a path, the value of `key`, that hides what is served at paths of its own.
+    pub(super) fn keep_path_apart(&mut self, key: &'static str, path: &str) {
+        let monitoring = MONITORING_PATHS.map(|path| (path, "monitoring.listen"));
+        let discovery = DISCOVERY_PATHS.map(|path| (path, "discovery.bosh_url"));
+        let mut fixed = monitoring.iter().chain(&discovery);
+        if let Some((other, of)) = fixed.find(|(other, _)| overlap(path, other)) {
+            let problem = format!("overlaps {other}, which is that of {of}");
+            self.fault(key, Fault::new(problem, "choose another path"));
+        }
+    }
+}
+
+/// Whether one of two paths is the other, or below it.
+pub(super) fn overlap(one: &str, other: &str) -> bool {
+    let is_below = |path: &str, other: &str| {
+        let rest = path.strip_prefix(other);
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    };
+    is_below(one, other) || is_below(other, one)
+}

@@ -1,0 +1,385 @@
+//! URLs, and what they are made of.
+
+use std::{borrow::Cow, sync::Arc};
+
+use http::{
+    Uri,
+    uri::{Authority, PathAndQuery},
+};
+use percent_encoding::percent_decode_str;
+
+use super::{
+    backend::{Credentials, RosterUrl},
+    secret,
+    upstream::{Place, Scheme},
+    value::Fault,
+};
+
+/// A URL for clients, who take no other than https (XEP-0156 "Business Rules").
+pub(super) fn public(text: &str) -> Result<String, Fault> {
+    let is_public = text.parse().is_ok_and(|uri: Uri| {
+        uri.scheme_str() == Some("https")
+            && uri
+                .authority()
+                .is_some_and(|it| place(it.as_str(), 443).is_ok())
+    });
+    if is_public && !text.contains('#') {
+        Ok(text.to_owned())
+    } else {
+        Err(Fault::new(
+            "not an https URL",
+            "write it like https://chat.example.org/http-bind",
+        ))
+    }
+}
+
+/// `*`, or an origin as browsers send it (RFC 6454 §6.2), in lower case.
+pub(super) fn origin(text: &str) -> Result<String, Fault> {
+    if text == "*" {
+        return Ok(text.to_owned());
+    }
+    let origin = text.to_ascii_lowercase();
+    let authority = origin
+        .split_once("://")
+        .map(|(scheme, authority)| place(authority, 443).is_ok() && !scheme.is_empty());
+    if authority == Some(true) {
+        Ok(origin)
+    } else {
+        Err(Fault::new(
+            "not an origin",
+            "write it like https://www.example.org, or \"*\" for any",
+        ))
+    }
+}
+
+/// A `Host` header: a host and perhaps a port.
+pub(super) fn host_header(text: &str) -> Result<String, Fault> {
+    let cure = "write it like www.example.org or localhost:8080";
+    place(text, 80).map_err(|problem| Fault::new(problem, cure))?;
+    Ok(text.to_owned())
+}
+
+/// Where an XMPP server is.
+pub(super) struct UpstreamUrl {
+    pub(super) scheme: Scheme,
+    pub(super) place: Place,
+    pub(super) path: String,
+}
+
+pub(super) fn upstream(text: &str) -> Result<UpstreamUrl, Fault> {
+    const CURE: &str = "write it like xmpp://127.0.0.1:5222, xmpps://xmpp.example.org:5223 or \
+        https://xmpp.example.org:5281/http-bind";
+    let fault = |problem: &str| Fault::new(problem, CURE);
+    let (scheme, rest) = text.split_once("://").ok_or_else(|| fault("no scheme"))?;
+    let (scheme, default_port) = match scheme.to_ascii_lowercase().as_str() {
+        "xmpp" => (Scheme::Xmpp, 5222),
+        "xmpps" => (Scheme::Xmpps, 5223),
+        "http" => (Scheme::Http, 80),
+        "https" => (Scheme::Https, 443),
+        _ => return Err(fault("unknown scheme")),
+    };
+    let (rest, path) = match scheme {
+        Scheme::Http | Scheme::Https => bosh_endpoint(rest).ok_or_else(|| fault("no path"))?,
+        Scheme::Xmpp | Scheme::Xmpps => (rest.strip_suffix('/').unwrap_or(rest), ""),
+    };
+    if rest.contains(['/', '?', '#', '@']) {
+        return Err(fault(match scheme {
+            Scheme::Http | Scheme::Https => "more than a host, a port and a path",
+            Scheme::Xmpp | Scheme::Xmpps => "more than a host and a port",
+        }));
+    }
+    let is_path = path.is_empty() || path.parse::<PathAndQuery>().is_ok();
+    if !is_path || path.contains('#') {
+        return Err(fault("not the path of a URL"));
+    }
+    let place = place(rest, default_port).map_err(fault)?;
+    Ok(UpstreamUrl {
+        scheme,
+        place,
+        path: path.to_owned(),
+    })
+}
+
+/// Where an XMPP server may send us: a host and perhaps a port.
+pub(super) fn referral(text: &str) -> Result<Place, Fault> {
+    place(text, 5222).map_err(|problem| Fault::new(problem, "write it like c2s.example.org:5222"))
+}
+
+/// A host and perhaps a port; else what is wrong.
+pub(super) fn place(text: &str, default_port: u16) -> Result<Place, &'static str> {
+    let authority: Authority = text.parse().map_err(|_| "not a host and a port")?;
+    if text.contains('@') {
+        return Err("more than a host and a port");
+    }
+    let port = match (
+        authority.port_u16(),
+        authority.as_str().len() > authority.host().len(),
+    ) {
+        (Some(port), _) if port != 0 => port,
+        (None, false) => default_port,
+        _ => return Err("not a port"),
+    };
+    let address = authority.host().trim_matches(['[', ']']);
+    if address.is_empty() {
+        return Err("no host");
+    }
+    Ok(Place {
+        address: address.to_owned(),
+        port,
+    })
+}
+
+/// Splits authority and path; `None` without a path, as no server has its BOSH at the root.
+fn bosh_endpoint(rest: &str) -> Option<(&str, &str)> {
+    let at = rest.find('/')?;
+    let (authority, path) = rest.split_at(at);
+    (path.len() > 1).then_some((authority, path))
+}
+
+/// Where contact lists come from, and who the gateway is there if the URL says so.
+pub(super) fn roster_url(text: &str) -> Result<(RosterUrl, Option<Credentials>), Fault> {
+    const CURE: &str = "write it like http://localhost/contacts/%s";
+    let fault = |problem: &str| Fault::new(problem, CURE);
+    let (text, credentials) = split_credentials(text)?;
+    let Some((before, after)) = text.split_once("%s") else {
+        return Err(fault("no %s to stand for the username"));
+    };
+    if after.contains("%s") {
+        return Err(fault("more than one %s"));
+    }
+    if text.contains('#') {
+        return Err(fault("a fragment is never sent to the backend"));
+    }
+    if !escapes_are_whole(before) || !escapes_are_whole(after) {
+        return Err(Fault::new(
+            "a % that is neither %s nor an escape",
+            "write %25 for a plain %",
+        ));
+    }
+    // The username must not reach the host name: with the %s gone the authority must be the same.
+    let uri = |name: &str| format!("{before}{name}{after}").parse::<Uri>();
+    let url = uri("u").map_err(|_| fault("not a URL"))?;
+    if !matches!(url.scheme_str(), Some("http" | "https")) {
+        return Err(fault("neither http:// nor https://"));
+    }
+    let authority = url.authority().ok_or_else(|| fault("no host"))?;
+    if uri("v").ok().as_ref().and_then(Uri::authority) != Some(authority) {
+        return Err(fault("%s outside path and query"));
+    }
+    place(authority.as_str(), 80).map_err(fault)?;
+    let url = RosterUrl {
+        before: Arc::from(before),
+        after: Arc::from(after),
+    };
+    Ok((url, credentials))
+}
+
+fn percent_decoded(text: &str) -> Result<Cow<'_, str>, Fault> {
+    let decoded = percent_decode_str(text).decode_utf8().ok();
+    decoded.filter(|_| escapes_are_whole(text)).ok_or_else(|| {
+        let cure = "percent-encode them as UTF-8, a plain % as %25";
+        Fault::new("user and password are not percent-encoded", cure)
+    })
+}
+
+/// Takes user and password, percent-encoded (RFC 3986 §3.2.1), out of a URL.
+fn split_credentials(url: &str) -> Result<(String, Option<Credentials>), Fault> {
+    let (scheme, rest) = match url.find("://") {
+        Some(at) => url.split_at(at + 3),
+        None => return Ok((url.to_owned(), None)),
+    };
+    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    let Some(at) = rest[..end].rfind('@') else {
+        return Ok((url.to_owned(), None));
+    };
+    let (user, password) = rest[..at].split_once(':').unwrap_or((&rest[..at], ""));
+    let credentials = Credentials::Basic {
+        user: secret::user(&percent_decoded(user)?)?,
+        password: secret::without_controls(&percent_decoded(password)?)?,
+    };
+    let url = format!("{scheme}{}", &rest[at + 1..]);
+    Ok((url, Some(credentials)))
+}
+
+fn escapes_are_whole(text: &str) -> bool {
+    text.split('%').skip(1).all(|rest| {
+        rest.get(..2)
+            .is_some_and(|hex| hex.bytes().all(|byte| byte.is_ascii_hexdigit()))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn problem<T>(outcome: Result<T, Fault>) -> String {
+        outcome.err().map(|fault| fault.problem).unwrap_or_default()
+    }
+
+    #[test]
+    fn upstream_takes_names_addresses_and_default_ports() {
+        let parts = |text| {
+            let url = upstream(text).unwrap_or_else(|fault| panic!("{text}: {}", fault.problem));
+            (url.scheme, url.place.address, url.place.port)
+        };
+        assert_eq!(
+            parts("xmpp://a.example"),
+            (Scheme::Xmpp, "a.example".into(), 5222)
+        );
+        assert_eq!(
+            parts("xmpps://a.example/"),
+            (Scheme::Xmpps, "a.example".into(), 5223)
+        );
+        assert_eq!(
+            parts("XMPP://127.0.0.1:15222"),
+            (Scheme::Xmpp, "127.0.0.1".into(), 15222)
+        );
+        assert_eq!(parts("xmpp://[::1]:1"), (Scheme::Xmpp, "::1".into(), 1));
+        assert_eq!(parts("xmpp://[::1]"), (Scheme::Xmpp, "::1".into(), 5222));
+    }
+
+    #[test]
+    fn upstream_takes_the_servers_own_bosh() {
+        let parts = |text| {
+            let url = upstream(text).unwrap_or_else(|fault| panic!("{text}: {}", fault.problem));
+            (url.scheme, url.place.address, url.place.port, url.path)
+        };
+        assert_eq!(
+            parts("http://[::1]:5280/http-bind"),
+            (Scheme::Http, "::1".into(), 5280, "/http-bind".into())
+        );
+        assert_eq!(
+            parts("HTTPS://a.example/bosh/?room=x"),
+            (
+                Scheme::Https,
+                "a.example".into(),
+                443,
+                "/bosh/?room=x".into()
+            )
+        );
+        for text in ["http://a:5280", "https://a", "https://a/"] {
+            assert_eq!(problem(upstream(text)), "no path", "{text}");
+        }
+        let problem = |text| problem(upstream(text));
+        assert_eq!(
+            problem("http://u@a/b"),
+            "more than a host, a port and a path"
+        );
+        assert_eq!(problem("http://a/b#c"), "not the path of a URL");
+        assert_eq!(problem("http://a/b c"), "not the path of a URL");
+    }
+
+    #[test]
+    fn upstream_refuses_what_is_not_a_host_and_a_port() {
+        assert_eq!(problem(upstream("prosody:5222")), "no scheme");
+        assert_eq!(problem(upstream("tcp://a:1")), "unknown scheme");
+        assert_eq!(problem(upstream("xmpp://")), "not a host and a port");
+        assert_eq!(problem(upstream("xmpp://:5222")), "no host");
+        assert_eq!(problem(upstream("xmpp://a:0")), "not a port");
+        assert_eq!(problem(upstream("xmpp://a:")), "not a port");
+        assert_eq!(problem(upstream("xmpp://a:99999")), "not a port");
+        assert_eq!(
+            problem(upstream("xmpp://u@a")),
+            "more than a host and a port"
+        );
+        assert_eq!(
+            problem(upstream("xmpp://a/b")),
+            "more than a host and a port"
+        );
+    }
+
+    #[test]
+    fn roster_url_keeps_the_username_out_of_the_host() {
+        assert_eq!(
+            problem(roster_url("http://%s.example/")),
+            "%s outside path and query"
+        );
+        assert_eq!(
+            problem(roster_url("http://h:80%s/")),
+            "%s outside path and query"
+        );
+        assert_eq!(
+            problem(roster_url("http://h/#%s")),
+            "a fragment is never sent to the backend"
+        );
+        assert_eq!(
+            problem(roster_url("ftp://h/%s")),
+            "neither http:// nor https://"
+        );
+        assert_eq!(
+            problem(roster_url("http://h/%s?again=%s")),
+            "more than one %s"
+        );
+        assert_eq!(
+            problem(roster_url("http://h/%d/%s")),
+            "a % that is neither %s nor an escape"
+        );
+        assert_eq!(
+            problem(roster_url("/contacts/%s")),
+            "neither http:// nor https://"
+        );
+        for port in ["0", "65536", "99999", ""] {
+            let url = format!("http://h:{port}/%s");
+            assert_eq!(problem(roster_url(&url)), "not a port", "{url}");
+        }
+        let (url, credentials) = roster_url("https://h:8443/a%20b?user=%s&v=1")
+            .ok()
+            .expect("a good URL");
+        assert!(credentials.is_none());
+        assert_eq!(
+            (&*url.before, &*url.after),
+            ("https://h:8443/a%20b?user=", "&v=1")
+        );
+    }
+
+    #[test]
+    fn a_roster_url_may_say_who_asks() {
+        for (userinfo, user, password) in [
+            ("site:pw", "site", "pw"),
+            ("site", "site", ""),
+            ("si%C3%A9:p%40%3A%2f%25w:x@y", "sié", "p@:/%w:x@y"),
+        ] {
+            let found = roster_url(&format!("http://{userinfo}@h:81/%s?u=a@b"));
+            let (url, credentials) = found.unwrap_or_else(|fault| panic!("{}", fault.problem));
+            assert_eq!((&*url.before, &*url.after), ("http://h:81/", "?u=a@b"));
+            let Some(Credentials::Basic {
+                user: u,
+                password: p,
+            }) = credentials
+            else {
+                panic!("{userinfo}: {credentials:?}")
+            };
+            assert_eq!((u.expose(), p.expose()), (user, password));
+        }
+        for (userinfo, expected) in [
+            ("site:100%", "user and password are not percent-encoded"),
+            ("site:%ff", "user and password are not percent-encoded"),
+            ("si%3Ate:pw", "not the name of a user"),
+            (":pw", "not the name of a user"),
+            ("site:p%0Aw", "with control characters"),
+        ] {
+            let url = format!("http://{userinfo}@h/%s");
+            assert_eq!(problem(roster_url(&url)), expected, "{url}");
+        }
+    }
+
+    #[test]
+    fn origins_are_scheme_and_authority() {
+        assert_eq!(
+            origin("HTTPS://A.example:8443").ok().as_deref(),
+            Some("https://a.example:8443")
+        );
+        for bad in [
+            "",
+            "null",
+            "a.example",
+            "https://",
+            "https://a/",
+            "https://u@a",
+            "https://a:0",
+            "https://a:99999",
+        ] {
+            assert_eq!(problem(origin(bad)), "not an origin", "{bad}");
+        }
+    }
+}
