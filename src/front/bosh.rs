@@ -51,6 +51,7 @@ use super::{
     creations::Creations,
 };
 use crate::{
+    clock::now,
     metrics::Limit,
     net::{
         answer::{self, with_content},
@@ -67,7 +68,7 @@ use crate::{
         },
         xml,
     },
-    session::{self, Closed, Command, Entry, Host, Origin, Registry, Reply, Sid},
+    session::{self, Closed, Command, Downstream, Entry, Host, Origin, Registry, Sid},
 };
 
 /// How a browser will use the answer (Fetch Metadata §2).
@@ -151,9 +152,9 @@ enum Admission {
     /// It needs no session, or has none. Boxed, because polls that are held keep room for it.
     Answered(Box<Response<Chunks>>),
     /// A session has been created; the number is that of the trial.
-    Created(oneshot::Receiver<Reply>, u64),
+    Created(oneshot::Receiver<session::bosh::Reply>, u64),
     /// A session has it.
-    Passed(oneshot::Receiver<Reply>),
+    Passed(oneshot::Receiver<session::bosh::Reply>),
 }
 
 impl Admission {
@@ -228,7 +229,7 @@ impl Front {
             Admission::Answered(response) => *response,
             Admission::Passed(answer) => answered(answer.await.ok()),
             Admission::Created(answer, trial) => match answer.await {
-                Ok(Reply::Unreachable) if self.failures.count(trial) > PATIENCE => {
+                Ok(session::bosh::Reply::Unreachable) if self.failures.count(trial) > PATIENCE => {
                     terminated(Condition::RemoteConnectionFailed)
                 }
                 answer if pipelines => closing(answered(answer.ok())),
@@ -328,7 +329,7 @@ impl Front {
         request: body::Request,
         client: Origin,
         proxies: &Proxies,
-    ) -> Result<oneshot::Receiver<Reply>, Condition> {
+    ) -> Result<oneshot::Receiver<session::bosh::Reply>, Condition> {
         let sid = std::str::from_utf8(&request.sid);
         let session = sid.ok().and_then(|sid| self.registry.find(sid));
         let session = session.ok_or(Condition::ItemNotFound)?;
@@ -338,7 +339,7 @@ impl Front {
         let (reply, answer) = oneshot::channel();
         match session
             .mailbox
-            .try_send(Box::new(Command::Request { request, reply }))
+            .try_send(Box::new(Command::Bosh { request, reply }))
         {
             Ok(()) => Ok(answer),
             Err(TrySendError::Full(_)) => Err(Condition::PolicyViolation),
@@ -351,7 +352,7 @@ impl Front {
         client: Origin,
         creation: Creation,
         settings: &Settings,
-    ) -> Result<(oneshot::Receiver<Reply>, u64), Uncreated> {
+    ) -> Result<(oneshot::Receiver<session::bosh::Reply>, u64), Uncreated> {
         let to = creation.to.as_deref().unwrap_or_default();
         let domain = jid::DomainPart::new(to).map_err(|_| Condition::ImproperAddressing)?;
         let host = settings
@@ -380,17 +381,18 @@ impl Front {
         })?;
         let trial = self.failures.trial(creation.rid, domain.as_str());
         let (reply, answer) = oneshot::channel();
+        let rate = host.max_request_rate;
+        let side = session::bosh::Side::open(&creation, &settings.policy, rate, reply, now());
         session::spawn(
             &self.registry,
             Arc::clone(host),
-            &settings.policy,
             sid.clone(),
-            creation,
             session::Creator {
                 origin: client,
                 seat,
             },
-            reply,
+            creation.lang,
+            Downstream::Bosh(side),
         )
         .map_err(|Closed| Uncreated::NotNow(Condition::SystemShutdown, "going down".to_owned()))?;
         self.registry.metrics.session_created();
@@ -460,9 +462,9 @@ impl<F: Future<Output: Send> + Send + 'static> Drop for Completed<F> {
 }
 
 /// The answer that a session gave; `None` if it ended while the request was on its way.
-fn answered(reply: Option<Reply>) -> Response<Chunks> {
+fn answered(reply: Option<session::bosh::Reply>) -> Response<Chunks> {
     match reply {
-        Some(Reply::Document {
+        Some(session::bosh::Reply::Document {
             document,
             content_type,
         }) => {
@@ -473,7 +475,7 @@ fn answered(reply: Option<Reply>) -> Response<Chunks> {
                 Chunks::new(document.into_chunks()),
             )
         }
-        Some(Reply::Unreachable) => unavailable(
+        Some(session::bosh::Reply::Unreachable) => unavailable(
             Condition::RemoteConnectionFailed,
             "the XMPP server cannot be reached",
         ),

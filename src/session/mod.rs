@@ -4,11 +4,13 @@
 //! there; one owner per session also makes order and exclusion free. `ARCHITECTURE.md` has the figures.
 
 mod accounts;
-mod actor;
 mod backlog;
 mod counts;
+mod downstream;
+mod host;
 mod record;
 mod registry;
+mod task;
 
 use std::{
     fmt,
@@ -16,22 +18,20 @@ use std::{
     sync::Arc,
 };
 
-use bytes::Bytes;
 use http::Version;
 use tokio::sync::{mpsc, oneshot};
 
 pub use self::{
     accounts::Accounts,
-    actor::{Host, spawn},
     backlog::Backlog,
     counts::Counts,
+    downstream::{Downstream, bosh},
+    host::Host,
     record::{Record, State},
     registry::{Closed, Entry, Registration, Registry},
+    task::spawn,
 };
-use crate::{
-    net::quota::Permit,
-    proto::bosh::body::{Document, Request},
-};
+use crate::net::quota::Permit;
 
 /// Messages that may wait for a session: what it may have open, the one that a pause or a termination
 /// may come on top with, and resends. A client cannot fill this while it keeps to the rules.
@@ -88,32 +88,18 @@ pub struct Creator {
 #[derive(Debug)]
 #[expect(clippy::large_enum_variant, reason = "always boxed")]
 pub enum Command {
-    /// An HTTP request of the client, and where its answer goes. The client is gone when the other end
+    /// A request of a BOSH client, and where its answer goes. The client is gone when the other end
     /// of `reply` is.
-    Request {
+    Bosh {
         /// The request.
-        request: Request,
+        request: bosh::Request,
         /// Its answer.
-        reply: oneshot::Sender<Reply>,
+        reply: oneshot::Sender<bosh::Reply>,
     },
-    /// The client sent a request that is too large to be read.
+    /// The client sent something that is too large to be read.
     Oversized,
     /// The gateway is going down.
     Shutdown,
-}
-
-/// The answer to an HTTP request.
-#[derive(Debug)]
-pub enum Reply {
-    /// A `<body/>`, with HTTP status 200.
-    Document {
-        /// The body.
-        document: Document,
-        /// The Content-Type header.
-        content_type: Bytes,
-    },
-    /// The XMPP server could not be reached: the session never began.
-    Unreachable,
 }
 
 /// The way to a session's task.

@@ -9,7 +9,7 @@ use std::{
 use smallvec::SmallVec;
 use tracing::debug;
 
-use super::{Actor, Input, Link};
+use super::{Input, Link, Task};
 use crate::{
     pipe::{Effect, blocking::Change},
     proto::{sm::initiator::Question, stanza::Stanza},
@@ -69,7 +69,7 @@ impl Blocking {
     }
 }
 
-impl Actor {
+impl Task {
     /// The resource is bound.
     pub(super) fn join_siblings(&mut self) {
         if let Some(identity) = self.pipe.identity().filter(|_| self.host.rules.directed) {

@@ -6,18 +6,19 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use tracing::{debug, warn};
 
-use super::{Actor, Link};
+use super::{Link, Task};
 use crate::{
     metrics::{Limit, health::Dependency},
     pipe::bounce,
-    proto::{bosh::condition::Condition, stanza::Stanza},
+    proto::stanza::Stanza,
+    session::downstream::Farewell,
 };
 
 /// How long senders have to wait for a client that does not listen to what it has got too much of, where no
 /// server keeps it.
 const UNDELIVERED: Duration = Duration::from_secs(10);
 
-impl Actor {
+impl Task {
     /// Whether the server has to be kept waiting until the client has taken, or confirmed, more.
     pub(super) fn is_behind(&self) -> bool {
         self.is_full() || self.sm.unconfirmed() >= self.host.max_unconfirmed
@@ -25,20 +26,20 @@ impl Actor {
 
     /// Whether as much as may be is kept for the client.
     fn is_full(&self) -> bool {
-        self.kept() >= self.session.max_pending()
+        self.kept() >= self.client.max_pending()
     }
 
     /// What it takes to keep what the client has not been sent, or has not confirmed, bytes.
     pub(super) fn kept(&self) -> usize {
-        let unconfirmed = self.handover.size(self.session.written());
-        self.session.pending().saturating_add(unconfirmed)
+        let unconfirmed = self.handover.size(self.client.written());
+        self.client.pending().saturating_add(unconfirmed)
     }
 
     /// Whether the server has to be kept waiting because of what pends for all clients, this one having more
     /// than its share. The client is not given up for that; when it comes for what it has, there is room.
     pub(super) fn hold_up(&mut self) -> bool {
         let was_held_up = self.is_held_up;
-        self.is_held_up = self.registration.is_backlog_used_up(self.session.pending());
+        self.is_held_up = self.registration.is_backlog_used_up(self.client.pending());
         if self.is_held_up && !was_held_up {
             debug!(sid = ?self.registration.sid(), "too much is waiting for all clients");
             self.registration.metrics().limit(Limit::PendingTotal);
@@ -54,16 +55,16 @@ impl Actor {
         } else {
             UNDELIVERED
         };
-        let is_behind = self.session.is_open() && self.is_behind();
-        let deaf_at = self.session.deaf_at().filter(|_| is_behind)?;
+        let is_behind = self.client.is_open() && self.is_behind();
+        let deaf_at = self.client.deaf_at().filter(|_| is_behind)?;
         Some(deaf_at + patience)
     }
 
     /// Tells the server what is confirmed; sees to it that the client confirms before the server has to
     /// keep too much, or else leaves it all to the server.
     pub(super) fn keep_account(&mut self, now: Instant) {
-        self.sm.handle_confirmation(self.session.confirmed());
-        if self.session.is_open() && self.is_behind() {
+        self.sm.handle_confirmation(self.client.confirmed());
+        if self.client.is_open() && self.is_behind() {
             if self.given_up_at().is_some_and(|at| at <= now) {
                 debug!(sid = ?self.registration.sid(), "client does not listen");
                 let limit = match self.is_full() {
@@ -72,12 +73,11 @@ impl Actor {
                 };
                 self.registration.metrics().limit(limit);
                 self.bounce_pending();
-                self.session
-                    .send(stream_error("resource-constraint", "too much is waiting"));
-                self.session.end(Some(Condition::RemoteStreamError), now);
+                let error = stream_error("resource-constraint", "too much is waiting");
+                self.client.end(Farewell::Error(error), now);
                 self.drain_events(now);
             } else {
-                self.session.ask_for_confirmation();
+                self.client.ask_for_confirmation();
             }
         }
         self.transmit(now);
@@ -100,12 +100,8 @@ impl Actor {
         self.host.metrics.failed(Dependency::Upstream, reason);
         self.link = Link::Down;
         self.return_unsent();
-        // Not remote-connection-failed, after which Converse never comes back.
-        self.session.send(stream_error(
-            "system-shutdown",
-            "connection to the server lost",
-        ));
-        self.session.end(Some(Condition::RemoteStreamError), now);
+        let error = stream_error("system-shutdown", "connection to the server lost");
+        self.client.end(Farewell::Error(error), now);
     }
 
     pub(super) fn return_unsent(&mut self) {
@@ -115,13 +111,13 @@ impl Actor {
             .chain(self.blocking.take_held())
             .filter_map(|it| bounce::unsent(&it))
         {
-            self.session.send(error);
+            self.client.send(error);
         }
     }
 
     /// What the client will never get: the server owns it and sends it elsewhere, or its senders hear.
     pub(super) fn bounce_pending(&mut self) {
-        let undelivered = self.session.take_pending();
+        let undelivered = self.client.take_undelivered();
         if let Link::Up(upstream) = &mut self.link
             && !self.sm.is_on()
         {

@@ -9,7 +9,7 @@ use std::{
 use bytes::Bytes;
 use tracing::{debug, info};
 
-use super::{Actor, Link, unconfirmed::KeptMessages};
+use super::{Link, Task, unconfirmed::KeptMessages};
 use crate::{
     clock::wall_clock,
     metrics::Direction,
@@ -104,7 +104,7 @@ impl Handover {
         }
     }
 
-    /// When [`Actor::hand_over`] has something to do, if nothing else happens first.
+    /// When [`Task::hand_over`] has something to do, if nothing else happens first.
     pub(super) fn due(&self) -> Option<Instant> {
         self.due
     }
@@ -134,7 +134,7 @@ impl Handover {
     }
 }
 
-impl Actor {
+impl Task {
     /// The resource is bound, and nothing else has been sent.
     pub(super) fn join_account(&mut self, now: Instant) {
         let Some(identity) = self.pipe.identity() else {
@@ -171,10 +171,10 @@ impl Actor {
 
     /// Keeps a message that the client has been given, after `before` stanzas, until it has confirmed it.
     pub(super) fn keep(&mut self, message: Option<Unconfirmed>, before: u64) {
-        let given = self.session.given();
+        let given = self.client.given();
         if let Some(message) = message
             && given > before
-            && self.session.is_open()
+            && self.client.is_open()
         {
             self.handover.kept.push(Unconfirmed { given, ..message });
         }
@@ -189,9 +189,9 @@ impl Actor {
         self.pass_fence();
         if self.handover.is_lingering() {
             self.linger(now);
-        } else if self.session.is_open() {
+        } else if self.client.is_open() {
             self.take_over(now);
-            self.handover.confirm(self.session.confirmed(), now);
+            self.handover.confirm(self.client.confirmed(), now);
             self.ask_for_what_was_taken();
         }
         self.set_fence();
@@ -208,8 +208,8 @@ impl Actor {
             return;
         };
         membership.with(|account, member| account.set_ready(member, is_there, now));
-        while is_there && self.session.is_open() && self.session.has_room() && !self.has_more {
-            let is_listening = self.session.deaf_at().is_none();
+        while is_there && self.client.is_open() && self.client.has_room() && !self.has_more {
+            let is_listening = self.client.deaf_at().is_none();
             let Some(membership) = &self.handover.membership else {
                 return;
             };
@@ -230,23 +230,23 @@ impl Actor {
         let message = message::delayed(&handed.stanza, &self.host.domain, &stamp);
         self.pipe.server_stanza(message);
         self.drain_events(now);
-        if self.session.is_open() {
+        if self.client.is_open() {
             self.registration.metrics().handed_over();
             self.handover.questions = 0;
-            let given = self.session.given();
+            let given = self.client.given();
             self.handover.taken.push_back((given, handed.ticket));
         }
     }
 
     /// Sees to it that the client confirms soon: somebody lingers for that.
     fn ask_for_what_was_taken(&mut self) {
-        let written = self.session.written();
+        let written = self.client.written();
         let taken = self.handover.taken.front();
         if taken.is_some_and(|(given, _)| *given <= written)
             && self.handover.questions < QUESTIONS
-            && self.session.may_be_asked()
+            && self.client.may_be_asked()
         {
-            self.session.ask_for_confirmation();
+            self.client.ask_for_confirmation();
             self.handover.questions = self.handover.questions.saturating_add(1);
         }
     }
@@ -281,7 +281,7 @@ impl Actor {
     /// The session is over for its client: leaves what that has not confirmed to others. True if the stream has to stay
     /// open for that.
     pub(super) fn begin_handover(&mut self, now: Instant) -> bool {
-        self.handover.confirm(self.session.confirmed(), now);
+        self.handover.confirm(self.client.confirmed(), now);
         let is_server_there = matches!(self.link, Link::Up(_)) && !self.handover.has_server_ended;
         if !is_server_there || self.leaving || !self.sm.is_on() {
             return false;
@@ -296,7 +296,7 @@ impl Actor {
         });
         let Some(left) = left else { return false };
         self.handover.left = left;
-        self.handover.late = Some(self.session.given());
+        self.handover.late = Some(self.client.given());
         if matches!(
             self.handover.presence,
             Presence::Available | Presence::Aside

@@ -14,56 +14,36 @@
 mod account;
 mod blocking;
 mod handover;
+mod roster;
 mod unconfirmed;
 
 use std::{
     future::{Future, poll_fn},
     net::IpAddr,
-    num::NonZeroU32,
     pin::{Pin, pin},
-    sync::{Arc, Once},
+    sync::Arc,
     task::{Context, Poll},
     time::{Duration, Instant},
 };
 
-use futures_util::FutureExt as _;
-use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
-use smallvec::SmallVec;
-use tokio::{
-    sync::{mpsc, oneshot},
-    task::yield_now,
-    time::Sleep,
-};
+use tokio::{sync::mpsc, task::yield_now, time::Sleep};
 use tracing::{debug, info, warn};
 
-use self::{account::stream_error, blocking::Blocking, handover::Handover};
+use self::{account::stream_error, blocking::Blocking, handover::Handover, roster::RosterNeed};
 use super::{
-    Closed, Command, Creator, Entry, MAILBOX, Record, Registration, Registry, Reply, Sid, State,
+    Closed, Command, Creator, Entry, Host, MAILBOX, Record, Registration, Registry, Sid, State,
     accounts::Notice,
+    downstream::{self, Downstream, End, Event, Farewell},
 };
 use crate::{
-    backend::{
-        FetchError,
-        http::Replaceable,
-        refresh::{Lease, Rosters},
-    },
+    backend::FetchError,
     clock::now,
-    metrics::{self, Direction, Limit, health::Dependency},
+    metrics::{Direction, Limit, health::Dependency},
     net::quota::Permit,
-    pipe::{Effect, Pipe, Rules, features, identity::Identity},
-    proto::{
-        bosh::{
-            body::Creation,
-            condition::Condition,
-            session::{End, Event, Session, Slot},
-            terms::Policy,
-        },
-        sm::initiator::StreamManagement,
-        stanza::{Kind, Stanza},
-        stream::error::StreamCondition,
-    },
+    pipe::{Effect, Pipe},
+    proto::{sm::initiator::StreamManagement, stanza::Kind, stream::error::StreamCondition},
     roster::{Poke, Roster},
-    upstream::{ConnectError, Connector, Hello, Initiator, Upstream, UpstreamEvent},
+    upstream::{ConnectError, Hello, Initiator, Upstream, UpstreamEvent},
 };
 
 /// Time from creation to a bound resource.
@@ -78,57 +58,12 @@ const KEEPALIVE: Duration = Duration::from_secs(100);
 const MAX_QUEUED: usize = 4 << 20;
 /// Bytes that may wait for it before what goes to many of a client's contacts does too.
 const ROOM: usize = 64 << 10;
-/// Seconds for which a client that has been quiet may send its requests at once.
-const BURST: NonZeroU32 = NonZeroU32::new(4).unwrap();
 /// Inputs taken in before other sessions get their turn.
 const BUDGET: usize = 128;
 /// Effects of one input carried out before they do.
 const MAX_EFFECTS: usize = 512;
 
-/// What the sessions of one domain have in common.
-pub struct Host {
-    /// The served domain, prepared.
-    pub domain: String,
-    /// The way to its server.
-    pub connector: Connector,
-    /// Its contact lists, if the backend owns them.
-    pub rosters: Option<Arc<Rosters<Replaceable>>>,
-    /// What is done to stanzas.
-    pub rules: Rules,
-    /// What is counted.
-    pub metrics: metrics::Domain,
-    /// Stanzas that the server may have to keep for a client that does not listen.
-    pub max_unconfirmed: u32,
-    /// Sessions of one user at once.
-    pub sessions_per_user: usize,
-    /// Requests of a session in a second, in the long run; more wait.
-    pub max_request_rate: NonZeroU32,
-    /// Its operator has been told what is kept from its clients.
-    pub has_warned: Once,
-}
-
-impl Host {
-    /// Tells the operator, once, if the server offers ways to authenticate that end at the gateway.
-    fn warn_of_withheld(&self, features: &Stanza) {
-        if self.has_warned.is_completed() {
-            return;
-        }
-        let withheld = features::withheld(features).join(", ");
-        if !withheld.is_empty() {
-            self.has_warned.call_once(|| {
-                warn!(
-                    domain = self.domain,
-                    withheld,
-                    "mechanisms of the server end at the gateway: clients with SCRAM downgrade protection \
-                     (XEP-0474) will not log in; do not let the server offer them to the gateway"
-                );
-            });
-        }
-    }
-}
-
 type Connecting = Pin<Box<dyn Future<Output = Result<(Upstream, Hello), ConnectError>> + Send>>;
-type Needing = Pin<Box<dyn Future<Output = Result<Arc<Roster>, FetchError>> + Send>>;
 
 /// The connection to the server.
 enum Link {
@@ -139,20 +74,17 @@ enum Link {
     Down,
 }
 
-struct Actor {
+struct Task {
     registration: Registration,
     record: Arc<Record>,
     host: Arc<Host>,
     mailbox: mpsc::Receiver<Box<Command>>,
-    session: Session,
+    client: Downstream,
     pipe: Pipe,
     link: Link,
     sm: StreamManagement,
     /// The server's latest features have stream management among them.
     sm_offered: bool,
-    /// HTTP exchanges that wait for an answer.
-    slots: SmallVec<[(Slot, oneshot::Sender<Reply>); 3]>,
-    next_slot: u32,
     roster: Option<RosterNeed>,
     poke: Arc<Poke>,
     /// Roster pushes that have been counted.
@@ -164,9 +96,6 @@ struct Actor {
     has_more: bool,
     /// The gateway is going down: nobody needs to be told twice.
     leaving: bool,
-    pace: DefaultDirectRateLimiter,
-    /// The client is ahead of its pace: until when its requests wait.
-    slowed_until: Option<Instant>,
     /// Its server waits, because of what pends for all clients.
     is_held_up: bool,
     blocking: Blocking,
@@ -179,33 +108,11 @@ struct Actor {
     by_user: Option<Permit<String>>,
 }
 
-struct RosterNeed {
-    lease: Arc<Lease<Replaceable>>,
-    needing: Option<Needing>,
-    /// The client has been told that there is none, or an old one.
-    is_late: bool,
-}
-
-impl RosterNeed {
-    /// Fetches it while the client waits.
-    fn ask(&mut self) {
-        self.is_late = false;
-        self.needing = Some(Box::pin(Arc::clone(&self.lease).need_patiently()));
-    }
-
-    /// Goes on trying: the client does not ask again.
-    fn keep_asking(&mut self) {
-        self.is_late = true;
-        let roster = Arc::clone(&self.lease).need_at_last();
-        self.needing = Some(Box::pin(roster.map(Ok)));
-    }
-}
-
 /// Something that has happened.
 enum Input {
     Command(Command),
     Connected(Result<(Upstream, Hello), ConnectError>),
-    Disconnected(Slot),
+    Client(downstream::Input),
     Roster(Result<Arc<Roster>, FetchError>),
     /// What is shared with others has changed: the roster, or what the account's sessions have to do.
     Poked,
@@ -217,15 +124,17 @@ enum Input {
     UpstreamLost(String),
 }
 
-/// Starts a session, whose creation request came from `creator` and is answered through `reply`.
+/// Starts the session `sid` of a client that wants to be spoken to in the language `lang`.
+///
+/// # Errors
+/// When the gateway is going down.
 pub fn spawn(
     registry: &Arc<Registry>,
     host: Arc<Host>,
-    policy: &Policy,
     sid: Sid,
-    creation: Creation,
     creator: Creator,
-    reply: oneshot::Sender<Reply>,
+    lang: Option<String>,
+    client: Downstream,
 ) -> Result<(), Closed> {
     let (sender, mailbox) = mpsc::channel(MAILBOX);
     let now = now();
@@ -239,7 +148,6 @@ pub fn spawn(
     let registration = registry.register(sid, entry)?;
     let connecting = {
         let host = Arc::clone(&host);
-        let lang = creation.lang.clone();
         Box::pin(async move {
             let initiator = Initiator {
                 address: creator.origin.address,
@@ -249,20 +157,16 @@ pub fn spawn(
             host.connector.connect(initiator).await
         })
     };
-    let rate = host.max_request_rate;
-    let pace = Quota::per_second(rate).allow_burst(rate.saturating_mul(BURST));
-    let mut actor = Actor {
+    let mut task = Task {
         registration,
         record,
         mailbox,
-        session: Session::open(&creation, policy, Slot(0), now),
+        client,
         pipe: Pipe::new(host.rules, &host.domain),
         host,
         link: Link::Connecting(connecting),
         sm: StreamManagement::default(),
         sm_offered: false,
-        slots: SmallVec::from_iter([(Slot(0), reply)]),
-        next_slot: 1,
         roster: None,
         poke: Arc::default(),
         pushes: 0,
@@ -270,8 +174,6 @@ pub fn spawn(
         last_written: now,
         has_more: false,
         leaving: false,
-        pace: RateLimiter::direct(pace),
-        slowed_until: None,
         is_held_up: false,
         blocking: Blocking::default(),
         handover: Handover::default(),
@@ -281,11 +183,11 @@ pub fn spawn(
         by_user: None,
     };
     // Not by an async function: that would keep the session twice.
-    tokio::spawn(poll_fn(move |cx| actor.poll(cx)));
+    tokio::spawn(poll_fn(move |cx| task.poll(cx)));
     Ok(())
 }
 
-impl Actor {
+impl Task {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let now = now();
         if self.can_go_on() {
@@ -322,20 +224,13 @@ impl Actor {
 
     /// The next thing that has happened; registers for all of them if nothing has.
     fn poll_input(&mut self, cx: &mut Context<'_>) -> Poll<Input> {
-        for (slot, reply) in &mut self.slots {
-            if reply.poll_closed(cx).is_ready() {
-                return Poll::Ready(Input::Disconnected(*slot));
-            }
+        if let Poll::Ready(input) = self.client.poll_input(cx) {
+            return Poll::Ready(Input::Client(input));
         }
         if self.is_server_listening()
-            && self.slowed_until.is_none()
+            && self.client.wants_commands()
             && let Poll::Ready(Some(command)) = self.mailbox.poll_recv(cx)
         {
-            if let Err(early) = self.pace.check() {
-                let now = now();
-                self.registration.metrics().limit(Limit::RequestRate);
-                self.slowed_until = Some(now + early.wait_time_from(now));
-            }
             return Poll::Ready(Input::Command(*command));
         }
         if self.poke.poll(cx).is_ready() {
@@ -344,11 +239,8 @@ impl Actor {
         if let Poll::Ready(input) = self.blocking.poll(cx) {
             return Poll::Ready(input);
         }
-        if let Some(needing) = self
-            .roster
-            .as_mut()
-            .and_then(|roster| roster.needing.as_mut())
-            && let Poll::Ready(result) = needing.as_mut().poll(cx)
+        if let Some(roster) = &mut self.roster
+            && let Poll::Ready(result) = roster.poll(cx)
         {
             return Poll::Ready(Input::Roster(result));
         }
@@ -398,13 +290,12 @@ impl Actor {
         let [link, sm] = match &self.link {
             Link::Up(_) => [Some(self.last_written + KEEPALIVE), self.sm.poll_timeout()],
             Link::Closing(_, deadline) => [Some(*deadline), None],
-            Link::Down if self.leaving => [self.session.awaited_until(), None],
+            Link::Down if self.leaving => [self.client.awaited_until(), None],
             Link::Connecting(_) | Link::Down => [None, None],
         };
         [
-            self.session.poll_timeout(),
+            self.client.poll_timeout(),
             self.negotiation,
-            self.slowed_until,
             self.given_up_at(),
             self.blocking.deadline(),
             self.held_until,
@@ -418,18 +309,13 @@ impl Actor {
     }
 
     fn handle_timeout(&mut self, now: Instant) {
-        if self.slowed_until.is_some_and(|until| until <= now) {
-            self.slowed_until = None;
-            // The request that was too early counts now.
-            let _ = self.pace.check();
-        }
         self.give_up_on_siblings(now);
         if self.held_until.take_if(|until| *until <= now).is_some() {
             self.pipe.show_held();
         }
         if self.negotiation.is_some_and(|deadline| deadline <= now) {
             self.negotiation = None;
-            self.session.end(Some(Condition::PolicyViolation), now);
+            self.client.end(Farewell::Violation(None), now);
         }
         match &mut self.link {
             Link::Up(upstream) if self.last_written + KEEPALIVE <= now => {
@@ -446,7 +332,7 @@ impl Actor {
                 self.server_lost("stream management is not answered", now);
             }
         }
-        self.session.handle_timeout(now);
+        self.client.handle_timeout(now);
         self.drain_events(now);
         self.hand_over(now);
         self.keep_account(now);
@@ -455,33 +341,34 @@ impl Actor {
     fn is_done(&self, now: Instant) -> bool {
         // When the gateway goes, a session stays for no client that has gone before.
         let is_over = if self.leaving {
-            let awaited_until = self.session.awaited_until();
-            !self.session.is_open() && awaited_until.is_none_or(|until| until <= now)
+            let awaited_until = self.client.awaited_until();
+            !self.client.is_open() && awaited_until.is_none_or(|until| until <= now)
         } else {
-            self.session.is_gone()
+            self.client.is_gone()
         };
         is_over && matches!(self.link, Link::Down)
     }
 
     fn handle(&mut self, input: Input, now: Instant) {
         match input {
-            Input::Command(Command::Request { request, reply }) => {
-                let slot = Slot(self.next_slot);
-                self.next_slot = self.next_slot.wrapping_add(1);
-                self.slots.push((slot, reply));
-                self.session.handle_request(request, slot, now);
+            Input::Command(Command::Bosh { request, reply }) => {
+                let Downstream::Bosh(bosh) = &mut self.client;
+                if !bosh.handle_request(request, reply, now) {
+                    let metrics = self.registration.metrics();
+                    metrics.limit(Limit::RequestRate);
+                }
             }
             Input::Command(Command::Oversized) => {
-                self.session.end(Some(Condition::PolicyViolation), now);
+                self.client.end(Farewell::Violation(None), now);
             }
             Input::Command(Command::Shutdown) => {
                 self.leaving = true;
                 self.hurry_handover(now);
-                if self.session.deaf_at().is_some() {
+                if self.client.deaf_at().is_some() {
                     // Nobody may come for it before we are gone.
                     self.bounce_pending();
                 }
-                self.session.end(Some(Condition::SystemShutdown), now);
+                self.client.end(Farewell::Shutdown, now);
             }
             Input::Connected(Ok((upstream, hello))) => {
                 self.host
@@ -492,32 +379,14 @@ impl Actor {
                 self.sm_offered = StreamManagement::is_offered(&hello.features);
                 self.host.warn_of_withheld(&hello.features);
                 let sid = self.registration.sid().expose();
-                self.session
+                self.client
                     .introduce(sid, &self.host.domain, hello.stream_id.as_deref());
                 self.pipe.server_stanza(hello.features);
             }
             Input::Connected(Err(error)) => self.refuse(&error, now),
-            Input::Disconnected(slot) => {
-                self.slots.retain(|(open, _)| *open != slot);
-                self.session.handle_disconnect(slot, now);
-            }
-            Input::Roster(result) => {
-                if let Some(need) = &mut self.roster {
-                    need.needing = None;
-                    if need.lease.current().is_none() {
-                        need.keep_asking();
-                    }
-                }
-                match result {
-                    Ok(roster) => self.pipe.roster_ready(&roster),
-                    Err(_) => self.pipe.roster_failed(),
-                }
-            }
-            Input::Poked => {
-                if let Some(roster) = self.roster.as_ref().and_then(|need| need.lease.current()) {
-                    self.pipe.roster_ready(&roster);
-                }
-            }
+            Input::Client(input) => self.client.handle(input, now),
+            Input::Roster(result) => self.roster_fetched(result),
+            Input::Poked => self.roster_changed(),
             Input::Notice(notice) => self.heed(notice),
             Input::Hidden => self.pass_block_on(now),
             Input::Upstream(event) => self.handle_upstream(event, now),
@@ -531,7 +400,7 @@ impl Actor {
     /// Does what an input leads to, or the next part of it if that is very much.
     fn carry_on(&mut self, now: Instant) {
         self.drain_events(now);
-        let has_held = self.session.is_open() && self.pipe.has_held();
+        let has_held = self.client.is_open() && self.pipe.has_held();
         self.held_until = has_held.then(|| self.held_until.unwrap_or(now + ACQUAINTANCE));
         self.settle_with_siblings();
         self.hand_over(now);
@@ -564,11 +433,11 @@ impl Actor {
                 self.count(Direction::FromServer, element.kind());
                 let counts = element.is_stanza();
                 let noted = self.note(&element, now);
-                let given = self.session.given();
+                let given = self.client.given();
                 self.pipe.server_stanza(element);
                 if counts {
                     self.drain_events(now);
-                    self.sm.handle_stanza(self.session.given());
+                    self.sm.handle_stanza(self.client.given());
                     self.keep(noted, given);
                 }
             }
@@ -577,7 +446,7 @@ impl Actor {
                 self.registration.metrics().limit(Limit::StanzaShape);
                 self.pipe.server_husk(husk);
                 self.drain_events(now);
-                self.sm.handle_stanza(self.session.given());
+                self.sm.handle_stanza(self.client.given());
             }
             UpstreamEvent::StreamError(error) => {
                 let condition = StreamCondition::of(&error).name;
@@ -593,15 +462,14 @@ impl Actor {
                 };
                 self.return_unsent();
                 self.handover.server_ends();
-                self.session.send(error);
-                self.session.end(Some(Condition::RemoteStreamError), now);
+                self.client.end(Farewell::Error(error), now);
             }
             UpstreamEvent::Closed => {
                 self.handover.server_ends();
                 let (sid, domain) = (self.registration.sid(), &self.host.domain);
                 info!(?sid, domain, "server closed the stream without an error");
                 self.return_unsent();
-                self.session.end(None, now);
+                self.client.end(Farewell::Closed, now);
             }
         }
     }
@@ -627,19 +495,19 @@ impl Actor {
             return false;
         }
         let is_ready = self.is_server_listening() && !self.pipe.has_much_to_answer();
-        !self.session.is_open() || self.session.wants_upstream() && is_ready
+        !self.client.is_open() || self.client.wants_upstream() && is_ready
     }
 
     /// Whether there is room for more of what goes to many contacts or tells of many.
     fn has_room(&self) -> bool {
-        !self.session.is_open() || self.session.has_room() && self.queued() < ROOM
+        !self.client.is_open() || self.client.has_room() && self.queued() < ROOM
     }
 
     /// Whether something that has been taken in can have its effect now.
     fn can_go_on(&self) -> bool {
         self.has_more
             || self.pipe.is_telling() && self.has_room()
-            || self.session.has_events() && self.is_client_heard()
+            || self.client.has_events() && self.is_client_heard()
     }
 
     /// Lets the machines act on what has been taken in, until both have nothing more to say or others
@@ -650,7 +518,7 @@ impl Actor {
             if let Some(effect) = self.pipe.poll_effect(self.has_room()) {
                 self.apply(effect, now);
             } else if self.is_client_heard()
-                && let Some(event) = self.session.poll_event()
+                && let Some(event) = self.client.poll_event()
             {
                 match event {
                     Event::Stanza(stanza) => {
@@ -681,8 +549,8 @@ impl Actor {
                         warn!(?sid, jid = identity.full(), "too many sessions of a user");
                         self.registration.metrics().limit(Limit::SessionsPerUser);
                         let text = "too many sessions of this user";
-                        self.session.send(stream_error("policy-violation", text));
-                        return self.session.end(Some(Condition::PolicyViolation), now);
+                        let error = stream_error("policy-violation", text);
+                        return self.client.end(Farewell::Violation(Some(error)), now);
                     }
                 }
                 if self.sm_offered
@@ -706,7 +574,7 @@ impl Actor {
             Effect::NeedRoster => self.need_roster(),
             Effect::ToClient(stanza) => {
                 self.count(Direction::ToClient, stanza.kind());
-                self.session.send(stanza);
+                self.client.send(stanza);
             }
             Effect::ToServer(stanza) => {
                 self.count(Direction::ToServer, stanza.kind());
@@ -733,25 +601,6 @@ impl Actor {
         self.registration.metrics().stanza(direction, kind);
     }
 
-    fn need_roster(&mut self) {
-        let Some(Ok(owner)) = self.pipe.identity().map(Identity::owner) else {
-            return;
-        };
-        let Some(rosters) = &self.host.rosters else {
-            return;
-        };
-        let need = self.roster.get_or_insert_with(|| RosterNeed {
-            lease: Arc::new(rosters.join(owner.clone(), Arc::clone(&self.poke))),
-            needing: None,
-            is_late: false,
-        });
-        if let Some(roster) = need.lease.current() {
-            self.pipe.roster_ready(&roster);
-        } else if need.needing.is_none() || need.is_late {
-            need.ask();
-        }
-    }
-
     /// A new stream on the same connection, as long as no resource is bound to the old one.
     fn restart(&mut self, now: Instant) {
         match &mut self.link {
@@ -773,7 +622,7 @@ impl Actor {
         self.roster = None;
         self.leave_siblings();
         self.bounce_pending();
-        self.sm.handle_confirmation(self.session.confirmed());
+        self.sm.handle_confirmation(self.client.confirmed());
         if !self.begin_handover(now) {
             self.close_stream(now);
         }
@@ -807,16 +656,14 @@ impl Actor {
         self.registration.metrics().ended("unreachable");
         self.record.enter(State::Ending);
         self.link = Link::Down;
-        for (slot, reply) in self.slots.drain(..) {
-            // A client that has gone meanwhile needs no answer.
-            let _ = reply.send(Reply::Unreachable);
-            self.session.handle_disconnect(slot, now);
-        }
+        self.client.refuse(now);
     }
 
     /// Sends what is due, to both sides.
     fn settle(&mut self, now: Instant) {
-        let has_answered = self.answer(now);
+        let has_answered = self.client.poll_write(now);
+        let kept = self.client.pending() + self.client.waiting() + self.handover.left_size();
+        self.registration.count_pending(kept);
         // Who is answered comes back, and what then goes to the server, if only that it has come, acknowledges
         // what came of it, for less.
         let is_acknowledged = has_answered && (self.sm.is_on() || self.negotiation.is_some());
@@ -825,26 +672,5 @@ impl Actor {
         {
             upstream.acknowledge();
         }
-    }
-
-    /// Sends the answers that are due; whether there were any.
-    fn answer(&mut self, now: Instant) -> bool {
-        let mut has_answered = false;
-        while let Some((slot, document)) = self.session.poll_response(now) {
-            let Some(index) = self.slots.iter().position(|(open, _)| *open == slot) else {
-                continue;
-            };
-            let (_, reply) = self.slots.swap_remove(index);
-            let content_type = self.session.content_type().clone();
-            // If the client has gone, it will ask again: the session keeps the answer.
-            let is_there = reply.send(Reply::Document {
-                document,
-                content_type,
-            });
-            has_answered |= is_there.is_ok();
-        }
-        let kept = self.session.pending() + self.session.waiting() + self.handover.left_size();
-        self.registration.count_pending(kept);
-        has_answered
     }
 }

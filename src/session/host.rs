@@ -1,0 +1,58 @@
+//! A served domain, as its sessions know it.
+
+use std::{
+    num::NonZeroU32,
+    sync::{Arc, Once},
+};
+
+use tracing::warn;
+
+use crate::{
+    backend::{http::Replaceable, refresh::Rosters},
+    metrics,
+    pipe::{Rules, features},
+    proto::stanza::Stanza,
+    upstream::Connector,
+};
+
+/// What the sessions of one domain have in common.
+pub struct Host {
+    /// The served domain, prepared.
+    pub domain: String,
+    /// The way to its server.
+    pub connector: Connector,
+    /// Its contact lists, if the backend owns them.
+    pub rosters: Option<Arc<Rosters<Replaceable>>>,
+    /// What is done to stanzas.
+    pub rules: Rules,
+    /// What is counted.
+    pub metrics: metrics::Domain,
+    /// Stanzas that the server may have to keep for a client that does not listen.
+    pub max_unconfirmed: u32,
+    /// Sessions of one user at once.
+    pub sessions_per_user: usize,
+    /// Requests of a session in a second, in the long run; more wait.
+    pub max_request_rate: NonZeroU32,
+    /// Its operator has been told what is kept from its clients.
+    pub has_warned: Once,
+}
+
+impl Host {
+    /// Tells the operator, once, if the server offers ways to authenticate that end at the gateway.
+    pub(super) fn warn_of_withheld(&self, features: &Stanza) {
+        if self.has_warned.is_completed() {
+            return;
+        }
+        let withheld = features::withheld(features).join(", ");
+        if !withheld.is_empty() {
+            self.has_warned.call_once(|| {
+                warn!(
+                    domain = self.domain,
+                    withheld,
+                    "mechanisms of the server end at the gateway: clients with SCRAM downgrade protection \
+                     (XEP-0474) will not log in; do not let the server offer them to the gateway"
+                );
+            });
+        }
+    }
+}
