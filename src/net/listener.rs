@@ -1,60 +1,36 @@
-//! Accepting connections and speaking HTTP on them.
+//! Listeners: addresses that are listened at, and the connections that come there.
 //!
-//! One task per connection: TLS handshake, then HTTP/1.1, or HTTP/2 where ALPN says so. Every
-//! connection has an end: a handshake, a first request and a request head have deadlines, and a
-//! [`drain::Watch`] ends what is left.
+//! A connection is counted, and its peer known, before anything is spoken on it: a trusted proxy says first for whom it
+//! comes. What is spoken then is not known here.
 
 use std::{
     error::Error as StdError,
-    future::poll_fn,
     io,
     net::{IpAddr, SocketAddr},
-    pin::{Pin, pin},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::Arc,
     time::Duration,
 };
 
 use arc_swap::ArcSwap;
-use http::{Request, Response};
-use hyper::{
-    body::{Body, Incoming},
-    server::conn::{http1, http2},
-    service::Service,
-};
-use hyper_util::{
-    rt::{TokioExecutor, TokioIo, TokioTimer},
-    server::graceful::GracefulConnection,
-};
+use rustls::ServerConfig;
 use tokio::{
-    io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpSocket, TcpStream},
-    sync::Notify,
-    time::{Instant, sleep, sleep_until, timeout},
+    time::{sleep, timeout},
 };
-use tokio_rustls::TlsAcceptor;
 use tracing::{debug, warn};
 
 use super::{
     connections::{self, Connections, Overrun, Place},
     drain,
     log_throttle::LogThrottle,
-    proxy, refused_heads,
-    tls::{CertificateStore, ClientChain},
+    proxy,
+    tls::CertificateStore,
 };
 
 /// How many connections the kernel keeps for us until they are accepted.
 const BACKLOG: u32 = 1024;
 /// How long to wait when the process or the system has no file descriptor left.
 const BACK_OFF: Duration = Duration::from_millis(200);
-/// How long a drain waits for a first request that may be on its way.
-const LAST_CALL: Duration = Duration::from_secs(1);
-/// Longest request head over HTTP/2, bytes: each of [`MAX_STREAMS`] may keep one.
-const MAX_HEADER_LIST: u32 = 16 << 10;
-/// Requests at once on an HTTP/2 connection.
-const MAX_STREAMS: u32 = 250;
 
 /// Why an address cannot be listened at.
 #[derive(Debug, thiserror::Error)]
@@ -215,30 +191,10 @@ impl Listener {
         self.address
     }
 
-    /// Accepts connections until the drain and serves each with what `make` builds for its peer.
-    ///
-    /// What certificate a client has shown is told by a [`ClientChain`] among the extensions of
-    /// its requests.
-    ///
-    /// Returns when the drain begins; connections go on in their own tasks, each holding a clone of
-    /// `drain`. They finish the requests under way, then close.
-    pub async fn serve<F, S, B>(self, make: F, mut drain: drain::Watch)
-    where
-        F: Fn(Peer) -> S + Send + Sync + 'static,
-        S: Service<Request<Incoming>, Response = Response<B>> + Send + 'static,
-        S::Future: Send + 'static,
-        S::Error: Into<Box<dyn StdError + Send + Sync>>,
-        B: Body + Send + 'static,
-        B::Data: Send,
-        B::Error: Into<Box<dyn StdError + Send + Sync>>,
-    {
-        let make = Arc::new(make);
+    /// The next connection that is not one too many. Cancel-safe.
+    pub(super) async fn accept(&self) -> Accepted {
         loop {
-            let (mut stream, address) = tokio::select! {
-                biased;
-                () = drain.draining() => return,
-                accepted = self.accept() => accepted,
-            };
+            let (stream, address) = self.accept_tcp().await;
             let place = match &self.connections {
                 Some(connections) => match connections.admit(address.ip()) {
                     Ok(place) => Some(place),
@@ -252,33 +208,23 @@ impl Listener {
                 },
                 None => None,
             };
-            let mut peer = Peer {
-                address,
-                tls: self.tls.is_some(),
-                proxied: false,
-            };
             let is_proxy = self.is_proxy.as_ref();
-            let is_proxied = is_proxy.is_some_and(|is_proxy| is_proxy(address.ip()));
-            let make = Arc::clone(&make);
-            let mut connection = Connection {
-                place,
-                drain: drain.clone(),
+            return Accepted {
+                stream,
+                peer: Peer {
+                    address,
+                    tls: self.tls.is_some(),
+                    proxied: false,
+                },
+                tls: self.tls.as_ref().map(|store| store.current()),
                 limits: **self.limits.load(),
+                place,
+                is_from_proxy: is_proxy.is_some_and(|is_proxy| is_proxy(address.ip())),
             };
-            let tls = self
-                .tls
-                .as_ref()
-                .map(|store| TlsAcceptor::from(store.current()));
-            tokio::spawn(async move {
-                if is_proxied && !Box::pin(connection.introduce(&mut stream, &mut peer)).await {
-                    return;
-                }
-                connection.run(stream, tls, make(peer)).await;
-            });
         }
     }
 
-    async fn accept(&self) -> (TcpStream, SocketAddr) {
+    async fn accept_tcp(&self) -> (TcpStream, SocketAddr) {
         loop {
             match self.socket.accept().await {
                 Ok((stream, address)) => {
@@ -314,251 +260,46 @@ fn is_of_the_connection(error: &io::Error) -> bool {
     )
 }
 
-struct Connection {
+/// A connection on which nothing has been read yet.
+pub(super) struct Accepted {
+    pub(super) stream: TcpStream,
+    pub(super) peer: Peer,
+    /// Settings of the handshake that is to come, if any is.
+    pub(super) tls: Option<Arc<ServerConfig>>,
+    pub(super) limits: Limits,
     /// Absent where nobody counts.
-    place: Option<Place>,
-    drain: drain::Watch,
-    limits: Limits,
+    pub(super) place: Option<Place>,
+    /// A proxy has to say first for whom it comes, see [`Accepted::read_proxy_header`].
+    pub(super) is_from_proxy: bool,
 }
 
-impl Connection {
-    fn overran(&self, bound: Overrun) {
-        if let Some(place) = &self.place {
-            place.overran(bound);
-        }
-    }
-
+impl Accepted {
     /// Lets a proxy say who the peer is; whether it has.
-    async fn introduce(&mut self, stream: &mut TcpStream, peer: &mut Peer) -> bool {
+    pub(super) async fn read_proxy_header(&mut self, drain: &mut drain::Watch) -> bool {
         let header = tokio::select! {
-            header = timeout(self.limits.handshake, proxy::read(stream)) => header,
-            () = self.drain.draining() => return false,
+            header = timeout(self.limits.handshake, proxy::read(&mut self.stream)) => header,
+            () = drain.draining() => return false,
         };
         match header {
             Ok(Ok(proxy::Header { client, tls })) => {
-                peer.address = client.unwrap_or(peer.address);
-                peer.tls |= tls;
-                peer.proxied = true;
+                self.peer.address = client.unwrap_or(self.peer.address);
+                self.peer.tls |= tls;
+                self.peer.proxied = true;
                 return true;
             }
             // Some look in this way whether anybody listens.
             Ok(Err(proxy::HeaderError::Lost(error))) => debug!(%error, "proxy left"),
             Ok(Err(error)) => {
                 let cause = StdError::source(&error).map(ToString::to_string);
-                warn!(%error, cause, proxy = %peer.address, "proxy refused: no PROXY protocol");
+                warn!(%error, cause, proxy = %self.peer.address, "proxy refused: no PROXY protocol");
             }
             Err(_) => {
-                self.overran(Overrun::Handshake);
-                warn!(proxy = %peer.address, "proxy refused: no PROXY protocol in time");
+                if let Some(place) = &self.place {
+                    place.overran(Overrun::Handshake);
+                }
+                warn!(proxy = %self.peer.address, "proxy refused: no PROXY protocol in time");
             }
         }
         false
-    }
-
-    async fn run<S, B>(self, stream: TcpStream, tls: Option<TlsAcceptor>, service: S)
-    where
-        S: Service<Request<Incoming>, Response = Response<B>> + Send + 'static,
-        S::Future: Send + 'static,
-        S::Error: Into<Box<dyn StdError + Send + Sync>>,
-        B: Body + Send + 'static,
-        B::Data: Send,
-        B::Error: Into<Box<dyn StdError + Send + Sync>>,
-    {
-        // Boxed, so that connections in clear need no room for it.
-        match tls {
-            Some(tls) => Box::pin(self.run_encrypted(stream, tls, service)).await,
-            None => self.http1(stream, service, None).await,
-        }
-    }
-
-    async fn run_encrypted<S, B>(mut self, stream: TcpStream, tls: TlsAcceptor, service: S)
-    where
-        S: Service<Request<Incoming>, Response = Response<B>> + Send + 'static,
-        S::Future: Send + 'static,
-        S::Error: Into<Box<dyn StdError + Send + Sync>>,
-        B: Body + Send + 'static,
-        B::Data: Send,
-        B::Error: Into<Box<dyn StdError + Send + Sync>>,
-    {
-        let handshake = tokio::select! {
-            handshake = timeout(self.limits.handshake, tls.accept(stream)) => handshake,
-            () = self.drain.draining() => return,
-        };
-        let stream = match handshake {
-            Ok(Ok(stream)) => stream,
-            Ok(Err(error)) => return debug!(%error, "no tls handshake"),
-            Err(_) => {
-                self.overran(Overrun::Handshake);
-                return debug!("tls handshake took too long");
-            }
-        };
-        let (_, tls) = stream.get_ref();
-        let client = ClientChain::of(tls);
-        if tls.alpn_protocol() == Some(b"h2") {
-            Box::pin(self.http2(stream, service, client)).await;
-        } else {
-            Box::pin(self.http1(stream, service, client)).await;
-        }
-    }
-
-    async fn http1<I, S, B>(self, stream: I, service: S, client: Option<ClientChain>)
-    where
-        I: AsyncRead + AsyncWrite + Unpin + 'static,
-        S: Service<Request<Incoming>, Response = Response<B>> + 'static,
-        S::Error: Into<Box<dyn StdError + Send + Sync>>,
-        B: Body + 'static,
-        B::Error: Into<Box<dyn StdError + Send + Sync>>,
-    {
-        let (service, asked) = Asked::wrap(service, client);
-        let connection = http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(self.limits.idle)
-            .max_buf_size(self.limits.head)
-            // The buffer may be larger than asked for.
-            .max_header_size(self.limits.head)
-            .half_close(false)
-            .serve_connection(TokioIo::new(stream), service);
-        self.drive(pin!(connection), &asked, Overrun::Idle).await;
-    }
-
-    async fn http2<I, S, B>(self, stream: I, service: S, client: Option<ClientChain>)
-    where
-        I: AsyncRead + AsyncWrite + Unpin + 'static,
-        S: Service<Request<Incoming>, Response = Response<B>> + 'static,
-        S::Future: Send + 'static,
-        S::Error: Into<Box<dyn StdError + Send + Sync>>,
-        B: Body + Send + 'static,
-        B::Data: Send,
-        B::Error: Into<Box<dyn StdError + Send + Sync>>,
-    {
-        let (service, asked) = Asked::wrap(service, client);
-        let head = u32::try_from(self.limits.head).unwrap_or(u32::MAX);
-        let max_header_list = head.min(MAX_HEADER_LIST);
-        let connection = http2::Builder::new(TokioExecutor::new())
-            .timer(TokioTimer::new())
-            .max_concurrent_streams(MAX_STREAMS)
-            .max_header_list_size(max_header_list)
-            .keep_alive_interval(self.limits.ping)
-            .keep_alive_timeout(self.limits.ping)
-            .serve_connection(TokioIo::new(stream), service);
-        self.drive(pin!(connection), &asked, Overrun::Ping).await;
-    }
-
-    /// Runs a connection to its end. `late` is the bound that hyper ends it for when it is silent.
-    ///
-    /// A connection on which nothing has been asked yet has a deadline of its own here: hyper has
-    /// none for the HTTP/2 preface, and lets a graceful shutdown wait for half a request head.
-    ///
-    /// Takes it pinned: as a value, an async function would keep it twice.
-    async fn drive<C>(mut self, mut connection: Pin<&mut C>, asked: &FirstCall, late: Overrun)
-    where
-        C: GracefulConnection<Error = hyper::Error>,
-    {
-        let mut first_request = pin!(sleep(self.limits.idle));
-        let mut draining = false;
-        loop {
-            let told = async {
-                if draining {
-                    self.drain.stopped().await
-                } else {
-                    self.drain.draining().await
-                }
-            };
-            let turn = poll_fn(|cx| {
-                let ended = connection.as_mut().poll(cx);
-                if let Some(place) = &self.place {
-                    for _ in 0..refused_heads::take() {
-                        place.overran(Overrun::Head);
-                    }
-                }
-                ended
-            });
-            tokio::select! {
-                ended = turn => {
-                    if let Err(error) = ended {
-                        if error.is_parse_too_large() {
-                            self.overran(Overrun::Head);
-                        } else if error.is_timeout() {
-                            self.overran(late);
-                        }
-                        debug!(%error, "connection ended early");
-                    }
-                    return;
-                }
-                () = told => {
-                    if draining {
-                        return;
-                    }
-                    draining = true;
-                    let last_call = Instant::now() + LAST_CALL;
-                    let deadline = first_request.deadline().min(last_call);
-                    first_request.set(sleep_until(deadline));
-                }
-                // Not before: hyper would close a connection whose first request it has not read yet.
-                () = asked.notify.notified(), if draining => {
-                    connection.as_mut().graceful_shutdown();
-                }
-                () = &mut first_request, if !asked.is_made() => {
-                    // It may have been asked since.
-                    if !asked.is_made() {
-                        if !draining {
-                            self.overran(Overrun::Idle);
-                        }
-                        return debug!("nothing asked on a connection");
-                    }
-                }
-            }
-        }
-    }
-}
-
-/// Whether a service has been called.
-#[derive(Default)]
-struct FirstCall {
-    is_made: AtomicBool,
-    /// Told once, when it is.
-    notify: Notify,
-}
-
-impl FirstCall {
-    fn is_made(&self) -> bool {
-        self.is_made.load(Ordering::Relaxed)
-    }
-}
-
-/// A service that remembers whether it has been called, and is told who the client has shown to be.
-struct Asked<S> {
-    service: S,
-    asked: Arc<FirstCall>,
-    client: Option<ClientChain>,
-}
-
-impl<S> Asked<S> {
-    fn wrap(service: S, client: Option<ClientChain>) -> (Self, Arc<FirstCall>) {
-        let asked = Arc::<FirstCall>::default();
-        (
-            Self {
-                service,
-                asked: asked.clone(),
-                client,
-            },
-            asked,
-        )
-    }
-}
-
-impl<S: Service<Request<Incoming>>> Service<Request<Incoming>> for Asked<S> {
-    type Response = S::Response;
-    type Error = S::Error;
-    type Future = S::Future;
-
-    fn call(&self, mut request: Request<Incoming>) -> Self::Future {
-        if !self.asked.is_made.swap(true, Ordering::Relaxed) {
-            self.asked.notify.notify_one();
-        }
-        if let Some(client) = &self.client {
-            request.extensions_mut().insert(client.clone());
-        }
-        self.service.call(request)
     }
 }

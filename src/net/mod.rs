@@ -10,6 +10,7 @@ pub mod connections;
 pub mod drain;
 pub mod early_answer;
 pub mod http_client;
+pub mod http_server;
 pub mod listener;
 pub mod log_throttle;
 pub mod proxies;

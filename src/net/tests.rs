@@ -33,6 +33,7 @@ use tokio_rustls::{TlsAcceptor, TlsConnector, client::TlsStream};
 
 use super::{
     drain::{self, Drained, Signal},
+    http_server,
     listener::{Limits, Listener, Peer},
     tls::{CertificateStore, Identity, TlsError, Trust, client_config},
 };
@@ -77,7 +78,7 @@ fn serve_on(listener: Listener) -> Served {
             }
         })
     };
-    let accepting = tokio::spawn(listener.serve(make, watch));
+    let accepting = tokio::spawn(http_server::serve(listener, make, watch));
     Served {
         address,
         signal,

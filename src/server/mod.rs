@@ -33,7 +33,7 @@ use self::{
 use crate::{
     config::Config,
     net::{
-        drain,
+        self, drain,
         listener::{self, BindError, Listener},
         systemd::{self, Sockets},
         tls::{CertificateStore, TlsError},
@@ -162,7 +162,7 @@ pub async fn run(config: Config, file: &Path, sockets: Sockets) -> Result<(), Ru
                     .map(Ok::<_, Infallible>)
             })
         };
-        tokio::spawn(listener.serve(make, stop.watch()));
+        tokio::spawn(net::http_server::serve(listener, make, stop.watch()));
     };
     drop(drain);
     // Whom to trust can change with a reload; that they speak the PROXY protocol cannot.

@@ -162,7 +162,7 @@ impl StandIn {
                 }
             })
         };
-        tokio::spawn(listener.serve(make, watch));
+        tokio::spawn(rostergate::net::http_server::serve(listener, make, watch));
         Self {
             arrivals,
             _signal: signal,
