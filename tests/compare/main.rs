@@ -22,13 +22,6 @@ use support::{
     site::ONLY_ROSTERGATE,
 };
 
-#[allow(
-    dead_code,
-    reason = "shared with the tests in `it`, which use all of it"
-)]
-#[path = "../it/support/mod.rs"]
-mod support;
-
 /// Longest time for one test against one service, for timeout(1), and how that says that it was too long.
 const DEADLINE: &str = "60s";
 const OVERDUE: i32 = 124;

@@ -7,12 +7,5 @@
 
 mod mongooseim;
 mod rfc6121;
-mod scene;
-#[allow(
-    dead_code,
-    reason = "shared with the tests in `it`, which use all of it"
-)]
-#[path = "../it/support/mod.rs"]
-mod support;
 mod xep0124;
 mod xep0206;

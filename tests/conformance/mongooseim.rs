@@ -4,17 +4,15 @@
 
 use std::time::{Duration, Instant};
 
-use crate::{
+use support::{
+    bosh::{Bosh, FIRST_RID, bodies, creation},
+    client::Client,
+    ejabberd::Ejabberd,
+    gateway::Gateway,
+    prosody::Prosody,
     scene::{Scene, assert_empty},
-    support::{
-        bosh::{Bosh, FIRST_RID, bodies, creation},
-        client::Client,
-        ejabberd::Ejabberd,
-        gateway::Gateway,
-        prosody::Prosody,
-        site::{Site, domain, only_rostergate},
-        xml::{CLIENT, Element, escape, message},
-    },
+    site::{Site, domain, only_rostergate},
+    xml::{CLIENT, Element, escape, message},
 };
 
 /// The configuration of its group `time`.

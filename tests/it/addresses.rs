@@ -2,7 +2,7 @@
 
 use std::net::Ipv4Addr;
 
-use crate::support::{
+use support::{
     bosh::{Bosh, creation},
     client::Account,
     ejabberd::Ejabberd,

@@ -4,18 +4,17 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use crate::{
-    site::{Site, item},
-    support::{
-        DEADLINE,
-        backend::Fault,
-        gateway::Gateway,
-        http::{Connection, Endpoint, Response},
-        process::Process,
-        prosody::Prosody,
-        within,
-    },
+use support::{
+    DEADLINE,
+    backend::Fault,
+    gateway::Gateway,
+    http::{Connection, Endpoint, Response},
+    process::Process,
+    prosody::Prosody,
+    within,
 };
+
+use crate::site::{Site, item};
 
 fn summary(response: &Response) -> Value {
     serde_json::from_str(response.text()).expect("JSON")

@@ -2,10 +2,9 @@
 
 use serde_json::{Value, json};
 
-use crate::{
-    site::Site,
-    support::{backend::Fault, client::Account, gateway::Gateway, prosody::Prosody, xml::ROSTER},
-};
+use support::{backend::Fault, client::Account, gateway::Gateway, prosody::Prosody, xml::ROSTER};
+
+use crate::site::Site;
 
 /// What the admin API says to a `GET` below its path.
 async fn get(site: &Site, path: &str) -> (u16, Value) {

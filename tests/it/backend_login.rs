@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::{Value, json};
 
-use crate::support::{
+use support::{
     backend::{Backend, Fault},
     client::Account,
     files::{Files, PASSWORD, USER},

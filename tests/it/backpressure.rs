@@ -8,7 +8,7 @@ use tokio::{
     time::timeout,
 };
 
-use crate::support::{
+use support::{
     bosh::Bosh,
     client::Account,
     gateway::{Gateway, Place, Server},

@@ -2,17 +2,16 @@
 
 use serde_json::json;
 
-use crate::{
-    presence::{nothing_more, sees},
-    support::{
-        backend::Backend,
-        client::{Account, Client},
-        ejabberd::Ejabberd,
-        gateway::Gateway,
-        prosody::Prosody,
-        within,
-    },
+use support::{
+    backend::Backend,
+    client::{Account, Client},
+    ejabberd::Ejabberd,
+    gateway::Gateway,
+    prosody::Prosody,
+    within,
 };
+
+use crate::presence::{nothing_more, sees};
 
 const BLOCKING: &str = "urn:xmpp:blocking";
 

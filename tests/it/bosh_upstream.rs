@@ -1,7 +1,7 @@
 //! The gateway in front of a server's own BOSH. That everything else works there as well is tested by
 //! running the other tests with `UPSTREAM_UNDER_TEST=bosh`.
 
-use crate::support::{
+use support::{
     bosh::Bosh,
     client::Client,
     ejabberd::Ejabberd,
@@ -100,17 +100,17 @@ async fn large_messages(server: &impl Account, mut contact: Client) {
 
 /// Either server, when all that is needed is a user.
 trait Account: Server {
-    async fn somebody(&self) -> crate::support::client::Account;
+    async fn somebody(&self) -> support::client::Account;
 }
 
 impl Account for Prosody {
-    async fn somebody(&self) -> crate::support::client::Account {
+    async fn somebody(&self) -> support::client::Account {
         self.account("john")
     }
 }
 
 impl Account for Ejabberd {
-    async fn somebody(&self) -> crate::support::client::Account {
+    async fn somebody(&self) -> support::client::Account {
         self.account("john").await
     }
 }

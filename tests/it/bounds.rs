@@ -1,14 +1,12 @@
 //! What the gateway takes from whom: creations, large requests, foreign pages, odd clients.
 
-use crate::{
+use support::{
+    bosh::{Bosh, FIRST_RID, creation},
+    gateway::Gateway,
+    http::{Connection, Response},
+    prosody::{DOMAIN, Prosody},
     scene::Scene,
-    support::{
-        bosh::{Bosh, FIRST_RID, creation},
-        gateway::Gateway,
-        http::{Connection, Response},
-        prosody::{DOMAIN, Prosody},
-        xml::{CLIENT, HTTPBIND, message},
-    },
+    xml::{CLIENT, HTTPBIND, message},
 };
 
 async fn create(gateway: &Gateway, headers: &[(&str, &str)]) -> Response {

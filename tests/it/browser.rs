@@ -17,7 +17,7 @@ use rustls_pki_types::pem::PemObject as _;
 use tokio::{net::TcpStream, task::JoinHandle};
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
-use crate::support::{
+use support::{
     bosh::{Bosh, FIRST_RID, bind_request, creation},
     client::Account,
     http::{Endpoint, Response},

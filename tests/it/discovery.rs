@@ -7,7 +7,7 @@ use std::{
 
 use serde_json::{Value, json};
 
-use crate::support::{
+use support::{
     gateway::{Builder, Gateway},
     prosody::Prosody,
 };

@@ -2,14 +2,12 @@
 
 use serde_json::json;
 
-use crate::{
-    presence::seen_once,
-    site::item,
-    support::{
-        backend::Backend, client::Client, ejabberd::Ejabberd, gateway::Gateway, prosody::DOMAIN,
-        sasl::Mechanism, xml::CLIENT,
-    },
+use support::{
+    backend::Backend, client::Client, ejabberd::Ejabberd, gateway::Gateway, prosody::DOMAIN,
+    sasl::Mechanism, xml::CLIENT,
 };
+
+use crate::{presence::seen_once, site::item};
 
 #[tokio::test]
 async fn logs_in_by_every_mechanism() {

@@ -7,17 +7,16 @@ use futures_util::future::join_all;
 use serde_json::json;
 use tokio::{net::TcpStream, task::yield_now};
 
-use crate::{
-    site::Site,
-    support::{
-        backend::Fault,
-        client::{Account, Client, is_push},
-        gateway::Gateway,
-        prosody::Prosody,
-        within,
-        xml::{CLIENT, ROSTER},
-    },
+use support::{
+    backend::Fault,
+    client::{Account, Client, is_push},
+    gateway::Gateway,
+    prosody::Prosody,
+    within,
+    xml::{CLIENT, ROSTER},
 };
+
+use crate::site::Site;
 
 /// For what the gateway tries again less and less often.
 const PATIENCE: Duration = Duration::from_secs(60);

@@ -6,7 +6,7 @@ use std::{env, time::Duration};
 
 use tokio::{sync::watch, task::JoinSet};
 
-use crate::support::{
+use support::{
     bosh::Bosh,
     gateway::{Gateway, Server as _},
     http::Endpoint,

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
-use crate::support::{
+use support::{
     client::{Account, Client},
     files::Files,
     gateway::Gateway,

@@ -12,17 +12,16 @@ use std::{
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::{
-    site::Site,
-    support::{
-        bosh::creation,
-        free_ports,
-        http::{Connection, Endpoint},
-        process::Process,
-        prosody::Prosody,
-        within, within_limit,
-    },
+use support::{
+    bosh::creation,
+    free_ports,
+    http::{Connection, Endpoint},
+    process::Process,
+    prosody::Prosody,
+    within, within_limit,
 };
+
+use crate::site::Site;
 
 /// It looks at the gateway once a second, and a rate needs two looks.
 const PATIENCE: Duration = Duration::from_secs(60);

@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeMap, ops::RangeInclusive, sync::OnceLock, time::Duration};
 
-use crate::support::{
+use support::{
     bosh::Bosh,
     client::{Account, Client},
     ejabberd::Ejabberd,

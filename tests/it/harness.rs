@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::support::{
+use support::{
     backend::{Backend, Fault},
     bosh::Bosh,
     client::{Client, Transport, is_push},

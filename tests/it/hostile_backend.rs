@@ -6,16 +6,15 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
-use crate::{
-    site::{Site, item},
-    support::{
-        backend::Fault,
-        client::{Account, Client},
-        prosody::Prosody,
-        within_limit,
-        xml::{Element, ROSTER},
-    },
+use support::{
+    backend::Fault,
+    client::{Account, Client},
+    prosody::Prosody,
+    within_limit,
+    xml::{Element, ROSTER},
 };
+
+use crate::site::{Site, item};
 
 fn answer(body: impl Into<Bytes>) -> Fault {
     Fault::Answer {

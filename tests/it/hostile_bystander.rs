@@ -1,6 +1,6 @@
 //! A well-behaved session beside the attack, which must not notice it.
 
-use crate::support::{client::Client, gateway::Gateway, prosody::Prosody, unique};
+use support::{client::Client, gateway::Gateway, prosody::Prosody, unique};
 
 /// Two people who chat, one of them behind the gateway.
 pub(crate) struct Bystander {

@@ -5,20 +5,16 @@ use std::fmt::Write as _;
 
 use serde_json::{Map, Value, json};
 
-use crate::{
-    backpressure::Deaf,
-    hostile_bystander::Bystander,
-    idle::cpu_time,
-    site::Site,
-    support::{
-        backend::Backend,
-        bosh::{Bosh, FIRST_RID},
-        gateway::Gateway,
-        prosody::{DOMAIN, Prosody},
-        within,
-        xml::{CLIENT, HTTPBIND, ROSTER, message},
-    },
+use support::{
+    backend::Backend,
+    bosh::{Bosh, FIRST_RID},
+    gateway::Gateway,
+    prosody::{DOMAIN, Prosody},
+    within,
+    xml::{CLIENT, HTTPBIND, ROSTER, message},
 };
+
+use crate::{backpressure::Deaf, hostile_bystander::Bystander, idle::cpu_time, site::Site};
 
 /// A request body that is as large as allowed.
 const LARGE: usize = 1000 << 10;

@@ -9,7 +9,7 @@ use tokio::{
     task::JoinHandle,
 };
 
-use crate::support::{
+use support::{
     bosh::{Pending, creation},
     free_ports,
     gateway::{Gateway, Place, Server},

@@ -3,15 +3,14 @@
 
 use std::time::{Duration, Instant};
 
-use crate::{
-    hostile_bystander::Bystander,
-    support::{
-        bosh::{Bosh, creation},
-        gateway::Gateway,
-        http::Connection,
-        prosody::{DOMAIN, Prosody},
-    },
+use support::{
+    bosh::{Bosh, creation},
+    gateway::Gateway,
+    http::Connection,
+    prosody::{DOMAIN, Prosody},
 };
+
+use crate::hostile_bystander::Bystander;
 
 /// What the gateway reads of a request head at most.
 const MAX_HEAD: usize = 64 << 10;
@@ -46,7 +45,7 @@ async fn answers(gateway: &Gateway, bytes: &[u8]) -> Vec<(u16, String)> {
             answers.push((response.status(), response.text().to_owned()));
         }
     };
-    crate::support::within("the end of the connection", all).await;
+    support::within("the end of the connection", all).await;
     answers
 }
 

@@ -2,18 +2,15 @@
 //!
 //! `tests/browser/pages.test.mjs` shows the same with Chromium behind Nginx.
 
-use crate::{
-    browser,
-    hostile_bystander::Bystander,
-    site::Site,
-    support::{
-        bosh::{Bosh, creation},
-        gateway::{Builder, Gateway},
-        http::{Connection, Endpoint, Response},
-        prosody::{DOMAIN, Prosody},
-        xml::message,
-    },
+use support::{
+    bosh::{Bosh, creation},
+    gateway::{Builder, Gateway},
+    http::{Connection, Endpoint, Response},
+    prosody::{DOMAIN, Prosody},
+    xml::message,
 };
+
+use crate::{browser, hostile_bystander::Bystander, site::Site};
 
 /// With everything that can be served.
 fn everything(gateway: Builder) -> Builder {

@@ -9,19 +9,18 @@ use tokio::{
     task::JoinHandle,
 };
 
-use crate::{
-    site::Site,
-    support::{
-        backend::Backend,
-        bosh::{Bosh, bind_request},
-        client::{Account, Client, is_push},
-        ejabberd::Ejabberd,
-        gateway::{Gateway, Place, Server},
-        http::Endpoint,
-        prosody::{DOMAIN, Prosody},
-        xml::{BIND, CLIENT, Element, ROSTER, SASL, STREAMS, escape},
-    },
+use support::{
+    backend::Backend,
+    bosh::{Bosh, bind_request},
+    client::{Account, Client, is_push},
+    ejabberd::Ejabberd,
+    gateway::{Gateway, Place, Server},
+    http::Endpoint,
+    prosody::{DOMAIN, Prosody},
+    xml::{BIND, CLIENT, Element, ROSTER, SASL, STREAMS, escape},
 };
+
+use crate::site::Site;
 
 /// Asks for the contact list and gives the error.
 async fn refused_list(client: &mut Client) -> String {

@@ -9,17 +9,16 @@ use tokio::{
     task::JoinHandle,
 };
 
-use crate::{
-    hostile_bystander::Bystander,
-    support::{
-        bosh::{Bosh, creation},
-        gateway::{Gateway, Place, Server},
-        http::Endpoint,
-        prosody::Prosody,
-        within,
-        xml::STREAMS,
-    },
+use support::{
+    bosh::{Bosh, creation},
+    gateway::{Gateway, Place, Server},
+    http::Endpoint,
+    prosody::Prosody,
+    within,
+    xml::STREAMS,
 };
+
+use crate::hostile_bystander::Bystander;
 
 const DOMAIN: &str = "hostile.example";
 const HEADER: &str = "<?xml version='1.0'?><stream:stream xmlns='jabber:client' id='1' \

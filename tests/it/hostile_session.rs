@@ -12,17 +12,16 @@ use tokio::{
     task::JoinSet,
 };
 
-use crate::{
-    hostile_bystander::Bystander,
-    support::{
-        bosh::{Bosh, Pending, creation},
-        gateway::Gateway,
-        http::Connection,
-        prosody::{DOMAIN, Prosody},
-        within,
-        xml::{Element, HTTPBIND, message},
-    },
+use support::{
+    bosh::{Bosh, Pending, creation},
+    gateway::Gateway,
+    http::Connection,
+    prosody::{DOMAIN, Prosody},
+    within,
+    xml::{Element, HTTPBIND, message},
 };
+
+use crate::hostile_bystander::Bystander;
 
 async fn scene() -> (Gateway, Bystander) {
     let prosody = Prosody::shared();

@@ -1,7 +1,7 @@
 //! Stanzas of strangers: whatever their server lets them send, nobody's session ends by it, now or at the next
 //! login.
 
-use crate::support::{
+use support::{
     client::{Account, Client},
     ejabberd::Ejabberd,
     gateway::{Gateway, Server},

@@ -2,16 +2,15 @@
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use crate::{
-    browser::{Connection, Session, tls},
-    support::{
-        client::{Account, Client},
-        gateway::{Builder, Gateway},
-        prosody::{DOMAIN, Prosody},
-        within,
-        xml::{CLIENT, message},
-    },
+use support::{
+    client::{Account, Client},
+    gateway::{Builder, Gateway},
+    prosody::{DOMAIN, Prosody},
+    within,
+    xml::{CLIENT, message},
 };
+
+use crate::browser::{Connection, Session, tls};
 
 /// Streams that a browser may have open at once.
 const STREAMS: usize = 250;

@@ -2,7 +2,7 @@
 
 use std::{fs, time::Duration};
 
-use crate::support::{bosh::Bosh, gateway::Gateway, prosody::Prosody, xml::message};
+use support::{bosh::Bosh, gateway::Gateway, prosody::Prosody, xml::message};
 
 /// CPU time of a process so far.
 pub(crate) fn cpu_time(pid: u32) -> Duration {

@@ -3,19 +3,17 @@
 
 use serde_json::json;
 
-use crate::{
-    presence::nothing_more,
-    site::item,
-    support::{
-        backend::Backend,
-        client::Client,
-        gateway::Gateway,
-        jabberd2::Jabberd2,
-        prosody::DOMAIN,
-        within,
-        xml::{CLIENT, Element},
-    },
+use support::{
+    backend::Backend,
+    client::Client,
+    gateway::Gateway,
+    jabberd2::Jabberd2,
+    prosody::DOMAIN,
+    within,
+    xml::{CLIENT, Element},
 };
+
+use crate::{presence::nothing_more, site::item};
 
 const LEGACY_AUTH: &str = "jabber:iq:auth";
 

@@ -4,7 +4,7 @@ use std::{ffi::OsStr, fs, path::Path, time::Duration};
 
 use tempfile::TempDir;
 
-use crate::support::{
+use support::{
     bosh::{Bosh, bind_request, creation},
     gateway::Gateway,
     http::{Connection, Endpoint},

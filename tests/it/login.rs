@@ -1,13 +1,13 @@
 //! Logging in where the server offers more than the shared one does.
 
 use crate::server_ends::{self, Ending, Last};
-use crate::support::backend::Backend;
-use crate::support::bosh::{Bosh, creation};
-use crate::support::client::Client;
-use crate::support::gateway::Gateway;
-use crate::support::prosody::{DOMAIN, Prosody};
-use crate::support::sasl::Mechanism;
-use crate::support::xml::{Element, SASL, STREAMS};
+use support::backend::Backend;
+use support::bosh::{Bosh, creation};
+use support::client::Client;
+use support::gateway::Gateway;
+use support::prosody::{DOMAIN, Prosody};
+use support::sasl::Mechanism;
+use support::xml::{Element, SASL, STREAMS};
 
 /// A server that offers -PLUS mechanisms, as Prosody 0.12 does up to TLS 1.2.
 fn binding_to_channels() -> Prosody {

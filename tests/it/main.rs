@@ -56,14 +56,9 @@ mod roster;
 mod rules_cors;
 mod rules_pace;
 mod rules_upstream;
-#[allow(dead_code, reason = "`conformance` uses all of it")]
-#[path = "../conformance/scene.rs"]
-mod scene;
 mod server_ends;
 mod site;
 mod stuck_output;
-#[allow(dead_code, reason = "what is not used here, `conformance` uses")]
-mod support;
 mod systemd;
 mod tls;
 mod upstream;

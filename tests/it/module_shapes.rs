@@ -6,14 +6,13 @@
 
 use std::collections::BTreeMap;
 
-use crate::{
-    site::{Site, item},
-    support::{
-        backend::Fault,
-        client::{Account, Item},
-        xml::ROSTER,
-    },
+use support::{
+    backend::Fault,
+    client::{Account, Item},
+    xml::ROSTER,
 };
+
+use crate::site::{Site, item};
 
 type List = BTreeMap<String, Item>;
 

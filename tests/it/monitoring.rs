@@ -5,19 +5,18 @@ use std::{collections::BTreeMap, fs};
 use base64::{Engine as _, prelude::BASE64_STANDARD as BASE64};
 use serde_json::{Value, json};
 
-use crate::{
-    site::Site,
-    support::{
-        backend::Fault,
-        bosh::{Bosh, creation},
-        client::Account,
-        gateway::Gateway,
-        http::{Connection, Endpoint},
-        prosody::{DOMAIN, Prosody},
-        within,
-        xml::{CLIENT, ROSTER, SASL, message},
-    },
+use support::{
+    backend::Fault,
+    bosh::{Bosh, creation},
+    client::Account,
+    gateway::Gateway,
+    http::{Connection, Endpoint},
+    prosody::{DOMAIN, Prosody},
+    within,
+    xml::{CLIENT, ROSTER, SASL, message},
 };
+
+use crate::site::Site;
 
 /// What `/metrics` says: each sample with its labels, as it is written.
 struct Samples(BTreeMap<String, f64>);

@@ -2,14 +2,13 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::{
-    site::{Site, item},
-    support::{
-        client::is_push,
-        prosody::Prosody,
-        xml::{CLIENT, ROSTER},
-    },
+use support::{
+    client::is_push,
+    prosody::Prosody,
+    xml::{CLIENT, ROSTER},
 };
+
+use crate::site::{Site, item};
 
 #[tokio::test]
 async fn usernames_reach_the_backend_as_they_are() {

@@ -2,10 +2,9 @@
 
 use std::{fs, path::Path, process::Command};
 
-use crate::{
-    site::Site,
-    support::{backend::Fault, prosody::Prosody},
-};
+use support::{backend::Fault, prosody::Prosody};
+
+use crate::site::Site;
 
 /// Where scripts/deps.sh puts it.
 const SCHEMATHESIS: &str = "tests/openapi/venv/bin/schemathesis";

@@ -11,16 +11,15 @@ use tokio::{
 };
 use tokio_rustls::TlsConnector;
 
-use crate::{
-    site::Site,
-    support::{
-        bosh::{Bosh, creation},
-        gateway::Gateway,
-        http::{Connection, Endpoint},
-        prosody::{DOMAIN, Prosody},
-        xml::{ROSTER, message},
-    },
+use support::{
+    bosh::{Bosh, creation},
+    gateway::Gateway,
+    http::{Connection, Endpoint},
+    prosody::{DOMAIN, Prosody},
+    xml::{ROSTER, message},
 };
+
+use crate::site::Site;
 
 #[tokio::test]
 async fn a_stop_ends_sessions_in_good_order() {
@@ -182,7 +181,7 @@ async fn logged(gateway: &Gateway, text: &str) {
             gateway.bosh().request("GET", &[], "").await;
         }
     };
-    crate::support::within(&what, appears).await;
+    support::within(&what, appears).await;
 }
 
 #[tokio::test]

@@ -3,16 +3,15 @@
 
 use serde_json::{Value, json};
 
-use crate::{
-    site::{Site, item},
-    support::{
-        backend::Fault,
-        client::{Account, is_push},
-        http::Response,
-        prosody::Prosody,
-        xml::{CLIENT, ROSTER},
-    },
+use support::{
+    backend::Fault,
+    client::{Account, is_push},
+    http::Response,
+    prosody::Prosody,
+    xml::{CLIENT, ROSTER},
 };
+
+use crate::site::{Site, item};
 
 fn summary(response: &Response) -> Value {
     serde_json::from_str(response.text()).expect("JSON")
@@ -219,8 +218,7 @@ async fn bug_13_a_resource_without_presence_disturbs_nobody() {
             assert_eq!(bound.expect_push().await, pushed);
         }
     }
-    let from_bound =
-        |stanza: &crate::support::xml::Element| stanza.attr("from") == Some(&bound.jid);
+    let from_bound = |stanza: &support::xml::Element| stanza.attr("from") == Some(&bound.jid);
     marie_client
         .expect_none("presence of a resource that has none", from_bound)
         .await;
@@ -332,7 +330,7 @@ async fn bug_19_the_host_header_matters_little() {
             200,
             "{host}"
         );
-        let added = |push: &crate::support::xml::Element| push.to_string().contains(&jid);
+        let added = |push: &support::xml::Element| push.to_string().contains(&jid);
         client.expect("the push", added).await;
     }
 }

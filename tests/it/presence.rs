@@ -4,16 +4,15 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::{
-    site::Site,
-    support::{
-        backend::Backend,
-        client::{Account, Client},
-        gateway::Gateway,
-        prosody::Prosody,
-        xml::{CLIENT, Element, ROSTER},
-    },
+use support::{
+    backend::Backend,
+    client::{Account, Client},
+    gateway::Gateway,
+    prosody::Prosody,
+    xml::{CLIENT, Element, ROSTER},
 };
+
+use crate::site::Site;
 
 macro_rules! on_both {
     ($($name:ident),* $(,)?) => {
@@ -200,8 +199,7 @@ async fn who_has_no_roster_takes_part_in_a_refresh(site: Site) {
     site.refresh(&[&john, &marie]).await;
     sees(&mut other, &one, "").await;
     sees(&mut one, &other, "").await;
-    one.expect_none("push", crate::support::client::is_push)
-        .await;
+    one.expect_none("push", support::client::is_push).await;
 }
 
 async fn removed_contacts_lose_each_other(site: Site) {
@@ -217,7 +215,7 @@ async fn removed_contacts_lose_each_other(site: Site) {
     // John alone is refreshed: both sides lose sight of each other all the same.
     site.list(&john, &[]);
     site.refresh(&[&john]).await;
-    let seen = one.until("the push", crate::support::client::is_push).await;
+    let seen = one.until("the push", support::client::is_push).await;
     assert!(
         seen.iter()
             .any(|stanza| stanza.is_presence(&other.jid, "unavailable")),

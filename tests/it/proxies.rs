@@ -9,7 +9,7 @@ use std::{
 use serde_json::json;
 use tokio::{task::JoinSet, time::timeout};
 
-use crate::support::{
+use support::{
     backend::Backend,
     bosh::{Bosh, creation},
     client::{Account, Client, Transport},

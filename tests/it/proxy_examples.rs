@@ -20,21 +20,20 @@ use rostergate::net::{
 use serde_json::{Value, json};
 use tokio::{sync::mpsc, task::JoinSet};
 
-use crate::{
-    browser,
-    support::{
-        backend::Backend,
-        bosh::{Bosh, creation},
-        client::{Account, Client, Transport},
-        gateway::Gateway,
-        http::{Connection, Endpoint, Response as Answer},
-        machine::{ADDRESS, Machine, STRANGER, local},
-        process::Process,
-        prosody::{DOMAIN, Prosody},
-        within, within_limit,
-        xml::CLIENT,
-    },
+use support::{
+    backend::Backend,
+    bosh::{Bosh, creation},
+    client::{Account, Client, Transport},
+    gateway::Gateway,
+    http::{Connection, Endpoint, Response as Answer},
+    machine::{ADDRESS, Machine, STRANGER, local},
+    process::Process,
+    prosody::{DOMAIN, Prosody},
+    within, within_limit,
+    xml::CLIENT,
 };
+
+use crate::browser;
 
 /// [server] listen, by default.
 const GATEWAY: u16 = 5290;

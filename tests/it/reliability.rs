@@ -3,7 +3,7 @@
 
 use std::{ops::RangeInclusive, time::Duration};
 
-use crate::support::{
+use support::{
     bosh::Bosh,
     client::{Account, Client},
     ejabberd::Ejabberd,

@@ -4,16 +4,15 @@ use std::fs;
 
 use serde_json::json;
 
-use crate::{
-    site::Site,
-    support::{
-        backend::Backend,
-        bosh::{Bosh, creation},
-        gateway::Gateway,
-        prosody::{DOMAIN, Prosody},
-        within,
-    },
+use support::{
+    backend::Backend,
+    bosh::{Bosh, creation},
+    gateway::Gateway,
+    prosody::{DOMAIN, Prosody},
+    within,
 };
+
+use crate::site::Site;
 
 /// Changes the configuration, and waits until it is in use.
 async fn reload(gateway: &Gateway, from: &str, to: &str) {

@@ -8,15 +8,14 @@ use tokio::{
     net::TcpStream,
 };
 
-use crate::{
-    browser::{self, tls},
-    support::{
-        gateway::{Builder, Gateway},
-        http::Connection,
-        prosody::Prosody,
-        within, within_limit,
-    },
+use support::{
+    gateway::{Builder, Gateway},
+    http::Connection,
+    prosody::Prosody,
+    within, within_limit,
 };
+
+use crate::browser::{self, tls};
 
 /// What is configured is over by then, and no default is.
 const SOON: Duration = Duration::from_secs(8);

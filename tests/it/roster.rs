@@ -2,16 +2,15 @@
 
 use serde_json::json;
 
-use crate::{
-    site::{Site, item},
-    support::{
-        backend::Fault,
-        bosh::Bosh,
-        client::is_push,
-        prosody::Prosody,
-        xml::{CLIENT, Element, ROSTER},
-    },
+use support::{
+    backend::Fault,
+    bosh::Bosh,
+    client::is_push,
+    prosody::Prosody,
+    xml::{CLIENT, Element, ROSTER},
 };
+
+use crate::site::{Site, item};
 
 #[tokio::test]
 async fn a_roster_is_what_the_backend_says() {
@@ -326,7 +325,7 @@ async fn very_many_changes_come_in_parts() {
 #[tokio::test]
 async fn a_host_without_a_roster_url_is_left_alone() {
     let prosody = Prosody::shared();
-    let gateway = crate::support::gateway::Gateway::start(prosody);
+    let gateway = support::gateway::Gateway::start(prosody);
     let john = prosody.account("john");
     let mut client = gateway.login(&john, "web").await;
     assert!(client.roster().await.is_empty());

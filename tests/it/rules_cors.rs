@@ -1,6 +1,6 @@
 //! What pages from elsewhere may send (requirement B-CORS-3).
 
-use crate::support::{gateway::Gateway, prosody::Prosody};
+use support::{gateway::Gateway, prosody::Prosody};
 
 #[tokio::test]
 async fn allows_the_headers_that_are_configured() {

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::support::{
+use support::{
     bosh::Bosh,
     gateway::Gateway,
     prosody::{DOMAIN, Prosody},

@@ -5,7 +5,7 @@ use tokio::{
     net::TcpListener,
 };
 
-use crate::support::{
+use support::{
     bosh::Bosh,
     gateway::Gateway,
     prosody::{DOMAIN, Prosody},

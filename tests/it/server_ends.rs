@@ -9,7 +9,7 @@ use tokio::{
     task::JoinHandle,
 };
 
-use crate::support::{
+use support::{
     bosh::Bosh,
     client::End,
     gateway::{Gateway, Place, Server},

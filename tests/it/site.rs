@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::support::{
+use support::{
     backend::Backend,
     bosh::Bosh,
     client::{Account, Client, Item},

@@ -7,7 +7,7 @@ use std::{
     process::Command,
 };
 
-use crate::support::{
+use support::{
     DEADLINE,
     gateway::Gateway,
     http::{Connection, Endpoint},

@@ -15,7 +15,7 @@ use std::{
 use tempfile::TempDir;
 use tokio::net::UnixDatagram;
 
-use crate::support::{
+use support::{
     free_ports,
     gateway::Gateway,
     http::{Connection, Endpoint},

@@ -9,15 +9,16 @@ use std::{
 
 use tempfile::TempDir;
 
+use support::{
+    gateway::{Builder, Gateway},
+    prosody::Prosody,
+    within,
+    xml::message,
+};
+
 use crate::{
     browser::{Connection, Session},
     site::Site,
-    support::{
-        gateway::{Builder, Gateway},
-        prosody::Prosody,
-        within,
-        xml::message,
-    },
 };
 
 /// Certificates of a test's own, by the script that people are told to use.

@@ -1,6 +1,6 @@
 //! What clients see when the server ends a stream, breaks, or is not there.
 
-use crate::support::{
+use support::{
     bosh::{Bosh, creation},
     free_ports,
     gateway::Gateway,

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::support::{
+use support::{
     backend::Backend,
     client::{Account, Client, is_push},
     gateway::Gateway,

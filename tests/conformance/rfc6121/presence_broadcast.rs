@@ -1,7 +1,7 @@
 //! 4.4: Subsequent Presence Broadcast.
 
 use super::friends::Friends;
-use crate::support::xml::{CLIENT, Element};
+use support::xml::{CLIENT, Element};
 
 #[tokio::test]
 async fn shows_changes_as_they_were_sent() {

@@ -1,7 +1,7 @@
 //! 4.6: Directed Presence.
 
 use super::friends::Friends;
-use crate::support::xml::CLIENT;
+use support::xml::CLIENT;
 
 #[tokio::test]
 async fn reaches_strangers_who_hear_of_the_end() {

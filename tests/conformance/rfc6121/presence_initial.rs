@@ -1,7 +1,7 @@
 //! 4.2: Initial Presence.
 
 use super::friends::Friends;
-use crate::support::xml::{CLIENT, Element};
+use support::xml::{CLIENT, Element};
 
 #[tokio::test]
 async fn shows_contacts_to_each_other() {

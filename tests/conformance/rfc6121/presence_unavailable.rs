@@ -1,7 +1,7 @@
 //! 4.5: Unavailable Presence.
 
 use super::friends::Friends;
-use crate::support::xml::CLIENT;
+use support::xml::CLIENT;
 
 #[tokio::test]
 async fn shows_a_goodbye_with_its_words() {
@@ -42,6 +42,6 @@ async fn shows_nothing_more_to_who_has_left() {
     marie.send_presence("<show>away</show>");
     marie.fence().await;
     let from = marie.jid.clone();
-    let shown = |element: &crate::support::xml::Element| element.is_presence(&from, "");
+    let shown = |element: &support::xml::Element| element.is_presence(&from, "");
     john.expect_none("presence to who has left", shown).await;
 }

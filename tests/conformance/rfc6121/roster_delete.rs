@@ -1,7 +1,7 @@
 //! 2.5: Deleting a Roster Item.
 
 use super::friends::{Friends, expect_push};
-use crate::support::{
+use support::{
     client::{Account, Client},
     xml::Element,
 };

@@ -1,7 +1,7 @@
 //! 2.1.3 and 2.1.4, 2.2: Roster Get, Roster Result, Retrieving the Roster on Login.
 
 use super::friends::{Friends, is_refused};
-use crate::support::xml::ROSTER;
+use support::xml::ROSTER;
 
 #[tokio::test]
 async fn answers_with_the_contacts() {

@@ -1,7 +1,7 @@
 //! 2.1.6: Roster Push.
 
 use super::friends::{Friends, expect_push};
-use crate::support::{
+use support::{
     client::is_push,
     xml::{CLIENT, ROSTER, escape},
 };

@@ -1,7 +1,7 @@
 //! Request Acknowledgements.
 
-use crate::scene::Scene;
-use crate::support::{
+use support::scene::Scene;
+use support::{
     bosh::{Bosh, FIRST_RID},
     gateway::Gateway,
     http::Endpoint,

@@ -1,6 +1,6 @@
 //! Terminal Binding Conditions.
 
-use crate::scene::Scene;
+use support::scene::Scene;
 
 #[tokio::test]
 async fn refuses_unknown_sid() {

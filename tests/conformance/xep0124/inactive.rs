@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use crate::scene::{Scene, assert_empty};
-use crate::support::{
+use support::scene::{Scene, assert_empty};
+use support::{
     bosh::{Bosh, bodies},
     site::Site,
 };

@@ -1,7 +1,7 @@
 //! Overactivity.
 
-use crate::scene::assert_empty;
-use crate::support::{
+use support::scene::assert_empty;
+use support::{
     bosh::Bosh,
     gateway::Gateway,
     site::{Site, domain},

@@ -1,6 +1,6 @@
 //! HTTP Overview: methods, paths, headers, limits, CORS.
 
-use crate::support::{
+use support::{
     bosh::{Bosh, Pending, creation},
     gateway::Gateway,
     http::{Connection, Response},

@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use crate::scene::{Scene, assert_empty};
-use crate::support::xml::{CLIENT, Element, HTTPBIND, PING};
+use support::scene::{Scene, assert_empty};
+use support::xml::{CLIENT, Element, HTTPBIND, PING};
 
 #[tokio::test]
 async fn answers_within_wait() {

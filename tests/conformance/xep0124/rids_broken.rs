@@ -1,7 +1,7 @@
 //! Broken Connections: repeats, replays, aborted requests.
 
-use crate::scene::Scene;
-use crate::support::{site::Site, site::only_rostergate};
+use support::scene::Scene;
+use support::{site::Site, site::only_rostergate};
 
 #[tokio::test]
 async fn answers_repeated_rid_from_cache() {

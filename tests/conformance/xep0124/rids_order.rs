@@ -1,7 +1,7 @@
 //! In-Order Message Forwarding: rids ahead of, and beyond, the window.
 
-use crate::scene::{Scene, assert_empty};
-use crate::support::{
+use support::scene::{Scene, assert_empty};
+use support::{
     bosh::{FIRST_RID, bodies},
     site::only_rostergate,
 };

@@ -1,6 +1,6 @@
 //! Generation of request ids.
 
-use crate::scene::Scene;
+use support::scene::Scene;
 
 #[tokio::test]
 async fn refuses_rids_no_double_can_hold() {

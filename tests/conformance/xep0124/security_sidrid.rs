@@ -1,6 +1,6 @@
 //! Unpredictable SID and RID.
 
-use crate::support::{
+use support::{
     bosh::Bosh,
     gateway::Gateway,
     http::Endpoint,

@@ -1,6 +1,6 @@
 //! Session Creation Request: terms, clamping, refusals.
 
-use crate::support::{
+use support::{
     bosh::{Bosh, creation},
     gateway::Gateway,
     http::{Endpoint, Response},

@@ -1,6 +1,6 @@
 //! Session Creation Response: the terms, once.
 
-use crate::support::{
+use support::{
     bosh::{Bosh, creation},
     gateway::Gateway,
     site::{Site, domain, only_rostergate},

@@ -1,7 +1,7 @@
 //! Terminating the BOSH Session.
 
-use crate::scene::{Scene, assert_empty};
-use crate::support::{bosh::bodies, site::Site, site::only_rostergate, xml::CLIENT};
+use support::scene::{Scene, assert_empty};
+use support::{bosh::bodies, site::Site, site::only_rostergate, xml::CLIENT};
 
 #[tokio::test]
 async fn ends_on_request() {

@@ -1,7 +1,7 @@
 //! `<body/>` Wrapper Element: restricted XML, and nothing but it.
 
-use crate::scene::Scene;
-use crate::support::{
+use support::scene::Scene;
+use support::{
     bosh::creation,
     gateway::Gateway,
     http::{Connection, Response},

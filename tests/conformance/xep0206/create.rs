@@ -1,6 +1,6 @@
 //! Session Creation Response: the stream features.
 
-use crate::support::{
+use support::{
     bosh::creation,
     gateway::Gateway,
     site::{Site, domain},

@@ -1,6 +1,6 @@
 //! Session Creation Request: what is for the XMPP stream.
 
-use crate::support::{
+use support::{
     bosh::Bosh,
     gateway::Gateway,
     site::{Site, domain, only_rostergate},

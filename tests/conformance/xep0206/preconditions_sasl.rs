@@ -1,6 +1,6 @@
 //! Authentication and Resource Binding.
 
-use crate::support::{
+use support::{
     bosh::Bosh,
     client::Client,
     gateway::Gateway,

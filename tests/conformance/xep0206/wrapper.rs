@@ -1,6 +1,6 @@
 //! `<body/>` Wrapper Element: stanzas mean the same on both sides.
 
-use crate::support::{
+use support::{
     bosh::Bosh,
     client::{Account, Client},
     gateway::Gateway,

@@ -14,7 +14,7 @@ use std::{
     sync::{LazyLock, Mutex, OnceLock},
 };
 
-use super::{
+use crate::{
     client::{Account, Client, Transport},
     gateway::{Place, Server},
     http::Endpoint,
@@ -22,16 +22,16 @@ use super::{
 };
 
 /// What a test says that cannot be put to another service than rostergate.
-pub(crate) const ONLY_ROSTERGATE: &str = "only for rostergate";
+pub const ONLY_ROSTERGATE: &str = "only for rostergate";
 
 /// The server of the tests that need nothing special.
-pub(crate) enum Site {
+pub enum Site {
     Prosody(&'static Prosody),
     Foreign(&'static Foreign),
 }
 
 /// A server with a BOSH of its own, which takes the place of the gateway.
-pub(crate) struct Foreign {
+pub struct Foreign {
     place: Place,
     users: Mutex<VecDeque<Account>>,
 }
@@ -39,24 +39,24 @@ pub(crate) struct Foreign {
 static FOREIGN: LazyLock<Option<Foreign>> = LazyLock::new(Foreign::from_environment);
 
 /// The BOSH to test in place of rostergate's.
-pub(crate) fn foreign() -> Option<&'static Foreign> {
+pub fn foreign() -> Option<&'static Foreign> {
     FOREIGN.as_ref()
 }
 
 /// The domain of the server.
-pub(crate) fn domain() -> &'static str {
+pub fn domain() -> &'static str {
     foreign().map_or(DOMAIN, |foreign| &foreign.place.domain)
 }
 
 /// Ends a test that asks for what a specification leaves open, and rostergate alone has settled so:
 /// `make compare` shows no verdict for others.
 #[track_caller]
-pub(crate) fn only_rostergate(why: &str) {
+pub fn only_rostergate(why: &str) {
     assert!(foreign().is_none(), "{ONLY_ROSTERGATE}: {why}");
 }
 
 impl Site {
-    pub(crate) fn shared() -> &'static Self {
+    pub fn shared() -> &'static Self {
         static SHARED: OnceLock<Site> = OnceLock::new();
         SHARED.get_or_init(|| match foreign() {
             Some(foreign) => Self::Foreign(foreign),
@@ -64,12 +64,12 @@ impl Site {
         })
     }
 
-    pub(crate) fn domain(&self) -> &str {
+    pub fn domain(&self) -> &str {
         domain()
     }
 
     /// A user whose name is nobody else's.
-    pub(crate) fn account(&self, name: &str) -> Account {
+    pub fn account(&self, name: &str) -> Account {
         match self {
             Self::Prosody(prosody) => prosody.account(name),
             Self::Foreign(foreign) => {
@@ -80,12 +80,12 @@ impl Site {
     }
 
     /// Logs in over TCP, past any BOSH.
-    pub(crate) async fn login(&self, account: &Account, resource: &str) -> Client {
+    pub async fn login(&self, account: &Account, resource: &str) -> Client {
         Client::login(&Transport::Tcp(self.place().c2s), account, resource).await
     }
 
     /// A new user, logged in over TCP and available.
-    pub(crate) async fn contact(&self, name: &str) -> Client {
+    pub async fn contact(&self, name: &str) -> Client {
         let mut client = self.login(&self.account(name), "desk").await;
         client.send_presence("");
         client.expect_presence(&client.jid.clone(), "").await;
@@ -103,7 +103,7 @@ impl Server for Site {
 }
 
 impl Foreign {
-    pub(crate) fn bosh(&self) -> &Endpoint {
+    pub fn bosh(&self) -> &Endpoint {
         &self.place.bosh
     }
 

@@ -8,7 +8,7 @@ use tokio::{
     task::JoinSet,
 };
 
-use super::{
+use crate::{
     client::{Account, Command, End, Event},
     http::{Connection, Endpoint, Response},
     site::foreign,
@@ -18,28 +18,24 @@ use super::{
 
 /// One session; whoever holds it decides what goes out, in which order, over which connection.
 #[derive(Clone, Debug)]
-pub(crate) struct Bosh {
-    pub(crate) endpoint: Endpoint,
-    pub(crate) domain: String,
-    pub(crate) sid: String,
+pub struct Bosh {
+    pub endpoint: Endpoint,
+    pub domain: String,
+    pub sid: String,
     /// Of the last request sent in order.
-    pub(crate) rid: u64,
+    pub rid: u64,
     /// The answer to the creation request.
-    pub(crate) creation: Element,
+    pub creation: Element,
 }
 
 impl Bosh {
     /// A session as Strophe opens it.
-    pub(crate) async fn open(endpoint: &Endpoint, domain: &str) -> Self {
+    pub async fn open(endpoint: &Endpoint, domain: &str) -> Self {
         Self::open_with(endpoint, domain, &[]).await
     }
 
     /// The same with other attributes; an empty value leaves one out.
-    pub(crate) async fn open_with(
-        endpoint: &Endpoint,
-        domain: &str,
-        changes: &[(&str, &str)],
-    ) -> Self {
+    pub async fn open_with(endpoint: &Endpoint, domain: &str, changes: &[(&str, &str)]) -> Self {
         let response = endpoint.post(&creation(domain, changes)).await;
         let creation = response.xml();
         let sid = creation
@@ -56,11 +52,11 @@ impl Bosh {
     }
 
     /// Opens a session and logs in by PLAIN, one request at a time; none is open afterward.
-    pub(crate) async fn log_in(endpoint: &Endpoint, account: &Account, resource: &str) -> Self {
+    pub async fn log_in(endpoint: &Endpoint, account: &Account, resource: &str) -> Self {
         Self::log_in_with(endpoint, account, resource, &[]).await
     }
 
-    pub(crate) async fn log_in_with(
+    pub async fn log_in_with(
         endpoint: &Endpoint,
         account: &Account,
         resource: &str,
@@ -73,7 +69,7 @@ impl Bosh {
     }
 
     /// SASL PLAIN and the restart; gives the features that follow.
-    pub(crate) async fn authenticate(&mut self, account: &Account) -> Element {
+    pub async fn authenticate(&mut self, account: &Account) -> Element {
         let plain = BASE64.encode(format!("\0{}\0{}", account.local, account.password));
         let auth = format!("<auth xmlns='{SASL}' mechanism='PLAIN'>{plain}</auth>");
         self.exchange_until(&auth, |child| child.is(SASL, "success"))
@@ -86,7 +82,7 @@ impl Bosh {
             .await
     }
 
-    pub(crate) fn restart_attributes(&self) -> String {
+    pub fn restart_attributes(&self) -> String {
         format!(
             "to='{}' xmlns:xmpp='{XBOSH}' xmpp:restart='true'",
             self.domain
@@ -94,7 +90,7 @@ impl Bosh {
     }
 
     /// Binds a resource and gives the full JID.
-    pub(crate) async fn bind(&mut self, resource: &str) -> String {
+    pub async fn bind(&mut self, resource: &str) -> String {
         let request = bind_request(resource);
         let reply = self
             .exchange_until(&request, |child| child.is_reply_to("bind"))
@@ -108,7 +104,7 @@ impl Bosh {
     }
 
     /// The text of a request.
-    pub(crate) fn request(&self, rid: u64, attributes: &str, payload: &str) -> String {
+    pub fn request(&self, rid: u64, attributes: &str, payload: &str) -> String {
         let sid = &self.sid;
         let space = if attributes.is_empty() { "" } else { " " };
         format!(
@@ -117,23 +113,23 @@ impl Bosh {
     }
 
     /// Sends the next request, on a connection of its own.
-    pub(crate) async fn send(&mut self, attributes: &str, payload: &str) -> Pending {
+    pub async fn send(&mut self, attributes: &str, payload: &str) -> Pending {
         self.rid += 1;
         self.send_as(self.rid, attributes, payload).await
     }
 
     /// Sends a request with any rid, without remembering it.
-    pub(crate) async fn send_as(&self, rid: u64, attributes: &str, payload: &str) -> Pending {
+    pub async fn send_as(&self, rid: u64, attributes: &str, payload: &str) -> Pending {
         Pending::send(&self.endpoint, rid, self.request(rid, attributes, payload)).await
     }
 
     /// Sends the next request and gives its answer.
-    pub(crate) async fn exchange(&mut self, payload: &str) -> Element {
+    pub async fn exchange(&mut self, payload: &str) -> Element {
         self.send("", payload).await.body().await
     }
 
     /// Asks for a pause.
-    pub(crate) async fn exchange_pause(&mut self, seconds: u32) -> Element {
+    pub async fn exchange_pause(&mut self, seconds: u32) -> Element {
         self.send(&format!("pause='{seconds}'"), "")
             .await
             .body()
@@ -141,7 +137,7 @@ impl Bosh {
     }
 
     /// Sends the next request and then empty ones, until an answer brings such a child.
-    pub(crate) async fn exchange_until(
+    pub async fn exchange_until(
         &mut self,
         payload: &str,
         wanted: impl Fn(&Element) -> bool,
@@ -161,10 +157,10 @@ impl Bosh {
 const SPACING: Duration = Duration::from_millis(20);
 
 /// The rid of every creation request.
-pub(crate) const FIRST_RID: u64 = 1_573_741_820;
+pub const FIRST_RID: u64 = 1_573_741_820;
 
 /// A creation request, with attributes changed, added, or (empty value) left out.
-pub(crate) fn creation(domain: &str, changes: &[(&str, &str)]) -> String {
+pub fn creation(domain: &str, changes: &[(&str, &str)]) -> String {
     let rid = FIRST_RID.to_string();
     let mut attributes = vec![
         ("content", "text/xml; charset=utf-8"),
@@ -194,7 +190,7 @@ pub(crate) fn creation(domain: &str, changes: &[(&str, &str)]) -> String {
     format!("<body{}/>", written.collect::<String>())
 }
 
-pub(crate) fn bind_request(resource: &str) -> String {
+pub fn bind_request(resource: &str) -> String {
     let resource = match resource {
         "" => String::new(),
         resource => format!("<resource>{}</resource>", escape(resource)),
@@ -204,13 +200,13 @@ pub(crate) fn bind_request(resource: &str) -> String {
 
 /// A request on its way, alone on its connection.
 #[derive(Debug)]
-pub(crate) struct Pending {
-    pub(crate) rid: u64,
+pub struct Pending {
+    pub rid: u64,
     connection: Connection,
 }
 
 impl Pending {
-    pub(crate) async fn send(endpoint: &Endpoint, rid: u64, request: String) -> Self {
+    pub async fn send(endpoint: &Endpoint, rid: u64, request: String) -> Self {
         let mut connection = Connection::open(endpoint).await;
         connection
             .send(
@@ -223,18 +219,18 @@ impl Pending {
         Self { rid, connection }
     }
 
-    pub(crate) async fn response(mut self) -> Response {
+    pub async fn response(mut self) -> Response {
         self.connection.response().await
     }
 
     /// The same, however long it takes.
-    pub(crate) async fn late_response(mut self) -> Response {
+    pub async fn late_response(mut self) -> Response {
         let response = self.connection.try_response().await;
         response.expect("an HTTP response, not the end of the connection")
     }
 
     /// The `<body/>` of the answer.
-    pub(crate) async fn body(self) -> Element {
+    pub async fn body(self) -> Element {
         let response = self.response().await;
         assert_eq!(response.status(), 200, "{response:?}");
         let body = response.xml();
@@ -243,17 +239,17 @@ impl Pending {
     }
 
     /// Waits until the answer begins to arrive, and leaves it unread.
-    pub(crate) async fn answered(&self) {
+    pub async fn answered(&self) {
         within("an answer", self.connection.readable()).await;
     }
 
     /// Closes the connection, as a browser does when its page is left.
-    pub(crate) fn abort(self) {}
+    pub fn abort(self) {}
 }
 
-/// Keeps a session going for a [`Client`](super::client::Client): always one poll out, payloads at
+/// Keeps a session going for a [`Client`](crate::client::Client): always one poll out, payloads at
 /// once, at most two requests, answers taken in order.
-pub(crate) struct Driver {
+pub struct Driver {
     session: Bosh,
     idle: Vec<Connection>,
     open: JoinSet<(u64, Option<(Connection, Response)>)>,
@@ -266,7 +262,7 @@ pub(crate) struct Driver {
 }
 
 impl Driver {
-    pub(crate) fn new(session: Bosh) -> Self {
+    pub fn new(session: Bosh) -> Self {
         Self {
             next_answer: session.rid + 1,
             session,
@@ -278,7 +274,7 @@ impl Driver {
         }
     }
 
-    pub(crate) async fn run(
+    pub async fn run(
         mut self,
         mut commands: UnboundedReceiver<Command>,
         events: UnboundedSender<Event>,
@@ -394,7 +390,7 @@ async fn post(
 }
 
 /// Waits for several answers, in the order given.
-pub(crate) async fn bodies<const N: usize>(pending: [Pending; N]) -> [Element; N] {
+pub async fn bodies<const N: usize>(pending: [Pending; N]) -> [Element; N] {
     let mut bodies = Vec::new();
     for pending in pending {
         bodies.push(within("an answer", pending.body()).await);

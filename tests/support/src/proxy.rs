@@ -12,7 +12,7 @@ use std::{
 
 use tempfile::TempDir;
 
-use super::{free_ports, http::Endpoint, process::Process};
+use crate::{free_ports, http::Endpoint, process::Process, root};
 
 /// Slow machines with many tests at once need it.
 pub(super) const START: Duration = Duration::from_secs(30);
@@ -49,7 +49,7 @@ const APACHE_MODULES: [&str; 25] = [
 ];
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Kind {
+pub enum Kind {
     Apache,
     /// Ends TLS, passes TCP on, and says for whom in version 2 of the PROXY protocol.
     HaproxyTcp,
@@ -62,7 +62,7 @@ pub(crate) enum Kind {
 
 /// A proxy that runs.
 #[must_use = "it ends when dropped"]
-pub(crate) struct Proxy {
+pub struct Proxy {
     // Before the folder, so that the process ends first.
     process: Process,
     _folder: TempDir,
@@ -73,7 +73,7 @@ pub(crate) struct Proxy {
 
 impl Proxy {
     /// In front of a gateway that listens there.
-    pub(crate) fn start(kind: Kind, gateway: SocketAddr) -> Self {
+    pub fn start(kind: Kind, gateway: SocketAddr) -> Self {
         // Between finding free ports and using them somebody else may take one.
         for _ in 0..10 {
             if let Some(proxy) = Self::try_start(kind, gateway) {
@@ -84,17 +84,17 @@ impl Proxy {
     }
 
     /// Where it takes HTTP, or TCP.
-    pub(crate) fn http(&self) -> Endpoint {
+    pub fn http(&self) -> Endpoint {
         Endpoint::new(self.http, "/http-bind")
     }
 
     /// Where it takes HTTPS.
-    pub(crate) fn https(&self) -> Endpoint {
+    pub fn https(&self) -> Endpoint {
         Endpoint::new(self.https, "/http-bind").over_tls()
     }
 
     /// Has it read its configuration again, and waits until it works by it.
-    pub(crate) fn reload(&mut self) {
+    pub fn reload(&mut self) {
         let (signal, sign) = match self.kind {
             // As `apachectl graceful` does.
             Kind::Apache => ("USR1", "resuming normal operations"),
@@ -196,7 +196,7 @@ fn give_away(path: &Path) {
 
 /// An example of this repository, with the beginnings of some lines replaced.
 fn example(name: &str, changes: &[(&str, String)]) -> String {
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(name);
+    let file = root().join(name);
     let mut text = fs::read_to_string(file).expect("the example");
     for (from, to) in changes {
         let lines = text.lines().map(|line| {
@@ -217,7 +217,7 @@ fn example(name: &str, changes: &[(&str, String)]) -> String {
 pub(super) fn certificate(folder: &Path) -> [PathBuf; 2] {
     fs::create_dir_all(folder.join("certs")).expect("a folder");
     ["crt", "key"].map(|kind| {
-        let from = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("certs/localhost.{kind}"));
+        let from = root().join(format!("certs/localhost.{kind}"));
         let to = folder.join(format!("certs/example.org.{kind}"));
         fs::copy(from, &to).expect("a certificate");
         to

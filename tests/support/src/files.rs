@@ -9,14 +9,14 @@ use std::{
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::{
+use crate::{
     free_ports,
     process::Process,
     proxy::{START, certificate, run_nginx, start},
 };
 
 /// It ends when the value is dropped.
-pub(crate) struct Files {
+pub struct Files {
     process: Process,
     folder: TempDir,
     port: u16,
@@ -24,52 +24,52 @@ pub(crate) struct Files {
 }
 
 /// Who may have lists below `/private/`.
-pub(crate) const USER: &str = "the site";
-pub(crate) const PASSWORD: &str = "p@ssw/rd %?";
+pub const USER: &str = "the site";
+pub const PASSWORD: &str = "p@ssw/rd %?";
 
 impl Files {
     /// Serves no lists yet; closes idle connections after a second.
-    pub(crate) fn start() -> Self {
+    pub fn start() -> Self {
         // Another program may take the port first.
         let started = (0..5).find_map(|_| Self::try_start());
         started.expect("Nginx starts: make deps")
     }
 
     /// What `http_roster_url` says.
-    pub(crate) fn url(&self) -> String {
+    pub fn url(&self) -> String {
         format!("http://127.0.0.1:{}/%s", self.port)
     }
 
     /// The same for those who have a password; what stands before `@` is in the URL.
-    pub(crate) fn private_url(&self, userinfo: &str) -> String {
+    pub fn private_url(&self, userinfo: &str) -> String {
         format!("http://{userinfo}127.0.0.1:{}/private/%s", self.port)
     }
 
     /// The same over TLS.
-    pub(crate) fn https_url(&self) -> String {
+    pub fn https_url(&self) -> String {
         format!("https://localhost:{}/%s", self.tls_port)
     }
 
     /// The list of a user from now on.
-    pub(crate) fn set(&self, user: &str, list: &Value) {
+    pub fn set(&self, user: &str, list: &Value) {
         fs::write(self.path(user), list.to_string()).expect("a writable folder");
     }
 
     /// When the list of a user last changed.
-    pub(crate) fn modified(&self, user: &str) -> SystemTime {
+    pub fn modified(&self, user: &str) -> SystemTime {
         let file = fs::metadata(self.path(user)).expect("it is there");
         file.modified().expect("a time")
     }
 
     /// Makes it so.
-    pub(crate) fn set_modified(&self, user: &str, time: SystemTime) {
+    pub fn set_modified(&self, user: &str, time: SystemTime) {
         let file = File::options().write(true).open(self.path(user));
         let file = file.expect("it is there");
         file.set_modified(time).expect("its time can be set");
     }
 
     /// The statuses that requests about a user were answered with.
-    pub(crate) fn statuses(&self, user: &str) -> Vec<String> {
+    pub fn statuses(&self, user: &str) -> Vec<String> {
         let log = fs::read_to_string(self.folder.path().join("statuses.log")).expect("a log");
         let about = |line: &str| Some(line.split_once(&format!("/{user} "))?.1.to_owned());
         log.lines().filter_map(about).collect()

@@ -12,7 +12,7 @@ use std::{
 use serde_json::json;
 use tempfile::TempDir;
 
-use super::{
+use crate::{
     client::{Account, Client, Transport},
     free_ports,
     gateway::{Place, Server},
@@ -26,7 +26,7 @@ use super::{
 const START: Duration = Duration::from_secs(60);
 
 /// An ejabberd that runs, or did.
-pub(crate) struct Ejabberd {
+pub struct Ejabberd {
     // Before the directory, so that the process ends first.
     process: Option<Process>,
     /// None for the shared one: its keeper removes it.
@@ -39,7 +39,7 @@ pub(crate) struct Ejabberd {
 
 /// What is special about one.
 #[derive(Clone, Debug)]
-pub(crate) struct Builder {
+pub struct Builder {
     modules: Vec<String>,
     options: String,
     /// Of the c2s listener.
@@ -47,7 +47,7 @@ pub(crate) struct Builder {
 }
 
 impl Ejabberd {
-    pub(crate) fn builder() -> Builder {
+    pub fn builder() -> Builder {
         let modules = [
             "mod_admin_extra: {}",
             "mod_bosh: {}",
@@ -67,32 +67,31 @@ impl Ejabberd {
     }
 
     /// One for all tests that need nothing special; accounts keep them apart.
-    pub(crate) fn shared() -> &'static Self {
+    pub fn shared() -> &'static Self {
         static SHARED: OnceLock<Ejabberd> = OnceLock::new();
         SHARED.get_or_init(|| Self::builder().launch(true))
     }
 
-    pub(crate) fn c2s(&self) -> SocketAddr {
+    pub fn c2s(&self) -> SocketAddr {
         (Ipv4Addr::LOCALHOST, self.c2s).into()
     }
 
     /// Its own BOSH.
-    pub(crate) fn bosh(&self) -> Endpoint {
+    pub fn bosh(&self) -> Endpoint {
         Endpoint::new((Ipv4Addr::LOCALHOST, self.http).into(), "/http-bind")
     }
 
-    #[allow(dead_code, reason = "for the benches")]
-    pub(crate) fn pid(&self) -> u32 {
+    pub fn pid(&self) -> u32 {
         self.process.as_ref().expect("it runs").pid()
     }
 
     /// A new user whose name starts so and is nobody else's.
-    pub(crate) async fn account(&self, name: &str) -> Account {
+    pub async fn account(&self, name: &str) -> Account {
         self.account_named(&format!("{name}-{}", unique())).await
     }
 
     /// A user of exactly this (prepared) name.
-    pub(crate) async fn account_named(&self, local: &str) -> Account {
+    pub async fn account_named(&self, local: &str) -> Account {
         let password = format!("secret of {local}");
         let user = json!({ "user": local, "host": DOMAIN, "password": password });
         self.call("register", &user).await;
@@ -104,7 +103,7 @@ impl Ejabberd {
     }
 
     /// Waits until so many messages are stored for this user; says whether they were in the end.
-    pub(crate) async fn stores(&self, account: &Account, count: u32) -> bool {
+    pub async fn stores(&self, account: &Account, count: u32) -> bool {
         let user = json!({ "user": account.local, "server": DOMAIN });
         let mut stored = 0;
         let storing = tokio::time::timeout(START, async {
@@ -118,7 +117,7 @@ impl Ejabberd {
     }
 
     /// Where this full JID is connected from, as the server sees it.
-    pub(crate) async fn address_of(&self, jid: &str) -> String {
+    pub async fn address_of(&self, jid: &str) -> String {
         let users = self.call("connected_users_info", &json!({})).await;
         let users = users.as_array().expect("a list");
         let user = users.iter().find(|user| user["jid"] == jid);
@@ -135,12 +134,12 @@ impl Ejabberd {
     }
 
     /// Logs in over TCP, past any gateway.
-    pub(crate) async fn login(&self, account: &Account, resource: &str) -> Client {
+    pub async fn login(&self, account: &Account, resource: &str) -> Client {
         Client::login(&Transport::Tcp(self.c2s()), account, resource).await
     }
 
     /// A new user, logged in over TCP and available.
-    pub(crate) async fn contact(&self, name: &str) -> Client {
+    pub async fn contact(&self, name: &str) -> Client {
         let mut client = self.login(&self.account(name).await, "desk").await;
         client.send_presence("");
         client.expect_presence(&client.jid.clone(), "").await;
@@ -148,7 +147,7 @@ impl Ejabberd {
     }
 
     /// Ends it as its administrator would; sessions are told.
-    pub(crate) async fn stop(&mut self) {
+    pub async fn stop(&mut self) {
         let mut process = self.process.take().expect("it runs");
         process.signal("TERM");
         // The clients of the test have to go on meanwhile.
@@ -157,17 +156,17 @@ impl Ejabberd {
     }
 
     /// Ends it as a power cut would.
-    pub(crate) fn kill(&mut self) {
+    pub fn kill(&mut self) {
         self.process.take().expect("it runs").kill();
     }
 
     /// Starts it again, on the same ports with the same data.
-    pub(crate) fn start_again(&mut self) {
+    pub fn start_again(&mut self) {
         assert!(self.process.is_none(), "it ended before");
         assert!(self.run(), "its ports are still free\n{}", self.log_tail());
     }
 
-    pub(crate) fn log_tail(&self) -> String {
+    pub fn log_tail(&self) -> String {
         tail(&self.directory.join("ejabberd.log"))
     }
 
@@ -235,37 +234,37 @@ impl Drop for Ejabberd {
 
 impl Builder {
     /// With another module, as it is written in the configuration.
-    pub(crate) fn with(mut self, module: &str) -> Self {
+    pub fn with(mut self, module: &str) -> Self {
         self.modules.push(module.to_owned());
         self
     }
 
-    pub(crate) fn without(mut self, module: &str) -> Self {
+    pub fn without(mut self, module: &str) -> Self {
         self.modules
             .retain(|line| line.split(':').next() != Some(module));
         self
     }
 
     /// A module beyond the usual ones, with its options.
-    pub(crate) fn module(mut self, line: &str) -> Self {
+    pub fn module(mut self, line: &str) -> Self {
         self.modules.push(line.to_owned());
         self
     }
 
     /// A line of the configuration.
-    pub(crate) fn option(mut self, line: &str) -> Self {
+    pub fn option(mut self, line: &str) -> Self {
         self.options.push_str(line);
         self.options.push('\n');
         self
     }
 
     /// An option of the listener for clients; then they have to come by way of a gateway.
-    pub(crate) fn c2s_option(mut self, option: &str) -> Self {
+    pub fn c2s_option(mut self, option: &str) -> Self {
         self.c2s_options = format!(", {option}");
         self
     }
 
-    pub(crate) fn start(self) -> Ejabberd {
+    pub fn start(self) -> Ejabberd {
         self.launch(false)
     }
 

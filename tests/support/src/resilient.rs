@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use tokio::{sync::watch, task::JoinSet};
 
-use super::{
+use crate::{
     bosh::Bosh,
     http::{Connection, Endpoint, Response},
     xml::{CLIENT, Element, PING, message},
@@ -17,16 +17,16 @@ const HESITATION: Duration = Duration::from_millis(20);
 
 /// What it has done on purpose, as browsers and their pages do by accident.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Mischief {
+pub struct Mischief {
     /// Requests sent after a later one.
-    pub(crate) swapped: usize,
+    pub swapped: usize,
     /// Requests sent twice at once.
-    pub(crate) doubled: usize,
+    pub doubled: usize,
     /// Requests sent again as they got no answer.
-    pub(crate) repeated: usize,
+    pub repeated: usize,
 }
 
-pub(crate) struct Resilient {
+pub struct Resilient {
     session: Bosh,
     acknowledges: bool,
     dice: fastrand::Rng,
@@ -49,7 +49,7 @@ struct Open {
 
 impl Resilient {
     /// Goes on with a session in which nothing is open.
-    pub(crate) fn new(session: Bosh, acknowledges: bool, seed: u64) -> Self {
+    pub fn new(session: Bosh, acknowledges: bool, seed: u64) -> Self {
         Self {
             next_answer: session.rid + 1,
             session,
@@ -65,7 +65,7 @@ impl Resilient {
 
     /// Sends these texts, waits for as many, and stays until `all` have done so; gives the texts that
     /// have come until then.
-    pub(crate) async fn chat(
+    pub async fn chat(
         mut self,
         to: &str,
         texts: Vec<String>,

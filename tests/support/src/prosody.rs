@@ -12,7 +12,7 @@ use std::{
 
 use tempfile::TempDir;
 
-use super::{
+use crate::{
     client::{Account, Client, Transport},
     free_ports,
     gateway::{Place, Server},
@@ -27,10 +27,10 @@ use super::{
 const START: Duration = Duration::from_secs(60);
 
 /// The domain of every server that is not told otherwise.
-pub(crate) const DOMAIN: &str = "example.org";
+pub const DOMAIN: &str = "example.org";
 
 /// A Prosody that runs, or did.
-pub(crate) struct Prosody {
+pub struct Prosody {
     // Before the directory, so that the process ends first.
     process: Option<Process>,
     /// None for the shared one: its keeper removes it.
@@ -46,7 +46,7 @@ pub(crate) struct Prosody {
 
 /// What is special about one.
 #[derive(Clone, Debug)]
-pub(crate) struct Builder {
+pub struct Builder {
     modules: Vec<String>,
     options: String,
     components: String,
@@ -62,7 +62,7 @@ pub(crate) struct Builder {
 }
 
 impl Prosody {
-    pub(crate) fn builder() -> Builder {
+    pub fn builder() -> Builder {
         // Where the gateway is its client, a killed one has to be noticed in time.
         let is_behind_bosh = std::env::var_os("UPSTREAM_UNDER_TEST").is_some();
         let modules = [
@@ -84,49 +84,49 @@ impl Prosody {
     }
 
     /// One for all tests that need nothing special; accounts keep them apart.
-    pub(crate) fn shared() -> &'static Self {
+    pub fn shared() -> &'static Self {
         static SHARED: OnceLock<Prosody> = OnceLock::new();
         SHARED.get_or_init(|| Self::builder().launch(true))
     }
 
     /// The same with passwords kept as SCRAM-SHA-256 has them, which makes it offer that.
-    pub(crate) fn shared_hashed() -> &'static Self {
+    pub fn shared_hashed() -> &'static Self {
         static SHARED: OnceLock<Prosody> = OnceLock::new();
         SHARED.get_or_init(|| Self::builder().hashed().launch(true))
     }
 
     /// The same without rosters of its own, so that it knows of no contacts at all.
-    pub(crate) fn shared_without_roster() -> &'static Self {
+    pub fn shared_without_roster() -> &'static Self {
         static SHARED: OnceLock<Prosody> = OnceLock::new();
         SHARED.get_or_init(|| Self::builder().roster(false).launch(true))
     }
 
-    pub(crate) fn domain(&self) -> &str {
+    pub fn domain(&self) -> &str {
         &self.domain
     }
 
-    pub(crate) fn c2s(&self) -> SocketAddr {
+    pub fn c2s(&self) -> SocketAddr {
         (Ipv4Addr::LOCALHOST, self.c2s).into()
     }
 
     /// Its own BOSH.
-    pub(crate) fn bosh(&self) -> Endpoint {
+    pub fn bosh(&self) -> Endpoint {
         Endpoint::new((Ipv4Addr::LOCALHOST, self.http).into(), "/http-bind")
     }
 
     /// The certificate it shows, self-signed.
-    pub(crate) fn certificate(&self) -> PathBuf {
+    pub fn certificate(&self) -> PathBuf {
         assert!(self.tls, "started without TLS");
         self.directory.join("tls.crt")
     }
 
     /// A new user whose name starts so and is nobody else's.
-    pub(crate) fn account(&self, name: &str) -> Account {
+    pub fn account(&self, name: &str) -> Account {
         self.account_named(&format!("{name}-{}", unique()))
     }
 
     /// Waits until so many messages are stored for this user.
-    pub(crate) async fn stores(&self, account: &Account, count: usize) {
+    pub async fn stores(&self, account: &Account, count: usize) {
         let path = self
             .directory
             .join("data")
@@ -148,7 +148,7 @@ impl Prosody {
     }
 
     /// A user of exactly this (prepared) name.
-    pub(crate) fn account_named(&self, local: &str) -> Account {
+    pub fn account_named(&self, local: &str) -> Account {
         let password = format!("secret of {local}");
         let accounts = self
             .directory
@@ -178,25 +178,24 @@ impl Prosody {
     }
 
     /// Logs in over TCP, past any gateway.
-    pub(crate) async fn login(&self, account: &Account, resource: &str) -> Client {
+    pub async fn login(&self, account: &Account, resource: &str) -> Client {
         Client::login(&Transport::Tcp(self.c2s()), account, resource).await
     }
 
     /// A new user, logged in over TCP and available.
-    pub(crate) async fn contact(&self, name: &str) -> Client {
+    pub async fn contact(&self, name: &str) -> Client {
         let mut client = self.login(&self.account(name), "desk").await;
         client.send_presence("");
         client.expect_presence(&client.jid.clone(), "").await;
         client
     }
 
-    #[allow(dead_code, reason = "for the benches")]
-    pub(crate) fn pid(&self) -> u32 {
+    pub fn pid(&self) -> u32 {
         self.process.as_ref().expect("it runs").pid()
     }
 
     /// Ends it as its administrator would; sessions are told.
-    pub(crate) async fn stop(&mut self) {
+    pub async fn stop(&mut self) {
         let mut process = self.process.take().expect("it runs");
         process.signal("TERM");
         // The clients of the test have to go on meanwhile.
@@ -205,22 +204,22 @@ impl Prosody {
     }
 
     /// Sends a signal, named as `kill` does.
-    pub(crate) fn signal(&self, signal: &str) {
+    pub fn signal(&self, signal: &str) {
         self.process.as_ref().expect("it runs").signal(signal);
     }
 
     /// Ends it as a power cut would.
-    pub(crate) fn kill(&mut self) {
+    pub fn kill(&mut self) {
         self.process.take().expect("it runs").kill();
     }
 
     /// Starts it again, on the same ports with the same data.
-    pub(crate) fn start_again(&mut self) {
+    pub fn start_again(&mut self) {
         assert!(self.process.is_none(), "it ended before");
         assert!(self.run(), "its ports are still free\n{}", self.log_tail());
     }
 
-    pub(crate) fn log_tail(&self) -> String {
+    pub fn log_tail(&self) -> String {
         tail(&self.directory.join("prosody.log"))
     }
 
@@ -279,76 +278,73 @@ impl Drop for Prosody {
 
 impl Builder {
     /// Modules beyond the usual ones.
-    pub(crate) fn modules<'a>(mut self, names: impl IntoIterator<Item = &'a str>) -> Self {
+    pub fn modules<'a>(mut self, names: impl IntoIterator<Item = &'a str>) -> Self {
         self.modules.extend(names.into_iter().map(str::to_owned));
         self
     }
 
     /// Whether it has rosters of its own (it does).
-    pub(crate) fn roster(mut self, roster: bool) -> Self {
+    pub fn roster(mut self, roster: bool) -> Self {
         self.roster = roster;
         self
     }
 
     /// A line of the host's configuration.
-    pub(crate) fn option(mut self, line: &str) -> Self {
+    pub fn option(mut self, line: &str) -> Self {
         self.options.push_str(line);
         self.options.push('\n');
         self
     }
 
     /// How long its own BOSH does without requests, in seconds.
-    pub(crate) fn bosh_inactivity(mut self, seconds: u32) -> Self {
+    pub fn bosh_inactivity(mut self, seconds: u32) -> Self {
         self.inactivity = seconds;
         self
     }
 
     /// `Component "conference.example.org" "muc"`
-    pub(crate) fn component(mut self, text: &str) -> Self {
+    pub fn component(mut self, text: &str) -> Self {
         self.components.push_str(text);
         self.components.push('\n');
         self
     }
 
-    pub(crate) fn domain(mut self, domain: &str) -> Self {
+    pub fn domain(mut self, domain: &str) -> Self {
         domain.clone_into(&mut self.domain);
         self
     }
 
     /// Keeps passwords as SCRAM-SHA-256 has them.
-    pub(crate) fn hashed(mut self) -> Self {
+    pub fn hashed(mut self) -> Self {
         self.hashed = true;
         self
     }
 
     /// Offers STARTTLS, with a self-signed certificate.
-    pub(crate) fn tls(mut self) -> Self {
+    pub fn tls(mut self) -> Self {
         self.tls = true;
         self
     }
 
     /// Takes clients at this port, which must be free.
-    #[allow(dead_code, reason = "only `it` needs it")]
-    pub(crate) fn at_port(mut self, c2s: u16) -> Self {
+    pub fn at_port(mut self, c2s: u16) -> Self {
         self.c2s = Some(c2s);
         self
     }
 
     /// Collects garbage as Prosody does unless it is told otherwise, which costs it more.
-    #[allow(dead_code, reason = "for the benches")]
-    pub(crate) fn incremental_gc(mut self) -> Self {
+    pub fn incremental_gc(mut self) -> Self {
         self.gc = "incremental";
         self
     }
 
     /// Logs as little as in production.
-    #[allow(dead_code, reason = "for the benches")]
-    pub(crate) fn quiet(mut self) -> Self {
+    pub fn quiet(mut self) -> Self {
         self.log = "warn";
         self
     }
 
-    pub(crate) fn start(self) -> Prosody {
+    pub fn start(self) -> Prosody {
         self.launch(false)
     }
 

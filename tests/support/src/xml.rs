@@ -10,32 +10,32 @@ use rxml::{
     error::{EndOrError, Error},
 };
 
-pub(crate) const BIND: &str = "urn:ietf:params:xml:ns:xmpp-bind";
-pub(crate) const CLIENT: &str = "jabber:client";
-pub(crate) const HTTPBIND: &str = "http://jabber.org/protocol/httpbind";
-pub(crate) const PING: &str = "urn:xmpp:ping";
-pub(crate) const ROSTER: &str = "jabber:iq:roster";
-pub(crate) const SASL: &str = "urn:ietf:params:xml:ns:xmpp-sasl";
-pub(crate) const SESSION: &str = "urn:ietf:params:xml:ns:xmpp-session";
-pub(crate) const STANZA_ERRORS: &str = "urn:ietf:params:xml:ns:xmpp-stanzas";
-pub(crate) const STREAMS: &str = "http://etherx.jabber.org/streams";
-pub(crate) const STREAM_ERRORS: &str = "urn:ietf:params:xml:ns:xmpp-streams";
-pub(crate) const XBOSH: &str = "urn:xmpp:xbosh";
+pub const BIND: &str = "urn:ietf:params:xml:ns:xmpp-bind";
+pub const CLIENT: &str = "jabber:client";
+pub const HTTPBIND: &str = "http://jabber.org/protocol/httpbind";
+pub const PING: &str = "urn:xmpp:ping";
+pub const ROSTER: &str = "jabber:iq:roster";
+pub const SASL: &str = "urn:ietf:params:xml:ns:xmpp-sasl";
+pub const SESSION: &str = "urn:ietf:params:xml:ns:xmpp-session";
+pub const STANZA_ERRORS: &str = "urn:ietf:params:xml:ns:xmpp-stanzas";
+pub const STREAMS: &str = "http://etherx.jabber.org/streams";
+pub const STREAM_ERRORS: &str = "urn:ietf:params:xml:ns:xmpp-streams";
+pub const XBOSH: &str = "urn:xmpp:xbosh";
 const XML: &str = "http://www.w3.org/XML/1998/namespace";
 
 /// An element; equal to another if both mean the same, whatever the prefixes and quotes.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub(crate) struct Element {
-    pub(crate) ns: String,
-    pub(crate) name: String,
+pub struct Element {
+    pub ns: String,
+    pub name: String,
     /// By namespace (empty: none) and name.
-    pub(crate) attrs: BTreeMap<(String, String), String>,
-    pub(crate) nodes: Vec<Node>,
+    pub attrs: BTreeMap<(String, String), String>,
+    pub nodes: Vec<Node>,
 }
 
 /// What an element holds.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub(crate) enum Node {
+pub enum Node {
     Element(Element),
     Text(String),
 }
@@ -43,7 +43,7 @@ pub(crate) enum Node {
 impl Element {
     /// The one element of a document; panics where it is not well-formed.
     #[track_caller]
-    pub(crate) fn parse(document: impl AsRef<[u8]>) -> Self {
+    pub fn parse(document: impl AsRef<[u8]>) -> Self {
         let document = document.as_ref();
         Self::try_parse(document).unwrap_or_else(|error| {
             let text = String::from_utf8_lossy(document);
@@ -51,7 +51,7 @@ impl Element {
         })
     }
 
-    pub(crate) fn try_parse(mut document: &[u8]) -> Result<Self, Error> {
+    pub fn try_parse(mut document: &[u8]) -> Result<Self, Error> {
         let (mut parser, mut builder) = (Parser::new(), Builder::default());
         let mut root = None;
         loop {
@@ -66,27 +66,27 @@ impl Element {
 
     /// A stanza as clients write it, without declaring `jabber:client`.
     #[track_caller]
-    pub(crate) fn stanza(xml: &str) -> Self {
+    pub fn stanza(xml: &str) -> Self {
         let wrapped = format!("<wrapper xmlns='{CLIENT}'>{xml}</wrapper>");
         let wrapper = Self::parse(wrapped);
         wrapper.children().next().expect("one element").clone()
     }
 
     /// An attribute without a namespace.
-    pub(crate) fn attr(&self, name: &str) -> Option<&str> {
+    pub fn attr(&self, name: &str) -> Option<&str> {
         self.attr_ns("", name)
     }
 
-    pub(crate) fn attr_ns(&self, ns: &str, name: &str) -> Option<&str> {
+    pub fn attr_ns(&self, ns: &str, name: &str) -> Option<&str> {
         let key = (ns.to_owned(), name.to_owned());
         self.attrs.get(&key).map(String::as_str)
     }
 
-    pub(crate) fn is(&self, ns: &str, name: &str) -> bool {
+    pub fn is(&self, ns: &str, name: &str) -> bool {
         self.ns == ns && self.name == name
     }
 
-    pub(crate) fn children(&self) -> impl Iterator<Item = &Self> {
+    pub fn children(&self) -> impl Iterator<Item = &Self> {
         self.nodes.iter().filter_map(|node| match node {
             Node::Element(element) => Some(element),
             Node::Text(_) => None,
@@ -94,12 +94,12 @@ impl Element {
     }
 
     /// The first child of that name.
-    pub(crate) fn child(&self, ns: &str, name: &str) -> Option<&Self> {
+    pub fn child(&self, ns: &str, name: &str) -> Option<&Self> {
         self.children().find(|child| child.is(ns, name))
     }
 
     /// Its own text, without that of its children.
-    pub(crate) fn text(&self) -> String {
+    pub fn text(&self) -> String {
         let texts = self.nodes.iter().filter_map(|node| match node {
             Node::Element(_) => None,
             Node::Text(text) => Some(text.as_str()),
@@ -108,12 +108,12 @@ impl Element {
     }
 
     /// The text of a message's `<body/>`.
-    pub(crate) fn body(&self) -> Option<String> {
+    pub fn body(&self) -> Option<String> {
         self.child(CLIENT, "body").map(Self::text)
     }
 
     /// The defined condition of a stanza error, such as `service-unavailable`.
-    pub(crate) fn error(&self) -> Option<&str> {
+    pub fn error(&self) -> Option<&str> {
         let error = self.child(CLIENT, "error")?;
         let condition = error
             .children()
@@ -121,18 +121,18 @@ impl Element {
         condition.map(|condition| condition.name.as_str())
     }
 
-    pub(crate) fn is_message(&self, body: &str) -> bool {
+    pub fn is_message(&self, body: &str) -> bool {
         self.is(CLIENT, "message") && self.body().as_deref() == Some(body)
     }
 
     /// A presence; `kind` is its `type`, empty for available.
-    pub(crate) fn is_presence(&self, from: &str, kind: &str) -> bool {
+    pub fn is_presence(&self, from: &str, kind: &str) -> bool {
         self.is(CLIENT, "presence")
             && self.attr("from") == Some(from)
             && self.attr("type").unwrap_or_default() == kind
     }
 
-    pub(crate) fn is_reply_to(&self, id: &str) -> bool {
+    pub fn is_reply_to(&self, id: &str) -> bool {
         self.is(CLIENT, "iq")
             && matches!(self.attr("type"), Some("result" | "error"))
             && self.attr("id") == Some(id)
@@ -180,13 +180,13 @@ impl Display for Element {
 }
 
 /// A chat message.
-pub(crate) fn message(to: &str, body: &str) -> String {
+pub fn message(to: &str, body: &str) -> String {
     let (to, body) = (escape(to), escape(body));
     format!("<message xmlns='{CLIENT}' to='{to}' type='chat'><body>{body}</body></message>")
 }
 
 /// Text as it stands in an attribute or an element.
-pub(crate) fn escape(text: &str) -> String {
+pub fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for char in text.chars() {
         match char {
@@ -204,14 +204,14 @@ pub(crate) fn escape(text: &str) -> String {
 
 /// Puts elements together from parser events.
 #[derive(Debug, Default)]
-pub(crate) struct Builder {
+pub struct Builder {
     depth: usize,
     open: Vec<Element>,
 }
 
 impl Builder {
     /// The element that this event completes, where it stood inside exactly `depth` others.
-    pub(crate) fn event(&mut self, event: Event, depth: usize) -> Option<Element> {
+    pub fn event(&mut self, event: Event, depth: usize) -> Option<Element> {
         match event {
             Event::XmlDeclaration(..) => {}
             Event::StartElement(_, (ns, name), attrs) => {
@@ -248,7 +248,7 @@ impl Builder {
 }
 
 /// A stream of elements inside one root, as on a c2s connection.
-pub(crate) struct Stream {
+pub struct Stream {
     parser: Parser,
     builder: Builder,
     header: Option<Element>,
@@ -256,7 +256,7 @@ pub(crate) struct Stream {
 
 /// What a stream brings.
 #[derive(Debug)]
-pub(crate) enum Part {
+pub enum Part {
     /// The root's start tag, as an element without content.
     Header(Element),
     Element(Element),
@@ -274,7 +274,7 @@ impl Stream {
     }
 
     /// Takes bytes off the front of `data` up to the next part; `None` where it needs more.
-    pub(crate) fn part(&mut self, data: &mut &[u8]) -> Result<Option<Part>, Error> {
+    pub fn part(&mut self, data: &mut &[u8]) -> Result<Option<Part>, Error> {
         loop {
             let event = match self.parser.parse(data, false) {
                 Ok(Some(event)) => event,

@@ -23,10 +23,10 @@ use tokio::{
     sync::{oneshot, watch},
 };
 
-use super::within;
+use crate::within;
 
 /// A backend; its rosters can be changed while it runs.
-pub(crate) struct Backend {
+pub struct Backend {
     address: SocketAddr,
     state: Arc<State>,
     _stop: oneshot::Sender<()>,
@@ -34,7 +34,7 @@ pub(crate) struct Backend {
 
 /// What goes wrong with a request.
 #[derive(Clone, Debug)]
-pub(crate) enum Fault {
+pub enum Fault {
     /// This status, with an HTML page.
     Status(u16),
     /// 200 with this body, of this content type.
@@ -54,30 +54,30 @@ pub(crate) enum Fault {
 
 /// A request as it came.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub(crate) struct Recorded {
-    pub(crate) method: String,
+pub struct Recorded {
+    pub method: String,
     /// Path and query, still encoded.
-    pub(crate) target: String,
+    pub target: String,
     /// In order, names in lower case.
-    pub(crate) headers: Vec<(String, String)>,
+    pub headers: Vec<(String, String)>,
 }
 
 impl Recorded {
-    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+    pub fn header(&self, name: &str) -> Option<&str> {
         let header = self.headers.iter().find(|header| header.0 == name);
         header.map(|header| header.1.as_str())
     }
 }
 
 /// Requests stop here until the test opens it; dropping opens it too.
-pub(crate) struct Gate {
+pub struct Gate {
     open: watch::Sender<bool>,
     waiting: watch::Receiver<usize>,
 }
 
 impl Gate {
     /// Waits until that many requests stand here.
-    pub(crate) async fn reached_by(&mut self, requests: usize) {
+    pub async fn reached_by(&mut self, requests: usize) {
         let waiting = self.waiting.wait_for(|waiting| *waiting >= requests);
         within("requests at the gate", waiting)
             .await
@@ -86,7 +86,7 @@ impl Gate {
 
     /// Lets them through, and all later ones. Each is answered with the roster of the time when it
     /// came.
-    pub(crate) fn open(self) {}
+    pub fn open(self) {}
 }
 
 impl Drop for Gate {
@@ -130,12 +130,12 @@ enum Etags {
 
 impl Backend {
     /// Starts in a thread of its own, so that nothing in a test can block it.
-    pub(crate) fn start() -> Self {
+    pub fn start() -> Self {
         Self::start_at(0)
     }
 
     /// The same at this port.
-    pub(crate) fn start_at(port: u16) -> Self {
+    pub fn start_at(port: u16) -> Self {
         let state = Arc::new(State {
             users: Mutex::default(),
             requests: watch::Sender::default(),
@@ -167,30 +167,30 @@ impl Backend {
     }
 
     /// What `http_roster_url` says.
-    pub(crate) fn url(&self) -> String {
+    pub fn url(&self) -> String {
         format!("http://{}/contacts/%s", self.address)
     }
 
-    pub(crate) fn address(&self) -> SocketAddr {
+    pub fn address(&self) -> SocketAddr {
         self.address
     }
 
     /// The roster of a user from now on. Users without one are answered 404.
-    pub(crate) fn set(&self, user: &str, roster: Value) {
+    pub fn set(&self, user: &str, roster: Value) {
         self.user(user, |user| user.roster = Some(roster));
     }
 
     /// Faults for the next requests about a user, one each.
-    pub(crate) fn fail_next(&self, user: &str, faults: impl IntoIterator<Item = Fault>) {
+    pub fn fail_next(&self, user: &str, faults: impl IntoIterator<Item = Fault>) {
         self.user(user, |user| user.faults.extend(faults));
     }
 
     /// One fault for all requests about a user, until [`Self::heal`].
-    pub(crate) fn fail(&self, user: &str, fault: Fault) {
+    pub fn fail(&self, user: &str, fault: Fault) {
         self.user(user, |user| user.lasting_fault = Some(fault));
     }
 
-    pub(crate) fn heal(&self, user: &str) {
+    pub fn heal(&self, user: &str) {
         self.user(user, |user| {
             user.lasting_fault = None;
             user.faults.clear();
@@ -198,7 +198,7 @@ impl Backend {
     }
 
     /// Makes the requests about a user wait for the test.
-    pub(crate) fn gate(&self, user: &str) -> Gate {
+    pub fn gate(&self, user: &str) -> Gate {
         let (open, opened) = watch::channel(false);
         let (waiting, waiting_seen) = watch::channel(0);
         let side = GateSide {
@@ -213,27 +213,27 @@ impl Backend {
     }
 
     /// Answers bear an `ETag`, and requests that know it are answered 304.
-    pub(crate) fn send_etags(&self) {
+    pub fn send_etags(&self) {
         *self.state.etags.lock() = Etags::OfContent;
     }
 
     /// All of them bear this one.
-    pub(crate) fn send_etag(&self, etag: &str) {
+    pub fn send_etag(&self, etag: &str) {
         *self.state.etags.lock() = Etags::Always(etag.to_owned());
     }
 
     /// All requests so far, in the order they came.
-    pub(crate) fn requests(&self) -> Vec<Recorded> {
+    pub fn requests(&self) -> Vec<Recorded> {
         self.state.requests.borrow().clone()
     }
 
     /// How many of them were about this user.
-    pub(crate) fn fetches(&self, user: &str) -> usize {
+    pub fn fetches(&self, user: &str) -> usize {
         count(&self.requests(), user)
     }
 
     /// The most requests there ever were at a time.
-    pub(crate) fn most_in_flight(&self) -> usize {
+    pub fn most_in_flight(&self) -> usize {
         self.state.in_flight.lock().1
     }
 

@@ -11,7 +11,7 @@ use std::{
 
 use tempfile::TempDir;
 
-use super::{
+use crate::{
     client::{Account, Client, Transport},
     free_ports,
     gateway::{Place, Server},
@@ -42,7 +42,7 @@ const CHAINS: [(&str, &str); 8] = [
 ];
 
 /// A jabberd2 that runs.
-pub(crate) struct Jabberd2 {
+pub struct Jabberd2 {
     // Before the directory, so that they end first.
     _programs: Vec<Process>,
     _scratch: TempDir,
@@ -50,7 +50,7 @@ pub(crate) struct Jabberd2 {
 }
 
 impl Jabberd2 {
-    pub(crate) fn start() -> Self {
+    pub fn start() -> Self {
         let scratch = tempfile::Builder::new()
             .prefix("rostergate-it-jabberd2-")
             .tempdir();
@@ -72,7 +72,7 @@ impl Jabberd2 {
     }
 
     /// Past any gateway.
-    pub(crate) fn transport(&self) -> Transport {
+    pub fn transport(&self) -> Transport {
         Transport::Tcp(self.c2s())
     }
 
@@ -81,7 +81,7 @@ impl Jabberd2 {
     }
 
     /// A new user, registered by XEP-0077, whose name starts so and is nobody else's.
-    pub(crate) async fn account(&self, name: &str) -> Account {
+    pub async fn account(&self, name: &str) -> Account {
         let local = format!("{name}-{}", unique());
         let password = format!("secret of {local}");
         let mut stranger = Client::connect(&self.transport(), DOMAIN).await;
@@ -99,7 +99,7 @@ impl Jabberd2 {
     }
 
     /// A new user, logged in over TCP and available.
-    pub(crate) async fn contact(&self, name: &str) -> Client {
+    pub async fn contact(&self, name: &str) -> Client {
         let account = self.account(name).await;
         let mut client = Client::login(&self.transport(), &account, "desk").await;
         client.send_presence("");

@@ -13,18 +13,18 @@ use std::{
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use tempfile::TempDir;
 
-use super::process::Process;
+use crate::{process::Process, root};
 
 /// Slow machines with many tests at once need it.
 const START: Duration = Duration::from_secs(30);
 
 /// Addresses of a machine that are not loopback's: who comes from there is a stranger.
-pub(crate) const ADDRESS: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
-pub(crate) const STRANGER: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
+pub const ADDRESS: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
+pub const STRANGER: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
 
 /// A machine that this thread works on, with all that it starts.
 #[must_use = "the thread goes back when it is dropped"]
-pub(crate) struct Machine {
+pub struct Machine {
     // Before the folder, so that all programs end first.
     _first: Process,
     /// The first program, as seen from outside.
@@ -36,7 +36,7 @@ pub(crate) struct Machine {
 
 impl Machine {
     /// Makes one, and goes there.
-    pub(crate) fn enter() -> Self {
+    pub fn enter() -> Self {
         let folder = tempfile::Builder::new().prefix("rostergate-it-").tempdir();
         let folder = folder.expect("a temporary directory can be made");
         let log = folder.path().join("stderr.log");
@@ -57,12 +57,12 @@ impl Machine {
     }
 
     /// Does what the first comment of an example says.
-    pub(crate) fn follow(&self, example: &Path) {
+    pub fn follow(&self, example: &Path) {
         self.run(&[&scripts().join("follow"), example]);
     }
 
     /// Writes a file in its folders.
-    pub(crate) fn write(&self, path: &str, text: &str) {
+    pub fn write(&self, path: &str, text: &str) {
         let path = PathBuf::from(format!("/proc/{}/root{path}", self.pid));
         let folder = path.parent().expect("a file has one");
         fs::create_dir_all(folder).expect("a writable layer");
@@ -96,7 +96,7 @@ impl Drop for Machine {
 }
 
 /// A place on the machine.
-pub(crate) fn local(port: u16) -> SocketAddr {
+pub fn local(port: u16) -> SocketAddr {
     (Ipv4Addr::LOCALHOST, port).into()
 }
 
@@ -106,7 +106,7 @@ fn go(network: &File) {
 }
 
 fn scripts() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/machine")
+    root().join("tests/machine")
 }
 
 /// Where the scripts come first, and what is root's is there.

@@ -18,7 +18,7 @@ use tokio::{
 
 /// What may become of a request and its answer. A cut ends the connection, both ways.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Fault {
+pub enum Fault {
     /// Everything waits.
     Late,
     /// A few bytes at a time.
@@ -31,7 +31,7 @@ pub(crate) enum Fault {
 }
 
 impl Fault {
-    pub(crate) const ALL: [Self; 6] = [
+    pub const ALL: [Self; 6] = [
         Self::Late,
         Self::Slow,
         Self::CutBeforeRequest,
@@ -45,11 +45,11 @@ impl Fault {
 const LATE: Duration = Duration::from_millis(40);
 
 /// How much later than others a request arrives that is held back.
-pub(crate) const HELD_BACK: Duration = Duration::from_millis(300);
+pub const HELD_BACK: Duration = Duration::from_millis(300);
 
 /// Listens in place of a service.
-pub(crate) struct Relay {
-    pub(crate) address: SocketAddr,
+pub struct Relay {
+    pub address: SocketAddr,
     line: Arc<Line>,
     // Ends with this.
     _task: JoinSet<()>,
@@ -68,12 +68,12 @@ struct Line {
 
 impl Relay {
     /// In front of `to`, with these `faults` once the line is [bad](Self::set_bad).
-    pub(crate) async fn start(to: SocketAddr, faults: &[Fault], seed: u64) -> Self {
+    pub async fn start(to: SocketAddr, faults: &[Fault], seed: u64) -> Self {
         Self::launch(to, faults, seed, |_| false).await
     }
 
     /// In front of `to`, where those requests arrive [`HELD_BACK`] later that `is_late` is true of.
-    pub(crate) async fn holding_back(to: SocketAddr, is_late: fn(&[u8]) -> bool) -> Self {
+    pub async fn holding_back(to: SocketAddr, is_late: fn(&[u8]) -> bool) -> Self {
         Self::launch(to, &[], 0, is_late).await
     }
 
@@ -117,12 +117,12 @@ impl Relay {
     }
 
     /// From now on one request in `odds` meets a fault; with 0 none does.
-    pub(crate) fn set_bad(&self, odds: usize) {
+    pub fn set_bad(&self, odds: usize) {
         self.line.odds.store(odds, Ordering::Relaxed);
     }
 
     /// How often it has happened.
-    pub(crate) fn count(&self, fault: Fault) -> usize {
+    pub fn count(&self, fault: Fault) -> usize {
         self.line.happened[fault as usize].load(Ordering::Relaxed)
     }
 }

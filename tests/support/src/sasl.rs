@@ -7,14 +7,14 @@ use ring::{digest, hmac, pbkdf2};
 
 /// How to prove who one is.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Mechanism {
+pub enum Mechanism {
     Plain,
     ScramSha1,
     ScramSha256,
 }
 
 impl Mechanism {
-    pub(crate) fn name(self) -> &'static str {
+    pub fn name(self) -> &'static str {
         match self {
             Self::Plain => "PLAIN",
             Self::ScramSha1 => "SCRAM-SHA-1",
@@ -62,12 +62,7 @@ impl Mechanism {
     }
 
     /// StoredKey and ServerKey, which is all that a server keeps.
-    pub(crate) fn server_keys(
-        self,
-        password: &str,
-        salt: &[u8],
-        iterations: u32,
-    ) -> (Vec<u8>, Vec<u8>) {
+    pub fn server_keys(self, password: &str, salt: &[u8], iterations: u32) -> (Vec<u8>, Vec<u8>) {
         let salted = self.salted_password(password, salt, iterations);
         let stored_key = self.hash(&self.hmac(&salted, b"Client Key"));
         (stored_key, self.hmac(&salted, b"Server Key"))
@@ -75,7 +70,7 @@ impl Mechanism {
 }
 
 /// One exchange.
-pub(crate) struct Sasl {
+pub struct Sasl {
     mechanism: Mechanism,
     username: String,
     password: String,
@@ -84,8 +79,8 @@ pub(crate) struct Sasl {
 }
 
 impl Sasl {
-    pub(crate) fn new(mechanism: Mechanism, username: &str, password: &str) -> Self {
-        let nonce = format!("nonce-{}-{}", std::process::id(), super::unique());
+    pub fn new(mechanism: Mechanism, username: &str, password: &str) -> Self {
+        let nonce = format!("nonce-{}-{}", std::process::id(), crate::unique());
         let (username, password) = (username.to_owned(), password.to_owned());
         Self {
             mechanism,
@@ -102,7 +97,7 @@ impl Sasl {
     }
 
     /// The initial response, in base64.
-    pub(crate) fn initial(&self) -> String {
+    pub fn initial(&self) -> String {
         BASE64.encode(match self.mechanism {
             Mechanism::Plain => format!("\0{}\0{}", self.username, self.password),
             Mechanism::ScramSha1 | Mechanism::ScramSha256 => format!("n,,{}", self.first_bare()),
@@ -110,7 +105,7 @@ impl Sasl {
     }
 
     /// The answer to SCRAM's server-first-message.
-    pub(crate) fn respond(&mut self, challenge: &str) -> String {
+    pub fn respond(&mut self, challenge: &str) -> String {
         let server_first = decode(challenge);
         let field = |name: &str| {
             let fields = server_first.split(',');
@@ -142,7 +137,7 @@ impl Sasl {
 
     /// Checks that the server knows the password too.
     #[track_caller]
-    pub(crate) fn check(&self, success: &str) {
+    pub fn check(&self, success: &str) {
         if self.mechanism == Mechanism::Plain {
             return;
         }

@@ -4,37 +4,37 @@ use std::{
     fmt::Write as _,
     fs,
     net::SocketAddr,
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::{ExitStatus, Stdio},
     time::Duration,
 };
 
 use tempfile::TempDir;
 
-use super::{
+use crate::{
     DEADLINE,
     backend::Backend,
     client::{Account, Client, Transport},
     http::Endpoint,
     process::Process,
-    site,
+    rostergate, site,
 };
 
 /// Slow machines with many tests at once need it.
 const START: Duration = Duration::from_secs(30);
 
 /// An XMPP server that a gateway can stand before.
-pub(crate) trait Server {
+pub trait Server {
     fn place(&self) -> Place;
 }
 
 /// Where a server is.
 #[derive(Clone, Debug)]
-pub(crate) struct Place {
-    pub(crate) domain: String,
-    pub(crate) c2s: SocketAddr,
+pub struct Place {
+    pub domain: String,
+    pub c2s: SocketAddr,
     /// Its own BOSH.
-    pub(crate) bosh: Endpoint,
+    pub bosh: Endpoint,
 }
 
 impl Place {
@@ -49,14 +49,14 @@ impl Place {
     }
 
     /// Its own BOSH as an `upstream`.
-    pub(crate) fn bosh_url(&self) -> String {
+    pub fn bosh_url(&self) -> String {
         format!("http://{}{}", self.bosh.address, self.bosh.path)
     }
 }
 
 /// A gateway that runs.
 #[must_use = "it ends when dropped"]
-pub(crate) struct Gateway {
+pub struct Gateway {
     // Before the directory, so that the process ends first.
     process: Option<Process>,
     directory: TempDir,
@@ -72,7 +72,7 @@ pub(crate) struct Gateway {
 
 /// What its configuration says.
 #[derive(Clone, Debug)]
-pub(crate) struct Builder {
+pub struct Builder {
     environment: Vec<(String, String)>,
     /// All of it, in place of what is said below.
     text: Option<String>,
@@ -91,7 +91,7 @@ pub(crate) struct Builder {
 
 impl Gateway {
     /// In front of this server, without rosters.
-    pub(crate) fn builder(server: &impl Server) -> Builder {
+    pub fn builder(server: &impl Server) -> Builder {
         let place = server.place();
         Builder {
             environment: Vec::new(),
@@ -110,50 +110,48 @@ impl Gateway {
     }
 
     /// In front of this server, with nothing special. It ends when the value is dropped: keep it.
-    pub(crate) fn start(server: &impl Server) -> Self {
+    pub fn start(server: &impl Server) -> Self {
         Self::builder(server).start()
     }
 
-    pub(crate) fn bosh(&self) -> Endpoint {
+    pub fn bosh(&self) -> Endpoint {
         Endpoint::new(self.http, &self.path)
     }
 
-    pub(crate) fn https(&self) -> SocketAddr {
+    pub fn https(&self) -> SocketAddr {
         self.https.expect("configured with listen_tls")
     }
 
-    pub(crate) fn admin_https(&self) -> SocketAddr {
+    pub fn admin_https(&self) -> SocketAddr {
         self.admin_https.expect("configured with admin.listen_tls")
     }
 
     /// The admin API, wherever it listens without TLS.
-    pub(crate) fn admin(&self) -> Endpoint {
+    pub fn admin(&self) -> Endpoint {
         Endpoint::new(self.admin.unwrap_or(self.http), "/roster_admin")
     }
 
     /// What watches over it, wherever it is asked.
-    pub(crate) fn monitoring(&self) -> Endpoint {
+    pub fn monitoring(&self) -> Endpoint {
         let address = self.monitoring.or(self.admin).unwrap_or(self.http);
         Endpoint::new(address, "/metrics")
     }
 
-    pub(crate) fn transport(&self) -> Transport {
+    pub fn transport(&self) -> Transport {
         Transport::Bosh(self.bosh())
     }
 
     /// Logs in through it.
-    pub(crate) async fn login(&self, account: &Account, resource: &str) -> Client {
+    pub async fn login(&self, account: &Account, resource: &str) -> Client {
         Client::login(&self.transport(), account, resource).await
     }
 
-    #[allow(dead_code, reason = "for the benches")]
-    pub(crate) fn pid(&self) -> u32 {
+    pub fn pid(&self) -> u32 {
         self.process.as_ref().expect("it runs").pid()
     }
 
     /// Most memory that it has had resident so far, bytes.
-    #[allow(dead_code, reason = "only `it` needs it")]
-    pub(crate) fn peak_memory(&self) -> usize {
+    pub fn peak_memory(&self) -> usize {
         let status = fs::read_to_string(format!("/proc/{}/status", self.pid()));
         let status = status.expect("it runs");
         let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
@@ -163,17 +161,17 @@ impl Gateway {
     }
 
     /// Sends a signal, named as `kill` does.
-    pub(crate) fn signal(&self, signal: &str) {
+    pub fn signal(&self, signal: &str) {
         self.process.as_ref().expect("it runs").signal(signal);
     }
 
     /// Waits for its end.
-    pub(crate) fn wait(&mut self) -> ExitStatus {
+    pub fn wait(&mut self) -> ExitStatus {
         self.process.as_mut().expect("it runs").wait(DEADLINE)
     }
 
     /// Starts it again, on the same port for HTTP; it has ended before.
-    pub(crate) fn start_again(self) -> Self {
+    pub fn start_again(self) -> Self {
         let config = fs::read_to_string(self.config_path()).expect("it is there");
         let listen = format!("listen = [\"{}\"]", self.http);
         let config = config.replacen("listen = [\"127.0.0.1:0\"]", &listen, 1);
@@ -184,96 +182,91 @@ impl Gateway {
     }
 
     /// All that it has logged.
-    pub(crate) fn log(&self) -> String {
+    pub fn log(&self) -> String {
         self.process.as_ref().map(Process::log).unwrap_or_default()
     }
 
     /// The file it reads, for tests that change it and send `HUP`.
-    pub(crate) fn config_path(&self) -> PathBuf {
+    pub fn config_path(&self) -> PathBuf {
         self.directory.path().join("rostergate.toml")
     }
 }
 
 impl Builder {
     /// Rosters from this backend, for the host of the server.
-    pub(crate) fn backend(self, backend: &Backend) -> Self {
+    pub fn backend(self, backend: &Backend) -> Self {
         let url = backend.url();
         self.host(&format!("http_roster_url = \"{url}\""))
     }
 
     /// Another upstream than the server's plain c2s port.
-    pub(crate) fn upstream(mut self, url: &str) -> Self {
+    pub fn upstream(mut self, url: &str) -> Self {
         url.clone_into(&mut self.upstream);
         self
     }
 
     /// A variable of its environment.
-    #[allow(dead_code, reason = "only `it` needs it")]
-    pub(crate) fn env(mut self, name: &str, value: &str) -> Self {
+    pub fn env(mut self, name: &str, value: &str) -> Self {
         self.environment.push((name.to_owned(), value.to_owned()));
         self
     }
 
     /// Its configuration is this one, whatever else is said.
-    #[allow(dead_code, reason = "only `it` needs it")]
-    pub(crate) fn text(mut self, text: &str) -> Self {
+    pub fn text(mut self, text: &str) -> Self {
         self.text = Some(text.to_owned());
         self
     }
 
     /// Listens there, not at any free port.
-    #[allow(dead_code, reason = "only `it` needs it")]
-    pub(crate) fn listen(mut self, listen: SocketAddr) -> Self {
+    pub fn listen(mut self, listen: SocketAddr) -> Self {
         self.listen = listen;
         self
     }
 
     /// A line of `[server]`; `listen` is taken.
-    pub(crate) fn server(mut self, line: &str) -> Self {
+    pub fn server(mut self, line: &str) -> Self {
         push_line(&mut self.server, line);
         self
     }
 
     /// Whole tables more.
-    pub(crate) fn tables(mut self, text: &str) -> Self {
+    pub fn tables(mut self, text: &str) -> Self {
         push_line(&mut self.more_hosts, text);
         self
     }
 
     /// A line of `[session]`.
-    #[allow(dead_code, reason = "only `it` needs it")]
-    pub(crate) fn session(mut self, line: &str) -> Self {
+    pub fn session(mut self, line: &str) -> Self {
         push_line(&mut self.session, line);
         self
     }
 
     /// A line of `[web]`.
-    #[allow(dead_code, reason = "the benches do not need it")]
-    pub(crate) fn web(mut self, line: &str) -> Self {
+    pub fn web(mut self, line: &str) -> Self {
         push_line(&mut self.web, line);
         self
     }
 
     /// A line of `[bosh]`.
-    pub(crate) fn bosh(mut self, line: &str) -> Self {
+    pub fn bosh(mut self, line: &str) -> Self {
         push_line(&mut self.bosh, line);
         self
     }
 
     /// A line of `[admin]`.
-    pub(crate) fn admin(mut self, line: &str) -> Self {
+    pub fn admin(mut self, line: &str) -> Self {
         push_line(&mut self.admin, line);
         self
     }
 
     /// A line of the server's `[[host]]`.
-    pub(crate) fn host(mut self, line: &str) -> Self {
+    pub fn host(mut self, line: &str) -> Self {
         push_line(&mut self.host, line);
         self
     }
 
     /// A whole `[[host]]` more, in front of another server.
-    pub(crate) fn another_host(mut self, server: &impl Server, lines: &str) -> Self {
+    pub fn another_host(mut self, server: &impl Server, lines: &str) -> Self {
         let place = server.place();
         let (domain, upstream) = (&place.domain, place.upstream());
         let host = format!("\n[[host]]\ndomain = \"{domain}\"\nupstream = \"{upstream}\"\n{lines}");
@@ -281,7 +274,7 @@ impl Builder {
         self
     }
 
-    pub(crate) fn config(&self) -> String {
+    pub fn config(&self) -> String {
         let Self {
             listen,
             server,
@@ -307,13 +300,12 @@ impl Builder {
         config
     }
 
-    pub(crate) fn start(self) -> Gateway {
+    pub fn start(self) -> Gateway {
         self.start_with(None)
     }
 
     /// With standard error there, not in the log.
-    #[allow(dead_code, reason = "only `it` needs it")]
-    pub(crate) fn start_logging_to(self, stderr: Stdio) -> Gateway {
+    pub fn start_logging_to(self, stderr: Stdio) -> Gateway {
         self.start_with(Some(stderr))
     }
 
@@ -356,7 +348,7 @@ impl Builder {
         let config = directory.path().join("rostergate.toml");
         let args = ["serve".into(), "--config".into(), config.into_os_string()];
         let log = directory.path().join("stderr.log");
-        let program = Path::new(env!("CARGO_BIN_EXE_rostergate"));
+        let program = &rostergate();
         let filter = std::env::var("ROSTERGATE_LOG").unwrap_or_else(|_| "debug".to_owned());
         let mut environment = vec![("ROSTERGATE_LOG", filter.as_str()), ("SCRATCH", "")];
         let own = self.environment.iter();

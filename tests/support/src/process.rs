@@ -30,7 +30,7 @@ exit "$status"
 "#;
 
 /// A running program: its standard output line by line, its standard error in a file.
-pub(crate) struct Process {
+pub struct Process {
     name: String,
     keeper: Child,
     pid: u32,
@@ -42,14 +42,14 @@ pub(crate) struct Process {
 
 /// What to start for `name`: what the variable says, so that another version can be put to the same tests, or
 /// what is installed.
-pub(crate) fn program(variable: &str, name: &str) -> PathBuf {
+pub fn program(variable: &str, name: &str) -> PathBuf {
     std::env::var_os(variable)
         .unwrap_or_else(|| name.into())
         .into()
 }
 
 impl Process {
-    pub(crate) fn start<S: AsRef<OsStr>>(
+    pub fn start<S: AsRef<OsStr>>(
         program: &Path,
         args: impl IntoIterator<Item = S>,
         environment: &[(&str, &str)],
@@ -60,7 +60,7 @@ impl Process {
     }
 
     /// The same with standard error elsewhere; `log` stays empty.
-    pub(crate) fn start_logging_to<S: AsRef<OsStr>>(
+    pub fn start_logging_to<S: AsRef<OsStr>>(
         stderr: Stdio,
         program: &Path,
         args: impl IntoIterator<Item = S>,
@@ -100,14 +100,13 @@ impl Process {
         }
     }
 
-    #[allow(dead_code, reason = "for the benches")]
-    pub(crate) fn pid(&self) -> u32 {
+    pub fn pid(&self) -> u32 {
         self.pid
     }
 
     /// The next line of output; `None` once there can be no more.
     #[track_caller]
-    pub(crate) fn line(&mut self, within: Duration) -> Option<String> {
+    pub fn line(&mut self, within: Duration) -> Option<String> {
         match self.lines.get_mut().recv_timeout(within) {
             Ok(line) => Some(line),
             Err(RecvTimeoutError::Disconnected) => None,
@@ -122,7 +121,7 @@ impl Process {
     }
 
     /// Sends a signal, named as `kill` does (`TERM`, `HUP`, `KILL`, `STOP`, `CONT`).
-    pub(crate) fn signal(&self, signal: &str) {
+    pub fn signal(&self, signal: &str) {
         let kill = Command::new("kill")
             .args(["-s", signal, &self.pid.to_string()])
             .status();
@@ -131,7 +130,7 @@ impl Process {
 
     /// Waits for its end; panics where it does not come.
     #[track_caller]
-    pub(crate) fn wait(&mut self, within: Duration) -> ExitStatus {
+    pub fn wait(&mut self, within: Duration) -> ExitStatus {
         if let Some(status) = self.status {
             return status;
         }
@@ -157,7 +156,7 @@ impl Process {
     }
 
     /// Ends it at once.
-    pub(crate) fn kill(&mut self) {
+    pub fn kill(&mut self) {
         if self.status.is_none() {
             drop(self.keeper.stdin.take());
             self.status = self.keeper.wait().ok();
@@ -165,11 +164,11 @@ impl Process {
     }
 
     /// The end of what it wrote to standard error.
-    pub(crate) fn log_tail(&self) -> String {
+    pub fn log_tail(&self) -> String {
         tail(&self.log)
     }
 
-    pub(crate) fn log(&self) -> String {
+    pub fn log(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap_or_default()
     }
 }
@@ -184,7 +183,7 @@ impl Drop for Process {
 }
 
 /// The last part of a file.
-pub(crate) fn tail(path: &Path) -> String {
+pub fn tail(path: &Path) -> String {
     const LENGTH: u64 = 16 * 1024;
     let Ok(mut file) = File::open(path) else {
         return String::new();

@@ -4,34 +4,26 @@ use std::{
     fmt::{Debug, Formatter, Write as _},
     io,
     net::{IpAddr, Ipv4Addr, SocketAddr},
-    path::Path,
+    sync::Arc,
 };
 
-use rostergate::net::tls::{Trust, client_config};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpSocket, TcpStream},
 };
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
-use super::{site::foreign, within, xml::Element};
+use crate::{site::foreign, tls::Certificates, within, xml::Element};
 
 /// Of stream errors (RFC 6120 §4.9).
 const ERRORS: &str = "urn:ietf:params:xml:ns:xmpp-streams";
 
-/// Which certificates will do.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Certificates {
-    Ours,
-    Any,
-}
-
 /// Where a service is, and how to get there.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub(crate) struct Endpoint {
-    pub(crate) address: SocketAddr,
+pub struct Endpoint {
+    pub address: SocketAddr,
     /// With the leading slash.
-    pub(crate) path: String,
+    pub path: String,
     /// Over TLS, to `example.org`, and whose certificate will do.
     tls: Option<Certificates>,
     /// From this address of the loopback network.
@@ -43,7 +35,7 @@ pub(crate) struct Endpoint {
 }
 
 impl Endpoint {
-    pub(crate) fn new(address: SocketAddr, path: &str) -> Self {
+    pub fn new(address: SocketAddr, path: &str) -> Self {
         Self {
             address,
             path: path.to_owned(),
@@ -55,7 +47,7 @@ impl Endpoint {
     }
 
     /// The same service, at another path.
-    pub(crate) fn at(&self, path: &str) -> Self {
+    pub fn at(&self, path: &str) -> Self {
         Self {
             path: path.to_owned(),
             ..self.clone()
@@ -63,47 +55,42 @@ impl Endpoint {
     }
 
     /// Over TLS, with a certificate of ours.
-    pub(crate) fn over_tls(self) -> Self {
+    pub fn over_tls(self) -> Self {
         let tls = Some(Certificates::Ours);
         Self { tls, ..self }
     }
 
     /// Over TLS, with any certificate.
-    pub(crate) fn over_any_tls(self) -> Self {
+    pub fn over_any_tls(self) -> Self {
         let tls = Some(Certificates::Any);
         Self { tls, ..self }
     }
 
-    pub(crate) fn coming_from(self, address: Ipv4Addr) -> Self {
+    pub fn coming_from(self, address: Ipv4Addr) -> Self {
         let from = Some(address);
         Self { from, ..self }
     }
 
     /// As a proxy begins a connection that it passes on.
-    pub(crate) fn beginning_with(self, preamble: &str) -> Self {
+    pub fn beginning_with(self, preamble: &str) -> Self {
         let preamble = preamble.to_owned();
         Self { preamble, ..self }
     }
 
     /// As a proxy adds a header to what it passes on.
-    pub(crate) fn adding(mut self, name: &str, value: &str) -> Self {
+    pub fn adding(mut self, name: &str, value: &str) -> Self {
         self.headers.push((name.to_owned(), value.to_owned()));
         self
     }
 
     /// One request on a connection of its own.
-    pub(crate) async fn request(
-        &self,
-        method: &str,
-        headers: &[(&str, &str)],
-        body: &str,
-    ) -> Response {
+    pub async fn request(&self, method: &str, headers: &[(&str, &str)], body: &str) -> Response {
         let mut connection = Connection::open(self).await;
         connection.send(method, &self.path, headers, body).await;
         connection.response().await
     }
 
-    pub(crate) async fn post(&self, body: &str) -> Response {
+    pub async fn post(&self, body: &str) -> Response {
         self.request("POST", &[("Content-Type", "text/xml; charset=utf-8")], body)
             .await
     }
@@ -111,7 +98,7 @@ impl Endpoint {
 
 /// One TCP connection.
 #[derive(Debug)]
-pub(crate) struct Connection {
+pub struct Connection {
     stream: Stream,
     headers: Vec<(String, String)>,
     buffer: Vec<u8>,
@@ -120,12 +107,12 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    pub(crate) async fn open(to: &Endpoint) -> Self {
+    pub async fn open(to: &Endpoint) -> Self {
         let connection = within("a connection", Self::try_open(to)).await;
         connection.unwrap_or_else(|| panic!("{} does not take connections", to.address))
     }
 
-    pub(crate) async fn try_open(to: &Endpoint) -> Option<Self> {
+    pub async fn try_open(to: &Endpoint) -> Option<Self> {
         Some(Self {
             stream: Stream::open(to).await.ok()?,
             headers: to.headers.clone(),
@@ -135,13 +122,7 @@ impl Connection {
     }
 
     /// Sends a request with a `Host` and a `Content-Length`.
-    pub(crate) async fn send(
-        &mut self,
-        method: &str,
-        path: &str,
-        headers: &[(&str, &str)],
-        body: &str,
-    ) {
+    pub async fn send(&mut self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) {
         self.head = method == "HEAD";
         let mut head = format!("{method} {path} HTTP/1.1\r\n");
         let own = self.headers.iter().map(|(name, value)| (&**name, &**value));
@@ -162,19 +143,19 @@ impl Connection {
     }
 
     /// Sends bytes as they are. That the other side has closed shows when reading.
-    pub(crate) async fn write(&mut self, bytes: &[u8]) {
+    pub async fn write(&mut self, bytes: &[u8]) {
         let written = within("room to write", self.stream.write_all(bytes)).await;
         drop(written);
     }
 
     /// The answer to the oldest request not yet answered.
-    pub(crate) async fn response(&mut self) -> Response {
+    pub async fn response(&mut self) -> Response {
         let response = within("an HTTP response", self.try_response()).await;
         response.expect("an HTTP response, not the end of the connection")
     }
 
     /// The same without a deadline; `None` if the connection ends instead.
-    pub(crate) async fn try_response(&mut self) -> Option<Response> {
+    pub async fn try_response(&mut self) -> Option<Response> {
         let end = loop {
             if let Some(end) = find(&self.buffer, b"\r\n\r\n") {
                 break end;
@@ -217,7 +198,7 @@ impl Connection {
     }
 
     /// The status of an answer that announces another one, such as 100.
-    pub(crate) async fn interim(&mut self) -> u16 {
+    pub async fn interim(&mut self) -> u16 {
         self.head = true;
         let status = self.response().await.status();
         self.head = false;
@@ -225,7 +206,7 @@ impl Connection {
     }
 
     /// Waits until there is something to read.
-    pub(crate) async fn readable(&self) {
+    pub async fn readable(&self) {
         let Stream::Tcp(stream) = &self.stream else {
             panic!("over TLS, there is more to read than data")
         };
@@ -234,7 +215,7 @@ impl Connection {
     }
 
     /// Waits for the other side to close.
-    pub(crate) async fn closed(&mut self) {
+    pub async fn closed(&mut self) {
         within("the end of the connection", async {
             while self.read().await.is_some() {}
         })
@@ -275,13 +256,7 @@ impl Stream {
         let Some(certificates) = to.tls else {
             return Ok(Self::Tcp(tcp));
         };
-        let ca = Path::new(env!("CARGO_MANIFEST_DIR")).join("certs/ca.crt");
-        let trust = match certificates {
-            Certificates::Ours => Trust::authorities(Some(&ca)).expect("authorities"),
-            Certificates::Any => Trust::Anyone,
-        };
-        let config = client_config(trust, None);
-        let connector = TlsConnector::from(config.expect("settings"));
+        let connector = TlsConnector::from(Arc::new(certificates.client()));
         let name = "example.org".try_into().expect("a name");
         Ok(Self::Tls(Box::new(connector.connect(name, tcp).await?)))
     }
@@ -306,11 +281,11 @@ impl Stream {
 
 /// An answer.
 #[derive(Clone, Eq, PartialEq)]
-pub(crate) struct Response {
-    pub(crate) status_line: String,
+pub struct Response {
+    pub status_line: String,
     /// Names in lower case.
-    pub(crate) headers: Vec<(String, String)>,
-    pub(crate) body: Vec<u8>,
+    pub headers: Vec<(String, String)>,
+    pub body: Vec<u8>,
 }
 
 impl Debug for Response {
@@ -324,7 +299,7 @@ impl Debug for Response {
 }
 
 impl Response {
-    pub(crate) fn status(&self) -> u16 {
+    pub fn status(&self) -> u16 {
         let status = self
             .status_line
             .split(' ')
@@ -335,21 +310,21 @@ impl Response {
 
     /// A header that must not be there twice.
     #[track_caller]
-    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+    pub fn header(&self, name: &str) -> Option<&str> {
         let mut values = self.headers.iter().filter(|header| header.0 == name);
         let value = values.next();
         assert_eq!(values.next(), None, "{name} only once");
         value.map(|header| header.1.as_str())
     }
 
-    pub(crate) fn text(&self) -> &str {
+    pub fn text(&self) -> &str {
         std::str::from_utf8(&self.body).expect("a body is UTF-8")
     }
 
     /// Asserts that a browser that shows this makes nothing of it but text, and gives it to no page of
     /// another origin but by CORS.
     #[track_caller]
-    pub(crate) fn assert_inert(&self) {
+    pub fn assert_inert(&self) {
         for (name, value) in [
             ("content-security-policy", "sandbox; default-src 'none'"),
             ("x-content-type-options", "nosniff"),
@@ -362,7 +337,7 @@ impl Response {
     /// Asserts what every answer has, whatever its status: that any page may read it, that nobody
     /// keeps it or runs it, that its length is known.
     #[track_caller]
-    pub(crate) fn assert_usual_headers(&self) {
+    pub fn assert_usual_headers(&self) {
         // Much of that is no specification's, but ours.
         if foreign().is_some() {
             return;
@@ -381,7 +356,7 @@ impl Response {
 
     /// The terminal binding condition of an answer with status 200 that ends a session.
     #[track_caller]
-    pub(crate) fn condition(&self) -> Option<String> {
+    pub fn condition(&self) -> Option<String> {
         self.assert_usual_headers();
         assert_eq!(self.status(), 200, "{self:?}");
         let body = self.xml();
@@ -391,7 +366,7 @@ impl Response {
 
     /// The condition of an answer that tells the client to come again, and what it says to people.
     #[track_caller]
-    pub(crate) fn not_now(&self) -> (String, String) {
+    pub fn not_now(&self) -> (String, String) {
         self.assert_usual_headers();
         assert_eq!(self.status(), 503, "{self:?}");
         assert!(self.header("retry-after").is_some(), "{self:?}");
@@ -403,7 +378,7 @@ impl Response {
 
     /// The body as XML.
     #[track_caller]
-    pub(crate) fn xml(&self) -> Element {
+    pub fn xml(&self) -> Element {
         Element::parse(&self.body)
     }
 }

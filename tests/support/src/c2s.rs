@@ -8,21 +8,21 @@ use tokio::{
     sync::mpsc::{UnboundedReceiver, UnboundedSender},
 };
 
-use super::{
+use crate::{
     client::{Command, End, Event},
     within,
     xml::{self, CLIENT, Part, STREAMS},
 };
 
-/// Keeps a stream going for a [`Client`](super::client::Client).
-pub(crate) struct Driver {
+/// Keeps a stream going for a [`Client`](crate::client::Client).
+pub struct Driver {
     socket: TcpStream,
     domain: String,
     stream: xml::Stream,
 }
 
 impl Driver {
-    pub(crate) async fn connect(to: SocketAddr, domain: &str) -> Self {
+    pub async fn connect(to: SocketAddr, domain: &str) -> Self {
         let socket = within("a connection", TcpStream::connect(to)).await;
         let socket = socket.unwrap_or_else(|error| panic!("{to}: {error}"));
         socket.set_nodelay(true).expect("a TCP option");
@@ -33,7 +33,7 @@ impl Driver {
         }
     }
 
-    pub(crate) async fn run(
+    pub async fn run(
         mut self,
         mut commands: UnboundedReceiver<Command>,
         events: UnboundedSender<Event>,

@@ -11,7 +11,7 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-use super::{
+use crate::{
     DEADLINE,
     bosh::{self, Bosh, bind_request},
     c2s,
@@ -25,29 +25,29 @@ use super::{
 
 /// Somebody whom the server knows.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub(crate) struct Account {
-    pub(crate) local: String,
-    pub(crate) domain: String,
-    pub(crate) password: String,
+pub struct Account {
+    pub local: String,
+    pub domain: String,
+    pub password: String,
 }
 
 impl Account {
     /// The bare JID.
-    pub(crate) fn jid(&self) -> String {
+    pub fn jid(&self) -> String {
         format!("{}@{}", self.local, self.domain)
     }
 }
 
 /// How a client reaches the server.
 #[derive(Clone, Debug)]
-pub(crate) enum Transport {
+pub enum Transport {
     Bosh(Endpoint),
     Tcp(SocketAddr),
 }
 
 /// What a client wants its driver to do.
 #[derive(Debug)]
-pub(crate) enum Command {
+pub enum Command {
     Send(String),
     Restart,
     /// In good order.
@@ -58,7 +58,7 @@ pub(crate) enum Command {
 
 /// What a driver tells its client.
 #[derive(Debug)]
-pub(crate) enum Event {
+pub enum Event {
     Opened(Element),
     Element(Element),
     End(End),
@@ -66,26 +66,26 @@ pub(crate) enum Event {
 
 /// How a session ended.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub(crate) struct End {
+pub struct End {
     /// The terminal binding condition.
-    pub(crate) condition: Option<String>,
+    pub condition: Option<String>,
     /// The `<stream:error/>`.
-    pub(crate) error: Option<Element>,
+    pub error: Option<Element>,
     /// An HTTP status other than 200.
-    pub(crate) status: Option<u16>,
+    pub status: Option<u16>,
     /// The connection was gone without a word.
-    pub(crate) lost: bool,
+    pub lost: bool,
 }
 
 impl End {
-    pub(crate) fn lost() -> Self {
+    pub fn lost() -> Self {
         Self {
             lost: true,
             ..Self::default()
         }
     }
 
-    pub(crate) fn status(status: u16) -> Self {
+    pub fn status(status: u16) -> Self {
         Self {
             status: Some(status),
             ..Self::default()
@@ -93,7 +93,7 @@ impl End {
     }
 
     /// What a terminating `<body/>` says.
-    pub(crate) fn of(body: &Element) -> Self {
+    pub fn of(body: &Element) -> Self {
         Self {
             condition: body.attr("condition").map(str::to_owned),
             error: body.child(STREAMS, "error").cloned(),
@@ -102,7 +102,7 @@ impl End {
     }
 
     /// The stream error's defined condition, such as `conflict`.
-    pub(crate) fn stream_error(&self) -> Option<&str> {
+    pub fn stream_error(&self) -> Option<&str> {
         let mut children = self.error.as_ref()?.children();
         let condition = children.find(|child| child.ns == STREAM_ERRORS && child.name != "text");
         condition.map(|condition| condition.name.as_str())
@@ -111,13 +111,13 @@ impl End {
 
 /// A session and all that came from it, in order.
 #[derive(Debug)]
-pub(crate) struct Client {
+pub struct Client {
     /// The full JID, once bound.
-    pub(crate) jid: String,
+    pub jid: String,
     /// What was offered last.
-    pub(crate) features: Element,
+    pub features: Element,
     /// The server's stream header, or the answer to the creation request.
-    pub(crate) opening: Element,
+    pub opening: Element,
     commands: UnboundedSender<Command>,
     events: UnboundedReceiver<Event>,
     inbox: VecDeque<Element>,
@@ -126,11 +126,11 @@ pub(crate) struct Client {
 
 impl Client {
     /// Logs in by PLAIN. An empty resource lets the server choose.
-    pub(crate) async fn login(to: &Transport, account: &Account, resource: &str) -> Self {
+    pub async fn login(to: &Transport, account: &Account, resource: &str) -> Self {
         Self::login_by(Mechanism::Plain, to, account, resource).await
     }
 
-    pub(crate) async fn login_by(
+    pub async fn login_by(
         mechanism: Mechanism,
         to: &Transport,
         account: &Account,
@@ -143,7 +143,7 @@ impl Client {
     }
 
     /// Opens a session and reads the first features.
-    pub(crate) async fn connect(to: &Transport, domain: &str) -> Self {
+    pub async fn connect(to: &Transport, domain: &str) -> Self {
         let (commands, driver_commands) = unbounded_channel();
         let (driver_events, events) = unbounded_channel();
         match to {
@@ -177,7 +177,7 @@ impl Client {
     }
 
     /// SASL, then the restart.
-    pub(crate) async fn authenticate(&mut self, mechanism: Mechanism, account: &Account) {
+    pub async fn authenticate(&mut self, mechanism: Mechanism, account: &Account) {
         let success = self.try_authenticate(mechanism, account).await;
         success.unwrap_or_else(|failure| panic!("{} may not log in: {failure}", account.jid()));
         self.restart();
@@ -185,7 +185,7 @@ impl Client {
     }
 
     /// SASL alone; gives the `<failure/>` where it fails.
-    pub(crate) async fn try_authenticate(
+    pub async fn try_authenticate(
         &mut self,
         mechanism: Mechanism,
         account: &Account,
@@ -213,12 +213,12 @@ impl Client {
         }
     }
 
-    pub(crate) fn restart(&mut self) {
+    pub fn restart(&mut self) {
         self.command(Command::Restart);
     }
 
     /// Binds a resource, and opens a session as RFC 3921 has it where that is offered.
-    pub(crate) async fn bind(&mut self, resource: &str) {
+    pub async fn bind(&mut self, resource: &str) {
         self.send(&bind_request(resource));
         let reply = self
             .expect("the bind result", |element| element.is_reply_to("bind"))
@@ -244,21 +244,21 @@ impl Client {
     }
 
     /// Sends anything, any number of elements, as it is written.
-    pub(crate) fn send(&self, xml: &str) {
+    pub fn send(&self, xml: &str) {
         self.command(Command::Send(xml.to_owned()));
     }
 
-    pub(crate) fn send_message(&self, to: &str, body: &str) {
+    pub fn send_message(&self, to: &str, body: &str) {
         self.send(&message(to, body));
     }
 
     /// Available, with these children (`<show>away</show>`).
-    pub(crate) fn send_presence(&self, children: &str) {
+    pub fn send_presence(&self, children: &str) {
         self.send(&format!("<presence xmlns='{CLIENT}'>{children}</presence>"));
     }
 
     /// An iq of a new id and its reply. An empty `to` is left out.
-    pub(crate) async fn iq(&mut self, kind: &str, to: &str, payload: &str) -> Element {
+    pub async fn iq(&mut self, kind: &str, to: &str, payload: &str) -> Element {
         let id = self.send_iq(kind, to, payload);
         self.expect(&format!("the reply to {payload}"), |stanza| {
             stanza.is_reply_to(&id)
@@ -267,7 +267,7 @@ impl Client {
     }
 
     /// An iq without waiting; gives its id.
-    pub(crate) fn send_iq(&self, kind: &str, to: &str, payload: &str) -> String {
+    pub fn send_iq(&self, kind: &str, to: &str, payload: &str) -> String {
         let id = format!("it-{}", unique());
         let to = if to.is_empty() {
             String::new()
@@ -281,12 +281,12 @@ impl Client {
     }
 
     /// Takes the first element that fits out of the inbox, waiting for it; the others stay.
-    pub(crate) async fn expect(&mut self, what: &str, fits: impl Fn(&Element) -> bool) -> Element {
+    pub async fn expect(&mut self, what: &str, fits: impl Fn(&Element) -> bool) -> Element {
         self.expect_within(DEADLINE, what, fits).await
     }
 
     /// The same for what takes longer.
-    pub(crate) async fn expect_within(
+    pub async fn expect_within(
         &mut self,
         limit: Duration,
         what: &str,
@@ -305,7 +305,7 @@ impl Client {
         }
     }
 
-    pub(crate) async fn expect_message(&mut self, body: &str) -> Element {
+    pub async fn expect_message(&mut self, body: &str) -> Element {
         self.expect(&format!("message {body:?}"), |stanza| {
             stanza.is_message(body)
         })
@@ -313,24 +313,20 @@ impl Client {
     }
 
     /// A presence from exactly this JID; `kind` is its type, empty for available.
-    pub(crate) async fn expect_presence(&mut self, from: &str, kind: &str) -> Element {
+    pub async fn expect_presence(&mut self, from: &str, kind: &str) -> Element {
         let what = format!("presence {kind:?} of {from}");
         self.expect(&what, |stanza| stanza.is_presence(from, kind))
             .await
     }
 
     /// The next element, whatever it is.
-    pub(crate) async fn next(&mut self) -> Element {
+    pub async fn next(&mut self) -> Element {
         self.expect("anything", |_| true).await
     }
 
     /// Takes out everything up to the marker, which is left out, waiting for it: what the test
     /// then does not find in there did not come before it.
-    pub(crate) async fn until(
-        &mut self,
-        what: &str,
-        marks: impl Fn(&Element) -> bool,
-    ) -> Vec<Element> {
+    pub async fn until(&mut self, what: &str, marks: impl Fn(&Element) -> bool) -> Vec<Element> {
         let deadline = Instant::now() + DEADLINE;
         let mut seen = Vec::new();
         loop {
@@ -348,7 +344,7 @@ impl Client {
     }
 
     /// Takes out everything that was on its way here: all that comes before a ping's reply.
-    pub(crate) async fn fence(&mut self) -> Vec<Element> {
+    pub async fn fence(&mut self) -> Vec<Element> {
         let domain = self
             .jid
             .split(['@', '/'])
@@ -361,7 +357,7 @@ impl Client {
     }
 
     /// Asserts that nothing of the kind came up to a [`fence`](Self::fence); the rest stays.
-    pub(crate) async fn expect_none(&mut self, what: &str, fits: impl Fn(&Element) -> bool) {
+    pub async fn expect_none(&mut self, what: &str, fits: impl Fn(&Element) -> bool) {
         let seen = self.fence().await;
         let unwanted = seen.iter().find(|element| fits(element));
         assert_eq!(unwanted.map(Element::to_string), None, "no {what} comes");
@@ -369,11 +365,11 @@ impl Client {
     }
 
     /// How the session ends, waiting for it.
-    pub(crate) async fn expect_end(&mut self) -> End {
+    pub async fn expect_end(&mut self) -> End {
         self.expect_end_within(DEADLINE).await
     }
 
-    pub(crate) async fn expect_end_within(&mut self, limit: Duration) -> End {
+    pub async fn expect_end_within(&mut self, limit: Duration) -> End {
         let deadline = Instant::now() + limit;
         while self.more(deadline).await {}
         match self.end.clone() {
@@ -411,7 +407,7 @@ impl Client {
     // Rosters
 
     /// Gets the roster.
-    pub(crate) async fn roster(&mut self) -> BTreeMap<String, Item> {
+    pub async fn roster(&mut self) -> BTreeMap<String, Item> {
         let reply = self
             .iq("get", "", &format!("<query xmlns='{ROSTER}'/>"))
             .await;
@@ -429,7 +425,7 @@ impl Client {
     }
 
     /// Asks for the roster where there is none to be had, which takes a while to be found out; gives the answer.
-    pub(crate) async fn refused_roster(&mut self) -> Element {
+    pub async fn refused_roster(&mut self) -> Element {
         let get = self.send_iq("get", "", &format!("<query xmlns='{ROSTER}'/>"));
         self.expect_within(3 * DEADLINE, "an answer to the roster get", |stanza| {
             stanza.is_reply_to(&get)
@@ -438,7 +434,7 @@ impl Client {
     }
 
     /// The next roster push.
-    pub(crate) async fn expect_push(&mut self) -> Item {
+    pub async fn expect_push(&mut self) -> Item {
         let push = self.expect("a roster push", is_push).await;
         let query = push.child(ROSTER, "query").expect("a push has a query");
         assert_eq!(query.children().count(), 1, "one item in a push: {push}");
@@ -466,18 +462,18 @@ impl Client {
     // Ends
 
     /// Logs out in good order.
-    pub(crate) async fn logout(mut self) -> End {
+    pub async fn logout(mut self) -> End {
         self.command(Command::Close);
         self.expect_end().await
     }
 
     /// Cuts every connection, as a browser that crashes.
-    pub(crate) fn vanish(self) {
+    pub fn vanish(self) {
         self.command(Command::Vanish);
     }
 }
 
-pub(crate) fn is_push(element: &Element) -> bool {
+pub fn is_push(element: &Element) -> bool {
     element.is(CLIENT, "iq")
         && element.attr("type") == Some("set")
         && element.child(ROSTER, "query").is_some()
@@ -485,12 +481,12 @@ pub(crate) fn is_push(element: &Element) -> bool {
 
 /// A contact as a roster shows it.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub(crate) struct Item {
-    pub(crate) jid: String,
-    pub(crate) name: Option<String>,
-    pub(crate) subscription: Option<String>,
-    pub(crate) ask: Option<String>,
-    pub(crate) groups: Vec<String>,
+pub struct Item {
+    pub jid: String,
+    pub name: Option<String>,
+    pub subscription: Option<String>,
+    pub ask: Option<String>,
+    pub groups: Vec<String>,
 }
 
 impl Item {

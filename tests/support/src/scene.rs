@@ -1,6 +1,6 @@
 //! A session driven by hand, and a contact on the server.
 
-use crate::support::{
+use crate::{
     bosh::Bosh,
     client::{Account, Client},
     gateway::Gateway,
@@ -9,20 +9,20 @@ use crate::support::{
 };
 
 /// A session driven by hand, and a contact on the server who sees what gets there.
-pub(crate) struct Scene {
-    pub(crate) gateway: Gateway,
-    pub(crate) account: Account,
-    pub(crate) web: Bosh,
-    pub(crate) desk: Client,
+pub struct Scene {
+    pub gateway: Gateway,
+    pub account: Account,
+    pub web: Bosh,
+    pub desk: Client,
 }
 
 impl Scene {
-    pub(crate) async fn new() -> Self {
+    pub async fn new() -> Self {
         Self::with(&[], &[]).await
     }
 
     /// With lines of `[bosh]` and attributes of the creation request.
-    pub(crate) async fn with(config: &[&str], changes: &[(&str, &str)]) -> Self {
+    pub async fn with(config: &[&str], changes: &[(&str, &str)]) -> Self {
         let prosody = Site::shared();
         let mut builder = Gateway::builder(prosody);
         for line in config {
@@ -41,41 +41,41 @@ impl Scene {
     }
 
     /// The full JID of the session.
-    pub(crate) fn jid(&self) -> String {
+    pub fn jid(&self) -> String {
         format!("{}/web", self.account.jid())
     }
 
     /// A message to the contact: when it arrives, the request that bore it has been taken.
-    pub(crate) fn to_desk(&self, body: &str) -> String {
+    pub fn to_desk(&self, body: &str) -> String {
         message(&self.desk.jid, body)
     }
 
     /// A presence that makes the server tell the contact when the session ends.
-    pub(crate) fn hello(&self) -> String {
+    pub fn hello(&self) -> String {
         format!("<presence xmlns='{CLIENT}' to='{}'/>", self.desk.jid)
     }
 
     /// Says hello, and hangs up; the gateway may learn of that a moment later.
-    pub(crate) async fn greet(&mut self) {
+    pub async fn greet(&mut self) {
         let sent = self.web.send("", &self.hello()).await;
         self.desk.expect_presence(&self.jid(), "").await;
         sent.abort();
     }
 
     /// Asserts that the server has ended the session.
-    pub(crate) async fn expect_gone(&mut self) {
+    pub async fn expect_gone(&mut self) {
         let jid = self.jid();
         self.desk.expect_presence(&jid, "unavailable").await;
     }
 
     /// Asserts that requests of the session are no longer served.
-    pub(crate) async fn assert_unknown(&mut self) {
+    pub async fn assert_unknown(&mut self) {
         let response = self.web.send("", "").await.response().await;
         assert_eq!(response.condition().as_deref(), Some("item-not-found"));
     }
 }
 
 #[track_caller]
-pub(crate) fn assert_empty(body: &Element) {
+pub fn assert_empty(body: &Element) {
     assert_eq!((body.attr("type"), body.nodes.len()), (None, 0), "{body}");
 }

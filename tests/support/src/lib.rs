@@ -1,0 +1,79 @@
+//! What the tests stand on: real servers, a scripted backend, clients that can misbehave.
+//!
+//! It knows the gateway by its program alone, and uses none of its code.
+//!
+//! Nothing here sleeps to wait for something: it waits for the thing itself, up to [`DEADLINE`].
+#![allow(missing_docs, reason = "for the tests alone")]
+#![expect(clippy::disallowed_methods, reason = "tests may look at the clock")]
+
+use std::{
+    future::Future,
+    net::{Ipv4Addr, TcpListener},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+pub mod backend;
+pub mod bosh;
+pub mod c2s;
+pub mod client;
+pub mod ejabberd;
+pub mod files;
+pub mod gateway;
+pub mod http;
+pub mod jabberd2;
+pub mod machine;
+pub mod process;
+pub mod prosody;
+pub mod proxy;
+pub mod relay;
+pub mod resilient;
+pub mod sasl;
+pub mod scene;
+pub mod site;
+mod tls;
+pub mod xml;
+
+/// The folder of the repository.
+pub fn root() -> &'static Path {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.ancestors().nth(2).expect("it is in tests/support")
+}
+
+/// The gateway's program, which cargo builds beside the tests (their own are in `deps`).
+pub fn rostergate() -> PathBuf {
+    let tests = std::env::current_exe().expect("tests are programs");
+    let folder = tests.ancestors().nth(2).expect("they are in target/*/deps");
+    folder.join("rostergate")
+}
+
+/// Longest time that anything expected may take.
+pub const DEADLINE: Duration = Duration::from_secs(10);
+
+/// The result of `future`; panics, naming `what`, where it takes longer than [`DEADLINE`].
+pub async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
+    within_limit(DEADLINE, what, future).await
+}
+
+/// The same with another limit.
+pub async fn within_limit<T>(limit: Duration, what: &str, future: impl Future<Output = T>) -> T {
+    match tokio::time::timeout(limit, future).await {
+        Ok(value) => value,
+        Err(_) => panic!("waited {limit:?} in vain for {what}"),
+    }
+}
+
+/// A part of a name that no other test of this process uses.
+pub fn unique() -> u64 {
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}
+
+/// Ports that nobody has right now.
+pub fn free_ports<const N: usize>() -> [u16; N] {
+    let listeners = [(); N]
+        .map(|()| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("loopback has free ports"));
+    listeners.map(|listener| listener.local_addr().expect("it is bound").port())
+}
