@@ -146,7 +146,7 @@ packages() {
 
 case $what in
 bench)
-    modules benches/peers/node-xmpp-bosh "node-xmpp-bosh, a connection manager to compare with"
+    modules tools/peers/node-xmpp-bosh "node-xmpp-bosh, a connection manager to compare with"
     # What it comes compiled with is for another system.
     node -e 'require("node-expat")' 2>/dev/null || npm rebuild node-expat
     exit

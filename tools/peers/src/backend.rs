@@ -16,7 +16,7 @@ use tokio::{
     net::{TcpListener, TcpStream},
 };
 
-use crate::session::{DOMAIN, User};
+use crate::{DOMAIN, session::User};
 
 /// A backend that runs until the program ends.
 #[derive(Clone, Debug)]

@@ -7,10 +7,10 @@ use anyhow::{Context as _, Result, bail};
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use memchr::memmem;
 
-use crate::http::{Connection, Endpoint};
-
-/// The domain of all that is measured.
-pub const DOMAIN: &str = "example.org";
+use crate::{
+    DOMAIN,
+    http::{Connection, Endpoint},
+};
 
 const FIRST_RID: u64 = 1_573_741_820;
 

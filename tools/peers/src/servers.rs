@@ -11,10 +11,11 @@ use anyhow::{Context as _, Result, bail};
 use tempfile::TempDir;
 
 use crate::{
+    DOMAIN,
     backend::Backend,
     http::{Connection, Endpoint},
     process::{Process, free_ports, local},
-    session::{DOMAIN, User},
+    session::User,
 };
 
 /// How often another port is tried where somebody has taken one.

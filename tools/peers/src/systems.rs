@@ -11,8 +11,7 @@ use crate::{
         Gc, Manner, Server, ejabberd, haproxy, hyper_hop, nginx, node_xmpp_bosh, prosody,
         rostergate,
     },
-    session::{Style, User},
-    work::Work,
+    session::User,
 };
 
 /// One way to serve BOSH.
@@ -106,17 +105,6 @@ impl Kind {
             }
             Self::NginxTls => Some(Self::Nginx),
             _ => None,
-        }
-    }
-
-    /// Whether it does this work. ejabberd 23.01 takes no two requests at a time: where the later one arrives
-    /// first, it answers neither. Behind TLS or with two threads, messages tell enough.
-    pub fn does(self, work: Work) -> bool {
-        match self {
-            Self::Ejabberd => work.style() == Style::Lean,
-            Self::RostergateTls | Self::NginxTls => work == Work::Message(Style::Lean),
-            Self::RostergateTwoThreads => matches!(work, Work::Message(_)),
-            _ => true,
         }
     }
 

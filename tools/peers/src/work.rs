@@ -17,10 +17,11 @@ use tokio::{
 };
 
 use crate::{
+    DOMAIN,
     process::cpu_time,
-    session::{DOMAIN, Session, Style, User, between},
+    session::{Session, Style, User, between},
     statistics::Histogram,
-    systems::System,
+    systems::{Kind, System},
 };
 
 /// Sessions that log in at the same time.
@@ -105,6 +106,17 @@ impl Meter {
 }
 
 impl Work {
+    /// Whether this system is measured at it. ejabberd 23.01 takes no two requests at a time: where the later
+    /// one arrives first, it answers neither. Behind TLS or with two threads, messages tell enough.
+    pub fn suits(self, kind: Kind) -> bool {
+        match kind {
+            Kind::Ejabberd => self.style() == Style::Lean,
+            Kind::RostergateTls | Kind::NginxTls => self == Self::Message(Style::Lean),
+            Kind::RostergateTwoThreads => matches!(self, Self::Message(_)),
+            _ => true,
+        }
+    }
+
     /// Short, for the command line, file names and tables.
     pub fn name(self) -> String {
         let style = |style| match style {

@@ -23,3 +23,6 @@ pub mod session;
 pub mod statistics;
 pub mod systems;
 pub mod work;
+
+/// The domain of all that is measured.
+pub const DOMAIN: &str = "example.org";

@@ -175,7 +175,7 @@ impl Run<'_> {
             systems.push(system);
         }
         for work in works {
-            let speaking = systems.iter().filter(|system| system.kind.does(work));
+            let speaking = systems.iter().filter(|system| work.suits(system.kind));
             let speaking: Vec<&System> = speaking.collect();
             for round in 1..=self.options.rounds {
                 for system in &speaking {

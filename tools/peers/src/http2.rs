@@ -14,7 +14,7 @@ use rustls_pki_types::{CertificateDer, ServerName, pem::PemObject as _};
 use tokio::{net::TcpStream, task::AbortHandle};
 use tokio_rustls::TlsConnector;
 
-use crate::session::DOMAIN;
+use crate::DOMAIN;
 
 /// Who has signed the certificate.
 pub(crate) const AUTHORITY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../certs/ca.crt");
