@@ -20,6 +20,7 @@ pub mod refused_heads;
 pub mod sandbox;
 pub mod systemd;
 pub mod tls;
+pub mod wire;
 
 #[cfg(test)]
 mod tests;

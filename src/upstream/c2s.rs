@@ -1,47 +1,27 @@
-//! An open stream over TCP or TLS, driven by polling.
+//! A stream to the XMPP server over TCP or TLS, driven by polling: a [`Wire`], and the state machine of who begins it.
 
 use std::{
-    cell::RefCell,
-    collections::VecDeque,
     future::poll_fn,
-    io::{self, IoSlice},
-    pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
 };
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::Bytes;
 use jid::{BareJid, DomainPart};
-use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::TcpStream,
-};
-use tokio_rustls::client::TlsStream;
-use tracing::debug;
+use tokio::net::TcpStream;
 
 use super::{UpstreamError, UpstreamEvent, tls::Tls};
 use crate::{
     config,
+    net::wire::{Transport, Wire},
     proto::{
         stanza::Stanza,
         stream::initiator::{CLOSE, Event, Stream, header},
     },
 };
 
-/// Bytes read at once.
-const READ: usize = 16 * 1024;
 /// Reads in one poll; then others get their turn.
 const READS: usize = 8;
-/// Chunks written at once.
-const SLICES: usize = 16;
-/// Shorter chunks are gathered: to keep each by itself would take more than its length.
-const SMALL: usize = 1024;
-
-thread_local! {
-    /// What is read goes here first, so that idle connections hold no buffer.
-    static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ].into());
-}
-
 /// What the connections of one host have in common.
 #[derive(Debug)]
 pub(super) struct Host {
@@ -55,31 +35,13 @@ pub(super) struct Host {
 #[derive(Debug)]
 pub struct Upstream {
     host: Arc<Host>,
-    transport: Transport,
+    wire: Wire,
     /// What arrives.
     stream: Stream,
-    /// What is to be sent.
-    outgoing: VecDeque<Bytes>,
-    /// What follows that: short chunks, gathered.
-    gathered: BytesMut,
-    /// Sum of the lengths of all that.
-    queued: usize,
     /// `from` of the stream headers.
     from: Option<Box<str>>,
     /// `</stream:stream>` is queued or sent.
     closing: bool,
-    /// Something has been read, and nothing written since, so that the kernel may be holding back its
-    /// acknowledgement.
-    is_unacknowledged: bool,
-    /// Writing failed. Told once nothing more can be read, as that may say why.
-    broken: Option<io::Error>,
-}
-
-/// What carries the bytes.
-#[derive(Debug)]
-pub(super) enum Transport {
-    Plain(TcpStream),
-    Tls(Box<TlsStream<TcpStream>>),
 }
 
 impl Upstream {
@@ -87,15 +49,10 @@ impl Upstream {
     pub(super) fn new(host: &Arc<Host>, transport: Transport, from: Option<&BareJid>) -> Self {
         Self {
             host: Arc::clone(host),
-            transport,
+            wire: Wire::new(transport),
             stream: Stream::new(),
-            outgoing: VecDeque::new(),
-            gathered: BytesMut::new(),
-            queued: 0,
             from: from.map(|from| from.as_str().into()),
             closing: false,
-            is_unacknowledged: false,
-            broken: None,
         }
     }
 
@@ -108,30 +65,15 @@ impl Upstream {
 
     /// Queues bytes that continue the stream. After [`Self::close`] they are dropped.
     pub fn queue_bytes(&mut self, bytes: Bytes) {
-        if self.closing || self.broken.is_some() || bytes.is_empty() {
-            return;
-        }
-        self.queued += bytes.len();
-        if bytes.len() < SMALL {
-            self.gathered.extend_from_slice(&bytes);
-        } else {
-            self.take_gathered();
-            self.outgoing.push_back(bytes);
-        }
-    }
-
-    fn take_gathered(&mut self) {
-        if !self.gathered.is_empty() {
-            // Taken whole, so that an idle connection holds no buffer.
-            let gathered = std::mem::take(&mut self.gathered);
-            self.outgoing.push_back(gathered.freeze());
+        if !self.closing {
+            self.wire.queue(bytes);
         }
     }
 
     /// Queues one space unless something else is on its way (RFC 6120 §4.6.1). Not before the end
     /// of SASL.
     pub fn keepalive(&mut self) {
-        if self.queued == 0 {
+        if self.queued() == 0 {
             self.queue_bytes(Bytes::from_static(b" "));
         }
     }
@@ -150,41 +92,25 @@ impl Upstream {
         self.closing = true;
     }
 
-    /// Has the kernel acknowledge now what has been read, unless something written has done so.
-    ///
-    /// Prosody leaves Nagle's algorithm on, and writes what stream management has to say by itself: the next
-    /// stanza then waits in its kernel for an acknowledgement that ours would hold back for 40 ms. Linux
-    /// forgets the option with each write.
+    /// Has the kernel acknowledge now what has been read, see [`Wire::acknowledge`].
     pub fn acknowledge(&mut self) {
-        if std::mem::take(&mut self.is_unacknowledged) {
-            // A connection that has just broken says so elsewhere.
-            #[cfg(target_os = "linux")]
-            let _ = self.tcp().set_quickack(true);
-        }
-    }
-
-    #[cfg(target_os = "linux")]
-    fn tcp(&self) -> &TcpStream {
-        match &self.transport {
-            Transport::Plain(tcp) => tcp,
-            Transport::Tls(tls) => tls.get_ref().0,
-        }
+        self.wire.acknowledge();
     }
 
     /// Bytes not yet written.
     pub fn queued(&self) -> usize {
-        self.queued
+        self.wire.queued()
     }
 
     /// Whether the kernel acknowledges at once what comes now.
     #[cfg(all(test, target_os = "linux"))]
     pub(super) fn acknowledges_at_once(&self) -> bool {
-        self.tcp().quickack().expect("an open connection")
+        self.wire.acknowledges_at_once()
     }
 
     /// Whether the connection is encrypted.
     pub fn is_encrypted(&self) -> bool {
-        matches!(self.transport, Transport::Tls(_))
+        self.wire.is_encrypted()
     }
 
     /// Writes what is queued and, if `read`, reads. One event at a time: poll again until
@@ -199,7 +125,7 @@ impl Upstream {
         cx: &mut Context<'_>,
         read: bool,
     ) -> Poll<Result<UpstreamEvent, UpstreamError>> {
-        self.poll_write(cx);
+        self.wire.poll_write(cx);
         if !read {
             return Poll::Pending;
         }
@@ -222,98 +148,17 @@ impl Upstream {
             if let Some(event) = self.stream.poll_event()? {
                 return Poll::Ready(Ok(event));
             }
-            match self.poll_read(cx) {
-                Poll::Ready(Ok(0)) => return Poll::Ready(Err(self.lost(None))),
-                Poll::Ready(Ok(_)) => {}
-                Poll::Ready(Err(error)) => return Poll::Ready(Err(self.lost(Some(error)))),
-                Poll::Pending if self.broken.is_some() => return Poll::Ready(Err(self.lost(None))),
-                Poll::Pending => return Poll::Pending,
-            }
+            let stream = &mut self.stream;
+            ready!(self.wire.poll_read(cx, |bytes| stream.handle_bytes(bytes)))?;
         }
         cx.waker().wake_by_ref();
         Poll::Pending
     }
 
-    fn lost(&mut self, error: Option<io::Error>) -> UpstreamError {
-        match self.broken.take().or(error) {
-            // So does rustls call an end without close_notify.
-            Some(error) if error.kind() == io::ErrorKind::UnexpectedEof => UpstreamError::Eof,
-            Some(error) => UpstreamError::Lost(error),
-            None => UpstreamError::Eof,
-        }
-    }
-
-    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        SCRATCH.with_borrow_mut(|scratch| {
-            let mut buf = ReadBuf::new(scratch);
-            ready!(match &mut self.transport {
-                Transport::Plain(tcp) => Pin::new(tcp).poll_read(cx, &mut buf),
-                Transport::Tls(tls) => Pin::new(tls).poll_read(cx, &mut buf),
-            })?;
-            self.stream.handle_bytes(buf.filled());
-            self.is_unacknowledged = true;
-            Poll::Ready(Ok(buf.filled().len()))
-        })
-    }
-
-    fn poll_write(&mut self, cx: &mut Context<'_>) {
-        if self.broken.is_some() {
-            return;
-        }
-        if let Poll::Ready(Err(error)) = self.try_write(cx) {
-            debug!(%error, "upstream write failed");
-            self.broken = Some(error);
-            self.outgoing = VecDeque::new();
-            self.gathered = BytesMut::new();
-            self.queued = 0;
-        }
-    }
-
-    fn try_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while self.queued > 0 {
-            if self.outgoing.is_empty() {
-                self.take_gathered();
-            }
-            let mut slices = [IoSlice::new(&[]); SLICES];
-            for (slice, chunk) in slices.iter_mut().zip(&self.outgoing) {
-                *slice = IoSlice::new(chunk);
-            }
-            let slices = &slices[..self.outgoing.len().min(SLICES)];
-            let written = ready!(match &mut self.transport {
-                Transport::Plain(tcp) => Pin::new(tcp).poll_write_vectored(cx, slices),
-                Transport::Tls(tls) => Pin::new(tls).poll_write_vectored(cx, slices),
-            })?;
-            if written == 0 {
-                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
-            }
-            self.written(written);
-        }
-        // rustls may have encrypted more than the socket took.
-        match &mut self.transport {
-            Transport::Plain(_) => Poll::Ready(Ok(())),
-            Transport::Tls(tls) => Pin::new(tls).poll_flush(cx),
-        }
-    }
-
-    fn written(&mut self, mut count: usize) {
-        self.queued -= count;
-        self.is_unacknowledged = false;
-        while let Some(chunk) = self.outgoing.front_mut() {
-            if count < chunk.len() {
-                chunk.advance(count);
-                return;
-            }
-            count -= chunk.len();
-            self.outgoing.pop_front();
-        }
-        // A burst must not cost an idle session its memory.
-        self.outgoing.shrink_to(4);
-    }
-
     /// The next event of a stream that is still being opened.
     pub(super) async fn next(&mut self) -> Result<Event, UpstreamError> {
         poll_fn(|cx| {
-            self.poll_write(cx);
+            self.wire.poll_write(cx);
             self.poll_event(cx)
         })
         .await
@@ -322,9 +167,9 @@ impl Upstream {
     /// The bare connection, on which TLS is to begin. `None` if it has TLS, or if there are bytes
     /// in clear that would have to be taken for part of what follows.
     pub(super) fn into_plain(self) -> Option<TcpStream> {
-        match self.transport {
-            Transport::Plain(tcp) if !self.stream.has_unread() => Some(tcp),
-            _ => None,
+        if self.stream.has_unread() {
+            return None;
         }
+        self.wire.into_plain()
     }
 }

@@ -14,12 +14,12 @@ use tokio_rustls::TlsConnector;
 
 use super::{
     ConnectError, Hello, Initiator, Phase, UpstreamError,
-    c2s::{Host, Transport, Upstream},
+    c2s::{Host, Upstream},
     gate::Attempt,
 };
 use crate::{
     config::{Place, Scheme, UpstreamTls},
-    net::proxy,
+    net::{proxy, wire::Transport},
     proto::{
         stream::{
             error::StreamCondition,

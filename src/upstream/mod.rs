@@ -30,7 +30,7 @@ pub use tls::TlsSetupError;
 
 use crate::{
     config,
-    net::causes::causes,
+    net::{causes::causes, wire::WireError},
     proto::{
         bosh::client::Loss,
         stanza::Stanza,
@@ -308,6 +308,15 @@ pub enum UpstreamError {
     /// The connection broke.
     #[error("connection lost")]
     Lost(#[from] io::Error),
+}
+
+impl From<WireError> for UpstreamError {
+    fn from(error: WireError) -> Self {
+        match error {
+            WireError::Closed => Self::Eof,
+            WireError::Lost(error) => Self::Lost(error),
+        }
+    }
 }
 
 impl UpstreamError {
