@@ -125,7 +125,7 @@ fn serve(config: Config, file: ConfigFile) -> anyhow::Result<()> {
 /// Lets as many files, which connections are too, be open as the system allows: what shells start programs with
 /// is meant for those that use select(2).
 fn allow_open_files(config: &Config) {
-    let wanted = config.server.max_connections + config.session.max_sessions;
+    let wanted = config.server.connections.in_all + config.session.max_sessions;
     match rlimit::increase_nofile_limit(u64::MAX) {
         Ok(allowed) if usize::try_from(allowed).is_ok_and(|allowed| allowed < wanted) => info!(
             allowed,

@@ -258,9 +258,9 @@ impl<'r, 'a> Section<'r, 'a> {
     }
 
     /// As [`Self::set`], for a list, one by one. How many there are; `None` without a list.
-    pub(super) fn list<T>(
+    pub(super) fn list<T, L: FromIterator<T>>(
         &mut self,
-        target: &mut Vec<T>,
+        target: &mut L,
         key: &'static str,
         mut parse: impl FnMut(&str) -> Result<T, Fault>,
     ) -> Option<usize> {

@@ -11,7 +11,12 @@ use super::{
     reader::{Section, Taken},
     value::{self, Fault, KIB, MIB, MINUTE, SECOND},
 };
-use crate::net::{listener::Limits, proxies::ForwardedHeader, tls::Identity};
+use crate::net::{
+    connections::Bounds,
+    listener::Limits,
+    proxies::{ForwardedHeader, Proxies},
+    tls::Identity,
+};
 
 /// `[server]`
 #[derive(Clone, Debug)]
@@ -23,17 +28,13 @@ pub struct Server {
     /// That of `[server]`, then those of `[[certificate]]`; at least one with `listen_tls`.
     pub certificates: Vec<Identity>,
     /// Peers whose word on the client's address is believed.
-    pub trusted_proxies: Vec<IpNet>,
-    /// The header in which they give it.
-    pub forwarded_header: ForwardedHeader,
+    pub proxies: Proxies,
     /// Whether they send a PROXY protocol header.
     pub proxy_protocol: bool,
     /// Threads that serve.
     pub threads: usize,
     /// Most connections at once.
-    pub max_connections: usize,
-    /// Most connections of one address at once.
-    pub connections_per_address: usize,
+    pub connections: Bounds,
     /// What one connection may be.
     pub limits: Limits,
     /// How long sessions get to end after SIGTERM.
@@ -48,15 +49,18 @@ impl Default for Server {
             listen: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 5290))],
             listen_tls: Vec::new(),
             certificates: Vec::new(),
-            trusted_proxies: vec![
-                IpNet::new_assert(Ipv4Addr::new(127, 0, 0, 0).into(), 8),
-                IpNet::new_assert(Ipv6Addr::LOCALHOST.into(), 128),
-            ],
-            forwarded_header: ForwardedHeader::XForwardedFor,
+            proxies: Proxies {
+                trusted: [
+                    IpNet::new_assert(Ipv4Addr::new(127, 0, 0, 0).into(), 8),
+                    IpNet::new_assert(Ipv6Addr::LOCALHOST.into(), 128),
+                ]
+                .into_iter()
+                .collect(),
+                header: ForwardedHeader::XForwardedFor,
+            },
             proxy_protocol: false,
             threads: 1,
-            max_connections: 100_000,
-            connections_per_address: 2000,
+            connections: Bounds::default(),
             limits: Limits::default(),
             drain_timeout: Duration::from_secs(10),
             drain_spread: Duration::from_secs(2),
@@ -86,13 +90,17 @@ impl Server {
             ("X-Forwarded-For", ForwardedHeader::XForwardedFor),
             ("Forwarded", ForwardedHeader::Forwarded),
         ];
-        section.list(&mut it.trusted_proxies, "trusted_proxies", value::network);
-        section.choose(&mut it.forwarded_header, "forwarded_header", &headers);
+        section.list(&mut it.proxies.trusted, "trusted_proxies", value::network);
+        section.choose(&mut it.proxies.header, "forwarded_header", &headers);
         section.flag(&mut it.proxy_protocol, "proxy_protocol");
         section.number(&mut it.threads, "threads", 1..=1024);
-        section.number(&mut it.max_connections, "max_connections", 1..=10_000_000);
         section.number(
-            &mut it.connections_per_address,
+            &mut it.connections.in_all,
+            "max_connections",
+            1..=10_000_000,
+        );
+        section.number(
+            &mut it.connections.per_address,
             "connections_per_address",
             1..=10_000_000,
         );

@@ -1,6 +1,6 @@
 //! Who a request comes from, when proxies stand between.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 use http::{HeaderMap, HeaderName, Version};
 
@@ -8,7 +8,7 @@ use super::forwarded;
 use crate::{
     net::{
         listener::Peer,
-        proxies::{ForwardedHeader, Networks},
+        proxies::{ForwardedHeader, Proxies},
     },
     session::Origin,
 };
@@ -17,24 +17,7 @@ const FORWARDED: HeaderName = http::header::FORWARDED;
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
-/// The proxies whose word counts, and how they tell it.
-///
-/// They are heard in one header only: in any other, a client could say what it likes, and the proxy
-/// would pass it on.
-#[derive(Clone, Debug)]
-pub struct Proxies {
-    /// Their networks.
-    pub trusted: Networks,
-    /// Where they tell for whom they ask.
-    pub header: ForwardedHeader,
-}
-
 impl Proxies {
-    /// Whether this is a trusted proxy, so that who the client behind it is, is unknown.
-    pub fn trust(&self, address: IpAddr) -> bool {
-        self.trusted.contain(address)
-    }
-
     /// From where the request comes: from the peer, or, if the peer is trusted, from the last one in the
     /// header that is not. Entries further to the left are whatever the client made up.
     pub fn origin(&self, peer: Peer, version: Version, headers: &HeaderMap) -> Origin {
@@ -120,7 +103,7 @@ mod tests {
             tls: false,
             proxied: false,
         };
-        let trusted = Networks::from(trusted.to_vec());
+        let trusted = trusted.into_iter().collect();
         Proxies { trusted, header }.origin(peer, Version::HTTP_11, &headers)
     }
 

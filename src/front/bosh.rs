@@ -44,7 +44,6 @@ use tokio::{
 use tracing::{debug, info, warn};
 
 use super::{
-    address::Proxies,
     bodies::{Bodies, Unread},
     body::Chunks,
     cors::Cors,
@@ -58,6 +57,7 @@ use crate::{
         coding,
         listener::Peer,
         log_throttle::LogThrottle,
+        proxies::Proxies,
     },
     proto::{
         bosh::{

@@ -5,11 +5,10 @@ use std::{net::IpAddr, sync::Arc, time::Instant};
 use http::{HeaderName, Method, Request, StatusCode, Version};
 use tracing::info;
 
-use super::address::Proxies;
 use crate::{
     clock::now,
     metrics::{HUNG_UP, Interface, Metrics},
-    net::listener::Peer,
+    net::{listener::Peer, proxies::Proxies},
 };
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");

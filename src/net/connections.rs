@@ -24,15 +24,22 @@ const HEARING: Duration = Duration::from_secs(1);
 /// Bytes of its request that are read meanwhile: what is unread at the end would take the answer with it.
 const UNREAD: u64 = 64 << 10;
 
-/// What is allowed.
-#[derive(Clone, Debug)]
+/// How many there may be.
+#[derive(Clone, Copy, Debug)]
 pub struct Bounds {
     /// Connections at once.
     pub in_all: usize,
     /// Connections of one network ([`network_of`]) at once.
     pub per_address: usize,
-    /// Proxies: bounded only in all.
-    pub proxies: Networks,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self {
+            in_all: 100_000,
+            per_address: 2000,
+        }
+    }
 }
 
 /// The bound that is reached.
@@ -84,7 +91,8 @@ impl Overrun {
 /// The connections of all listeners.
 #[derive(Debug)]
 pub struct Connections {
-    bounds: ArcSwap<Bounds>,
+    /// With the networks of the proxies, whose connections are bounded only in all.
+    bounds: ArcSwap<(Bounds, Networks)>,
     in_all: Arc<Quota<()>>,
     by_address: Arc<Quota<IpAddr>>,
     refusals: LogThrottle,
@@ -101,10 +109,10 @@ pub struct Place {
 }
 
 impl Connections {
-    /// None yet; refusals are counted in `metrics`.
-    pub fn new(bounds: Bounds, metrics: Arc<Metrics>) -> Self {
+    /// None yet; those of `proxies` are bounded only in all, and refusals are counted in `metrics`.
+    pub fn new(bounds: Bounds, proxies: Networks, metrics: Arc<Metrics>) -> Self {
         Self {
-            bounds: ArcSwap::from_pointee(bounds),
+            bounds: ArcSwap::from_pointee((bounds, proxies)),
             in_all: Arc::default(),
             by_address: Arc::default(),
             refusals: LogThrottle::default(),
@@ -113,8 +121,8 @@ impl Connections {
     }
 
     /// Goes by other bounds from now on; connections that there are stay.
-    pub fn bound(&self, bounds: Bounds) {
-        self.bounds.store(Arc::new(bounds));
+    pub fn bound(&self, bounds: Bounds, proxies: Networks) {
+        self.bounds.store(Arc::new((bounds, proxies)));
     }
 
     /// How many there are.
@@ -129,9 +137,10 @@ impl Connections {
     /// The bound that is reached.
     pub fn admit(&self, address: IpAddr) -> Result<Place, Refusal> {
         let address = address.to_canonical();
-        let bounds = self.bounds.load();
+        let current = self.bounds.load();
+        let (bounds, proxies) = &**current;
         let place = || {
-            let is_proxy = bounds.proxies.contain(address);
+            let is_proxy = proxies.contain(address);
             let in_all = self.in_all.acquire((), bounds.in_all);
             let in_all = in_all.ok_or(Refusal::InAll)?;
             let by_address = if is_proxy {
@@ -193,9 +202,9 @@ mod tests {
         let bounds = Bounds {
             in_all: 10,
             per_address: 1,
-            proxies: vec!["2001:db8:1::/48".parse().unwrap()].into(),
         };
-        let connections = Connections::new(bounds, Arc::default());
+        let proxies = ["2001:db8:1::/48".parse().unwrap()].into_iter().collect();
+        let connections = Connections::new(bounds, proxies, Arc::default());
         let admit = |address: &str| connections.admit(address.parse().unwrap());
         let _first = admit("2001:db8::1").expect("the first");
         let refused = admit("2001:db8::2").err();

@@ -1,12 +1,12 @@
-//! Proxies: the networks of those whose word counts.
+//! Proxies: the networks of those whose word counts, and where they say it.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, sync::Arc};
 
 use ipnet::IpNet;
 
 /// Some networks.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct Networks(Vec<IpNet>);
+pub struct Networks(Arc<[IpNet]>);
 
 impl Networks {
     /// Whether `address` is in one of them. An IPv4 address may be written as one of IPv6 (`::ffff:192.0.2.1`), as
@@ -17,9 +17,28 @@ impl Networks {
     }
 }
 
-impl From<Vec<IpNet>> for Networks {
-    fn from(networks: Vec<IpNet>) -> Self {
-        Self(networks)
+impl FromIterator<IpNet> for Networks {
+    fn from_iter<T: IntoIterator<Item = IpNet>>(networks: T) -> Self {
+        Self(networks.into_iter().collect())
+    }
+}
+
+/// The proxies whose word counts, and how they tell it.
+///
+/// They are heard in one header only: in any other, a client could say what it likes, and the proxy
+/// would pass it on.
+#[derive(Clone, Debug)]
+pub struct Proxies {
+    /// Their networks.
+    pub trusted: Networks,
+    /// Where they tell for whom they ask.
+    pub header: ForwardedHeader,
+}
+
+impl Proxies {
+    /// Whether this is a trusted proxy, so that who the client behind it is, is unknown.
+    pub fn trust(&self, address: IpAddr) -> bool {
+        self.trusted.contain(address)
     }
 }
 

@@ -29,13 +29,13 @@ use crate::{
     },
     config::{self, Config},
     front::{
-        address::Proxies, body::Chunks, bosh, bosh::Front, cors::Cors, creations::Creations,
-        discovery::Discovery, exchange::Exchange, monitoring::Monitoring,
+        body::Chunks, bosh, bosh::Front, cors::Cors, creations::Creations, discovery::Discovery,
+        exchange::Exchange, monitoring::Monitoring,
     },
     metrics::{self, Interface},
     net::{
         answer,
-        connections::{Bounds, Connections},
+        connections::Connections,
         early_answer,
         listener::{self, Limits},
         sandbox,
@@ -93,8 +93,9 @@ impl Gateway {
     pub(super) fn new(config: &Config) -> Result<Self, RunError> {
         let registry = Arc::new(Registry::default());
         registry.backlog.bound(config.session.max_pending_total);
-        let connections = Connections::new(bounds(&config.server), Arc::clone(&registry.metrics));
-        let connections = Arc::new(connections);
+        let (bounds, proxies) = (config.server.connections, &config.server.proxies.trusted);
+        let metrics = Arc::clone(&registry.metrics);
+        let connections = Arc::new(Connections::new(bounds, proxies.clone(), metrics));
         let mut rosters = RostersInUse::default();
         let current = Current::build(config, None, &mut rosters, &registry)?;
         Ok(Self {
@@ -115,7 +116,8 @@ impl Gateway {
         let current = Current::build(config, Some(&previous), &mut rosters, &self.registry)?;
         drop(rosters);
         self.current.store(Arc::new(current));
-        self.connections.bound(bounds(&config.server));
+        let proxies = config.server.proxies.trusted.clone();
+        self.connections.bound(config.server.connections, proxies);
         self.registry
             .backlog
             .bound(config.session.max_pending_total);
@@ -321,10 +323,7 @@ impl Current {
                 max_body: config.bosh.max_body,
                 body_timeout: config.bosh.body_timeout,
                 xml: xml::Limits::default(),
-                proxies: Proxies {
-                    trusted: config.server.trusted_proxies.clone().into(),
-                    header: config.server.forwarded_header,
-                },
+                proxies: config.server.proxies.clone(),
                 creations,
                 strict: config.web.strict,
                 cors: Cors::new(&config.web.origins),
@@ -402,13 +401,5 @@ fn build_host(
         sessions_per_user: config.session.sessions_per_user,
         max_request_rate: config.session.max_request_rate,
         has_warned: Once::new(),
-    }
-}
-
-fn bounds(server: &config::Server) -> Bounds {
-    Bounds {
-        in_all: server.max_connections,
-        per_address: server.connections_per_address,
-        proxies: server.trusted_proxies.clone().into(),
     }
 }
