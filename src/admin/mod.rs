@@ -186,6 +186,11 @@ impl<S> Admin<S> {
 }
 
 impl<S> Admin<S> {
+    /// Where it is served: here and below.
+    pub fn path(&self) -> &str {
+        &self.config.path
+    }
+
     /// Whether a request plainly comes from a program on this machine; from a page there, if it only looks.
     ///
     /// # Errors

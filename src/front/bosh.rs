@@ -51,6 +51,7 @@ use super::{
 };
 use crate::{
     clock::now,
+    config,
     metrics::Limit,
     net::{
         answer::{self, with_content},
@@ -64,7 +65,6 @@ use crate::{
             Rid,
             body::{self, Creation, Document, Message, Page},
             condition::Condition,
-            terms::Policy,
         },
         xml,
     },
@@ -91,22 +91,12 @@ const MAX_FAILURES: usize = 4096;
 
 /// What the front needs to know of the configuration.
 pub struct Settings {
-    /// What sessions are granted.
-    pub policy: Policy,
-    /// Whether sessions may poll (XEP-0124 "Polling Sessions").
-    pub polling: bool,
-    /// Longest request body, bytes.
-    pub max_body: usize,
-    /// Longest time for one to come in.
-    pub body_timeout: Duration,
+    /// `[bosh]`
+    pub bosh: config::Bosh,
     /// Bounds on documents.
     pub xml: xml::Limits,
-    /// Which pages may read answers.
+    /// What pages may do.
     pub cors: Cors,
-    /// Which headers they may send.
-    pub cors_headers: HeaderValue,
-    /// Whether other pages may not even create sessions, whose answers they could not read.
-    pub strict: bool,
     /// Proxies whose word on the client's address counts.
     pub proxies: Proxies,
     /// How many sessions may be created.
@@ -126,7 +116,7 @@ impl Settings {
             }
             Method::OPTIONS => {
                 let mut response = Response::new(Chunks::default());
-                Cors::preflight(&self.cors_headers, response.headers_mut());
+                self.cors.preflight(response.headers_mut());
                 response
             }
             _ => {
@@ -262,8 +252,8 @@ impl Front {
         // Over HTTP/2, a head may take much more than was sent for it; the body may be long in coming.
         drop(head);
         let known = Some(client.address.ip()).filter(|address| !proxies.trust(*address));
-        let reading = self.bodies.read(body, settings.max_body, known);
-        let document = match timeout(settings.body_timeout, reading).await {
+        let reading = self.bodies.read(body, settings.bosh.max_body, known);
+        let document = match timeout(settings.bosh.body_timeout, reading).await {
             Ok(Ok(document)) if document.is_empty() => {
                 let response = refused(StatusCode::BAD_REQUEST, Condition::BadRequest);
                 return Admission::answered(response);
@@ -295,7 +285,7 @@ impl Front {
                 }
             }
             Ok(Message::Creation(creation)) => {
-                if settings.strict && !may_read {
+                if settings.cors.strict && !may_read {
                     let response = refused(StatusCode::FORBIDDEN, Condition::PolicyViolation);
                     return Admission::answered(response);
                 }
@@ -359,7 +349,8 @@ impl Front {
             .hosts
             .get(domain.as_str())
             .ok_or(Condition::HostUnknown)?;
-        if !settings.polling && (creation.hold == Some(0) || creation.wait == Some(Duration::ZERO))
+        if !settings.bosh.polling
+            && (creation.hold == Some(0) || creation.wait == Some(Duration::ZERO))
         {
             return Err(Condition::PolicyViolation.into());
         }
@@ -381,8 +372,8 @@ impl Front {
         })?;
         let trial = self.failures.trial(creation.rid, domain.as_str());
         let (reply, answer) = oneshot::channel();
-        let rate = host.max_request_rate;
-        let side = session::bosh::Side::open(&creation, &settings.policy, rate, reply, now());
+        let rate = host.limits.max_request_rate;
+        let side = session::bosh::Side::open(&creation, &settings.bosh.policy, rate, reply, now());
         session::spawn(
             &self.registry,
             Arc::clone(host),

@@ -4,14 +4,26 @@ use std::collections::HashSet;
 
 use http::{HeaderMap, HeaderValue, header};
 
+use crate::config;
+
 /// Methods a page may use. The order is that of the connection managers clients were tested with.
 const METHODS: HeaderValue = HeaderValue::from_static("POST, OPTIONS, GET");
 /// Seconds a browser may remember the answer to a preflight.
 const MAX_AGE: HeaderValue = HeaderValue::from_static("1728000");
 
+/// What `[web]` lets pages do.
+#[derive(Clone, Debug)]
+pub struct Cors {
+    origins: Origins,
+    /// The headers that pages may send: Content-Type, and those of `web.headers`.
+    headers: HeaderValue,
+    /// Whether other pages may not even create sessions, whose answers they could not read.
+    pub strict: bool,
+}
+
 /// Which pages may read answers.
 #[derive(Clone, Debug)]
-pub enum Cors {
+enum Origins {
     /// All, without credentials.
     Any,
     /// These, with credentials.
@@ -19,33 +31,29 @@ pub enum Cors {
 }
 
 impl Cors {
-    /// Reads `web.origins`.
-    pub fn new(origins: &[String]) -> Self {
-        if origins.iter().any(|origin| origin == "*") {
-            return Self::Any;
-        }
-        Self::Only(
-            origins
-                .iter()
-                .filter_map(|origin| HeaderValue::from_str(origin).ok())
-                .collect(),
-        )
-    }
-
-    /// The headers that pages may send: Content-Type, and what `web.headers` says.
-    pub fn allowed_headers(more: &[String]) -> HeaderValue {
+    /// The rules of `web`.
+    pub fn new(web: &config::Web) -> Self {
+        let value = |text: &String| HeaderValue::from_str(text).ok();
+        let origins = match web.origins.iter().any(|origin| origin == "*") {
+            true => Origins::Any,
+            false => Origins::Only(web.origins.iter().filter_map(value).collect()),
+        };
         let names: Vec<&str> = std::iter::once("content-type")
-            .chain(more.iter().map(String::as_str))
+            .chain(web.headers.iter().map(String::as_str))
             .collect();
-        HeaderValue::from_str(&names.join(", "))
-            .unwrap_or_else(|_| HeaderValue::from_static("content-type"))
+        Self {
+            origins,
+            headers: HeaderValue::from_str(&names.join(", "))
+                .unwrap_or_else(|_| HeaderValue::from_static("content-type")),
+            strict: web.strict,
+        }
     }
 
     /// Whether pages from `origin` may read answers.
     pub fn allows(&self, origin: &HeaderValue) -> bool {
-        match self {
-            Self::Any => true,
-            Self::Only(allowed) => allowed.contains(origin),
+        match &self.origins {
+            Origins::Any => true,
+            Origins::Only(allowed) => allowed.contains(origin),
         }
     }
 
@@ -53,22 +61,22 @@ impl Cors {
     /// request, which a poll is not to hold.
     pub fn origin(&self, headers: &HeaderMap) -> Option<HeaderValue> {
         let origin = headers.get(header::ORIGIN)?;
-        match self {
-            Self::Any => None,
-            Self::Only(_) => HeaderValue::from_bytes(origin.as_bytes()).ok(),
+        match &self.origins {
+            Origins::Any => None,
+            Origins::Only(_) => HeaderValue::from_bytes(origin.as_bytes()).ok(),
         }
     }
 
     /// Adds what every answer needs, whatever its status.
     pub fn apply(&self, origin: Option<&HeaderValue>, headers: &mut HeaderMap) {
-        match self {
-            Self::Any => {
+        match &self.origins {
+            Origins::Any => {
                 headers.insert(
                     header::ACCESS_CONTROL_ALLOW_ORIGIN,
                     HeaderValue::from_static("*"),
                 );
             }
-            Self::Only(_) => {
+            Origins::Only(_) => {
                 headers.insert(header::VARY, HeaderValue::from_static("Origin"));
                 if let Some(origin) = origin.filter(|origin| self.allows(origin)) {
                     headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
@@ -81,10 +89,10 @@ impl Cors {
         }
     }
 
-    /// Adds what the answer to a preflight needs besides; pages may send the headers `allowed`.
-    pub fn preflight(allowed: &HeaderValue, headers: &mut HeaderMap) {
+    /// Adds what the answer to a preflight needs besides.
+    pub fn preflight(&self, headers: &mut HeaderMap) {
         headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, METHODS);
-        headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, allowed.clone());
+        headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, self.headers.clone());
         headers.insert(header::ACCESS_CONTROL_MAX_AGE, MAX_AGE);
     }
 }

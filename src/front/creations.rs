@@ -1,8 +1,9 @@
 //! How many sessions may be created: decided before the XMPP server hears of any.
 
-use std::{net::IpAddr, num::NonZeroU32, sync::Arc};
+use std::{net::IpAddr, sync::Arc};
 
 use crate::{
+    config,
     metrics::Limit,
     net::quota::{Permit, network_of},
     session::Registry,
@@ -15,9 +16,7 @@ const MAX_ADDRESSES: usize = 10_000;
 /// The bounds on creations.
 #[derive(Debug)]
 pub struct Creations {
-    max_sessions: usize,
-    sessions_per_address: usize,
-    per_minute: NonZeroU32,
+    limits: config::Session,
     by_address: Arc<Pace>,
 }
 
@@ -49,21 +48,18 @@ impl Refusal {
 }
 
 impl Creations {
-    /// At most `max_sessions` in all and `sessions_per_address` of one address at once; that may create
-    /// `per_minute`.
-    pub fn new(max_sessions: usize, sessions_per_address: usize, per_minute: u32) -> Self {
-        let per_minute = NonZeroU32::new(per_minute).unwrap_or(NonZeroU32::MIN);
+    /// Nobody has created any session yet.
+    pub fn new(limits: config::Session) -> Self {
+        let pace = Quota::per_minute(limits.creations_per_address);
         Self {
-            max_sessions,
-            sessions_per_address,
-            per_minute,
-            by_address: Arc::new(RateLimiter::hashmap(Quota::per_minute(per_minute))),
+            limits,
+            by_address: Arc::new(RateLimiter::hashmap(pace)),
         }
     }
 
     /// Remembers what addresses have created under `previous` bounds, where their pace is the same.
     pub fn following(mut self, previous: &Self) -> Self {
-        if self.per_minute == previous.per_minute {
+        if self.limits.creations_per_address == previous.limits.creations_per_address {
             self.by_address = Arc::clone(&previous.by_address);
         }
         self
@@ -80,7 +76,7 @@ impl Creations {
         client: Option<IpAddr>,
         sessions: &Registry,
     ) -> Result<Option<Permit<IpAddr>>, Refusal> {
-        if sessions.len() >= self.max_sessions {
+        if sessions.len() >= self.limits.max_sessions {
             return Err(Refusal::InAll);
         }
         let Some(client) = client.map(network_of) else {
@@ -88,7 +84,7 @@ impl Creations {
         };
         let permit = sessions
             .by_address
-            .acquire(client, self.sessions_per_address);
+            .acquire(client, self.limits.sessions_per_address);
         let permit = permit.ok_or(Refusal::OfAddress)?;
         if self.by_address.len() >= MAX_ADDRESSES {
             self.by_address.retain_recent();
@@ -100,7 +96,22 @@ impl Creations {
 
 #[cfg(test)]
 mod tests {
+    use std::num::NonZeroU32;
+
     use super::*;
+
+    fn creations(
+        max_sessions: usize,
+        sessions_per_address: usize,
+        creations_per_address: u32,
+    ) -> Creations {
+        Creations::new(config::Session {
+            max_sessions,
+            sessions_per_address,
+            creations_per_address: NonZeroU32::new(creations_per_address).expect("not zero"),
+            ..config::Session::default()
+        })
+    }
 
     fn admits(creations: &Creations, client: &str) -> Result<Option<Permit<IpAddr>>, Refusal> {
         creations.admit(client.parse().ok(), &Registry::default())
@@ -108,50 +119,50 @@ mod tests {
 
     #[test]
     fn an_address_has_its_share_and_takes_no_other() {
-        let creations = Creations::new(100, 100, 3);
+        let bounds = creations(100, 100, 3);
         for _ in 0..3 {
-            assert!(admits(&creations, "192.0.2.1").is_ok());
+            assert!(admits(&bounds, "192.0.2.1").is_ok());
         }
-        let refusal = admits(&creations, "192.0.2.1").err();
+        let refusal = admits(&bounds, "192.0.2.1").err();
         assert_eq!(refusal, Some(Refusal::TooFast));
-        assert!(admits(&creations, "192.0.2.2").is_ok());
-        assert!(admits(&creations, "unknown").is_ok());
+        assert!(admits(&bounds, "192.0.2.2").is_ok());
+        assert!(admits(&bounds, "unknown").is_ok());
     }
 
     #[test]
     fn other_bounds_make_nobody_forget() {
-        let old = Creations::new(100, 100, 1);
+        let old = creations(100, 100, 1);
         assert!(admits(&old, "192.0.2.1").is_ok());
-        let same = Creations::new(50, 50, 1).following(&old);
+        let same = creations(50, 50, 1).following(&old);
         assert_eq!(admits(&same, "192.0.2.1").err(), Some(Refusal::TooFast));
-        let faster = Creations::new(50, 50, 2).following(&same);
+        let faster = creations(50, 50, 2).following(&same);
         assert!(admits(&faster, "192.0.2.1").is_ok());
     }
 
     #[test]
     fn an_ipv6_network_is_one_address() {
-        let creations = Creations::new(100, 100, 1);
-        assert!(admits(&creations, "2001:db8::1").is_ok());
-        assert!(admits(&creations, "2001:db8::2").is_err());
-        assert!(admits(&creations, "2001:db8:0:1::1").is_ok());
+        let bounds = creations(100, 100, 1);
+        assert!(admits(&bounds, "2001:db8::1").is_ok());
+        assert!(admits(&bounds, "2001:db8::2").is_err());
+        assert!(admits(&bounds, "2001:db8:0:1::1").is_ok());
     }
 
     #[test]
     fn what_counts_is_what_an_address_has_now() {
-        let (creations, registry) = (Creations::new(100, 1, 100), Registry::default());
+        let (bounds, registry) = (creations(100, 1, 100), Registry::default());
         let client = "192.0.2.1".parse().ok();
-        let permit = creations.admit(client, &registry);
+        let permit = bounds.admit(client, &registry);
         assert!(permit.is_ok());
-        let refusal = creations.admit(client, &registry).err();
+        let refusal = bounds.admit(client, &registry).err();
         assert_eq!(refusal, Some(Refusal::OfAddress));
         drop(permit);
-        assert!(creations.admit(client, &registry).is_ok());
+        assert!(bounds.admit(client, &registry).is_ok());
     }
 
     #[test]
     fn there_is_an_end_of_all() {
-        let creations = Creations::new(0, 100, 100);
-        let refusal = admits(&creations, "192.0.2.1").err();
+        let bounds = creations(0, 100, 100);
+        let refusal = admits(&bounds, "192.0.2.1").err();
         assert_eq!(refusal, Some(Refusal::InAll));
     }
 }

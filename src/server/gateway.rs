@@ -41,7 +41,7 @@ use crate::{
         sandbox,
     },
     pipe::Rules,
-    proto::{bosh::terms::Policy, xml},
+    proto::xml,
     session::{Host, Registry},
     upstream::Connector,
 };
@@ -55,8 +55,6 @@ const HOST_NEEDED: &str = "a request has one Host\n";
 
 /// Everything that a reload replaces.
 pub(super) struct Current {
-    bosh_path: String,
-    admin_path: String,
     bosh: Arc<bosh::Settings>,
     discovery: Option<Discovery>,
     admin: Admin<Replaceable>,
@@ -244,11 +242,11 @@ impl Current {
         use Offer::{AdminOnly, BoshOnly, Both, MonitoringOnly};
 
         let below_admin = || {
-            path.strip_prefix(&*self.admin_path)
+            path.strip_prefix(self.admin.path())
                 .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
         };
         match offer {
-            Both | BoshOnly if is_same(path, &self.bosh_path) => Interface::Bosh,
+            Both | BoshOnly if is_same(path, &self.bosh.bosh.path) => Interface::Bosh,
             Both | AdminOnly if below_admin() => Interface::Admin,
             Both | AdminOnly if self.monitoring_with_admin && Monitoring::serves(path) => {
                 Interface::Monitoring
@@ -283,11 +281,7 @@ impl Current {
         rosters: &mut RostersInUse,
         registry: &Arc<Registry>,
     ) -> Result<Self, RunError> {
-        let creations = Creations::new(
-            config.session.max_sessions,
-            config.session.sessions_per_address,
-            config.session.creations_per_address.get(),
-        );
+        let creations = Creations::new(config.session);
         let creations = match previous {
             Some(previous) => creations.following(&previous.bosh.creations),
             None => creations,
@@ -309,25 +303,12 @@ impl Current {
         }
         rosters.forget_unused();
         Ok(Self {
-            bosh_path: config.bosh.path.clone(),
-            admin_path: config.admin.path.clone(),
             bosh: Arc::new(bosh::Settings {
-                policy: Policy {
-                    wait: config.bosh.wait,
-                    inactivity: config.bosh.inactivity,
-                    max_pause: config.bosh.max_pause,
-                    max_pending: config.session.max_pending,
-                    report_grace: config.bosh.report_grace,
-                },
-                polling: config.bosh.polling,
-                max_body: config.bosh.max_body,
-                body_timeout: config.bosh.body_timeout,
+                bosh: config.bosh.clone(),
                 xml: xml::Limits::default(),
                 proxies: config.server.proxies.clone(),
                 creations,
-                strict: config.web.strict,
-                cors: Cors::new(&config.web.origins),
-                cors_headers: Cors::allowed_headers(&config.web.headers),
+                cors: Cors::new(&config.web),
                 hosts,
             }),
             discovery: config.bosh_url.as_deref().map(Discovery::new),
@@ -397,9 +378,7 @@ fn build_host(
         },
         rosters,
         metrics,
-        max_unconfirmed: config.session.max_unconfirmed,
-        sessions_per_user: config.session.sessions_per_user,
-        max_request_rate: config.session.max_request_rate,
+        limits: config.session,
         has_warned: Once::new(),
     }
 }

@@ -1,15 +1,12 @@
 //! A served domain, as its sessions know it.
 
-use std::{
-    num::NonZeroU32,
-    sync::{Arc, Once},
-};
+use std::sync::{Arc, Once};
 
 use tracing::warn;
 
 use crate::{
     backend::{http::Replaceable, refresh::Rosters},
-    metrics,
+    config, metrics,
     pipe::{Rules, features},
     proto::stanza::Stanza,
     upstream::Connector,
@@ -27,12 +24,8 @@ pub struct Host {
     pub rules: Rules,
     /// What is counted.
     pub metrics: metrics::Domain,
-    /// Stanzas that the server may have to keep for a client that does not listen.
-    pub max_unconfirmed: u32,
-    /// Sessions of one user at once.
-    pub sessions_per_user: usize,
-    /// Requests of a session in a second, in the long run; more wait.
-    pub max_request_rate: NonZeroU32,
+    /// What each session may be.
+    pub limits: config::Session,
     /// Its operator has been told what is kept from its clients.
     pub has_warned: Once,
 }

@@ -21,7 +21,7 @@ const UNDELIVERED: Duration = Duration::from_secs(10);
 impl Task {
     /// Whether the server has to be kept waiting until the client has taken, or confirmed, more.
     pub(super) fn is_behind(&self) -> bool {
-        self.is_full() || self.sm.unconfirmed() >= self.host.max_unconfirmed
+        self.is_full() || self.sm.unconfirmed() >= self.host.limits.max_unconfirmed
     }
 
     /// Whether as much as may be is kept for the client.

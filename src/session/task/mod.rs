@@ -542,7 +542,7 @@ impl Task {
             Effect::Bound => {
                 self.negotiation = None;
                 if let Some(identity) = self.pipe.identity() {
-                    let most = self.host.sessions_per_user;
+                    let most = self.host.limits.sessions_per_user;
                     self.by_user = self.registration.seat_user(identity.bare(), most);
                     if self.by_user.is_none() {
                         let sid = self.registration.sid();
