@@ -20,14 +20,14 @@ use anyhow::Context;
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use clap_complete::Shell;
 use rostergate::{
-    config::{self, Config, LogFormat},
-    log::{self, Log},
-    net::systemd::Sockets,
+    config::{self, Config},
+    log::{self, Format, Log},
+    net::{refused_heads, systemd::Sockets},
     server,
 };
 use tokio::runtime::{self, Runtime};
 use tracing::{info, warn};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::{EnvFilter, Layer as _};
 
 /// `EX_USAGE` of sysexits(3), for a configuration that cannot be used.
 const EXIT_CONFIG: u8 = 64;
@@ -152,15 +152,15 @@ fn log(config: &config::Log) -> anyhow::Result<Log> {
         .parse(&directives)
         .context("ROSTERGATE_LOG")?;
     let format = match env::var("ROSTERGATE_LOG_FORMAT").as_deref() {
-        Ok("json") => LogFormat::Json,
-        Ok("text") => LogFormat::Text,
+        Ok("json") => Format::Json,
+        Ok("text") => Format::Text,
         Ok(other) => {
             let got = config::without_secrets(other);
             anyhow::bail!("ROSTERGATE_LOG_FORMAT: neither json nor text (got {got:?})")
         }
         Err(_) => config.format,
     };
-    log::start(filter, format).context("no thread for the log")
+    log::start(filter, format, refused_heads::layer().boxed()).context("no thread for the log")
 }
 
 fn print(text: &[u8]) -> anyhow::Result<()> {

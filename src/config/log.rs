@@ -1,6 +1,7 @@
 //! `[log]`: what is logged, and how.
 
 use super::{reader::Section, value};
+use crate::log::Format;
 
 /// `[log]`
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -8,7 +9,7 @@ pub struct Log {
     /// What is logged, as directives of `tracing_subscriber::EnvFilter`.
     pub filter: String,
     /// How it is written.
-    pub format: LogFormat,
+    pub format: Format,
     /// Whether each HTTP request has a line.
     pub access: bool,
 }
@@ -17,25 +18,16 @@ impl Default for Log {
     fn default() -> Self {
         Self {
             filter: "info".to_owned(),
-            format: LogFormat::Text,
+            format: Format::Text,
             access: false,
         }
     }
 }
 
-/// `log.format`
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum LogFormat {
-    /// Lines for people.
-    Text,
-    /// One JSON object for each line.
-    Json,
-}
-
 impl Log {
     pub(super) fn read(section: &mut Section<'_, '_>) -> Self {
         let mut it = Self::default();
-        let formats = [("text", LogFormat::Text), ("json", LogFormat::Json)];
+        let formats = [("text", Format::Text), ("json", Format::Json)];
         section.set(&mut it.filter, "filter", value::log_filter);
         section.choose(&mut it.format, "format", &formats);
         section.flag(&mut it.access, "access");

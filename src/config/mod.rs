@@ -38,7 +38,7 @@ pub use self::{
     bosh::Bosh,
     error::{ConfigError, ConfigErrors, Position},
     host::{Host, Presence},
-    log::{Log, LogFormat},
+    log::Log,
     paths::{DISCOVERY_PATHS, MONITORING_PATHS},
     secret::Secret,
     server::Server,

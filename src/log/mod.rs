@@ -18,8 +18,9 @@ use tracing_subscriber::{
     EnvFilter,
     filter::{FilterExt as _, filter_fn},
     fmt,
-    layer::{Layer as _, SubscriberExt as _},
+    layer::{Layer, SubscriberExt as _},
     registry,
+    registry::Registry,
     util::SubscriberInitExt as _,
 };
 
@@ -27,25 +28,37 @@ pub use self::{
     lines::{Log, dropped},
     plain::plain,
 };
-use crate::{config::LogFormat, net::refused_heads};
 use fields::Fields;
 
+/// How a line is written.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Format {
+    /// Lines for people.
+    Text,
+    /// One JSON object for each line.
+    Json,
+}
+
+/// Something else that wants to hear of events, whatever is logged.
+pub type Listener = Box<dyn Layer<Registry> + Send + Sync>;
+
 /// Begins to log, as long as the result lives: what `filter` lets pass, in this format, and what panics say.
-pub fn start(filter: EnvFilter, format: LogFormat) -> io::Result<Log> {
+/// `listener` hears of events, too.
+pub fn start(filter: EnvFilter, format: Format, listener: Listener) -> io::Result<Log> {
     let log = Log::start(io::stderr())?;
     let layer = fmt::layer()
         .with_ansi(io::stderr().is_terminal())
         .log_internal_errors(false);
     let layer = match format {
-        LogFormat::Json => layer.json().with_writer(log.json()).boxed(),
-        LogFormat::Text => layer.fmt_fields(Fields).with_writer(log.text()).boxed(),
+        Format::Json => layer.json().with_writer(log.json()).boxed(),
+        Format::Text => layer.fmt_fields(Fields).with_writer(log.text()).boxed(),
     };
     // That lines are missing is said whatever else is.
     let is_about_the_log = |about: &Metadata<'_>| about.target() == lines::TARGET;
     let filter = filter.or(filter_fn(is_about_the_log).with_max_level_hint(LevelFilter::WARN));
     registry()
+        .with(listener)
         .with(layer.with_filter(filter))
-        .with(refused_heads::layer())
         .init();
     // The usual one writes to standard error itself, and waits until somebody reads it.
     panic::set_hook(Box::new(|panic| {
