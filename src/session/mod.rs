@@ -8,6 +8,7 @@ mod backlog;
 mod counts;
 mod downstream;
 mod host;
+mod link;
 mod record;
 mod registry;
 mod task;

@@ -9,7 +9,7 @@ use std::{
 use smallvec::SmallVec;
 use tracing::debug;
 
-use super::{Input, Link, Task};
+use super::{Input, Task};
 use crate::{
     pipe::{Effect, blocking::Change},
     proto::{sm::initiator::Question, stanza::Stanza},
@@ -129,8 +129,8 @@ impl Task {
             return;
         }
         // Without stream management the server does not say what it has read; it reads as it is written to.
-        let is_managed = self.sm.is_on() && matches!(self.link, Link::Up(_));
-        let sm = &mut self.sm;
+        let is_managed = self.link.sm.is_on() && self.link.is_up();
+        let sm = &mut self.link.sm;
         self.blocking.owed.retain(|(question, _)| {
             let question = *question.get_or_insert_with(|| sm.ask());
             is_managed && !sm.is_answered(question)

@@ -9,7 +9,7 @@ use std::{
 use bytes::Bytes;
 use tracing::{debug, info};
 
-use super::{Link, Task, unconfirmed::KeptMessages};
+use super::{Task, unconfirmed::KeptMessages};
 use crate::{
     clock::wall_clock,
     metrics::Direction,
@@ -148,7 +148,7 @@ impl Task {
 
     /// Leaves the account once the stream is gone.
     pub(super) fn leave_account(&mut self) {
-        if matches!(self.link, Link::Down) {
+        if self.link.is_down() {
             self.handover.membership = None;
             (self.handover.late, self.handover.due) = (None, None);
             self.handover.size = 0;
@@ -157,7 +157,7 @@ impl Task {
 
     /// Takes note of a message of the server, before the client is given it.
     pub(super) fn note(&self, stanza: &Stanza, now: Instant) -> Option<Unconfirmed> {
-        if stanza.kind() != Kind::Message(MessageType::Other) || !self.sm.is_on() {
+        if stanza.kind() != Kind::Message(MessageType::Other) || !self.link.sm.is_on() {
             return None;
         }
         let membership = self.handover.membership.as_ref()?;
@@ -182,7 +182,7 @@ impl Task {
 
     /// Tells the account what there is to tell, and does what it wants to have done.
     pub(super) fn hand_over(&mut self, now: Instant) {
-        if self.handover.membership.is_some() && self.sm.is_off() {
+        if self.handover.membership.is_some() && self.link.sm.is_off() {
             debug!(sid = ?self.registration.sid(), "no stream management");
             self.handover.membership = None;
         }
@@ -253,10 +253,10 @@ impl Task {
 
     fn set_fence(&mut self) {
         if let Some(membership) = &self.handover.membership
-            && self.sm.is_on()
+            && self.link.sm.is_on()
             && let Some(fence) = membership.with(|account, member| account.poll_fence(member))
         {
-            let question = self.sm.ask();
+            let question = self.link.sm.ask();
             match self.handover.fences.last_mut() {
                 Some(last) if last.0 == question => last.1 = fence,
                 _ => self.handover.fences.push((question, fence)),
@@ -268,7 +268,7 @@ impl Task {
     fn pass_fence(&mut self) {
         let mut passed = None;
         while let Some((question, fence)) = self.handover.fences.first()
-            && self.sm.is_answered(*question)
+            && self.link.sm.is_answered(*question)
         {
             passed = Some(*fence);
             self.handover.fences.remove(0);
@@ -282,8 +282,8 @@ impl Task {
     /// open for that.
     pub(super) fn begin_handover(&mut self, now: Instant) -> bool {
         self.handover.confirm(self.client.confirmed(), now);
-        let is_server_there = matches!(self.link, Link::Up(_)) && !self.handover.has_server_ended;
-        if !is_server_there || self.leaving || !self.sm.is_on() {
+        let is_server_there = self.link.is_up() && !self.handover.has_server_ended;
+        if !is_server_there || self.leaving || !self.link.sm.is_on() {
             return false;
         }
         let Some(membership) = &self.handover.membership else {
@@ -327,9 +327,9 @@ impl Task {
             self.handover.size = account.size(member);
             (account.settled(member), account.unsettled(member))
         });
-        self.sm.handle_confirmation(settled);
+        self.link.sm.handle_confirmation(settled);
         let may_close = membership.with(|account, member| account.may_close(member, now));
-        if may_close && matches!(self.link, Link::Up(_)) {
+        if may_close && self.link.is_up() {
             self.close_stream(now);
             let jid = self.pipe.identity().map(Identity::full);
             let sid = self.registration.sid();
@@ -345,7 +345,7 @@ impl Task {
         let mut given = self.handover.late.unwrap_or_default();
         match event {
             UpstreamEvent::Stanza(element) => {
-                if self.sm.handle_nonza(&element, now) {
+                if self.link.sm.handle_nonza(&element, now) {
                     return;
                 }
                 self.count(Direction::FromServer, element.kind());
@@ -360,12 +360,12 @@ impl Task {
                     _ => {}
                 }
                 if element.is_stanza() {
-                    self.sm.handle_stanza(given);
+                    self.link.sm.handle_stanza(given);
                 }
             }
             UpstreamEvent::Unreadable(husk) => {
                 self.pipe.server_husk(husk);
-                self.sm.handle_stanza(given);
+                self.link.sm.handle_stanza(given);
             }
             UpstreamEvent::Features(_) | UpstreamEvent::StreamError(_) => {}
             UpstreamEvent::Closed => self.close_stream(now),

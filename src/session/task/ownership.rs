@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use tracing::{debug, warn};
 
-use super::{Link, Task};
+use super::Task;
 use crate::{
     metrics::{Limit, health::Dependency},
     pipe::bounce,
@@ -21,7 +21,7 @@ const UNDELIVERED: Duration = Duration::from_secs(10);
 impl Task {
     /// Whether the server has to be kept waiting until the client has taken, or confirmed, more.
     pub(super) fn is_behind(&self) -> bool {
-        self.is_full() || self.sm.unconfirmed() >= self.host.limits.max_unconfirmed
+        self.is_full() || self.link.sm.unconfirmed() >= self.host.limits.max_unconfirmed
     }
 
     /// Whether as much as may be is kept for the client.
@@ -50,7 +50,7 @@ impl Task {
     /// When a client that is behind and does not listen is given up: at once, if the server keeps what it has
     /// not got.
     pub(super) fn given_up_at(&self) -> Option<Instant> {
-        let patience = if self.sm.is_on() {
+        let patience = if self.link.sm.is_on() {
             Duration::ZERO
         } else {
             UNDELIVERED
@@ -63,7 +63,7 @@ impl Task {
     /// Tells the server what is confirmed; sees to it that the client confirms before the server has to
     /// keep too much, or else leaves it all to the server.
     pub(super) fn keep_account(&mut self, now: Instant) {
-        self.sm.handle_confirmation(self.client.confirmed());
+        self.link.sm.handle_confirmation(self.client.confirmed());
         if self.client.is_open() && self.is_behind() {
             if self.given_up_at().is_some_and(|at| at <= now) {
                 debug!(sid = ?self.registration.sid(), "client does not listen");
@@ -80,17 +80,7 @@ impl Task {
                 self.client.ask_for_confirmation();
             }
         }
-        self.transmit(now);
-    }
-
-    /// Sends what stream management has to say.
-    pub(super) fn transmit(&mut self, now: Instant) {
-        if let Link::Up(upstream) = &mut self.link
-            && let Some(bytes) = self.sm.poll_transmit(now)
-        {
-            upstream.queue_bytes(bytes);
-            self.last_written = now;
-        }
+        self.link.transmit(now);
     }
 
     /// The connection broke: the client hears what may not have arrived, and that it is over.
@@ -98,7 +88,7 @@ impl Task {
         warn!(sid = ?self.registration.sid(), domain = self.host.domain, reason, "server lost");
         self.host.metrics.lost();
         self.host.metrics.failed(Dependency::Upstream, reason);
-        self.link = Link::Down;
+        self.link.cut();
         self.return_unsent();
         let error = stream_error("system-shutdown", "connection to the server lost");
         self.client.end(Farewell::Error(error), now);
@@ -106,6 +96,7 @@ impl Task {
 
     pub(super) fn return_unsent(&mut self) {
         for error in self
+            .link
             .sm
             .take_outstanding()
             .chain(self.blocking.take_held())
@@ -118,13 +109,8 @@ impl Task {
     /// What the client will never get: the server owns it and sends it elsewhere, or its senders hear.
     pub(super) fn bounce_pending(&mut self) {
         let undelivered = self.client.take_undelivered();
-        if let Link::Up(upstream) = &mut self.link
-            && !self.sm.is_on()
-        {
-            for error in undelivered.iter().filter_map(bounce::undelivered) {
-                upstream.queue(&error);
-            }
-        }
+        self.link
+            .bounce(undelivered.iter().filter_map(bounce::undelivered));
     }
 }
 

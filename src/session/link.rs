@@ -1,0 +1,267 @@
+//! The server's side of a session: the connection, stream management on it, and the keepalive.
+//!
+//! ```text
+//!             Ok            close                 closed, broken, 2 s
+//!  Connecting ---> Up ----------------> Closing -----------------------> Down
+//!      |           | broken                                                ^
+//!      +-----------+-------------------------------------------------------+
+//! ```
+//!
+//! It writes, and keeps the account with the server. What the server sends is the task's to judge, and so is when the
+//! server may be told that it has been dealt with.
+
+use std::{
+    pin::Pin,
+    task::{Context, Poll},
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+
+use crate::{
+    proto::{sm::initiator::StreamManagement, stanza::Stanza},
+    upstream::{ConnectError, Hello, Upstream, UpstreamError, UpstreamEvent},
+};
+
+/// How long the server gets to close its side of the stream.
+const CLOSING: Duration = Duration::from_secs(2);
+/// Silence towards the server after which a space keeps the connection alive (RFC 6120 §4.6.1).
+const KEEPALIVE: Duration = Duration::from_secs(100);
+/// Bytes that may wait for a server that does not read, before its client is no longer heard.
+const MAX_QUEUED: usize = 4 << 20;
+/// Bytes that may wait for it before what goes to many of a client's contacts does too.
+const ROOM: usize = 64 << 10;
+
+/// A connection that is being opened.
+pub(super) type Connecting =
+    Pin<Box<dyn Future<Output = Result<(Upstream, Hello), ConnectError>> + Send>>;
+
+/// The way to the server.
+pub(super) struct Link {
+    state: State,
+    /// Who owns which stanza, as far as the server is concerned.
+    pub(super) sm: StreamManagement,
+    /// The server's latest features have stream management among them.
+    offers_sm: bool,
+    last_written: Instant,
+}
+
+enum State {
+    Connecting(Connecting),
+    Up(Upstream),
+    /// The stream has been closed by us; the server may still read and answer.
+    Closing(Upstream, Instant),
+    Down,
+}
+
+/// What the server's side has for the task.
+pub(super) enum Input {
+    /// The stream is there, or could not be opened.
+    Connected(Result<Hello, ConnectError>),
+    /// The server speaks.
+    Event(UpstreamEvent),
+    /// The connection broke.
+    Lost(UpstreamError),
+}
+
+impl Link {
+    pub(super) fn new(connecting: Connecting, now: Instant) -> Self {
+        Self {
+            state: State::Connecting(connecting),
+            sm: StreamManagement::default(),
+            offers_sm: false,
+            last_written: now,
+        }
+    }
+
+    // === What happens outside ===
+
+    /// The next thing that the server has done; without `read`, nothing is read from it.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>, read: bool) -> Poll<Input> {
+        match &mut self.state {
+            State::Connecting(connecting) => {
+                let result = std::task::ready!(connecting.as_mut().poll(cx));
+                let result = result.map(|(upstream, hello)| {
+                    self.state = State::Up(upstream);
+                    self.note_features(&hello.features);
+                    hello
+                });
+                if result.is_err() {
+                    self.state = State::Down;
+                }
+                Poll::Ready(Input::Connected(result))
+            }
+            State::Up(upstream) => upstream.poll(cx, read).map(|event| match event {
+                Ok(event) => Input::Event(event),
+                Err(error) => Input::Lost(error),
+            }),
+            State::Closing(upstream, _) => {
+                // Whatever still comes has no reader; only the end is of interest.
+                while let Poll::Ready(event) = upstream.poll(cx, true) {
+                    if matches!(event, Ok(UpstreamEvent::Closed) | Err(_)) {
+                        self.state = State::Down;
+                        break;
+                    }
+                }
+                Poll::Pending
+            }
+            State::Down => Poll::Pending,
+        }
+    }
+
+    /// The server offers these features.
+    pub(super) fn note_features(&mut self, features: &Stanza) {
+        self.offers_sm = StreamManagement::is_offered(features);
+    }
+
+    /// The time of [`Self::poll_timeout`] has come.
+    pub(super) fn handle_timeout(&mut self, now: Instant) {
+        match &mut self.state {
+            State::Up(upstream) if self.last_written + KEEPALIVE <= now => {
+                upstream.keepalive();
+                self.last_written = now;
+            }
+            State::Closing(_, deadline) if *deadline <= now => self.state = State::Down,
+            _ => {}
+        }
+    }
+
+    /// When to call [`Self::handle_timeout`] and [`Self::is_unanswered`], if nothing else happens first.
+    pub(super) fn poll_timeout(&self) -> Option<Instant> {
+        // What is owed to a server, or by it, is owed no more once the stream ends.
+        match &self.state {
+            State::Up(_) => {
+                let keepalive = self.last_written + KEEPALIVE;
+                let sm = self.sm.poll_timeout();
+                Some(sm.map_or(keepalive, |sm| sm.min(keepalive)))
+            }
+            State::Closing(_, deadline) => Some(*deadline),
+            State::Connecting(_) | State::Down => None,
+        }
+    }
+
+    // === To the server; without a stream, all of this is dropped ===
+
+    /// Turns stream management on if the server has it: a resource is bound, and nothing else has been sent. Whether
+    /// it may come to that.
+    pub(super) fn enable_sm(&mut self) -> bool {
+        match &mut self.state {
+            State::Up(upstream) if self.offers_sm && upstream.is_manageable() => {
+                upstream.queue_bytes(self.sm.enable());
+                true
+            }
+            _ => false,
+        }
+    }
+
+    pub(super) fn queue(&mut self, stanza: &Stanza, now: Instant) {
+        if let State::Up(upstream) = &mut self.state {
+            upstream.queue(stanza);
+            self.sm.sent(stanza);
+            self.last_written = now;
+        }
+    }
+
+    /// Queues `count` stanzas that nobody would miss.
+    pub(super) fn queue_many(&mut self, stanzas: Bytes, count: u32, now: Instant) {
+        if let State::Up(upstream) = &mut self.state {
+            upstream.queue_bytes(stanzas);
+            self.sm.sent_others(count);
+            self.last_written = now;
+        }
+    }
+
+    /// Queues errors for the senders of what could not be delivered, if the server does not own it itself.
+    pub(super) fn bounce(&mut self, errors: impl Iterator<Item = Stanza>) {
+        if let State::Up(upstream) = &mut self.state
+            && !self.sm.is_on()
+        {
+            for error in errors {
+                upstream.queue(&error);
+            }
+        }
+    }
+
+    /// Begins a new stream on the same connection; whether there is one.
+    pub(super) fn restart(&mut self, now: Instant) -> bool {
+        let State::Up(upstream) = &mut self.state else {
+            return false;
+        };
+        upstream.restart(None);
+        self.last_written = now;
+        true
+    }
+
+    /// Queues what stream management has to say.
+    pub(super) fn transmit(&mut self, now: Instant) {
+        if let State::Up(upstream) = &mut self.state
+            && let Some(bytes) = self.sm.poll_transmit(now)
+        {
+            upstream.queue_bytes(bytes);
+            self.last_written = now;
+        }
+    }
+
+    /// Has the system tell the server at once that what was read has arrived.
+    pub(super) fn acknowledge(&mut self) {
+        if let State::Up(upstream) = &mut self.state {
+            upstream.acknowledge();
+        }
+    }
+
+    /// Takes leave of the server.
+    pub(super) fn close(&mut self, now: Instant) {
+        self.state = match std::mem::replace(&mut self.state, State::Down) {
+            State::Up(mut upstream) => {
+                upstream.close();
+                State::Closing(upstream, now + CLOSING)
+            }
+            state @ State::Closing(..) => state,
+            State::Connecting(_) | State::Down => State::Down,
+        };
+    }
+
+    /// Cuts the connection.
+    pub(super) fn cut(&mut self) {
+        self.state = State::Down;
+    }
+
+    // === How it is ===
+
+    /// Whether the server can be spoken to.
+    pub(super) fn is_up(&self) -> bool {
+        matches!(self.state, State::Up(_))
+    }
+
+    pub(super) fn is_down(&self) -> bool {
+        matches!(self.state, State::Down)
+    }
+
+    /// Whether so little waits for the server that more may be said that leads to answers.
+    pub(super) fn is_read(&self) -> bool {
+        self.queued() < MAX_QUEUED
+    }
+
+    /// A server that does not take it must not make the gateway remember what its client says.
+    pub(super) fn is_listening(&self) -> bool {
+        self.is_read() && !self.sm.is_full()
+    }
+
+    /// Whether there is room for more of what goes to many contacts.
+    pub(super) fn has_room(&self) -> bool {
+        self.queued() < ROOM
+    }
+
+    /// Whether the server has not answered stream management for so long that it will not.
+    pub(super) fn is_unanswered(&self, now: Instant) -> bool {
+        self.is_up() && self.sm.is_unanswered(now)
+    }
+
+    /// Bytes that wait for the server.
+    fn queued(&self) -> usize {
+        match &self.state {
+            State::Up(upstream) => upstream.queued(),
+            State::Connecting(_) | State::Closing(..) | State::Down => 0,
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! What the server does: it is there or not, it speaks, it ends the stream.
+
+use std::time::Instant;
+
+use tracing::{debug, info, warn};
+
+use super::{Task, ownership::stream_error};
+use crate::{
+    metrics::{Direction, Limit, health::Dependency},
+    proto::stream::error::StreamCondition,
+    session::{State, downstream::Farewell},
+    upstream::{ConnectError, Hello, UpstreamEvent},
+};
+
+impl Task {
+    /// The server is there: the client may be answered.
+    pub(super) fn connected(&mut self, hello: Hello, now: Instant) {
+        let age = self.record.age(now);
+        self.host.metrics.connected("ok", true, age);
+        self.record.enter(State::Negotiating);
+        self.host.warn_of_withheld(&hello.features);
+        let sid = self.registration.sid().expose();
+        self.client
+            .introduce(sid, &self.host.domain, hello.stream_id.as_deref());
+        self.pipe.server_stanza(hello.features);
+    }
+
+    /// The server could not be reached: whoever asked for the session hears it at once.
+    pub(super) fn refuse(&mut self, error: &ConnectError, now: Instant) {
+        warn!(
+            sid = ?self.registration.sid(),
+            domain = self.host.domain,
+            %error,
+            "server unreachable",
+        );
+        let metrics = &self.host.metrics;
+        metrics.connected(error.outcome(), false, self.record.age(now));
+        metrics.failed(Dependency::Upstream, error);
+        self.registration.metrics().ended("unreachable");
+        self.record.enter(State::Ending);
+        self.client.refuse(now);
+    }
+
+    pub(super) fn handle_upstream(&mut self, event: UpstreamEvent, now: Instant) {
+        if self.handover.is_lingering() {
+            return self.handle_late(event, now);
+        }
+        match event {
+            UpstreamEvent::Features(features) => {
+                self.link.note_features(&features);
+                self.pipe.server_stanza(features);
+            }
+            UpstreamEvent::Stanza(element) => {
+                if self.link.sm.handle_nonza(&element, now) {
+                    return;
+                }
+                self.count(Direction::FromServer, element.kind());
+                let counts = element.is_stanza();
+                let noted = self.note(&element, now);
+                let given = self.client.given();
+                self.pipe.server_stanza(element);
+                if counts {
+                    // What the stanza leads to has to be given to the client first: the server may be told of the
+                    // stanza when the client has confirmed all that it had been given by then.
+                    self.drain_events(now);
+                    self.link.sm.handle_stanza(self.client.given());
+                    self.keep(noted, given);
+                }
+            }
+            UpstreamEvent::Unreadable(husk) => {
+                debug!(sid = ?self.registration.sid(), "stanza of the server left out");
+                self.registration.metrics().limit(Limit::StanzaShape);
+                self.pipe.server_husk(husk);
+                self.drain_events(now);
+                self.link.sm.handle_stanza(self.client.given());
+            }
+            UpstreamEvent::StreamError(error) => {
+                let condition = StreamCondition::of(&error).name;
+                let (sid, domain) = (self.registration.sid(), &self.host.domain);
+                info!(
+                    ?sid,
+                    domain, condition, "server ended the stream with an error"
+                );
+                // A web client cannot go to another host by TCP; it can come here again.
+                let error = match condition.as_str() {
+                    "see-other-host" => stream_error("reset", "please connect again"),
+                    _ => error,
+                };
+                self.return_unsent();
+                self.handover.server_ends();
+                self.client.end(Farewell::Error(error), now);
+            }
+            UpstreamEvent::Closed => {
+                self.handover.server_ends();
+                let (sid, domain) = (self.registration.sid(), &self.host.domain);
+                info!(?sid, domain, "server closed the stream without an error");
+                self.return_unsent();
+                self.client.end(Farewell::Closed, now);
+            }
+        }
+    }
+}
