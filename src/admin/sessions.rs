@@ -4,7 +4,7 @@
 use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
 use bytes::Bytes;
-use http::{Response, StatusCode, Version};
+use http::{Response, StatusCode};
 use http_body_util::Full;
 use jid::BareJid;
 use serde::Serialize;
@@ -114,11 +114,7 @@ impl<'a> Session<'a> {
             jid: record.jid(),
             address: origin.address.ip(),
             age: record.age(now.into_std()).as_secs(),
-            front: match origin.version {
-                Version::HTTP_2 => "h2",
-                Version::HTTP_10 => "http/1.0",
-                _ => "http/1.1",
-            },
+            front: origin.protocol.as_str(),
             tls: origin.secure,
             state: record.state().as_str(),
             interested: record.is_interested(),

@@ -10,7 +10,7 @@ use crate::{
         listener::Peer,
         proxies::{ForwardedHeader, Proxies},
     },
-    session::Origin,
+    session::{Origin, Protocol},
 };
 
 const FORWARDED: HeaderName = http::header::FORWARDED;
@@ -24,7 +24,7 @@ impl Proxies {
         let mut origin = Origin {
             address: peer.address,
             secure: peer.tls,
-            version,
+            protocol: protocol(version),
         };
         if self.trust(origin.address.ip()) {
             match self.header {
@@ -72,6 +72,15 @@ impl Proxies {
             origin.address = client;
         }
         origin.secure |= is_https;
+    }
+}
+
+/// Other versions than these do not reach the gateway.
+fn protocol(version: Version) -> Protocol {
+    match version {
+        Version::HTTP_2 => Protocol::Http2,
+        Version::HTTP_10 => Protocol::Http10,
+        _ => Protocol::Http11,
     }
 }
 

@@ -41,13 +41,12 @@ use tokio::{
     sync::{mpsc::error::TrySendError, oneshot},
     time::timeout,
 };
-use tracing::{debug, info, warn};
+use tracing::debug;
 
 use super::{
     bodies::{Bodies, Unread},
     body::Chunks,
     cors::Cors,
-    creations::Creations,
 };
 use crate::{
     clock::now,
@@ -57,7 +56,6 @@ use crate::{
         answer::{self, with_content},
         coding,
         listener::Peer,
-        log_throttle::LogThrottle,
         proxies::Proxies,
     },
     proto::{
@@ -68,7 +66,7 @@ use crate::{
         },
         xml,
     },
-    session::{self, Closed, Command, Downstream, Entry, Host, Origin, Registry, Sid},
+    session::{self, Admission, Command, Downstream, Entry, Origin, Refused, Registry},
 };
 
 /// How a browser will use the answer (Fetch Metadata §2).
@@ -99,10 +97,8 @@ pub struct Settings {
     pub cors: Cors,
     /// Proxies whose word on the client's address counts.
     pub proxies: Proxies,
-    /// How many sessions may be created.
-    pub creations: Creations,
-    /// The served domains.
-    pub hosts: HashMap<String, Arc<Host>>,
+    /// Who may have a session.
+    pub admission: Admission,
 }
 
 impl Settings {
@@ -134,11 +130,10 @@ pub struct Front {
     registry: Arc<Registry>,
     bodies: Bodies,
     failures: Failures,
-    refusals: LogThrottle,
 }
 
 /// What has become of a request.
-enum Admission {
+enum Outcome {
     /// It needs no session, or has none. Boxed, because polls that are held keep room for it.
     Answered(Box<Response<Chunks>>),
     /// A session has been created; the number is that of the trial.
@@ -147,7 +142,7 @@ enum Admission {
     Passed(oneshot::Receiver<session::bosh::Reply>),
 }
 
-impl Admission {
+impl Outcome {
     fn answered(response: Response<Chunks>) -> Self {
         Self::Answered(Box::new(response))
     }
@@ -160,7 +155,6 @@ impl Front {
             registry,
             bodies: Bodies::default(),
             failures: Failures::default(),
-            refusals: LogThrottle::default(),
         }
     }
 
@@ -182,18 +176,18 @@ impl Front {
         let answer = if request.method() == Method::POST {
             let (front, settings) = (Arc::clone(&front), Arc::clone(&settings));
             let pipelines = pipelines(&request);
-            let admission =
-                Completed::new(async move { front.admit(peer, request, &settings).await });
-            Err((admission, pipelines))
+            let outcome =
+                Completed::new(async move { front.dispatch(peer, request, &settings).await });
+            Err((outcome, pipelines))
         } else {
             Ok(Box::new(settings.explain(request.method())))
         };
         async move {
             let mut response = match answer {
                 Ok(response) => *response,
-                Err((admission, pipelines)) => {
-                    let response = front.post(admission, pipelines).await;
-                    let refusal = response.extensions().get().map(|Refused(it)| *it);
+                Err((outcome, pipelines)) => {
+                    let response = front.post(outcome, pipelines).await;
+                    let refusal = response.extensions().get().map(|RefusalCondition(it)| *it);
                     front.registry.metrics.answered(refusal);
                     response
                 }
@@ -207,18 +201,18 @@ impl Front {
     /// Waits for the answer. Dropping this is how a session learns that its client has hung up.
     async fn post(
         &self,
-        admission: impl Future<Output = Admission>,
+        outcome: impl Future<Output = Outcome>,
         pipelines: bool,
     ) -> Response<Chunks> {
-        let admission = admission.await;
-        let _hold = match &admission {
-            Admission::Answered(_) => None,
-            Admission::Passed(_) | Admission::Created(..) => Some(self.registry.metrics.hold()),
+        let outcome = outcome.await;
+        let _hold = match &outcome {
+            Outcome::Answered(_) => None,
+            Outcome::Passed(_) | Outcome::Created(..) => Some(self.registry.metrics.hold()),
         };
-        match admission {
-            Admission::Answered(response) => *response,
-            Admission::Passed(answer) => answered(answer.await.ok()),
-            Admission::Created(answer, trial) => match answer.await {
+        match outcome {
+            Outcome::Answered(response) => *response,
+            Outcome::Passed(answer) => answered(answer.await.ok()),
+            Outcome::Created(answer, trial) => match answer.await {
                 Ok(session::bosh::Reply::Unreachable) if self.failures.count(trial) > PATIENCE => {
                     terminated(Condition::RemoteConnectionFailed)
                 }
@@ -229,7 +223,7 @@ impl Front {
     }
 
     /// Reads a request and gives it to its session.
-    async fn admit<B>(&self, peer: Peer, request: Request<B>, settings: &Settings) -> Admission
+    async fn dispatch<B>(&self, peer: Peer, request: Request<B>, settings: &Settings) -> Outcome
     where
         B: Body<Data = Bytes> + Unpin,
     {
@@ -239,12 +233,12 @@ impl Front {
         let client = proxies.origin(peer, head.version, headers);
         if is_navigation(headers) {
             let response = refused(StatusCode::FORBIDDEN, Condition::PolicyViolation);
-            return Admission::answered(closing(response));
+            return Outcome::answered(closing(response));
         }
         if coding::is_coded(headers) {
             let mut response = refused(StatusCode::UNSUPPORTED_MEDIA_TYPE, Condition::BadRequest);
             response.headers_mut().extend([coding::ONLY_IDENTITY]);
-            return Admission::answered(closing(response));
+            return Outcome::answered(closing(response));
         }
         let origin = headers.get(header::ORIGIN);
         let may_read = origin.is_none_or(|origin| settings.cors.allows(origin));
@@ -256,50 +250,50 @@ impl Front {
         let document = match timeout(settings.bosh.body_timeout, reading).await {
             Ok(Ok(document)) if document.is_empty() => {
                 let response = refused(StatusCode::BAD_REQUEST, Condition::BadRequest);
-                return Admission::answered(response);
+                return Outcome::answered(response);
             }
             Ok(Ok(document)) => document,
             Ok(Err(Unread::TooLarge(beginning))) => {
                 self.registry.metrics.limit(Limit::BoshBody);
                 self.end_session_of(&beginning, client, proxies).await;
-                return Admission::answered(closing(terminated(Condition::PolicyViolation)));
+                return Outcome::answered(closing(terminated(Condition::PolicyViolation)));
             }
             Ok(Err(Unread::GaveWay)) => {
                 self.registry.metrics.limit(Limit::UnfinishedBodies);
                 let why = "too much of unfinished requests";
-                return Admission::answered(closing(unavailable(Condition::Undefined, why)));
+                return Outcome::answered(closing(unavailable(Condition::Undefined, why)));
             }
             late_or_broken => {
                 if late_or_broken.is_err() {
                     self.registry.metrics.limit(Limit::BoshBodyTimeout);
                 }
-                return Admission::answered(closing(terminated(Condition::BadRequest)));
+                return Outcome::answered(closing(terminated(Condition::BadRequest)));
             }
         };
         match Message::parse(document, &settings.xml) {
             Ok(Message::Request(mut request)) => {
                 request.page = page;
                 match self.pass(request, client, proxies) {
-                    Ok(answer) => Admission::Passed(answer),
-                    Err(condition) => Admission::answered(terminated(condition)),
+                    Ok(answer) => Outcome::Passed(answer),
+                    Err(condition) => Outcome::answered(terminated(condition)),
                 }
             }
             Ok(Message::Creation(creation)) => {
                 if settings.cors.strict && !may_read {
                     let response = refused(StatusCode::FORBIDDEN, Condition::PolicyViolation);
-                    return Admission::answered(response);
+                    return Outcome::answered(response);
                 }
                 match self.create(client, creation, settings) {
-                    Ok((answer, trial)) => Admission::Created(answer, trial),
+                    Ok((answer, trial)) => Outcome::Created(answer, trial),
                     Err(Uncreated::NotNow(condition, why)) => {
-                        Admission::answered(unavailable(condition, &why))
+                        Outcome::answered(unavailable(condition, &why))
                     }
-                    Err(Uncreated::Never(condition)) => Admission::answered(terminated(condition)),
+                    Err(Uncreated::Never(condition)) => Outcome::answered(terminated(condition)),
                 }
             }
             Err(refusal) => {
                 debug!(why = refusal.why, "request refused");
-                Admission::answered(terminated(refusal.condition))
+                Outcome::answered(terminated(refusal.condition))
             }
         }
     }
@@ -343,12 +337,8 @@ impl Front {
         creation: Creation,
         settings: &Settings,
     ) -> Result<(oneshot::Receiver<session::bosh::Reply>, u64), Uncreated> {
-        let to = creation.to.as_deref().unwrap_or_default();
-        let domain = jid::DomainPart::new(to).map_err(|_| Condition::ImproperAddressing)?;
-        let host = settings
-            .hosts
-            .get(domain.as_str())
-            .ok_or(Condition::HostUnknown)?;
+        let admission = &settings.admission;
+        let host = admission.host(creation.to.as_deref().unwrap_or_default())?;
         if !settings.bosh.polling
             && (creation.hold == Some(0) || creation.wait == Some(Duration::ZERO))
         {
@@ -356,38 +346,12 @@ impl Front {
         }
         let address = client.address.ip();
         let known = Some(address).filter(|address| !settings.proxies.trust(*address));
-        let seat = settings
-            .creations
-            .admit(known, &self.registry)
-            .map_err(|refusal| {
-                self.registry.metrics.limit(refusal.limit());
-                if let Some(unsaid) = self.refusals.is_due() {
-                    warn!(client = %address, %refusal, unsaid, "session refused");
-                }
-                Uncreated::NotNow(Condition::Undefined, refusal.to_string())
-            })?;
-        let sid = Sid::random().map_err(|error| {
-            warn!(%error, "no randomness for a session id");
-            Condition::InternalServerError
-        })?;
-        let trial = self.failures.trial(creation.rid, domain.as_str());
+        let admitted = admission.admit(host, client, known, &self.registry)?;
+        let trial = self.failures.trial(creation.rid, &host.domain);
         let (reply, answer) = oneshot::channel();
         let rate = host.limits.max_request_rate;
         let side = session::bosh::Side::open(&creation, &settings.bosh.policy, rate, reply, now());
-        session::spawn(
-            &self.registry,
-            Arc::clone(host),
-            sid.clone(),
-            session::Creator {
-                origin: client,
-                seat,
-            },
-            creation.lang,
-            Downstream::Bosh(side),
-        )
-        .map_err(|Closed| Uncreated::NotNow(Condition::SystemShutdown, "going down".to_owned()))?;
-        self.registry.metrics.session_created();
-        info!(?sid, client = %address, domain = host.domain, "session created");
+        admitted.begin(&self.registry, creation.lang, Downstream::Bosh(side))?;
         Ok((answer, trial))
     }
 }
@@ -402,6 +366,19 @@ enum Uncreated {
 impl From<Condition> for Uncreated {
     fn from(condition: Condition) -> Self {
         Self::Never(condition)
+    }
+}
+
+impl From<Refused> for Uncreated {
+    fn from(refused: Refused) -> Self {
+        let why = refused.to_string();
+        match refused {
+            Refused::NoDomain => Self::Never(Condition::ImproperAddressing),
+            Refused::UnknownDomain => Self::Never(Condition::HostUnknown),
+            Refused::Bound(_) => Self::NotNow(Condition::Undefined, why),
+            Refused::NoRandomness(_) => Self::Never(Condition::InternalServerError),
+            Refused::Closed(_) => Self::NotNow(Condition::SystemShutdown, why),
+        }
     }
 }
 
@@ -498,7 +475,7 @@ fn terminated(condition: Condition) -> Response<Chunks> {
     let mut response = with_content(StatusCode::OK, XML, Chunks::new(document.into_chunks()));
     response
         .extensions_mut()
-        .insert(Refused(condition.as_str()));
+        .insert(RefusalCondition(condition.as_str()));
     response
 }
 
@@ -536,13 +513,13 @@ fn unavailable(condition: Condition, why: &str) -> Response<Chunks> {
         .insert(header::RETRY_AFTER, RETRY_AFTER);
     response
         .extensions_mut()
-        .insert(Refused(condition.as_str()));
+        .insert(RefusalCondition(condition.as_str()));
     response
 }
 
 /// Goes with an answer that no session gave: its condition.
 #[derive(Clone, Copy)]
-struct Refused(&'static str);
+struct RefusalCondition(&'static str);
 
 /// How often clients have been told to come again. A client is known by its first rid, which it keeps
 /// while it tries.

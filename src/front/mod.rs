@@ -5,7 +5,6 @@ mod bodies;
 pub mod body;
 pub mod bosh;
 pub mod cors;
-pub mod creations;
 pub mod discovery;
 pub mod exchange;
 mod forwarded;

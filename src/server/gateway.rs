@@ -29,8 +29,8 @@ use crate::{
     },
     config::{self, Config},
     front::{
-        body::Chunks, bosh, bosh::Front, cors::Cors, creations::Creations, discovery::Discovery,
-        exchange::Exchange, monitoring::Monitoring,
+        body::Chunks, bosh, bosh::Front, cors::Cors, discovery::Discovery, exchange::Exchange,
+        monitoring::Monitoring,
     },
     metrics::{self, Interface},
     net::{
@@ -42,7 +42,7 @@ use crate::{
     },
     pipe::Rules,
     proto::xml,
-    session::{Host, Registry},
+    session::{Admission, Creations, Host, Registry},
     upstream::Connector,
 };
 
@@ -282,10 +282,6 @@ impl Current {
         registry: &Arc<Registry>,
     ) -> Result<Self, RunError> {
         let creations = Creations::new(config.session);
-        let creations = match previous {
-            Some(previous) => creations.following(&previous.bosh.creations),
-            None => creations,
-        };
         // All that can be refused comes first: rosters are shared with what is in use.
         let connectors: Vec<Connector> = config
             .hosts
@@ -302,14 +298,18 @@ impl Current {
             hosts.insert(host.domain.to_string(), Arc::new(built));
         }
         rosters.forget_unused();
+        let admission = Admission::new(hosts, creations);
+        let admission = match previous {
+            Some(previous) => admission.following(&previous.bosh.admission),
+            None => admission,
+        };
         Ok(Self {
             bosh: Arc::new(bosh::Settings {
                 bosh: config.bosh.clone(),
                 xml: xml::Limits::default(),
                 proxies: config.server.proxies.clone(),
-                creations,
+                admission,
                 cors: Cors::new(&config.web),
-                hosts,
             }),
             discovery: config.bosh_url.as_deref().map(Discovery::new),
             admin: Admin::new(

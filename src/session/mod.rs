@@ -4,6 +4,7 @@
 //! there; one owner per session also makes order and exclusion free. `ARCHITECTURE.md` has the figures.
 
 mod accounts;
+mod admission;
 mod backlog;
 mod counts;
 mod downstream;
@@ -13,26 +14,20 @@ mod record;
 mod registry;
 mod task;
 
-use std::{
-    fmt,
-    net::{IpAddr, SocketAddr},
-    sync::Arc,
-};
+use std::{fmt, net::SocketAddr, sync::Arc};
 
-use http::Version;
 use tokio::sync::{mpsc, oneshot};
 
 pub use self::{
     accounts::Accounts,
+    admission::{Admission, Admitted, Creations, Refusal, Refused},
     backlog::Backlog,
     counts::Counts,
     downstream::{Downstream, bosh},
     host::Host,
     record::{Record, State},
     registry::{Closed, Entry, Registration, Registry},
-    task::spawn,
 };
-use crate::net::quota::Permit;
 
 /// Messages that may wait for a session: what it may have open, the one that a pause or a termination
 /// may come on top with, and resends. A client cannot fill this while it keeps to the rules.
@@ -71,17 +66,30 @@ pub struct Origin {
     pub address: SocketAddr,
     /// Whether the client's own connection is encrypted.
     pub secure: bool,
-    /// The version of HTTP that reaches the gateway.
-    pub version: Version,
+    /// By what the client, or the proxy before it, reaches the gateway.
+    pub protocol: Protocol,
 }
 
-/// Who creates a session.
-#[derive(Debug)]
-pub struct Creator {
-    /// Where the creation request comes from.
-    pub origin: Origin,
-    /// What the session counts for; `None` where the address is unknown.
-    pub seat: Option<Permit<IpAddr>>,
+/// What a client may speak.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Protocol {
+    /// HTTP/1.0
+    Http10,
+    /// HTTP/1.1
+    Http11,
+    /// HTTP/2
+    Http2,
+}
+
+impl Protocol {
+    /// In words of the admin API.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Http10 => "http/1.0",
+            Self::Http11 => "http/1.1",
+            Self::Http2 => "h2",
+        }
+    }
 }
 
 /// What a session is told by the front and by the server. Travels boxed: tokio allocates channel slots

@@ -255,21 +255,20 @@ impl Drop for Registration {
 mod tests {
     use std::time::Duration;
 
-    use http::Version;
     use tokio::{
         sync::mpsc,
         time::{Instant, timeout},
     };
 
     use super::*;
-    use crate::session::Origin;
+    use crate::session::{Origin, Protocol};
 
     fn entry() -> (Entry, mpsc::Receiver<Box<Command>>) {
         let (mailbox, receiver) = mpsc::channel(1);
         let origin = Origin {
             address: ([127, 0, 0, 1], 1).into(),
             secure: false,
-            version: Version::HTTP_11,
+            protocol: Protocol::Http11,
         };
         let record = Record::new(1, "example.org", origin, Instant::now().into_std());
         let entry = Entry {

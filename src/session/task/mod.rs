@@ -35,7 +35,7 @@ use tracing::debug;
 
 use self::{blocking::Blocking, handover::Handover, roster::RosterNeed};
 use super::{
-    Closed, Command, Creator, Entry, Host, MAILBOX, Record, Registration, Registry, Sid,
+    Admitted, Closed, Command, Entry, Host, MAILBOX, Record, Registration, Registry,
     accounts::Notice,
     downstream::{self, Downstream, Farewell},
     link::{self, Link},
@@ -101,25 +101,29 @@ enum Input {
     Server(link::Input),
 }
 
-/// Starts the session `sid` of a client that wants to be spoken to in the language `lang`.
+/// Starts the session of a client that has been admitted, and wants to be spoken to in the language `lang`.
 ///
 /// # Errors
 /// When the gateway is going down.
-pub fn spawn(
+pub(super) fn spawn(
     registry: &Arc<Registry>,
-    host: Arc<Host>,
-    sid: Sid,
-    creator: Creator,
+    admitted: Admitted,
     lang: Option<String>,
     client: Downstream,
 ) -> Result<(), Closed> {
+    let Admitted {
+        host,
+        sid,
+        origin,
+        permit,
+    } = admitted;
     let (sender, mailbox) = mpsc::channel(MAILBOX);
     let now = now();
-    let record = Record::new(registry.number(), &host.domain, creator.origin, now);
+    let record = Record::new(registry.number(), &host.domain, origin, now);
     let record = Arc::new(record);
     let entry = Entry {
         mailbox: sender,
-        secure: creator.origin.secure,
+        secure: origin.secure,
         record: Arc::clone(&record),
     };
     let registration = registry.register(sid, entry)?;
@@ -127,7 +131,7 @@ pub fn spawn(
         let host = Arc::clone(&host);
         Box::pin(async move {
             let initiator = Initiator {
-                address: creator.origin.address,
+                address: origin.address,
                 jid: None,
                 lang: lang.as_deref().unwrap_or("en"),
             };
@@ -153,7 +157,7 @@ pub fn spawn(
         handover: Handover::default(),
         held_until: None,
         timer: Box::pin(tokio::time::sleep(NEGOTIATION)),
-        by_address: creator.seat,
+        by_address: permit,
         by_user: None,
     };
     // Not by an async function: that would keep the session twice.

@@ -1,0 +1,130 @@
+//! Admission: whether a client may have a session. Decided before the XMPP server hears of it, and in the same way
+//! whatever front the client comes by; what it hears is the front's to say.
+
+mod creations;
+
+use std::{collections::HashMap, net::IpAddr, sync::Arc};
+
+use tracing::{info, warn};
+
+pub use self::creations::{Creations, Refusal};
+use super::{Downstream, Host, Origin, Registry, Sid, registry, task};
+use crate::net::{log_throttle::LogThrottle, quota::Permit};
+
+/// The served domains, and the bounds on new sessions.
+pub struct Admission {
+    hosts: HashMap<String, Arc<Host>>,
+    creations: Creations,
+    /// Who is refused is logged, if not each time.
+    refusals: Arc<LogThrottle>,
+}
+
+/// A client that may have a session.
+pub struct Admitted {
+    pub(super) host: Arc<Host>,
+    pub(super) sid: Sid,
+    /// Where the request for the session comes from.
+    pub(super) origin: Origin,
+    /// What the session counts for; `None` where the address is unknown.
+    pub(super) permit: Option<Permit<IpAddr>>,
+}
+
+/// Why there is no session.
+#[derive(Debug, thiserror::Error)]
+pub enum Refused {
+    /// The client names no domain.
+    #[error("no domain")]
+    NoDomain,
+    /// The domain is not served.
+    #[error("unknown domain")]
+    UnknownDomain,
+    /// A bound on new sessions is reached; the client may come again.
+    #[error(transparent)]
+    Bound(#[from] Refusal),
+    /// The system has no random numbers.
+    #[error("no randomness for a session id")]
+    NoRandomness(#[from] getrandom::Error),
+    /// The gateway is going down; the client may come again.
+    #[error("going down")]
+    Closed(#[from] registry::Closed),
+}
+
+impl Admission {
+    /// To `hosts`, by their domains, within the bounds of `creations`.
+    pub fn new(hosts: HashMap<String, Arc<Host>>, creations: Creations) -> Self {
+        Self {
+            hosts,
+            creations,
+            refusals: Arc::default(),
+        }
+    }
+
+    /// Remembers what clients have done under `previous` bounds.
+    pub fn following(self, previous: &Self) -> Self {
+        Self {
+            hosts: self.hosts,
+            creations: self.creations.following(&previous.creations),
+            refusals: Arc::clone(&previous.refusals),
+        }
+    }
+
+    /// The host that a client names.
+    ///
+    /// # Errors
+    /// [`Refused::NoDomain`], [`Refused::UnknownDomain`].
+    pub fn host(&self, to: &str) -> Result<&Arc<Host>, Refused> {
+        let domain = jid::DomainPart::new(to).map_err(|_| Refused::NoDomain)?;
+        let host = self.hosts.get(domain.as_str());
+        host.ok_or(Refused::UnknownDomain)
+    }
+
+    /// Lets a client have a session at `host`, if the bounds allow it. The session counts for the address
+    /// `counts_for`, which is `None` where it is unknown who asks.
+    ///
+    /// # Errors
+    /// [`Refused::Bound`], which is counted and logged; [`Refused::NoRandomness`], which is logged.
+    pub fn admit(
+        &self,
+        host: &Arc<Host>,
+        origin: Origin,
+        counts_for: Option<IpAddr>,
+        registry: &Registry,
+    ) -> Result<Admitted, Refused> {
+        let permit = self.creations.admit(counts_for, registry);
+        let permit = permit.inspect_err(|refusal| {
+            registry.metrics.limit(refusal.limit());
+            if let Some(unsaid) = self.refusals.is_due() {
+                let client = origin.address.ip();
+                warn!(%client, %refusal, unsaid, "session refused");
+            }
+        })?;
+        let sid =
+            Sid::random().inspect_err(|error| warn!(%error, "no randomness for a session id"))?;
+        Ok(Admitted {
+            host: Arc::clone(host),
+            sid,
+            origin,
+            permit,
+        })
+    }
+}
+
+impl Admitted {
+    /// Begins the session of `client`, which wants to be spoken to in the language `lang`.
+    ///
+    /// # Errors
+    /// [`Refused::Closed`].
+    pub fn begin(
+        self,
+        registry: &Arc<Registry>,
+        lang: Option<String>,
+        client: Downstream,
+    ) -> Result<(), Refused> {
+        let (sid, host) = (self.sid.clone(), Arc::clone(&self.host));
+        let address = self.origin.address.ip();
+        task::spawn(registry, self, lang, client)?;
+        registry.metrics.session_created();
+        info!(?sid, client = %address, domain = host.domain, "session created");
+        Ok(())
+    }
+}
