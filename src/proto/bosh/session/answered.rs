@@ -66,6 +66,8 @@ pub(super) struct AnswerCache {
     size: usize,
     /// What has been reported, which is done once.
     reported: Option<Rid>,
+    /// An answer that the client seems to lack, to be told with the next one.
+    report: Option<Report>,
 }
 
 impl AnswerCache {
@@ -106,19 +108,28 @@ impl AnswerCache {
         }
     }
 
-    /// The answer after the one to `ack`, if it was given more than `grace` ago and is still here.
-    pub(super) fn report(&mut self, ack: Rid, grace: Duration, now: Instant) -> Option<Report> {
-        let missing = self.get(ack.plus(1))?;
-        let report = Report {
-            rid: missing.rid,
-            answered_at: missing.at,
-        };
-        let waited = now.saturating_duration_since(missing.at);
-        if waited < grace || self.reported >= Some(report.rid) {
-            return None;
-        }
-        self.reported = Some(report.rid);
-        Some(report)
+    /// Takes note of whether the client lacks the answer after the one to `ack`: if that was given more than `grace`
+    /// ago, and is still here.
+    pub(super) fn look_for_loss(&mut self, ack: Rid, grace: Duration, now: Instant) {
+        let missing = self.get(ack.plus(1));
+        let late = missing.filter(|it| now.saturating_duration_since(it.at) >= grace);
+        self.report = late
+            .filter(|it| self.reported < Some(it.rid))
+            .map(|it| Report {
+                rid: it.rid,
+                answered_at: it.at,
+            });
+        self.reported = self.report.map(|it| it.rid).or(self.reported);
+    }
+
+    /// Whether the client seems to lack an answer and is to be told.
+    pub(super) fn has_report(&self) -> bool {
+        self.report.is_some()
+    }
+
+    /// Takes what the client is to be told of an answer that it seems to lack.
+    pub(super) fn take_report(&mut self) -> Option<Report> {
+        self.report.take()
     }
 
     fn pop(&mut self) {

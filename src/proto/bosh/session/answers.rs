@@ -1,109 +1,139 @@
 //! When requests are answered, and with what.
 
-use std::{collections::VecDeque, fmt::Write as _, time::Instant};
-
-use super::answered::{Answered, Asked, Report};
-use super::{REPLACEMENT, Release, STALE, Session, after};
-use crate::proto::bosh::{
-    Rid,
-    body::{Document, Page},
+use std::{
+    collections::VecDeque,
+    fmt::Write as _,
+    time::{Duration, Instant},
 };
+
+use super::{
+    Session, Slot, after,
+    answered::{Answered, Asked, Report},
+    held::{Held, Release},
+};
+use crate::proto::{
+    bosh::{
+        Rid,
+        body::{Document, ERROR_ATTRIBUTES, Page},
+    },
+    stanza::Stanza,
+};
+
+/// A request that has been held for so long may belong to a page that is gone.
+const STALE: Duration = Duration::from_secs(1);
 
 impl Session {
     /// Answers whatever can and must be answered, strictly in the order of the rids.
     pub(super) fn settle(&mut self, now: Instant) {
-        if !self.is_open() || !self.is_introduced() {
+        if !self.is_open() || !self.opening.is_introduced() {
             return;
         }
-        self.answer_put_off(now);
+        let put_off = self.pages.take_due(now);
+        self.responses
+            .extend(put_off.map(|slot| (slot, recoverable_error())));
         while let Some(oldest) = self.held.front() {
-            let (rid, asked) = (oldest.rid, oldest.asked);
-            let Some(slot) = oldest.slot else {
-                if self.held.len() == 1 {
-                    break;
+            match oldest.slot {
+                None if self.held.len() == 1 => break,
+                None => self.skip_oldest(now),
+                Some(slot) if self.is_due(oldest, now) || !self.pending.is_empty() => {
+                    self.answer_oldest(slot, now);
                 }
-                // Superseded: the client went on to its next request.
-                self.held.pop_front();
-                self.remember(rid, asked, Document::empty(), now);
-                continue;
-            };
-            let open = self.open_requests();
-            let is_crowded = open as u64 > self.terms.requests
-                || open > self.terms.hold && self.patient_until().is_none_or(|until| until <= now);
-            let due = oldest.deadline <= now
-                || self.opening.is_none()
-                    && (match oldest.release {
-                        Release::Later => false,
-                        Release::Now | Release::NowEmpty => true,
-                        Release::Left => !self.is_braked(now),
-                    } || self.report.is_some()
-                        || self.terms.polling()
-                        || is_crowded);
-            if !due && self.pending.is_empty() {
-                break;
+                Some(_) => break,
             }
-            let next = self.held.get(1);
-            // Whoever has just come is there to read it; whoever was held may be a page that is gone.
-            let is_stale = next.is_some_and(|next| next.slot.is_some())
-                && after(oldest.received, STALE) <= now
-                && !self.terms.polling();
-            let is_replaced = asked.empty && next.is_some_and(|next| next.asked.empty);
-            let mute = matches!(oldest.release, Release::NowEmpty | Release::Left) || is_stale;
-            if is_replaced && (mute || self.pending.is_empty()) {
-                self.replaced_at = Some(now);
-            }
-            self.held.pop_front();
-            let document = self.compose(rid, asked.page, mute, now);
-            self.remember(rid, asked, document.clone(), now);
-            self.responses.push_back((slot, document));
         }
-        self.watch_for_idleness(now);
+        self.watch_for_absence(now);
     }
 
-    /// Until when a crowd of empty requests is left alone: a client that answers every empty answer with
-    /// another empty request, while one is held, would go round and round.
-    pub(super) fn patient_until(&self) -> Option<Instant> {
-        let mut open = self.held.iter().filter(|held| held.slot.is_some());
-        let is_idle = self.buffered.is_empty() && open.all(|held| held.asked.empty);
-        self.replaced_at
-            .filter(|_| is_idle)
-            .map(|at| after(at, REPLACEMENT))
+    /// Whether a request must be answered, if with nothing.
+    fn is_due(&self, oldest: &Held, now: Instant) -> bool {
+        // The answer to the creation waits for the features.
+        oldest.deadline <= now
+            || self.opening.is_given()
+                && (self.is_released(oldest.release, now)
+                    || self.answered.has_report()
+                    || self.terms.polling()
+                    || self.is_crowded(now))
     }
 
-    /// Writes the answer to `rid`, which `page` sent, with what is pending unless `mute`.
-    fn compose(&mut self, rid: Rid, page: Option<Page>, mute: bool, now: Instant) -> Document {
-        let is_opening = self.opening.is_some();
-        let mut attributes = self.opening.take().unwrap_or_default();
-        if let Some(Report { rid, answered_at }) = self.report.take() {
+    fn is_released(&self, release: Release, now: Instant) -> bool {
+        match release {
+            Release::Later => false,
+            Release::Now | Release::NowEmpty => true,
+            Release::Left => !self.pages.is_braked(now),
+        }
+    }
+
+    /// Whether more requests are open than may stay so.
+    fn is_crowded(&self, now: Instant) -> bool {
+        let open = self.open_requests();
+        open as u64 > self.terms.requests
+            || open > self.terms.hold && self.patient_until().is_none_or(|until| until <= now)
+    }
+
+    /// The client gave up on the oldest request that is held, and went on to its next one.
+    fn skip_oldest(&mut self, now: Instant) {
+        if let Some(oldest) = self.held.pop_front() {
+            self.remember(oldest.rid, oldest.asked, Document::empty(), now);
+        }
+    }
+
+    /// Answers the oldest request that is held, in `slot`.
+    fn answer_oldest(&mut self, slot: Slot, now: Instant) {
+        let Some(oldest) = self.held.pop_front() else {
+            return;
+        };
+        let (rid, asked) = (oldest.rid, oldest.asked);
+        let next = self.held.front();
+        // Whoever has just come is there to read it; whoever was held may be a page that is gone.
+        let is_stale = next.is_some_and(|next| next.slot.is_some())
+            && after(oldest.received, STALE) <= now
+            && !self.terms.polling();
+        let is_replaced = asked.empty && next.is_some_and(|next| next.asked.empty);
+        let is_mute = matches!(oldest.release, Release::NowEmpty | Release::Left) || is_stale;
+        if is_replaced && (is_mute || self.pending.is_empty()) {
+            self.held.note_replacement(now);
+        }
+        let stanzas = match is_mute {
+            true => VecDeque::new(),
+            false => self.pending.take_next(),
+        };
+        let document = self.compose(rid, &stanzas, now);
+        self.account_for(rid, asked.page, stanzas);
+        self.remember(rid, asked, document.clone(), now);
+        self.responses.push_back((slot, document));
+    }
+
+    /// Writes the answer to `rid`.
+    fn compose(&mut self, rid: Rid, stanzas: &VecDeque<Stanza>, now: Instant) -> Document {
+        let is_opening = !self.opening.is_given();
+        let mut attributes = self.opening.take();
+        if let Some(Report { rid, answered_at }) = self.answered.take_report() {
             let time = now.saturating_duration_since(answered_at).as_millis();
             let _ = write!(attributes, " report='{rid}' time='{time}'");
         }
-        if self.terms.acks && !is_opening && self.last != rid {
-            let _ = write!(attributes, " ack='{}'", self.last);
+        let last = self.window.last();
+        if self.terms.acks && !is_opening && last != rid {
+            let _ = write!(attributes, " ack='{last}'");
         }
-        let stanzas = if mute {
-            VecDeque::new()
-        } else {
-            self.pending.take_next()
-        };
+        match attributes.is_empty() && stanzas.is_empty() {
+            true => Document::empty(),
+            false => Document::with(&attributes, stanzas.iter()),
+        }
+    }
+
+    /// The answer to `rid`, which `page` sent, carries these stanzas.
+    fn account_for(&mut self, rid: Rid, page: Option<Page>, stanzas: VecDeque<Stanza>) {
         if !stanzas.is_empty() {
             self.vain_poll = None;
         }
-        self.hung_up = false;
-        self.last_given = u32::try_from(stanzas.len()).unwrap_or(u32::MAX);
-        let document = if attributes.is_empty() && stanzas.is_empty() {
-            Document::empty()
-        } else {
-            Document::with(&attributes, stanzas.iter())
-        };
+        self.absence.note_answer(stanzas.len());
         self.deliveries.answered(rid, page, stanzas);
-        document
     }
 
     /// Keeps an answer for a client that might ask again.
     pub(super) fn remember(&mut self, rid: Rid, asked: Asked, document: Document, now: Instant) {
         // With a pause on top of the others, one answer more may be on its way.
-        let on_top = u64::from(self.pause.is_some());
+        let on_top = u64::from(self.is_paused());
         self.answered.push(
             Answered {
                 rid,
@@ -116,27 +146,30 @@ impl Session {
         );
     }
 
+    /// Until when a crowd of empty requests is left alone.
+    pub(super) fn patient_until(&self) -> Option<Instant> {
+        let until = self.held.patient_until();
+        until.filter(|_| self.window.buffered() == 0)
+    }
+
     /// Exchanges that wait for an answer.
     pub(super) fn open_requests(&self) -> usize {
-        let held = self.held.iter().filter(|held| held.slot.is_some()).count();
-        let buffered = self
-            .buffered
-            .iter()
-            .filter(|buffered| buffered.slot.is_some())
-            .count();
-        held.saturating_add(buffered)
+        let held = self.held.open().count();
+        held.saturating_add(self.window.open())
     }
 
-    pub(super) fn watch_for_idleness(&mut self, now: Instant) {
+    /// Starts or stops the clock of inactivity.
+    pub(super) fn watch_for_absence(&mut self, now: Instant) {
         if self.open_requests() > 0 {
-            self.idle_since = None;
+            self.absence.end();
         } else {
-            self.idle_since.get_or_insert(now);
+            self.absence.begin(now);
         }
     }
+}
 
-    pub(super) fn idle_deadline(&self) -> Option<Instant> {
-        let allowed = self.pause.unwrap_or(self.terms.inactivity);
-        self.idle_since.map(|since| after(since, allowed))
-    }
+/// What a request is answered with whose rid came again on another exchange (XEP-0124 "Recoverable Binding
+/// Conditions").
+pub(super) fn recoverable_error() -> Document {
+    Document::with(ERROR_ATTRIBUTES, std::iter::empty())
 }

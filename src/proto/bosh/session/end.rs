@@ -1,13 +1,61 @@
 //! How a session ends, and what is said of it afterwards.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use super::{End, Event, Session, Slot, State, TOMBSTONE, after};
+use super::{End, Event, Session, Slot, State, after};
 use crate::proto::bosh::{
     Rid,
     body::{Document, terminate_attributes},
     condition::Condition,
 };
+
+/// How long the end of a session is remembered once a client has been told.
+pub(super) const TOMBSTONE: Duration = Duration::from_secs(60);
+
+/// A session that is over, remembered so that its client learns how it ended.
+#[derive(Debug)]
+pub(super) struct Ended {
+    /// How long it is remembered.
+    forget_at: Instant,
+    /// What the client is told.
+    last_words: Document,
+    /// The request that has been told.
+    told: Option<Rid>,
+    /// Until when a client that is there would come by itself.
+    awaited_until: Instant,
+}
+
+impl Ended {
+    pub(super) fn forget_at(&self) -> Instant {
+        self.forget_at
+    }
+
+    pub(super) fn is_told(&self) -> bool {
+        self.told.is_some()
+    }
+
+    /// Until when the client may be expected to come and hear; `None` when it has.
+    pub(super) fn awaited_until(&self) -> Option<Instant> {
+        let awaited = self.told.is_none();
+        awaited.then_some(self.awaited_until)
+    }
+
+    /// The answer to a request that came too late. One that was answered before the end is answered the same,
+    /// by `repeated`; the first other one hears of the end.
+    fn answer(&mut self, rid: Rid, repeated: Option<&Document>, now: Instant) -> Document {
+        if self.told == Some(rid) {
+            self.last_words.clone()
+        } else if let Some(document) = repeated {
+            document.clone()
+        } else if self.told.is_none() {
+            self.told = Some(rid);
+            self.forget_at = after(now, TOMBSTONE);
+            self.last_words.clone()
+        } else {
+            Document::terminate(Some(Condition::ItemNotFound))
+        }
+    }
+}
 
 impl Session {
     /// Ends the session because of the request in `slot`, which has not been taken in.
@@ -15,15 +63,13 @@ impl Session {
         let last_words = Document::terminate(Some(condition));
         self.responses.push_back((slot, last_words.clone()));
         self.dismiss_all(Some(condition));
-        let forget_at = after(now, TOMBSTONE);
-        self.state = State::Ended {
-            forget_at,
+        self.state = State::Ended(Ended {
+            forget_at: after(now, TOMBSTONE),
             last_words,
             told: Some(rid),
             awaited_until: now,
-        };
-        self.events
-            .push_back(Event::Ended(End::Violation(condition)));
+        });
+        self.inbox.push(Event::Ended(End::Violation(condition)));
     }
 
     /// Ends the session. `offender`, else the oldest open request, hears why.
@@ -34,89 +80,70 @@ impl Session {
         end: End,
         now: Instant,
     ) {
-        let held = self.held.iter_mut().map(|held| (held.rid, &mut held.slot));
-        let buffered = self
-            .buffered
-            .iter_mut()
-            .map(|b| (b.request.rid, &mut b.slot));
-        let addressee = held
-            .chain(buffered)
-            .filter(|(rid, slot)| slot.is_some() && offender.is_none_or(|it| it == *rid))
-            .find_map(|(rid, slot)| Some((rid, slot.take()?)));
-
-        let mut attributes = self.opening.take().unwrap_or_default();
-        if !attributes.is_empty() && condition.is_some() {
-            // A creation that failed names no session.
-            attributes.clear();
-        }
-        attributes.push_str(&terminate_attributes(condition));
-        let stanzas = self.pending.take_all();
-        let last_words = Document::with(&attributes, stanzas.iter());
-
-        let told = addressee.map(|(rid, slot)| {
+        let last_words = self.last_words(condition);
+        let told = self.take_addressee(offender).map(|(rid, slot)| {
             self.responses.push_back((slot, last_words.clone()));
             rid
         });
         let awaited_until = self.deaf_at().unwrap_or(now);
         self.dismiss_all(condition);
-        let memory = if told.is_some() {
-            TOMBSTONE
-        } else {
-            self.terms.inactivity
+        let memory = match told {
+            Some(_) => TOMBSTONE,
+            None => self.terms.inactivity,
         };
-        let forget_at = after(now, memory);
-        self.state = State::Ended {
-            forget_at,
+        self.state = State::Ended(Ended {
+            forget_at: after(now, memory),
             last_words,
             told,
             awaited_until,
-        };
-        self.events.push_back(Event::Ended(end));
+        });
+        self.inbox.push(Event::Ended(end));
+    }
+
+    /// Writes what the client is told of the end, with all that is pending.
+    fn last_words(&mut self, condition: Option<Condition>) -> Document {
+        let mut attributes = self.opening.take();
+        if condition.is_some() {
+            // A creation that failed names no session.
+            attributes.clear();
+        }
+        attributes.push_str(&terminate_attributes(condition));
+        let stanzas = self.pending.take_all();
+        Document::with(&attributes, stanzas.iter())
+    }
+
+    /// Takes the exchange in which the client hears of the end: that of `offender`, else of the oldest request.
+    fn take_addressee(&mut self, offender: Option<Rid>) -> Option<(Rid, Slot)> {
+        let open = self.held.slots_mut().chain(self.window.slots_mut());
+        open.filter(|(rid, _)| offender.is_none_or(|it| it == *rid))
+            .find_map(|(rid, slot)| Some((rid, slot.take()?)))
     }
 
     /// Answers the requests that are not the one that hears why the session ended.
-    pub(super) fn dismiss_all(&mut self, condition: Option<Condition>) {
+    fn dismiss_all(&mut self, condition: Option<Condition>) {
         let document = match condition {
             Some(_) => Document::terminate(Some(Condition::OtherRequest)),
             None => Document::empty(),
         };
-        let held = self.held.drain(..).filter_map(|held| held.slot);
-        let buffered = self.buffered.drain(..).filter_map(|buffered| buffered.slot);
-        let put_off = self.put_off.drain(..).map(|(slot, _)| slot);
-        for slot in held.chain(buffered).chain(put_off) {
+        let open = self.held.drain().chain(self.window.drain());
+        for slot in open.chain(self.pages.drain()) {
             self.responses.push_back((slot, document.clone()));
         }
-        self.idle_since = None;
-        self.gap_since = None;
+        self.absence.end();
     }
 
     /// Ends the session with nobody there to be told.
-    pub(super) fn finish(&mut self, end: End, _now: Instant) {
+    pub(super) fn finish(&mut self, end: End) {
         self.dismiss_all(None);
         self.state = State::Gone;
-        self.events.push_back(Event::Ended(end));
+        self.inbox.push(Event::Ended(end));
     }
 
-    /// Requests to a session that is over.
+    /// Answers a request to a session that is over.
     pub(super) fn handle_late_request(&mut self, rid: Rid, slot: Slot, now: Instant) {
-        let repeated = self.answered.get(rid);
+        let repeated = self.answered.get(rid).map(|answered| &answered.document);
         let document = match &mut self.state {
-            State::Ended {
-                last_words, told, ..
-            } if *told == Some(rid) => last_words.clone(),
-            State::Ended { .. } if repeated.is_some() => repeated
-                .map(|answered| answered.document.clone())
-                .unwrap_or_default(),
-            State::Ended {
-                last_words,
-                told,
-                forget_at,
-                ..
-            } if told.is_none() => {
-                *told = Some(rid);
-                *forget_at = after(now, TOMBSTONE);
-                last_words.clone()
-            }
+            State::Ended(ended) => ended.answer(rid, repeated, now),
             _ => Document::terminate(Some(Condition::ItemNotFound)),
         };
         self.responses.push_back((slot, document));

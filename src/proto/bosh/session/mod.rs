@@ -1,14 +1,15 @@
 //! The connection manager's side of one BOSH session.
 //!
 //! ```text
-//!              open                  pause=n                  terminate, violation, server gone
-//!  (creation) ------> +--------+ --------------> +--------+ ---------------------+
-//!                     |  Open  |                 | Paused |                      v
-//!                     +--------+ <-------------- +--------+                  +-------+   tombstone
-//!                       |  |        next request     |       +-------------> | Ended | ----------> Gone
-//!                       |  +-------------------------|-------+               +-------+
-//!                       +----------------------------+-- inactivity -------------------------------> Gone
+//!                               pause=n
+//!  (creation) --> Open ------------------------> Paused       Open, Paused: inactivity --> Gone
+//!                  ^                               |
+//!                  +--------- next request --------+
+//!
+//!  Open, Paused: terminate, violation, server gone --> Ended -- remembered for long enough --> Gone
 //! ```
+//!
+//! What the first answer says besides is a state of its own ([`opening`]).
 //!
 //! Requests and their HTTP exchanges ([`Slot`]s) are data, not states. Every mutation must be followed
 //! by draining [`Session::poll_event`] and then [`Session::poll_response`], and by arming a timer for
@@ -18,14 +19,19 @@
 //! Only this machine knows rids. An ended session stays for a while, so that a client whose last answer
 //! was lost still learns how it ended.
 
+mod absence;
 mod answered;
 mod answers;
 mod delivery;
 mod end;
+mod held;
+mod inbox;
 mod keys;
+mod opening;
 mod pages;
 mod pending;
 mod requests;
+mod window;
 
 use std::{
     collections::VecDeque,
@@ -33,53 +39,28 @@ use std::{
 };
 
 use bytes::Bytes;
-use smallvec::SmallVec;
 
-use answered::{AnswerCache, Asked, Report};
+use absence::Absence;
+use answered::{AnswerCache, Asked};
 use delivery::Deliveries;
+use end::Ended;
+use held::{Held, Queue, Release};
+use inbox::Inbox;
 use keys::Keys;
+use opening::Opening;
+use pages::Pages;
 use pending::Pending;
+use window::{Place, Window};
 
 use super::{
-    Rid,
-    body::{Creation, Document, Page, Request},
+    body::{Creation, Document, Request},
     condition::Condition,
-    terms::{POLLING, Policy, Terms},
+    terms::{Policy, Terms},
 };
 use crate::proto::stanza::Stanza;
 
-/// How much sooner than [`POLLING`] says the next poll may come: the one before may have been on its way for
-/// long.
-const SLACK: Duration = Duration::from_millis(2500);
 /// How long a creation request waits for the features of the server at most.
 const FEATURES: Duration = Duration::from_secs(15);
-/// How long a missing rid is waited for before it counts as lost in a page reload.
-const GAP: Duration = Duration::from_secs(12);
-/// How long the end of a session is remembered once a client has been told.
-const TOMBSTONE: Duration = Duration::from_secs(60);
-/// How long a client may take for its next request before it counts as not listening, and how much
-/// longer for each stanza that it has been given to work on.
-const BREATH: Duration = Duration::from_secs(1);
-const WORK: Duration = Duration::from_millis(10);
-/// A request that has been held for so long may belong to a page that is gone.
-const STALE: Duration = Duration::from_secs(1);
-/// Least time between two empty answers to a client that replaces one empty request by another.
-const REPLACEMENT: Duration = Duration::from_secs(1);
-/// How often pages may take over from each other within [`TURNS_IN`], before the one that is left is answered
-/// [`REPLACEMENT`] later.
-const TURNS: u32 = 4;
-const TURNS_IN: Duration = Duration::from_secs(10);
-/// What it may take to keep stanzas of the client that wait for the shell to take them, bytes; besides those of
-/// one request.
-const MAX_WAITING: usize = 1 << 20;
-/// Most resends of one rid within [`DUPLICATES_IN`]. Of all together, there may be twice as many, and one more for
-/// each request that is new: every answer may be lost once.
-const DUPLICATES: u32 = 10;
-const DUPLICATES_IN: Duration = Duration::from_secs(10);
-
-/// How many requests a page that wakes up may be behind to go on with the session. It sends them all, one after
-/// the other, Strophe ten in a second.
-const BEHIND: u64 = 100;
 
 /// An HTTP exchange that waits for its answer; numbered by the shell.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -126,97 +107,37 @@ impl End {
 pub struct Session {
     terms: Terms,
     state: State,
-    /// Highest rid received with all before it.
-    last: Rid,
-    /// Received in order and unanswered, oldest first.
-    held: VecDeque<Held>,
-    /// Received ahead of a missing rid, lowest first.
-    buffered: Vec<Buffered>,
+    opening: Opening,
+    /// Which rids may come.
+    window: Window,
+    /// Requests that wait for their answers.
+    held: Queue,
     /// The latest answers, for clients that lost theirs.
     answered: AnswerCache,
-    /// The page that sent the last request in order, where pages say who they are.
-    page: Option<Page>,
-    /// What the pages that say who they are have sent, the latest last.
-    pages: Vec<pages::Sent>,
-    turns: pages::Turns,
-    /// Exchanges of pages from which others have taken over, and when they are answered at the latest.
-    put_off: Vec<(Slot, Instant)>,
-    /// An answer that the client seems to lack, to be told with the next one.
-    report: Option<Report>,
-    /// When an empty request was last answered with nothing because another empty one came.
-    replaced_at: Option<Instant>,
+    pages: Pages,
+    /// What the client has not been sent.
     pending: Pending,
+    /// What it has been sent, and whether it has it.
     deliveries: Deliveries,
     keys: Keys,
-    /// How many stanzas the last answer carried.
-    last_given: u32,
-    /// Attributes of the creation answer, until it has been given.
-    opening: Option<String>,
-    pause: Option<Duration>,
+    absence: Absence,
     /// When a polling session last asked for nothing, while nothing has been delivered since.
     vain_poll: Option<Instant>,
-    idle_since: Option<Instant>,
-    /// The client hung up on the last request that was open.
-    hung_up: bool,
-    gap_since: Option<Instant>,
-    duplicates: Duplicates,
+    inbox: Inbox,
+    /// Answers that the shell has not yet written.
     responses: VecDeque<(Slot, Document)>,
-    events: VecDeque<Event>,
-    /// What it takes to keep the stanzas in `events`, bytes.
-    waiting: usize,
 }
 
 #[derive(Debug)]
 enum State {
+    /// The client is there, or may be away for as long as was agreed.
     Open,
-    Ended {
-        forget_at: Instant,
-        last_words: Document,
-        told: Option<Rid>,
-        awaited_until: Instant,
-    },
+    /// It said how long it will be away (XEP-0124 "Session Pause").
+    Paused(Duration),
+    /// Over; whoever comes hears how it ended.
+    Ended(Ended),
+    /// Over, and forgotten.
     Gone,
-}
-
-#[derive(Debug)]
-struct Held {
-    rid: Rid,
-    /// `None`: the client gave up on this exchange.
-    slot: Option<Slot>,
-    received: Instant,
-    deadline: Instant,
-    asked: Asked,
-    release: Release,
-}
-
-/// When a held request is answered.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Release {
-    /// When there is something to say, or it has been held long enough.
-    Later,
-    /// Now.
-    Now,
-    /// Now, and without stanzas: it asked for a pause.
-    NowEmpty,
-    /// Without stanzas, as soon as a page that has been left may be: others take over from it.
-    Left,
-}
-
-#[derive(Debug)]
-struct Buffered {
-    request: Request,
-    slot: Option<Slot>,
-    received: Instant,
-}
-
-/// Resends of late.
-#[derive(Debug)]
-struct Duplicates {
-    since: Instant,
-    /// How often each rid has come again since then.
-    counts: SmallVec<[(Rid, u32); 1]>,
-    /// How many requests have come since then that are none.
-    fresh: u32,
 }
 
 impl Session {
@@ -242,101 +163,76 @@ impl Session {
         Self {
             terms,
             state: State::Open,
-            last: creation.rid,
-            held: VecDeque::from([held]),
-            buffered: Vec::new(),
+            opening: Opening::default(),
+            window: Window::new(creation.rid, now),
+            held: Queue::new(held),
             answered: AnswerCache::default(),
-            page: None,
-            pages: Vec::new(),
-            turns: pages::Turns::default(),
-            put_off: Vec::new(),
-            report: None,
-            replaced_at: None,
+            pages: Pages::default(),
             pending: Pending::default(),
             deliveries: Deliveries::default(),
             keys: Keys::new(creation.newkey.as_deref()),
-            last_given: 0,
-            opening: Some(String::new()),
-            pause: None,
+            absence: Absence::default(),
             vain_poll: None,
-            idle_since: None,
-            hung_up: false,
-            gap_since: None,
-            duplicates: Duplicates {
-                since: now,
-                counts: SmallVec::new(),
-                fresh: 0,
-            },
+            inbox: Inbox::default(),
             responses: VecDeque::new(),
-            events: VecDeque::new(),
-            waiting: 0,
         }
     }
 
     /// Says who the parties are, in the words of the creation answer: the session id, the served
     /// domain, and the id of the server's stream (`authid`).
     pub fn introduce(&mut self, sid: &str, domain: &str, stream_id: Option<&str>) {
-        if self.opening.is_some() {
-            self.opening = Some(self.terms.announce(sid, domain, stream_id, self.last));
-        }
-    }
-
-    /// Before, there is nothing to say: an answer to a creation has a session id, however little time the
-    /// client gives it (XEP-0124 "Session Creation Response").
-    fn is_introduced(&self) -> bool {
+        let (terms, last) = (&self.terms, self.window.last());
         self.opening
-            .as_ref()
-            .is_none_or(|opening| !opening.is_empty())
+            .introduce(|| terms.announce(sid, domain, stream_id, last));
     }
 
     // === What happened outside ===
 
     /// A request has arrived.
     pub fn handle_request(&mut self, request: Request, slot: Slot, now: Instant) {
-        if !matches!(self.state, State::Open) {
+        if !self.is_open() {
             self.handle_late_request(request.rid, slot, now);
             return;
         }
-        if request.rid <= self.last {
-            self.handle_resent(request, slot, now);
-        } else if request.rid > self.last.plus(self.window(&request)).min(Rid::MAX) {
-            self.violation(Condition::ItemNotFound, request.rid, slot, now);
-        } else if request.rid == self.last.plus(1) {
-            self.accept(request, Some(slot), now, now);
-            self.accept_buffered(now);
-        } else {
-            self.buffer(request, slot, now);
+        match self.window.place(request.rid, self.window_size(&request)) {
+            Place::Behind => self.handle_resent(request, slot, now),
+            Place::Beyond => self.violation(Condition::ItemNotFound, request.rid, slot, now),
+            Place::Ahead => self.buffer(request, slot, now),
+            Place::Next => {
+                self.accept(request, Some(slot), now, now);
+                self.accept_buffered(now);
+            }
         }
     }
 
     /// The client has given up on an exchange.
     pub fn handle_disconnect(&mut self, slot: Slot, now: Instant) {
-        self.put_off.retain(|(open, _)| *open != slot);
-        let held = self.held.iter_mut().map(|held| &mut held.slot);
-        let buffered = self.buffered.iter_mut().map(|buffered| &mut buffered.slot);
-        if let Some(gone) = held.chain(buffered).find(|open| **open == Some(slot)) {
+        self.pages.forget(slot);
+        let slots = self.held.slots_mut().chain(self.window.slots_mut());
+        for (_, gone) in slots.filter(|(_, open)| **open == Some(slot)) {
             *gone = None;
-            self.hung_up = true;
+            self.absence.note_hang_up();
         }
-        if self.opening.is_some() {
+        if !self.opening.is_given() {
             // Nobody has learned the sid, and nobody will.
-            self.finish(End::Inactive, now);
+            self.finish(End::Inactive);
         }
-        self.watch_for_idleness(now);
+        self.watch_for_absence(now);
     }
 
     /// The time of [`Self::poll_timeout`] has come.
     pub fn handle_timeout(&mut self, now: Instant) {
+        let has_come = |at: Option<Instant>| at.is_some_and(|at| at <= now);
         match &self.state {
-            State::Open => {
-                if self.idle_deadline().is_some_and(|deadline| deadline <= now) {
-                    self.finish(End::Inactive, now);
-                } else if self.gap_since.is_some_and(|since| after(since, GAP) <= now) {
+            State::Open | State::Paused(_) => {
+                if has_come(self.expires_at()) {
+                    self.finish(End::Inactive);
+                } else if has_come(self.window.gap_ends_at()) {
                     self.give_up_on_gap(now);
                 }
             }
-            State::Ended { forget_at, .. } if *forget_at <= now => self.state = State::Gone,
-            State::Ended { .. } | State::Gone => {}
+            State::Ended(ended) if ended.forget_at() <= now => self.state = State::Gone,
+            State::Ended(_) | State::Gone => {}
         }
     }
 
@@ -344,14 +240,14 @@ impl Session {
 
     /// Queues a stanza for the client.
     pub fn send(&mut self, stanza: Stanza) {
-        if matches!(self.state, State::Open) {
+        if self.is_open() {
             self.pending.push(stanza);
         }
     }
 
     /// Ends the session: what is pending goes to the oldest open request, or to the next that comes.
     pub fn end(&mut self, condition: Option<Condition>, now: Instant) {
-        if matches!(self.state, State::Open) {
+        if self.is_open() {
             self.close(condition, None, End::Closed, now);
         }
     }
@@ -369,28 +265,20 @@ impl Session {
     /// Whether a request is held that need not be answered yet.
     pub fn may_be_asked(&self) -> bool {
         let oldest = self.held.front();
-        self.opening.is_none() && oldest.is_some_and(|oldest| oldest.release == Release::Later)
+        self.opening.is_given() && oldest.is_some_and(|oldest| oldest.release == Release::Later)
     }
 
     // === What to do next ===
 
     /// The next thing for the shell to act on.
     pub fn poll_event(&mut self) -> Option<Event> {
-        let event = self.events.pop_front();
-        if let Some(Event::Stanza(stanza)) = &event {
-            self.waiting = self.waiting.saturating_sub(stanza.footprint());
-        }
-        if event.is_none() {
-            // Most sessions are idle most of the time, and then take no room for that.
-            self.events = VecDeque::new();
-        }
-        event
+        self.inbox.pop()
     }
 
     /// Whether [`Self::poll_event`] has something. The shell may leave the client's stanzas there for a while;
     /// a client that goes on sending them then is ended.
     pub fn has_events(&self) -> bool {
-        !self.events.is_empty()
+        !self.inbox.is_empty()
     }
 
     /// The next answer to write. Drain after [`Self::poll_event`] has been drained.
@@ -408,27 +296,38 @@ impl Session {
     /// When to call [`Self::handle_timeout`], if nothing else happens first.
     pub fn poll_timeout(&self) -> Option<Instant> {
         match &self.state {
-            State::Open => {
-                let is_introduced = self.is_introduced();
-                let held = self.held.iter();
-                let held = held.filter(|held| held.slot.is_some() && is_introduced);
-                let gap = self.gap_since.map(|since| after(since, GAP));
-                let held = held.map(|held| held.deadline);
-                let crowd = self
-                    .patient_until()
-                    .filter(|_| self.open_requests() > self.terms.hold);
-                let held = held.chain(crowd);
-                let held = held.chain(self.brake());
-                held.chain(self.idle_deadline()).chain(gap).min()
-            }
-            State::Ended { forget_at, .. } => Some(*forget_at),
+            State::Open | State::Paused(_) => self.next_due(),
+            State::Ended(ended) => Some(ended.forget_at()),
             State::Gone => None,
         }
     }
 
+    /// When something is due of a session that is not over.
+    fn next_due(&self) -> Option<Instant> {
+        let held = self.held.open().map(|held| held.deadline);
+        let held = held.filter(|_| self.opening.is_introduced());
+        let is_crowded = self.open_requests() > self.terms.hold;
+        let crowd = self.patient_until().filter(|_| is_crowded);
+        let pages = self.pages.next_due(self.held.has_left());
+        held.chain(crowd)
+            .chain(pages)
+            .chain(self.expires_at())
+            .chain(self.window.gap_ends_at())
+            .min()
+    }
+
+    /// When the client has been away for too long.
+    fn expires_at(&self) -> Option<Instant> {
+        let allowed = match &self.state {
+            State::Paused(pause) => *pause,
+            _ => self.terms.inactivity,
+        };
+        self.absence.expires_at(allowed)
+    }
+
     /// What it takes to keep the stanzas that [`Self::poll_event`] has, bytes.
     pub fn waiting(&self) -> usize {
-        self.waiting
+        self.inbox.size()
     }
 
     /// What it takes to keep what the client has not been sent, bytes.
@@ -471,28 +370,15 @@ impl Session {
     /// else when it has had time for what it was given, and, if it polls, for the next poll. `None` while a request
     /// is open.
     pub fn deaf_at(&self) -> Option<Instant> {
-        let since = self.idle_since?;
-        if self.hung_up {
-            return Some(since);
-        }
-        let work = BREATH.saturating_add(WORK.saturating_mul(self.last_given));
-        let pace = match self.terms.polling() {
-            true => POLLING,
-            false => Duration::ZERO,
-        };
-        Some(after(since, work.saturating_add(pace)))
+        self.absence.deaf_at(self.terms.polling())
     }
 
     /// Once the session is over, until when its client may be expected to come and hear how it ended: a client
     /// that is there comes at its usual pace. `None` when it has been told.
     pub fn awaited_until(&self) -> Option<Instant> {
         match &self.state {
-            State::Ended {
-                told: None,
-                awaited_until,
-                ..
-            } => Some(*awaited_until),
-            State::Open | State::Ended { .. } | State::Gone => None,
+            State::Ended(ended) => ended.awaited_until(),
+            State::Open | State::Paused(_) | State::Gone => None,
         }
     }
 
@@ -504,15 +390,19 @@ impl Session {
     /// True when the session is over and its client has been told.
     pub fn is_told(&self) -> bool {
         match &self.state {
-            State::Open => false,
-            State::Ended { told, .. } => told.is_some(),
+            State::Open | State::Paused(_) => false,
+            State::Ended(ended) => ended.is_told(),
             State::Gone => true,
         }
     }
 
     /// True until the end.
     pub fn is_open(&self) -> bool {
-        matches!(self.state, State::Open)
+        matches!(self.state, State::Open | State::Paused(_))
+    }
+
+    fn is_paused(&self) -> bool {
+        matches!(self.state, State::Paused(_))
     }
 
     /// Value of the Content-Type header of every answer.

@@ -5,22 +5,42 @@
 //! page is seen by nobody, and the next page, which has read sid and rid where the one before has left them,
 //! goes on as if it had been. It looks the same as a page that has got its answer. So this rests on pages that
 //! say who they are ([`Page`]).
+//!
+//! This file knows the pages; what their requests and the session's stanzas become is the session's.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use super::requests::recoverable_error;
-use super::{BEHIND, REPLACEMENT, Release, Session, Slot, TURNS, TURNS_IN, after};
+use super::{Slot, after, held::REPLACEMENT};
 use crate::proto::bosh::{
     Rid,
-    body::{Document, Page, Request},
+    body::{Page, Request},
 };
 
 /// Most pages whose requests are remembered.
 const PAGES: usize = 8;
+/// How often pages may take over from each other within [`TURNS_IN`], before the one that is left is answered
+/// [`REPLACEMENT`] later.
+const TURNS: u32 = 4;
+const TURNS_IN: Duration = Duration::from_secs(10);
+/// How many requests a page that wakes up may be behind to go on with the session. It sends them all, one after
+/// the other, Strophe ten in a second.
+const BEHIND: u64 = 100;
+
+/// The pages of a session.
+#[derive(Debug, Default)]
+pub(super) struct Pages {
+    /// The page that sent the last request in order, where pages say who they are.
+    current: Option<Page>,
+    /// What the pages that say who they are have sent, the latest last.
+    sent: Vec<Sent>,
+    turns: Turns,
+    /// Exchanges of pages from which others have taken over, and when they are answered at the latest.
+    put_off: Vec<(Slot, Instant)>,
+}
 
 /// How pages take over from each other.
 #[derive(Debug, Default)]
-pub(super) struct Turns {
+struct Turns {
     since: Option<Instant>,
     /// How often they have since then.
     count: u32,
@@ -30,7 +50,7 @@ pub(super) struct Turns {
 
 /// Which requests a page has sent, so that each of them is obeyed once.
 #[derive(Debug)]
-pub(super) struct Sent {
+struct Sent {
     page: Page,
     /// Its highest rid.
     last: Rid,
@@ -65,99 +85,64 @@ fn distance(low: Rid, high: Rid) -> Option<u32> {
     u32::try_from(high.0.saturating_sub(low.0)).ok()
 }
 
-impl Session {
-    /// `page` is there now. What others were sent and have not shown to have is sent again; what they wait for, they
-    /// wait for in vain.
-    pub(super) fn turn_to(&mut self, page: Option<Page>, now: Instant) {
-        if page.is_none() {
-            return;
+impl Turns {
+    /// Counts a turn; true if they are so many that a brake begins. Two pages that are there together, such as a
+    /// tab and its copy, would drive each other round and round.
+    fn note(&mut self, now: Instant) -> bool {
+        if self.since.is_none_or(|since| after(since, TURNS_IN) <= now) {
+            (self.since, self.count) = (Some(now), 0);
         }
-        if Page::differ(self.page, page) {
-            self.note_turn(now);
+        self.count = self.count.saturating_add(1);
+        let brakes = self.count > TURNS && self.braked_until.is_none_or(|until| until <= now);
+        if brakes {
+            self.braked_until = Some(after(now, REPLACEMENT));
         }
-        self.page = page;
-        self.pending.put_back(self.deliveries.take_back(page));
-        for held in &mut self.held {
-            if Page::differ(held.asked.page, page) {
-                held.release = Release::Left;
-            }
-        }
+        brakes
+    }
+}
+
+impl Pages {
+    /// `page` is there now; true if pages take over from each other so often that those that are left have to wait
+    /// for their answers from now on.
+    pub(super) fn turn_to(&mut self, page: Page, now: Instant) -> bool {
+        let is_other = self.is_other(Some(page));
+        self.current = Some(page);
+        is_other && self.turns.note(now)
     }
 
-    /// Two pages that are there together, such as a tab and its copy, would drive each other round and round.
-    fn note_turn(&mut self, now: Instant) {
-        let turns = &mut self.turns;
-        if turns
-            .since
-            .is_none_or(|since| after(since, TURNS_IN) <= now)
-        {
-            (turns.since, turns.count) = (Some(now), 0);
-        }
-        turns.count = turns.count.saturating_add(1);
-        if turns.count > TURNS && turns.braked_until.is_none_or(|until| until <= now) {
-            turns.braked_until = Some(after(now, REPLACEMENT));
-            self.replaced_at = Some(now);
-        }
+    /// Whether `page` is known to be another than the one that is there.
+    pub(super) fn is_other(&self, page: Option<Page>) -> bool {
+        Page::differ(self.current, page)
     }
 
+    /// Whether pages that are left have to wait for their answers.
     pub(super) fn is_braked(&self, now: Instant) -> bool {
         self.turns.braked_until.is_some_and(|until| until > now)
     }
 
-    /// Answers an exchange from which another page has taken over: at once, or at `deadline` at the latest.
-    pub(super) fn put_off(&mut self, slot: Slot, deadline: Instant) {
-        self.put_off.push((slot, deadline));
-        // No client that keeps the rules has more.
-        if self.put_off.len() as u64 > self.terms.requests {
-            let (oldest, _) = self.put_off.remove(0);
-            self.responses.push_back((oldest, recoverable_error()));
-        }
+    /// Whether a request is one by which a page that was asleep, while another went on up to the rid `last`, comes up
+    /// to the present.
+    pub(super) fn catches_up(&self, request: &Request, last: Rid) -> bool {
+        self.is_other(request.page) && request.rid <= last && last < request.rid.plus(BEHIND)
     }
 
-    /// Answers what has been put off for long enough.
-    pub(super) fn answer_put_off(&mut self, now: Instant) {
-        let is_braked = self.is_braked(now);
-        let is_due = |(_, deadline): &mut (Slot, Instant)| !is_braked || *deadline <= now;
-        for (slot, _) in self.put_off.extract_if(.., is_due) {
-            self.responses.push_back((slot, recoverable_error()));
-        }
-    }
-
-    /// When there is something to do for pages that have been left.
-    pub(super) fn brake(&self) -> Option<Instant> {
-        let waits = !self.put_off.is_empty()
-            || self
-                .held
-                .iter()
-                .any(|held| held.release == Release::Left && held.slot.is_some());
-        let until = self.turns.braked_until.filter(|_| waits);
-        self.put_off
-            .iter()
-            .map(|(_, deadline)| *deadline)
-            .chain(until)
-            .min()
-    }
-
-    /// Whether a request is one by which a page that was asleep, while another went on, comes up to the present.
-    pub(super) fn catches_up(&self, request: &Request) -> bool {
-        let is_other = Page::differ(self.page, request.page) && !self.keys.is_used();
-        is_other && request.rid <= self.last && self.last < request.rid.plus(BEHIND)
-    }
+    // === What they have sent ===
 
     /// Whether the page of a request is known to have sent it before.
     pub(super) fn has_sent(&self, request: &Request) -> bool {
-        let mut pages = self.pages.iter();
+        let mut pages = self.sent.iter();
         let sent = pages.find(|sent| Some(sent.page) == request.page);
         sent.is_some_and(|sent| sent.has(request.rid))
     }
 
+    /// Remembers that the page of a request has sent it.
     pub(super) fn note_sent(&mut self, request: &Request) {
         let (Some(page), rid) = (request.page, request.rid) else {
             return;
         };
-        let index = self.pages.iter().position(|sent| sent.page == page);
+        let index = self.sent.iter().position(|sent| sent.page == page);
         let mut sent = match index {
-            Some(index) => self.pages.remove(index),
+            Some(index) => self.sent.remove(index),
             None => Sent {
                 page,
                 last: rid,
@@ -165,41 +150,47 @@ impl Session {
             },
         };
         sent.add(rid);
-        if self.pages.len() >= PAGES {
-            self.pages.remove(0);
+        if self.sent.len() >= PAGES {
+            self.sent.remove(0);
         }
         // Mostly there is one.
-        self.pages.reserve_exact(1);
-        self.pages.push(sent);
+        self.sent.reserve_exact(1);
+        self.sent.push(sent);
     }
 
-    /// Answers a page that catches up, with nothing: whatever its request has been answered with was for another.
-    pub(super) fn lead_on(&mut self, request: Request, slot: Slot, now: Instant) {
-        self.idle_since = None;
-        let rid = request.rid;
-        let is_new = !self.has_sent(&request);
-        if is_new && request.terminate {
-            self.hold_to_the_end(rid, slot, now);
-        } else {
-            self.responses.push_back((slot, Document::empty()));
-        }
-        if is_new {
-            self.note_sent(&request);
-            self.obey(request, Some(rid), now);
-        }
+    // === Exchanges from which another page has taken over ===
+
+    /// Lets an exchange wait for its answer, until `deadline` at the latest. Gives one that has to be answered at
+    /// once: no client that keeps the rules has more than `most`.
+    pub(super) fn put_off(&mut self, slot: Slot, deadline: Instant, most: u64) -> Option<Slot> {
+        self.put_off.push((slot, deadline));
+        let is_crowded = self.put_off.len() as u64 > most;
+        is_crowded.then(|| self.put_off.remove(0).0)
     }
 
-    /// Takes note of what the page of a request has, so that no other page is sent it again: all that it asked for
-    /// before, if it asks for nothing else and nothing else is on its way; or what it could not have made this
-    /// request without.
-    pub(super) fn note_taken(&mut self, request: &Request, asks: bool) {
-        if request.page.is_none() {
-            return;
-        }
-        let distance = match asks && self.held.is_empty() {
-            true => 1,
-            false => self.window(request),
-        };
-        self.deliveries.taken(request.rid.minus(distance));
+    /// Takes the exchanges that have waited for long enough.
+    pub(super) fn take_due(&mut self, now: Instant) -> impl Iterator<Item = Slot> {
+        let is_braked = self.is_braked(now);
+        let is_due = move |(_, deadline): &mut (Slot, Instant)| !is_braked || *deadline <= now;
+        let due = self.put_off.extract_if(.., is_due);
+        due.map(|(slot, _)| slot)
+    }
+
+    /// The client has given up on an exchange.
+    pub(super) fn forget(&mut self, slot: Slot) {
+        self.put_off.retain(|(open, _)| *open != slot);
+    }
+
+    /// Drops all that wait, and gives their exchanges.
+    pub(super) fn drain(&mut self) -> impl Iterator<Item = Slot> {
+        self.put_off.drain(..).map(|(slot, _)| slot)
+    }
+
+    /// When there is something to do for pages that have been left; `is_any_held` if requests of such are held.
+    pub(super) fn next_due(&self, is_any_held: bool) -> Option<Instant> {
+        let waits = is_any_held || !self.put_off.is_empty();
+        let until = self.turns.braked_until.filter(|_| waits);
+        let deadlines = self.put_off.iter().map(|(_, deadline)| *deadline);
+        deadlines.chain(until).min()
     }
 }

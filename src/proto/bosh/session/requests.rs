@@ -2,28 +2,34 @@
 
 use std::time::{Duration, Instant};
 
-use smallvec::SmallVec;
-
 use super::{
-    Asked, Buffered, DUPLICATES, DUPLICATES_IN, Duplicates, End, Event, Held, MAX_WAITING, POLLING,
-    Release, SLACK, Session, Slot, after,
+    End, Event, Session, Slot, State, after,
+    answered::Asked,
+    answers::recoverable_error,
+    held::{Held, Release},
+    inbox::{self, footprint},
+    window::Buffered,
 };
-use crate::proto::{
-    bosh::{
-        Rid,
-        body::{Document, ERROR_ATTRIBUTES, Page, Request},
-        condition::Condition,
-    },
-    stanza::Stanza,
+use crate::proto::bosh::{
+    Rid,
+    body::{Document, Page, Request},
+    condition::Condition,
+    terms::POLLING,
 };
+
+/// How much sooner than [`POLLING`] says the next poll may come: the one before may have been on its way for
+/// long.
+const SLACK: Duration = Duration::from_millis(2500);
 
 impl Session {
     /// How many requests may be open, this one included: a pause or terminate request may come on top of
     /// the others (XEP-0124 "Overactivity").
-    pub(super) fn window(&self, request: &Request) -> u64 {
+    pub(super) fn window_size(&self, request: &Request) -> u64 {
         let extra = u64::from(request.pause.is_some() || request.terminate);
         self.terms.requests.saturating_add(extra)
     }
+
+    // === In order ===
 
     /// Takes the request that is next in order.
     pub(super) fn accept(
@@ -33,20 +39,18 @@ impl Session {
         received: Instant,
         now: Instant,
     ) {
-        self.last = request.rid;
-        self.duplicates.fresh = self.duplicates.fresh.saturating_add(1);
-        self.idle_since = None;
-        self.hung_up = false;
+        self.window.advance(request.rid);
+        self.absence.end();
+        self.absence.note_request();
         let is_genuine = self
             .keys
             .advance(request.key.as_deref(), request.newkey.as_deref());
         let asked = Asked::by(&request);
         if is_genuine {
             self.turn_to(request.page, now);
-            self.note_sent(&request);
+            self.pages.note_sent(&request);
             self.acknowledge(&request, asked.empty, now);
         }
-        self.held.reserve_exact(1);
         self.held.push_back(Held {
             rid: request.rid,
             slot,
@@ -59,7 +63,9 @@ impl Session {
         let is_hasty = last_poll.is_some_and(|last| after(last, POLLING) > after(received, SLACK));
         let violation = if !is_genuine {
             Some(Condition::ItemNotFound)
-        } else if self.is_flood(&request) || self.terms.polling() && asked.empty && is_hasty {
+        } else if !self.inbox.has_room_for(&request.payload)
+            || self.terms.polling() && asked.empty && is_hasty
+        {
             Some(Condition::PolicyViolation)
         } else {
             None
@@ -73,12 +79,12 @@ impl Session {
 
     /// Does what a request says that is new. The end that it may ask for is told to `addressee`, else to the oldest
     /// open request.
-    pub(super) fn obey(&mut self, request: Request, addressee: Option<Rid>, now: Instant) {
-        self.pause = None;
+    fn obey(&mut self, request: Request, addressee: Option<Rid>, now: Instant) {
+        self.state = State::Open;
         if request.restart {
-            self.events.push_back(Event::Restart);
+            self.inbox.push(Event::Restart);
         } else {
-            self.queue_events(request.payload);
+            self.inbox.push_stanzas(request.payload);
         }
         if let Some(seconds) = request.pause {
             self.begin_pause(Duration::from_secs(seconds), request.rid, now);
@@ -88,150 +94,176 @@ impl Session {
         }
     }
 
-    /// Whether more of the client's stanzas would wait for the shell than may.
-    fn is_flood(&self, request: &Request) -> bool {
-        let size: usize = request.payload.iter().map(Stanza::footprint).sum();
-        self.waiting > 0 && self.waiting.saturating_add(size) > MAX_WAITING
+    fn begin_pause(&mut self, pause: Duration, rid: Rid, now: Instant) {
+        if pause.is_zero() || pause > self.terms.max_pause {
+            self.close(
+                Some(Condition::PolicyViolation),
+                Some(rid),
+                End::Violation(Condition::PolicyViolation),
+                now,
+            );
+            return;
+        }
+        self.state = State::Paused(pause);
+        self.held.release_for_pause(rid);
     }
 
-    fn queue_events(&mut self, payload: SmallVec<[Stanza; 2]>) {
-        for stanza in payload {
-            self.waiting = self.waiting.saturating_add(stanza.footprint());
-            self.events.push_back(Event::Stanza(stanza));
+    /// Takes note of what the client has (XEP-0124 "Acknowledgements"): by its own account, or as it could
+    /// not have made this request without.
+    fn acknowledge(&mut self, request: &Request, asks: bool, now: Instant) {
+        let rid = request.rid;
+        if self.terms.acks {
+            let has = request.ack.unwrap_or_else(|| rid.minus(1));
+            self.answered.acknowledge(has);
+            self.deliveries.confirm(has);
+            self.deliveries.taken(has);
+            self.answered
+                .look_for_loss(has, self.terms.report_grace, now);
+        } else {
+            self.deliveries
+                .confirm(rid.minus(self.window_size(request)));
+            self.note_taken(request, asks);
         }
     }
 
+    // === Ahead of others ===
+
+    /// Takes the requests that were ahead of one that has come.
     pub(super) fn accept_buffered(&mut self, now: Instant) {
         while self.is_open()
-            && self
-                .buffered
-                .first()
-                .is_some_and(|next| next.request.rid == self.last.plus(1))
+            && let Some(next) = self.window.pop_next()
         {
-            let Buffered {
-                request,
-                slot,
-                received,
-            } = self.buffered.remove(0);
-            self.accept(request, slot, received, now);
+            self.accept(next.request, next.slot, next.received, now);
         }
-        self.gap_since = if self.buffered.is_empty() {
-            None
-        } else {
-            self.gap_since
-        };
     }
 
+    /// Keeps a request that is ahead of a missing one.
     pub(super) fn buffer(&mut self, request: Request, slot: Slot, now: Instant) {
-        self.idle_since = None;
-        let rid = request.rid;
-        if self.buffered.iter().any(|it| it.request.rid == rid) {
+        self.absence.end();
+        if self.window.buffered_mut(request.rid).is_some() {
             return self.buffer_again(request, slot, now);
         }
-        self.note_sent(&request);
-        let index = self
-            .buffered
-            .iter()
-            .take_while(|b| b.request.rid < rid)
-            .count();
-        self.buffered.insert(
-            index,
-            Buffered {
-                request,
-                slot: Some(slot),
-                received: now,
-            },
-        );
-        self.gap_since.get_or_insert(now);
+        self.pages.note_sent(&request);
+        self.window.insert(Buffered {
+            request,
+            slot: Some(slot),
+            received: now,
+        });
     }
 
     /// A request that is buffered has come again: its new exchange is the one to be answered. What it says is added
     /// to what the first one says, if it is none that was sent a second time.
-    fn buffer_again(&mut self, request: Request, slot: Slot, now: Instant) {
+    fn buffer_again(&mut self, mut request: Request, slot: Slot, now: Instant) {
         let rid = request.rid;
-        let has_sent = self.has_sent(&request);
-        let Some(earlier) = self.buffered.iter_mut().find(|it| it.request.rid == rid) else {
+        let Some(earlier) = self.window.buffered_mut(rid) else {
             return;
         };
-        let is_changed = Asked::by(&earlier.request).digest != request.digest;
-        let is_new = is_new(Asked::by(&earlier.request), &request, has_sent);
-        let size = |request: &Request| request.payload.iter().map(Stanza::footprint).sum::<usize>();
-        let is_large = size(&earlier.request).saturating_add(size(&request)) > MAX_WAITING;
+        let original = Asked::by(&earlier.request);
+        let is_changed = original.digest != request.digest;
+        let is_new = is_new(original, &request, self.pages.has_sent(&request));
+        let size = footprint(&earlier.request.payload).saturating_add(footprint(&request.payload));
         if self.keys.is_used() && is_changed {
             return self.violation(Condition::ItemNotFound, rid, slot, now);
         }
-        if is_new && is_large && !earlier.request.payload.is_empty() {
+        if is_new && size > inbox::MAX_SIZE && !earlier.request.payload.is_empty() {
             return self.violation(Condition::PolicyViolation, rid, slot, now);
         }
         if let Some(older) = earlier.slot.replace(slot) {
             self.responses.push_back((older, recoverable_error()));
         }
         if is_new {
-            let mut request = request;
             let mut payload = std::mem::take(&mut earlier.request.payload);
             payload.append(&mut request.payload);
             request.payload = payload;
             request.terminate |= earlier.request.terminate;
-            self.note_sent(&request);
-            if let Some(earlier) = self.buffered.iter_mut().find(|it| it.request.rid == rid) {
-                earlier.request = request;
-            }
+            self.pages.note_sent(&request);
+            earlier.request = request;
         }
     }
 
-    /// A rid that has been received before (XEP-0124 "Broken Connections").
-    pub(super) fn handle_resent(&mut self, request: Request, slot: Slot, now: Instant) {
-        self.hung_up = false;
-        let catches_up = self.catches_up(&request);
-        let is_repeated = !catches_up || self.has_sent(&request);
-        if is_repeated && self.is_flooding(request.rid, now) {
-            self.violation(Condition::PolicyViolation, request.rid, slot, now);
+    /// A rid was lost, and is given up if nobody waits for what came after it. Strophe counts a request when it
+    /// builds it, so a page that is reloaded in that instant leaves a rid that nobody will ever send.
+    pub(super) fn give_up_on_gap(&mut self, now: Instant) {
+        if self.held.open().next().is_some() {
+            let condition = Condition::ItemNotFound;
+            self.close(Some(condition), None, End::Violation(condition), now);
             return;
         }
+        while let Some(missing) = self.window.skip_missing() {
+            self.remember(missing, Asked::NOTHING, Document::empty(), now);
+        }
+        self.accept_buffered(now);
+    }
+
+    // === Again ===
+
+    /// A rid that has been received before (XEP-0124 "Broken Connections").
+    pub(super) fn handle_resent(&mut self, request: Request, slot: Slot, now: Instant) {
+        self.absence.note_request();
         let rid = request.rid;
-        let held = self.held.iter().position(|held| held.rid == rid);
-        let original = held
-            .and_then(|index| self.held.get(index))
-            .map(|held| held.asked)
-            .or_else(|| self.answered.get(rid).map(|it| it.asked));
+        let has_sent = self.pages.has_sent(&request);
+        let catches_up =
+            !self.keys.is_used() && self.pages.catches_up(&request, self.window.last());
+        let is_repeated = !catches_up || has_sent;
+        if is_repeated && self.window.is_flooded_by(rid, now) {
+            return self.violation(Condition::PolicyViolation, rid, slot, now);
+        }
+        let held = self.held.get(rid).map(|held| held.asked);
+        let answered = || self.answered.get(rid).map(|answered| answered.asked);
+        let original = held.or_else(answered);
         let is_changed = original.is_some_and(|it| it.digest != request.digest);
-        let is_other = original.is_some_and(|it| Page::differ(it.page, request.page));
-        let has_sent = self.has_sent(&request);
         let is_new = original.is_some_and(|it| is_new(it, &request, has_sent));
         if self.keys.is_used() && is_changed {
             // A resend has the key of the original (XEP-0124 "Protecting Insecure Sessions").
             self.violation(Condition::ItemNotFound, rid, slot, now);
-        } else if (is_new || catches_up) && self.is_flood(&request) {
+        } else if (is_new || catches_up) && !self.inbox.has_room_for(&request.payload) {
             self.violation(Condition::PolicyViolation, rid, slot, now);
         } else if let Some(original) = original {
-            self.idle_since = None;
-            let asked = match is_new || is_other {
-                true => Asked::by(&request),
-                false => original,
-            };
-            self.note_sent(&request);
-            match held {
-                Some(index) => self.hold_again(index, asked, slot, now),
-                None if is_new && request.terminate => self.hold_to_the_end(rid, slot, now),
-                None => self.answer_again(rid, asked, is_other, slot),
-            }
-            if is_new {
-                self.obey(request, Some(rid), now);
-            }
+            self.repeat(request, original, is_new, slot, now);
         } else if catches_up {
             self.lead_on(request, slot, now);
-        } else if self.open_requests() > 0 || Page::differ(self.page, request.page) {
+        } else if self.open_requests() > 0 || self.pages.is_other(request.page) {
             // A stale tab must not end the session of a live one.
             let document = Document::terminate(Some(Condition::ItemNotFound));
             self.responses.push_back((slot, document));
         } else {
-            self.violation(Condition::ItemNotFound, request.rid, slot, now);
+            self.violation(Condition::ItemNotFound, rid, slot, now);
+        }
+    }
+
+    /// A request has come again whose `original` is remembered. With `is_new`, it says something else than that, which
+    /// has to be done.
+    fn repeat(
+        &mut self,
+        request: Request,
+        original: Asked,
+        is_new: bool,
+        slot: Slot,
+        now: Instant,
+    ) {
+        self.absence.end();
+        let rid = request.rid;
+        let is_other = Page::differ(original.page, request.page);
+        let asked = match is_new || is_other {
+            true => Asked::by(&request),
+            false => original,
+        };
+        self.pages.note_sent(&request);
+        if self.held.get(rid).is_some() {
+            self.hold_again(rid, asked, slot, now);
+        } else if is_new && request.terminate {
+            self.hold_to_the_end(rid, slot, now);
+        } else {
+            self.answer_again(rid, asked, is_other, slot);
+        }
+        if is_new {
+            self.obey(request, Some(rid), now);
         }
     }
 
     /// A request that is held has come again: its new exchange is the one to be answered.
-    fn hold_again(&mut self, index: usize, asked: Asked, slot: Slot, now: Instant) {
-        let Some(held) = self.held.get_mut(index) else {
+    fn hold_again(&mut self, rid: Rid, asked: Asked, slot: Slot, now: Instant) {
+        let Some(held) = self.held.get_mut(rid) else {
             return;
         };
         let is_other = Page::differ(held.asked.page, asked.page);
@@ -244,15 +276,16 @@ impl Session {
             held.release = Release::Later;
         }
         self.turn_to(asked.page, now);
-        match older {
-            Some(older) if is_other => self.put_off(older, deadline),
-            Some(older) => self.responses.push_back((older, recoverable_error())),
-            None => {}
-        }
+        let to_be_answered = match older {
+            Some(older) if is_other => self.pages.put_off(older, deadline, self.terms.requests),
+            older => older,
+        };
+        let error = to_be_answered.map(|slot| (slot, recoverable_error()));
+        self.responses.extend(error);
     }
 
     /// Holds a request out of order that ends the session, to be told so.
-    pub(super) fn hold_to_the_end(&mut self, rid: Rid, slot: Slot, now: Instant) {
+    fn hold_to_the_end(&mut self, rid: Rid, slot: Slot, now: Instant) {
         self.held.push_front(Held {
             rid,
             slot: Some(slot),
@@ -275,82 +308,49 @@ impl Session {
         }
     }
 
-    fn begin_pause(&mut self, pause: Duration, rid: Rid, now: Instant) {
-        if pause.is_zero() || pause > self.terms.max_pause {
-            self.close(
-                Some(Condition::PolicyViolation),
-                Some(rid),
-                End::Violation(Condition::PolicyViolation),
-                now,
-            );
-            return;
-        }
-        self.pause = Some(pause);
-        for held in &mut self.held {
-            held.release = if held.rid == rid || held.release == Release::Left {
-                Release::NowEmpty
-            } else {
-                Release::Now
-            };
-        }
-    }
+    // === Of pages that take over from each other ===
 
-    /// Takes note of what the client has (XEP-0124 "Acknowledgements"): by its own account, or as it could
-    /// not have made this request without.
-    fn acknowledge(&mut self, request: &Request, asks: bool, now: Instant) {
-        let rid = request.rid;
-        if self.terms.acks {
-            let has = request.ack.unwrap_or_else(|| rid.minus(1));
-            self.answered.acknowledge(has);
-            self.deliveries.confirm(has);
-            self.deliveries.taken(has);
-            self.report = self.answered.report(has, self.terms.report_grace, now);
-        } else {
-            self.deliveries.confirm(rid.minus(self.window(request)));
-            self.note_taken(request, asks);
-        }
-    }
-
-    fn is_flooding(&mut self, rid: Rid, now: Instant) -> bool {
-        let Duplicates {
-            since,
-            counts,
-            fresh,
-        } = &mut self.duplicates;
-        if after(*since, DUPLICATES_IN) <= now || counts.is_empty() {
-            (*since, *counts, *fresh) = (now, SmallVec::new(), 0);
-        }
-        let index = counts.iter().position(|(known, _)| *known == rid);
-        let index = index.unwrap_or_else(|| {
-            counts.push((rid, 0));
-            counts.len().saturating_sub(1)
-        });
-        if let Some((_, count)) = counts.get_mut(index) {
-            *count = count.saturating_add(1);
-        }
-        let of_one = counts.get(index).map_or(0, |(_, count)| *count);
-        let of_all = counts.iter().map(|(_, count)| count).sum::<u32>();
-        of_one > DUPLICATES || of_all > fresh.saturating_add(DUPLICATES.saturating_mul(2))
-    }
-
-    /// Strophe counts a request when it builds it, so a page that is reloaded in that instant leaves
-    /// a rid that nobody will ever send.
-    pub(super) fn give_up_on_gap(&mut self, now: Instant) {
-        if self.held.iter().any(|held| held.slot.is_some()) {
-            let condition = Condition::ItemNotFound;
-            self.close(Some(condition), None, End::Violation(condition), now);
-            return;
-        }
-        self.gap_since = None;
-        let Some(next) = self.buffered.first() else {
+    /// `page` is there now. What others were sent and have not shown to have is sent again; what they wait for, they
+    /// wait for in vain.
+    fn turn_to(&mut self, page: Option<Page>, now: Instant) {
+        let Some(known) = page else {
             return;
         };
-        let next = next.request.rid;
-        while self.last.plus(1) < next {
-            self.last = self.last.plus(1);
-            self.remember(self.last, Asked::NOTHING, Document::empty(), now);
+        if self.pages.turn_to(known, now) {
+            self.held.note_replacement(now);
         }
-        self.accept_buffered(now);
+        self.pending.put_back(self.deliveries.take_back(page));
+        self.held.leave_others(page);
+    }
+
+    /// Answers a page that catches up, with nothing: whatever its request has been answered with was for another.
+    fn lead_on(&mut self, request: Request, slot: Slot, now: Instant) {
+        self.absence.end();
+        let rid = request.rid;
+        let is_new = !self.pages.has_sent(&request);
+        if is_new && request.terminate {
+            self.hold_to_the_end(rid, slot, now);
+        } else {
+            self.responses.push_back((slot, Document::empty()));
+        }
+        if is_new {
+            self.pages.note_sent(&request);
+            self.obey(request, Some(rid), now);
+        }
+    }
+
+    /// Takes note of what the page of a request has, so that no other page is sent it again: all that it asked for
+    /// before, if it asks for nothing else and nothing else is on its way; or what it could not have made this
+    /// request without.
+    fn note_taken(&mut self, request: &Request, asks: bool) {
+        if request.page.is_none() {
+            return;
+        }
+        let distance = match asks && self.held.len() == 0 {
+            true => 1,
+            false => self.window_size(request),
+        };
+        self.deliveries.taken(request.rid.minus(distance));
     }
 }
 
@@ -363,8 +363,4 @@ fn is_new(original: Asked, request: &Request, has_sent: bool) -> bool {
         false => original.empty,
     };
     may_be && original.digest != request.digest
-}
-
-pub(super) fn recoverable_error() -> Document {
-    Document::with(ERROR_ATTRIBUTES, std::iter::empty())
 }

@@ -6,9 +6,16 @@
     reason = "tests"
 )]
 
-use super::*;
+use super::{
+    absence::{BREATH, WORK},
+    end::TOMBSTONE,
+    *,
+};
 use crate::proto::{
-    bosh::body::{Message, Page},
+    bosh::{
+        body::{Message, Page},
+        terms::POLLING,
+    },
     xml,
 };
 
@@ -153,7 +160,7 @@ impl Harness {
             let queue: Vec<_> =
                 std::iter::from_fn(|| self.session.poll_response(self.now)).collect();
             self.session.responses.extend(queue);
-            if !self.session.responses.is_empty() || !self.session.events.is_empty() {
+            if !self.session.responses.is_empty() || self.session.has_events() {
                 return;
             }
         }

@@ -18,7 +18,7 @@ use proptest::{
 };
 
 use super::{super::*, Harness, Message, Page, message, written, xml};
-use crate::proto::bosh::session::delivery::TIMES;
+use crate::proto::bosh::{Rid, session::delivery::TIMES};
 
 /// How many steps `cargo test` takes.
 const STEPS: u32 = 50_000;
@@ -314,7 +314,7 @@ impl Model {
     fn leave(&mut self) {
         let mut sent = self.sent.keys();
         let all_arrive = sent.all(|rid| {
-            let is_there = *rid <= self.harness.session.last.0;
+            let is_there = *rid <= self.harness.session.window.last().0;
             let mut network = self.network.iter();
             is_there || network.any(|it| it.rid == *rid && matches!(it.stage, Stage::Going { .. }))
         });
@@ -562,7 +562,7 @@ impl Model {
     fn assert_bounds(&self) {
         let session = &self.harness.session;
         let requests = usize::try_from(self.requests()).unwrap();
-        let held = session.held.iter().filter(|held| held.slot.is_some());
+        let held = session.held.open();
         let allowed = if session.patient_until().is_some() {
             requests
         } else {
@@ -570,7 +570,7 @@ impl Model {
         };
         assert!(held.count() <= allowed, "at most hold are held");
         assert!(session.held.len() <= requests, "unanswered are few");
-        assert!(session.buffered.len() <= requests, "buffered are few");
+        assert!(session.window.buffered() <= requests, "buffered are few");
         let kept = 101..self.next_rid;
         let kept = kept.filter(|rid| {
             session
@@ -590,7 +590,7 @@ impl Model {
     fn assert_prompt(&self) {
         for exchange in &self.network {
             if let Stage::There { since } = exchange.stage
-                && exchange.rid <= self.harness.session.last.0
+                && exchange.rid <= self.harness.session.window.last().0
             {
                 let waited = self.now - since;
                 let rid = exchange.rid;

@@ -1,6 +1,6 @@
 //! Requests out of order, resent, given up and too many (XEP-0124 §14).
 
-use super::*;
+use super::{super::window::GAP, *};
 
 #[test]
 fn requests_out_of_order_are_put_in_order() {
