@@ -5,6 +5,7 @@
 //! room for more. Where the host has no `http_roster_url`, everything
 //! passes but what makes no sense through a gateway (see [`features`]).
 
+pub mod blocked;
 pub mod blocking;
 pub mod bounce;
 pub mod features;
@@ -15,7 +16,8 @@ pub mod roster;
 
 use std::{collections::VecDeque, ptr, sync::Arc};
 
-use blocking::{Blocking, Change};
+use blocked::Change;
+use blocking::Blocking;
 use bytes::Bytes;
 use identity::{Identity, Whose};
 use presence::Carrier;

@@ -21,7 +21,7 @@ use std::{
 use bytes::{Bytes, BytesMut};
 use smallvec::SmallVec;
 
-use super::{Effect, blocking::Blocked, bounce::is_repeated, identity::Identity};
+use super::{Effect, blocked::Blocked, bounce::is_repeated, identity::Identity};
 use crate::{
     proto::{
         stanza::{PresenceType, Stanza},

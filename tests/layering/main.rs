@@ -41,13 +41,11 @@ const XML: [&[&str]; 8] = [
 ];
 
 /// Circles that there still are.
-const KNOWN: [&str; 8] = [
+const KNOWN: [&str; 6] = [
     "config backend",
     "config listeners",
     "config upstream",
     "config url",
-    "pipe blocking",
-    "pipe presence",
     "proto stanza",
     "proto xml",
 ];

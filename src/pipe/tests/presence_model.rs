@@ -8,7 +8,6 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use proptest::prelude::*;
 
 use super::*;
-use crate::pipe::blocking;
 
 const USERS: [&str; 3] = ["a@example.org", "b@example.org", "c@example.org"];
 const RESOURCES: [&str; 2] = ["1", "2"];
@@ -409,8 +408,8 @@ impl World {
             let jid = item.attribute("jid").unwrap().into_owned();
             let pair = (session.bare().to_owned(), jid);
             match change.act() {
-                blocking::Act::Block => drop(self.blocked.insert(pair)),
-                blocking::Act::Unblock => drop(self.blocked.remove(&pair)),
+                blocked::Act::Block => drop(self.blocked.insert(pair)),
+                blocked::Act::Unblock => drop(self.blocked.remove(&pair)),
             }
         }
         let result = format!("<iq type='result' id='{}'/>", iq.id().unwrap());

@@ -5,7 +5,7 @@ use std::{collections::VecDeque, sync::Arc};
 use tokio::sync::mpsc;
 
 use super::{Accounts, Place};
-use crate::pipe::blocking::Change;
+use crate::pipe::blocked::Change;
 
 /// Most that may wait for one session.
 const MAILBOX: usize = 256;

@@ -11,7 +11,7 @@ use tracing::debug;
 
 use super::{Input, Task};
 use crate::{
-    pipe::{Effect, blocking::Change},
+    pipe::{Effect, blocked::Change},
     proto::{sm::initiator::Question, stanza::Stanza},
     session::accounts::{AllDone, Done, Notice, Sibling},
 };
