@@ -86,7 +86,12 @@ fn main() -> ExitCode {
             Err(refused) => return refused,
         },
         Command::Check(file) => match load(&file) {
-            Ok(_) => print(format!("{}: no errors\n", file.config.display()).as_bytes()),
+            Ok(config) => {
+                for warning in &config.warnings {
+                    complain(warning);
+                }
+                print(format!("{}: no errors\n", file.config.display()).as_bytes())
+            }
             Err(refused) => return refused,
         },
         Command::ExampleConfig => print(Config::example().as_bytes()),
@@ -116,6 +121,7 @@ fn serve(config: Config, file: ConfigFile) -> anyhow::Result<()> {
     let names = env::var("LISTEN_FDNAMES").unwrap_or_default();
     let sockets = Sockets::inherited(&names).context("LISTEN_FDS")?;
     let _log = log(&config.log)?;
+    server::warn_of(&config);
     allow_open_files(&config);
     let runtime = runtime(config.server.threads).context("no runtime")?;
     runtime.block_on(server::run(config, &file.config, sockets))?;

@@ -3,6 +3,7 @@
 
 use std::{
     env, fs,
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     process::{Command, Output},
 };
@@ -41,8 +42,17 @@ fn text(bytes: Vec<u8>) -> String {
     String::from_utf8(bytes).expect("text")
 }
 
+/// Lets only us read the files of secrets, whatever the clone has made of them.
+fn keep_secrets() {
+    for file in ["token.txt", "password.txt"] {
+        let mode = fs::Permissions::from_mode(0o600);
+        fs::set_permissions(folder().join(file), mode).expect("files of ours");
+    }
+}
+
 #[test]
 fn valid_files_pass() {
+    keep_secrets();
     for file in files("valid") {
         let output = rostergate(&["check", "--config", &file]);
         assert_eq!(text(output.stderr), "", "{file}");
@@ -97,6 +107,50 @@ fn the_environment_is_not_shown_either() {
             !said.contains("swordfish") && !said.contains("271828"),
             "{said}"
         );
+    }
+}
+
+#[test]
+fn secrets_that_everybody_may_read_are_told_of() {
+    let temporary = tempfile::tempdir().expect("a folder");
+    let host = "[[host]]\ndomain = 'a'\nupstream = 'xmpp://a'\n";
+    let config = format!(
+        "[admin]\ntoken_file = 'token'\n{host}backend_user = 'site'\nbackend_password_file = 'token'\n"
+    );
+    let file = temporary.path().join("a.toml");
+    let token = temporary.path().join("token");
+    fs::write(&file, config).expect("a writable folder");
+    fs::write(&token, "swordfish-swordfish\n").expect("a writable folder");
+    // Where folders above are closed, nobody gets there anyway.
+    let mut above = temporary.path().ancestors().skip(1);
+    let is_reached = above.all(|folder| {
+        let metadata = fs::metadata(folder).expect("a folder");
+        metadata.permissions().mode() & 0o001 != 0
+    });
+    for (folder, mode, is_told) in [
+        (0o755, 0o644, true),
+        (0o755, 0o640, false),
+        (0o700, 0o644, false),
+    ] {
+        let set = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode));
+        set(temporary.path(), folder).expect("ours");
+        set(&token, mode).expect("ours");
+        let output = rostergate(&["check", "-c", file.to_str().expect("text")]);
+        let said = text(output.stderr).replace(file.to_str().expect("text"), "a.toml");
+        let expected = [(2, 14, "admin.token_file"), (7, 25, "host.backend_password_file")]
+            .map(|(line, column, key)| {
+                format!(
+                    "a.toml:{line}:{column}: {key}: warning: every user of this machine may read this file; \
+                     take that right away with chmod o-r\n"
+                )
+            });
+        let expected = if is_told && is_reached {
+            expected.concat()
+        } else {
+            String::new()
+        };
+        assert_eq!(said, expected, "{folder:o} {mode:o}");
+        assert_eq!(output.status.code(), Some(0));
     }
 }
 

@@ -56,5 +56,6 @@ fn config(file: &mut Section<'_, '_>) -> Config {
         monitoring,
         log,
         hosts,
+        warnings: Vec::new(),
     }
 }

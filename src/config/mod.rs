@@ -79,6 +79,8 @@ pub struct Config {
     pub log: Log,
     /// `[[host]]`, at least one, domains distinct.
     pub hosts: Vec<Host>,
+    /// What can be used as it is, but is unwise.
+    pub warnings: Vec<ConfigError>,
 }
 
 impl Config {

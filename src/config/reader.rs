@@ -34,6 +34,8 @@ pub(super) struct Reader<'a> {
     /// The folder that relative paths start from.
     base: &'a Path,
     errors: Vec<ConfigError>,
+    /// What can be used as it is, but is unwise.
+    warnings: Vec<ConfigError>,
 }
 
 /// One table of the file.
@@ -66,6 +68,7 @@ impl<'a> Reader<'a> {
             text,
             base,
             errors: Vec::new(),
+            warnings: Vec::new(),
         }
     }
 
@@ -76,7 +79,8 @@ impl<'a> Reader<'a> {
     ) -> Result<Config, ConfigErrors> {
         let table = DeTable::parse(self.text)
             .map_err(|error| error::from_toml(self.name, self.text, &error))?;
-        let config = Section::read_as(&mut self, "", table, read);
+        let mut config = Section::read_as(&mut self, "", table, read);
+        config.warnings = self.warnings;
         if self.errors.is_empty() {
             Ok(config)
         } else {
@@ -111,14 +115,26 @@ impl<'a> Reader<'a> {
         problem: String,
         cure: Option<String>,
     ) {
-        self.errors.push(ConfigError {
+        let error = self.error(key, span, got, problem, cure);
+        self.errors.push(error);
+    }
+
+    fn error(
+        &self,
+        key: String,
+        span: Option<Range<usize>>,
+        got: Option<String>,
+        problem: String,
+        cure: Option<String>,
+    ) -> ConfigError {
+        ConfigError {
             file: self.name.to_owned(),
             position: span.map(|span| Position::of(self.text, span.start)),
             key,
             problem,
             got,
             cure,
-        });
+        }
     }
 }
 
@@ -332,8 +348,20 @@ impl<'r, 'a> Section<'r, 'a> {
         let (inline, file) = (self.text(key), self.text(file_key));
         match inline {
             Some(inline) => self.parse(&inline, kind.read),
-            None => self.parse(&file?, secret::file(self.base(), kind)),
+            None => self.secret_file(&file?, kind),
         }
+    }
+
+    fn secret_file(&mut self, file: &Text<'_>, kind: &SecretKind) -> Option<Secret> {
+        let secret = self.parse(file, secret::file(self.base(), kind))?;
+        if secret::is_open_to_all(&self.base().join(&*file.text)) {
+            let (key, span) = (file.key.clone(), Some(file.span.clone()));
+            let problem = "warning: every user of this machine may read this file".to_owned();
+            let cure = Some("take that right away with chmod o-r".to_owned());
+            let warning = self.reader.error(key, span, None, problem, cure);
+            self.reader.warnings.push(warning);
+        }
+        Some(secret)
     }
 
     /// The value of `key`, if it is there and a text.

@@ -1,4 +1,4 @@
-//! What a reload cannot change.
+//! Keys that a reload cannot change.
 
 use super::Config;
 
@@ -6,58 +6,48 @@ impl Config {
     /// Puts back what only a restart can change to what it is in `running`. Gives the keys that would
     /// have changed.
     pub fn keep_until_restart(&mut self, running: &Self) -> Vec<&'static str> {
-        let mut keys = Vec::new();
-        let (server, admin) = (&mut self.server, &mut self.admin);
-        keep(
-            &mut keys,
-            "server.listen",
-            &mut server.listen,
-            &running.server.listen,
+        let mut kept = Kept(Vec::new());
+        let (server, was) = (&mut self.server, &running.server);
+        kept.keep("server.listen", &mut server.listen, &was.listen);
+        kept.keep("server.listen_tls", &mut server.listen_tls, &was.listen_tls);
+        kept.keep(
+            "server.proxy_protocol",
+            &mut server.proxy_protocol,
+            &was.proxy_protocol,
         );
-        let (listen_tls, was) = (&mut server.listen_tls, &running.server.listen_tls);
-        keep(&mut keys, "server.listen_tls", listen_tls, was);
-        keep(
-            &mut keys,
-            "admin.listen",
-            &mut admin.listen,
-            &running.admin.listen,
-        );
-        let (listen_tls, was) = (&mut admin.listen_tls, &running.admin.listen_tls);
-        keep(&mut keys, "admin.listen_tls", listen_tls, was);
-        let (proxy_protocol, was) = (&mut server.proxy_protocol, &running.server.proxy_protocol);
-        keep(&mut keys, "server.proxy_protocol", proxy_protocol, was);
-        keep(
-            &mut keys,
+        kept.keep("server.threads", &mut server.threads, &was.threads);
+        let (admin, was) = (&mut self.admin, &running.admin);
+        kept.keep("admin.listen", &mut admin.listen, &was.listen);
+        kept.keep("admin.listen_tls", &mut admin.listen_tls, &was.listen_tls);
+        kept.keep(
             "monitoring.listen",
             &mut self.monitoring,
             &running.monitoring,
         );
-        let (threads, was) = (&mut server.threads, &running.server.threads);
-        keep(&mut keys, "server.threads", threads, was);
-        let (filter, was) = (&mut self.log.filter, &running.log.filter);
-        keep(&mut keys, "log.filter", filter, was);
-        let (format, was) = (&mut self.log.format, &running.log.format);
-        keep(&mut keys, "log.format", format, was);
+        let (log, was) = (&mut self.log, &running.log);
+        kept.keep("log.filter", &mut log.filter, &was.filter);
+        kept.keep("log.format", &mut log.format, &was.format);
         for host in &mut self.hosts {
             let running = running.hosts.iter().find(|old| old.domain == host.domain);
             // New rosters come with what is configured now.
             if let Some(old) = running.filter(|old| old.http_roster_url.is_some()) {
                 let (concurrency, was) = (&mut host.backend.concurrency, &old.backend.concurrency);
-                keep(&mut keys, "host.backend_concurrency", concurrency, was);
+                kept.keep("host.backend_concurrency", concurrency, was);
             }
         }
-        keys
+        kept.0
     }
 }
 
-fn keep<T: Clone + PartialEq>(
-    keys: &mut Vec<&'static str>,
-    key: &'static str,
-    value: &mut T,
-    running: &T,
-) {
-    if value != running {
-        value.clone_from(running);
-        keys.push(key);
+/// The keys whose new values wait for a restart.
+struct Kept(Vec<&'static str>);
+
+impl Kept {
+    /// Puts `value` back to what it is in use, if it is another.
+    fn keep<T: Clone + PartialEq>(&mut self, key: &'static str, value: &mut T, in_use: &T) {
+        if value != in_use {
+            value.clone_from(in_use);
+            self.0.push(key);
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! Secrets: values that are never shown, written in the file or alone in one of their own.
 
-use std::{fmt, fs, path::Path, sync::Arc};
+use std::{fmt, fs, os::unix::fs::PermissionsExt as _, path::Path, sync::Arc};
 
 use super::value::{Fault, unreadable};
 
@@ -100,4 +100,17 @@ pub(super) fn file(base: &Path, kind: &SecretKind) -> impl Fn(&str) -> Result<Se
             Fault::new(problem, fault.cure)
         })
     }
+}
+
+/// Whether every user of this machine may read the file, and get to it.
+pub(super) fn is_open_to_all(file: &Path) -> bool {
+    let allows = |path: &Path, right: u32| {
+        let mode = fs::metadata(path).map(|metadata| metadata.permissions().mode());
+        mode.is_ok_and(|mode| mode & right != 0)
+    };
+    let Ok(file) = file.canonicalize() else {
+        return false;
+    };
+    let mut folders = file.ancestors().skip(1);
+    allows(&file, 0o004) && folders.all(|folder| allows(folder, 0o001))
 }

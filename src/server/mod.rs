@@ -25,6 +25,7 @@ use tokio::{
 };
 use tracing::{info, warn};
 
+pub use self::reload::warn_of;
 use self::{
     gateway::{Gateway, Offer},
     reload::Running,

@@ -37,6 +37,7 @@ impl<'a> Running<'a> {
                 return Reloaded::Refused;
             }
         };
+        warn_of(&config);
         let kept = config.keep_until_restart(&self.config);
         if let Err(error) = gateway.apply(&config) {
             error!(%error, "configuration not reloaded");
@@ -56,6 +57,13 @@ impl<'a> Running<'a> {
         self.config = config;
         info!("configuration reloaded");
         reloaded
+    }
+}
+
+/// Logs what of a configuration is unwise.
+pub fn warn_of(config: &Config) {
+    for warning in &config.warnings {
+        warn!(%warning, "configuration in use");
     }
 }
 
