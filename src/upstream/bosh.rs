@@ -22,8 +22,7 @@ use tracing::debug;
 
 use super::{
     ConnectError, Hello, Initiator, UpstreamError, UpstreamEvent,
-    dial::same_domain,
-    gate::Attempt,
+    breaker::Attempt,
     tls::{TlsSetupError, is_loopback},
 };
 use crate::{
@@ -50,28 +49,28 @@ const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 /// Largest answer, bytes. Servers put everything that waits into one.
 const MAX_ANSWER: usize = 8 << 20;
 
-type Failure = Box<dyn Error + Send + Sync>;
-type Answer = Result<(u16, Bytes), Failure>;
+type BoxError = Box<dyn Error + Send + Sync>;
+type Answer = Result<(u16, Bytes), BoxError>;
 
 /// What the sessions of one host have in common: above all, connections.
-pub(super) struct Host {
+pub(super) struct Server {
     domain: DomainPart,
     place: config::Place,
     uri: Uri,
     http: HttpClient<Full<Bytes>>,
 }
 
-impl std::fmt::Debug for Host {
+impl std::fmt::Debug for Server {
     /// Without the URL: there may be a key in its query.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Host")
+        f.debug_struct("Server")
             .field("domain", &self.domain)
             .field("place", &self.place)
             .finish_non_exhaustive()
     }
 }
 
-impl Host {
+impl Server {
     /// `None` for a host that is reached otherwise. `connect` is the time for a TCP handshake.
     pub(super) fn new(
         host: &config::Host,
@@ -147,22 +146,22 @@ fn trust(upstream: &config::Upstream) -> Result<Trust, TlsSetupError> {
 type Exchange = Pin<Box<dyn Future<Output = Answer> + Send>>;
 
 /// A session with the server. Dropping it leaves the session to the server's patience.
-pub struct Upstream {
-    host: Arc<Host>,
+pub struct Session {
+    server: Arc<Server>,
     /// The address of the client, for the server's log and limits.
     address: HeaderValue,
     client: Client,
     /// Requests that wait for their answers.
     exchanges: SmallVec<[(Rid, Exchange); 2]>,
     /// Why the last attempt failed.
-    failure: Option<Failure>,
+    failure: Option<BoxError>,
     timer: Pin<Box<Sleep>>,
 }
 
-impl Upstream {
+impl Session {
     /// Creates a session and waits for the server's features.
     pub(super) async fn create(
-        host: &Arc<Host>,
+        server: &Arc<Server>,
         initiator: Initiator<'_>,
         attempt: &Attempt<'_>,
     ) -> Result<(Self, Hello), ConnectError> {
@@ -171,39 +170,29 @@ impl Upstream {
             source: error.into(),
         })?;
         let random = u64::from_be_bytes(random);
-        let mut upstream = Self {
-            host: Arc::clone(host),
+        let mut session = Self {
+            server: Arc::clone(server),
             address: HeaderValue::try_from(initiator.address.ip().to_string())
                 .expect("an address is a header value"),
-            client: Client::new(host.domain.as_str(), initiator.lang(), random, now()),
+            client: Client::new(server.domain.as_str(), initiator.lang(), random, now()),
             exchanges: SmallVec::new(),
             failure: None,
             timer: Box::pin(tokio::time::sleep(Duration::ZERO)),
         };
         let mut created = Created::default();
         let features = loop {
-            let event = poll_fn(|cx| upstream.poll_event(cx)).await;
+            let event = poll_fn(|cx| session.poll_event(cx)).await;
             if !matches!(event, Event::Lost(Loss::Unanswered)) {
                 attempt.found_somebody();
             }
             match event {
                 Event::Created(said) => created = said,
                 Event::Features(features) => break features,
-                other => return Err(upstream.refusal(other)),
+                other => return Err(session.refusal(other)),
             }
         };
-        match created.from {
-            Some(from) if !same_domain(&from, &host.domain) => {
-                Err(ConnectError::WrongDomain { from })
-            }
-            _ => {
-                let hello = Hello {
-                    stream_id: created.authid,
-                    features,
-                };
-                Ok((upstream, hello))
-            }
-        }
+        let hello = Hello::of(&server.domain, created.from, created.authid, features)?;
+        Ok((session, hello))
     }
 
     /// What it means that `event` comes instead of the features.
@@ -224,10 +213,10 @@ impl Upstream {
         }
     }
 
-    fn unanswered(&self, source: Failure) -> ConnectError {
+    fn unanswered(&self, source: BoxError) -> ConnectError {
         match certificate_error(&*source) {
             Some(reason) => ConnectError::Certificate {
-                domain: self.host.uri.host().unwrap_or_default().to_owned(),
+                domain: self.server.uri.host().unwrap_or_default().to_owned(),
                 reason,
             },
             None => ConnectError::Exchange { source },
@@ -255,7 +244,7 @@ impl Upstream {
     }
 
     pub(super) fn is_encrypted(&self) -> bool {
-        self.host.uri.scheme_str() == Some("https")
+        self.server.uri.scheme_str() == Some("https")
     }
 
     pub(super) fn poll(
@@ -297,7 +286,7 @@ impl Upstream {
                 idle = false;
                 self.exchanges.retain(|(open, _)| *open != rid);
                 self.exchanges
-                    .push((rid, self.host.post(document, &self.address)));
+                    .push((rid, self.server.post(document, &self.address)));
             }
             if idle && !self.poll_timer(cx) {
                 return;
@@ -339,10 +328,10 @@ impl Upstream {
     }
 }
 
-impl std::fmt::Debug for Upstream {
+impl std::fmt::Debug for Session {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Upstream")
-            .field("host", &self.host)
+        f.debug_struct("Session")
+            .field("server", &self.server)
             .field("requests", &self.exchanges.len())
             .finish_non_exhaustive()
     }

@@ -24,17 +24,17 @@ use crate::{
 const READS: usize = 8;
 /// What the connections of one host have in common.
 #[derive(Debug)]
-pub(super) struct Host {
+pub(super) struct Server {
     pub(super) domain: DomainPart,
-    pub(super) upstream: config::Upstream,
+    pub(super) config: config::Upstream,
     /// `None`: never TLS.
     pub(super) tls: Option<Tls>,
 }
 
 /// An open stream to the XMPP server. Dropping it cuts the connection.
 #[derive(Debug)]
-pub struct Upstream {
-    host: Arc<Host>,
+pub struct Connection {
+    server: Arc<Server>,
     wire: Wire,
     /// What arrives.
     stream: Stream,
@@ -44,11 +44,11 @@ pub struct Upstream {
     closing: bool,
 }
 
-impl Upstream {
+impl Connection {
     /// Nothing is sent before [`Self::restart`]. `from` is the client, to be told to the server.
-    pub(super) fn new(host: &Arc<Host>, transport: Transport, from: Option<&BareJid>) -> Self {
+    pub(super) fn new(server: &Arc<Server>, transport: Transport, from: Option<&BareJid>) -> Self {
         Self {
-            host: Arc::clone(host),
+            server: Arc::clone(server),
             wire: Wire::new(transport),
             stream: Stream::new(),
             from: from.map(|from| from.as_str().into()),
@@ -81,7 +81,7 @@ impl Upstream {
     /// Begins a new stream on the same connection (RFC 6120 §4.3.3, after SASL). The server's
     /// features will come as an event.
     pub fn restart(&mut self, lang: Option<&str>) {
-        let header = header(self.host.domain.as_str(), self.from.as_deref(), lang);
+        let header = header(self.server.domain.as_str(), self.from.as_deref(), lang);
         self.stream.restart();
         self.queue_bytes(header);
     }

@@ -5,14 +5,13 @@
 //! has no task of its own: whoever owns it polls it.
 
 mod bosh;
+mod breaker;
 mod c2s;
 mod dial;
-mod gate;
+mod error;
 mod tls;
 
 use std::{
-    error::Error,
-    fmt, io,
     net::SocketAddr,
     sync::Arc,
     task::{Context, Poll},
@@ -20,37 +19,30 @@ use std::{
 };
 
 use bytes::Bytes;
-use jid::BareJid;
-use rustls::CertificateError;
+use jid::{BareJid, DomainPart};
 use tokio::time::timeout;
 
-use gate::{Attempt, Gate};
+use breaker::{Attempt, Breaker};
+use dial::Dial;
 
+pub use error::{ConnectError, Phase, UpstreamError};
 pub use tls::TlsSetupError;
 
-use crate::{
-    config,
-    net::{causes::causes, wire::WireError},
-    proto::{
-        bosh::client::Loss,
-        stanza::Stanza,
-        stream::error::{Malformed, StreamCondition},
-    },
-};
+use crate::{config, proto::stanza::Stanza};
 
 /// Opens connections to the server of one host. Clones share everything.
 #[derive(Clone, Debug)]
 pub struct Connector {
-    way: Way,
-    gate: Arc<Gate>,
+    endpoint: Endpoint,
+    breaker: Arc<Breaker>,
     deadlines: Deadlines,
 }
 
 /// How the server is reached.
 #[derive(Clone, Debug)]
-enum Way {
-    Bosh(Arc<bosh::Host>),
-    C2s(Arc<c2s::Host>),
+enum Endpoint {
+    Bosh(Arc<bosh::Server>),
+    C2s(Arc<c2s::Server>),
 }
 
 /// How long a connection may take to come about.
@@ -96,17 +88,17 @@ impl Connector {
     /// When TLS as configured is impossible.
     pub fn new(host: &config::Host) -> Result<Self, TlsSetupError> {
         let deadlines = Deadlines::default();
-        let way = match bosh::Host::new(host, deadlines.connect)? {
-            Some(host) => Way::Bosh(Arc::new(host)),
-            None => Way::C2s(Arc::new(c2s::Host {
+        let endpoint = match bosh::Server::new(host, deadlines.connect)? {
+            Some(host) => Endpoint::Bosh(Arc::new(host)),
+            None => Endpoint::C2s(Arc::new(c2s::Server {
                 domain: host.domain.clone(),
-                upstream: host.upstream.clone(),
+                config: host.upstream.clone(),
                 tls: tls::Tls::new(host)?,
             })),
         };
         Ok(Self {
-            way,
-            gate: Arc::default(),
+            endpoint,
+            breaker: Arc::default(),
             deadlines,
         })
     }
@@ -127,11 +119,11 @@ impl Connector {
         &self,
         initiator: Initiator<'_>,
     ) -> Result<(Upstream, Hello), ConnectError> {
-        let attempt = self.gate.admit().ok_or(ConnectError::LeftAlone)?;
+        let attempt = self.breaker.admit().ok_or(ConnectError::LeftAlone)?;
         let mut phase = Phase::Queue;
         // Boxed, as a TLS handshake is too big to be part of every session's task for ever.
         let dial = Box::pin(
-            self.gate
+            self.breaker
                 .in_turn(self.dial(initiator, &attempt, &mut phase)),
         );
         let result = timeout(self.deadlines.total, dial).await;
@@ -148,19 +140,23 @@ impl Connector {
         attempt: &Attempt<'_>,
         phase: &mut Phase,
     ) -> Result<(Upstream, Hello), ConnectError> {
-        let connect = self.deadlines.connect;
-        match &self.way {
-            Way::Bosh(host) => {
+        let mut dial = Dial {
+            deadline: self.deadlines.connect,
+            attempt,
+            phase,
+        };
+        match &self.endpoint {
+            Endpoint::Bosh(server) => {
                 if attempt.is_trial() {
                     // HTTP does not tell when somebody is there, and an answer may take long.
-                    dial::connect(host.place(), connect, attempt, phase).await?;
+                    dial.tcp(server.place()).await?;
                 }
-                *phase = Phase::Bosh;
-                let (bosh, hello) = bosh::Upstream::create(host, initiator, attempt).await?;
+                *dial.phase = Phase::Bosh;
+                let (bosh, hello) = bosh::Session::create(server, initiator, attempt).await?;
                 Ok((Upstream::Bosh(Box::new(bosh)), hello))
             }
-            Way::C2s(host) => {
-                let (c2s, hello) = dial::dial(host, connect, initiator, attempt, phase).await?;
+            Endpoint::C2s(server) => {
+                let (c2s, hello) = dial.stream(server, initiator).await?;
                 Ok((Upstream::C2s(c2s), hello))
             }
         }
@@ -172,9 +168,9 @@ impl Connector {
 #[expect(clippy::large_enum_variant, reason = "the large one is the usual one")]
 pub enum Upstream {
     /// Over the server's own BOSH.
-    Bosh(Box<bosh::Upstream>),
+    Bosh(Box<bosh::Session>),
     /// A stream over TCP or TLS.
-    C2s(c2s::Upstream),
+    C2s(c2s::Connection),
 }
 
 impl Upstream {
@@ -277,6 +273,29 @@ pub struct Hello {
     pub features: Stanza,
 }
 
+impl Hello {
+    /// What a server has said that calls itself `from`, if it says so, where `domain` was asked for.
+    fn of(
+        domain: &DomainPart,
+        from: Option<String>,
+        stream_id: Option<String>,
+        features: Stanza,
+    ) -> Result<Self, ConnectError> {
+        match from {
+            Some(from) if !is_same_domain(&from, domain) => Err(ConnectError::WrongDomain { from }),
+            _ => Ok(Self {
+                stream_id,
+                features,
+            }),
+        }
+    }
+}
+
+/// Whether the server calls itself what it was asked for.
+fn is_same_domain(from: &str, domain: &DomainPart) -> bool {
+    from == domain.as_str() || DomainPart::new(from).is_ok_and(|from| *from == **domain)
+}
+
 /// What arrives from the server.
 #[derive(Clone, Debug)]
 pub enum UpstreamEvent {
@@ -290,234 +309,6 @@ pub enum UpstreamEvent {
     StreamError(Stanza),
     /// `</stream:stream>`: the server ends the stream in good order, and says no more than that.
     Closed,
-}
-
-/// How a connection is lost (a stream error is none of these).
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum UpstreamError {
-    /// The session with the server's own BOSH ended out of order.
-    #[error(transparent)]
-    Bosh(#[from] Loss),
-    /// The server closed the connection, perhaps amid an element.
-    #[error("connection closed by the server")]
-    Eof,
-    /// What the server sends is not a stream of XMPP.
-    #[error("garbage from the server")]
-    Garbage(#[from] Malformed),
-    /// The connection broke.
-    #[error("connection lost")]
-    Lost(#[from] io::Error),
-}
-
-impl From<WireError> for UpstreamError {
-    fn from(error: WireError) -> Self {
-        match error {
-            WireError::Closed => Self::Eof,
-            WireError::Lost(error) => Self::Lost(error),
-        }
-    }
-}
-
-impl UpstreamError {
-    /// What has happened, and what that comes from.
-    pub fn in_words(&self) -> String {
-        let mut words: Vec<_> = causes(self).map(ToString::to_string).collect();
-        // Some errors say what their causes say.
-        words.dedup();
-        words.join(": ")
-    }
-}
-
-/// How far a connection attempt had come.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Phase {
-    /// Waiting for others to be done.
-    Queue,
-    /// Looking up the address.
-    Resolve,
-    /// The TCP handshake.
-    Connect,
-    /// The TLS handshake.
-    Tls,
-    /// Waiting for header, features or the answer to STARTTLS.
-    Stream,
-    /// Creating a session with the server's own BOSH.
-    Bosh,
-}
-
-impl fmt::Display for Phase {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Queue => "other connections",
-            Self::Resolve => "name resolution",
-            Self::Connect => "the TCP connection",
-            Self::Tls => "the TLS handshake",
-            Self::Stream => "the stream features",
-            Self::Bosh => "the server's BOSH",
-        })
-    }
-}
-
-/// Why a connection did not come about.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum ConnectError {
-    /// The host has no address.
-    #[error("address of {host} unknown")]
-    Resolve {
-        /// The configured host.
-        host: String,
-        /// What the resolver said.
-        source: io::Error,
-    },
-    /// It has failed so often that it is not tried now.
-    #[error("server in trouble, not tried again yet")]
-    LeftAlone,
-    /// None of the addresses answered; this was the last.
-    #[error("no connection to {address}")]
-    Connect {
-        /// The address.
-        address: SocketAddr,
-        /// Why not.
-        source: io::Error,
-    },
-    /// It took too long.
-    #[error("timeout while waiting for {phase}")]
-    Timeout {
-        /// What did not come.
-        phase: Phase,
-    },
-    /// The server's certificate is not good enough.
-    #[error("certificate of {domain} {}", words(reason))]
-    Certificate {
-        /// The XMPP domain, which the certificate has to name.
-        domain: String,
-        /// What is wrong with it.
-        reason: CertificateError,
-    },
-    /// The server's BOSH did not answer.
-    #[error("no answer from the server's BOSH")]
-    Exchange {
-        /// Why not.
-        source: Box<dyn Error + Send + Sync>,
-    },
-    /// TLS failed for another reason.
-    #[error("no TLS with the server")]
-    Tls(#[source] io::Error),
-    /// TLS has to be used, and the server does not offer it.
-    #[error("server does not offer STARTTLS")]
-    StartTlsNotOffered,
-    /// TLS must not be used, and the server insists on it.
-    #[error("server requires STARTTLS")]
-    StartTlsRequired,
-    /// The server offered STARTTLS and then would not.
-    #[error("server refused STARTTLS")]
-    StartTlsRefused,
-    /// Clear text between the consent to STARTTLS and TLS: somebody is in the line.
-    #[error("data injected before TLS")]
-    Injected,
-    /// `stream:error`
-    #[error("stream error {}", condition.name)]
-    Stream {
-        /// What it says.
-        condition: StreamCondition,
-    },
-    /// The server wants this session on another host (RFC 6120 §4.9.3.19).
-    #[error("server refers to {host}")]
-    SeeOtherHost {
-        /// Host, perhaps with a port.
-        host: String,
-    },
-    /// The server speaks for another domain.
-    #[error("server is {from}")]
-    WrongDomain {
-        /// What it says it is.
-        from: String,
-    },
-    /// Something else where features or the answer to STARTTLS were due.
-    #[error("unexpected element {element} from the server")]
-    Unexpected {
-        /// Its local name.
-        element: String,
-    },
-    /// The server closed the stream before its features.
-    #[error("stream closed by the server")]
-    Closed,
-    /// The connection was lost.
-    #[error(transparent)]
-    Lost(#[from] UpstreamError),
-}
-
-impl ConnectError {
-    /// What went wrong, in a word or two.
-    pub fn outcome(&self) -> &'static str {
-        match self {
-            Self::Resolve { .. } => "no_address",
-            Self::LeftAlone => "left_alone",
-            Self::Connect { .. } => "refused",
-            Self::Timeout { .. } => "timeout",
-            Self::Certificate { .. } => "certificate",
-            Self::Exchange { .. } => "no_answer",
-            Self::Tls(_)
-            | Self::StartTlsNotOffered
-            | Self::StartTlsRequired
-            | Self::StartTlsRefused
-            | Self::Injected => "tls",
-            Self::Stream { .. } | Self::SeeOtherHost { .. } => "stream_error",
-            Self::WrongDomain { .. } | Self::Unexpected { .. } => "not_xmpp",
-            Self::Closed | Self::Lost(_) => "lost",
-        }
-    }
-
-    /// Whether nobody listens where the server should be. A connection that times out means less: the system may
-    /// have no room for more of them.
-    fn means_nobody_is_there(&self) -> bool {
-        match self {
-            Self::Connect { source, .. } => is_nobody_there(source),
-            Self::Exchange { source } => causes(&**source)
-                .find_map(|cause| cause.downcast_ref())
-                .is_some_and(is_nobody_there),
-            _ => false,
-        }
-    }
-
-    /// What a stream error means instead of the features.
-    fn of_stream_error(condition: &StreamCondition) -> Self {
-        match condition.name.as_str() {
-            "see-other-host" => Self::SeeOtherHost {
-                host: condition.content.clone(),
-            },
-            _ => Self::Stream {
-                condition: condition.clone(),
-            },
-        }
-    }
-}
-
-/// Whether this is what a system says of an address where nobody listens.
-fn is_nobody_there(error: &io::Error) -> bool {
-    use io::ErrorKind::{ConnectionRefused, HostUnreachable, NetworkUnreachable};
-
-    matches!(
-        error.kind(),
-        ConnectionRefused | HostUnreachable | NetworkUnreachable
-    )
-}
-
-/// The predicate of a sentence about a certificate.
-fn words(reason: &CertificateError) -> String {
-    use CertificateError as E;
-    match reason {
-        E::Expired | E::ExpiredContext { .. } => "has expired".to_owned(),
-        E::NotValidYet | E::NotValidYetContext { .. } => "is not valid yet".to_owned(),
-        E::NotValidForName => "is for another name".to_owned(),
-        E::NotValidForNameContext { presented, .. } => {
-            format!("is for another name: {}", presented.join(", "))
-        }
-        E::UnknownIssuer => "comes from an unknown issuer".to_owned(),
-        other => format!("is not acceptable: {other}"),
-    }
 }
 
 #[cfg(test)]

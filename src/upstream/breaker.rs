@@ -1,9 +1,9 @@
-//! What keeps a server that is not there from more of it, and its clients from waiting for nothing.
+//! Circuit breaker: a server that is not there is left alone for a while, and its clients do not wait for nothing.
 //!
 //! Few connections at a time come about. Once nobody has been found listening a few times in a row, no connection
 //! is tried for a while, then one at a time, until one comes about.
 //!
-//! No client can shut the gate for others. What counts is decided before the server hears anything of the
+//! No client can open the circuit for others. What counts is decided before the server hears anything of the
 //! client: either nobody listens where it should be, or somebody does. What comes later does not count: the server
 //! may not like what a client says, or its address, or how often it comes.
 
@@ -28,9 +28,9 @@ const FAILURES: u32 = 5;
 /// For how long. Clients have been told to try again after as long.
 const REST: Duration = Duration::from_secs(5);
 
-/// The gate of one host.
+/// The circuit breaker of one server.
 #[derive(Debug)]
-pub(super) struct Gate {
+pub(super) struct Breaker {
     turns: Semaphore,
     trouble: Mutex<Trouble>,
 }
@@ -42,7 +42,7 @@ struct Trouble {
     rest_until: Option<Instant>,
 }
 
-impl Default for Gate {
+impl Default for Breaker {
     fn default() -> Self {
         Self {
             turns: Semaphore::new(DIALS),
@@ -51,7 +51,7 @@ impl Default for Gate {
     }
 }
 
-impl Gate {
+impl Breaker {
     /// A connection that may be tried; `None` while the server is left alone.
     pub(super) fn admit(&self) -> Option<Attempt<'_>> {
         let mut trouble = self.trouble.lock();
@@ -64,7 +64,7 @@ impl Gate {
         // Others wait for this one.
         trouble.rest_until = trial;
         Some(Attempt {
-            gate: self,
+            breaker: self,
             trial,
             is_settled: AtomicBool::new(false),
         })
@@ -87,7 +87,7 @@ impl Gate {
 /// there: if it was a trial, another one may follow at once.
 #[derive(Debug)]
 pub(super) struct Attempt<'a> {
-    gate: &'a Gate,
+    breaker: &'a Breaker,
     /// The others have to wait for it until then.
     trial: Option<Instant>,
     is_settled: AtomicBool,
@@ -102,7 +102,7 @@ impl Attempt<'_> {
     /// Somebody listens where the server should be.
     pub(super) fn found_somebody(&self) {
         if !self.settle() {
-            *self.gate.trouble.lock() = Trouble::default();
+            *self.breaker.trouble.lock() = Trouble::default();
         }
     }
 
@@ -111,7 +111,7 @@ impl Attempt<'_> {
         if self.settle() {
             return;
         }
-        let mut trouble = self.gate.trouble.lock();
+        let mut trouble = self.breaker.trouble.lock();
         trouble.failures = trouble.failures.saturating_add(1);
         if trouble.failures >= FAILURES {
             trouble.rest_until = Some(Instant::now() + REST);
@@ -130,7 +130,7 @@ impl Drop for Attempt<'_> {
         if self.trial.is_none() || self.settle() {
             return;
         }
-        let mut trouble = self.gate.trouble.lock();
+        let mut trouble = self.breaker.trouble.lock();
         if trouble.rest_until == self.trial {
             trouble.rest_until = Some(Instant::now());
         }
@@ -145,89 +145,89 @@ mod tests {
 
     use super::*;
 
-    fn admits(gate: &Gate) -> bool {
-        gate.admit().is_some()
+    fn admits(breaker: &Breaker) -> bool {
+        breaker.admit().is_some()
     }
 
-    fn fail(gate: &Gate) {
-        gate.admit().expect("open").found_nobody();
+    fn fail(breaker: &Breaker) {
+        breaker.admit().expect("open").found_nobody();
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_server_in_trouble_is_left_alone_and_then_tried_by_one() {
-        let gate = Gate::default();
+        let breaker = Breaker::default();
         for _ in 0..FAILURES {
-            fail(&gate);
+            fail(&breaker);
         }
-        assert!(!admits(&gate));
+        assert!(!admits(&breaker));
         advance(REST).await;
-        let trial = gate.admit().expect("one finds out");
+        let trial = breaker.admit().expect("one finds out");
         assert!(trial.is_trial());
-        assert!(!admits(&gate), "while others wait");
+        assert!(!admits(&breaker), "while others wait");
         trial.found_nobody();
         drop(trial);
-        assert!(!admits(&gate));
+        assert!(!admits(&breaker));
         advance(REST).await;
-        let trial = gate.admit().expect("one finds out");
+        let trial = breaker.admit().expect("one finds out");
         trial.found_somebody();
-        assert!(admits(&gate) && admits(&gate), "before it is over");
+        assert!(admits(&breaker) && admits(&breaker), "before it is over");
     }
 
     #[tokio::test(start_paused = true)]
     async fn failures_count_in_a_row() {
-        let gate = Gate::default();
+        let breaker = Breaker::default();
         for _ in 0..3 * FAILURES {
-            fail(&gate);
-            gate.admit().expect("open").found_somebody();
+            fail(&breaker);
+            breaker.admit().expect("open").found_somebody();
         }
         for _ in 1..FAILURES {
-            fail(&gate);
+            fail(&breaker);
         }
-        assert!(admits(&gate));
+        assert!(admits(&breaker));
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_trial_that_is_given_up_is_given_back() {
-        let gate = Gate::default();
+        let breaker = Breaker::default();
         for _ in 0..FAILURES {
-            fail(&gate);
+            fail(&breaker);
         }
         advance(REST).await;
         for _ in 0..3 {
-            drop(gate.admit().expect("the trial"));
+            drop(breaker.admit().expect("the trial"));
         }
-        let slow = gate.admit().expect("the trial");
+        let slow = breaker.admit().expect("the trial");
         advance(REST).await;
-        let next = gate.admit().expect("the next one");
+        let next = breaker.admit().expect("the next one");
         drop(slow);
-        assert!(!admits(&gate), "that was not its own any longer");
+        assert!(!admits(&breaker), "that was not its own any longer");
         drop(next);
-        assert!(admits(&gate));
+        assert!(admits(&breaker));
     }
 
     #[tokio::test(start_paused = true)]
     async fn what_is_found_first_counts() {
-        let gate = Gate::default();
+        let breaker = Breaker::default();
         for _ in 0..2 * FAILURES {
-            let attempt = gate.admit().expect("open");
+            let attempt = breaker.admit().expect("open");
             attempt.found_somebody();
             attempt.found_nobody();
         }
-        assert!(admits(&gate));
+        assert!(admits(&breaker));
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_turn_ends_before_a_slow_server_answers() {
-        let gate = Arc::new(Gate::default());
+        let breaker = Arc::new(Breaker::default());
         for _ in 0..DIALS {
-            let gate = Arc::clone(&gate);
-            tokio::spawn(async move { gate.in_turn(pending::<()>()).await });
+            let breaker = Arc::clone(&breaker);
+            tokio::spawn(async move { breaker.in_turn(pending::<()>()).await });
         }
-        while gate.turns.available_permits() > 0 {
+        while breaker.turns.available_permits() > 0 {
             tokio::task::yield_now().await;
         }
         let began = Instant::now();
-        gate.in_turn(async {}).await;
+        breaker.in_turn(async {}).await;
         assert!((TURN..2 * TURN).contains(&began.elapsed()));
     }
 }

@@ -1,0 +1,241 @@
+//! Errors: why a connection to the server does not come about, and how one is lost.
+
+use std::{error::Error, fmt, io, net::SocketAddr};
+
+use rustls::CertificateError;
+
+use crate::{
+    net::{causes::causes, wire::WireError},
+    proto::{
+        bosh::client::Loss,
+        stream::error::{Malformed, StreamCondition},
+    },
+};
+
+/// How a connection is lost (a stream error is none of these).
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum UpstreamError {
+    /// The session with the server's own BOSH ended out of order.
+    #[error(transparent)]
+    Bosh(#[from] Loss),
+    /// The server closed the connection, perhaps amid an element.
+    #[error("connection closed by the server")]
+    Eof,
+    /// What the server sends is not a stream of XMPP.
+    #[error("garbage from the server")]
+    Garbage(#[from] Malformed),
+    /// The connection broke.
+    #[error("connection lost")]
+    Lost(#[from] io::Error),
+}
+
+impl From<WireError> for UpstreamError {
+    fn from(error: WireError) -> Self {
+        match error {
+            WireError::Closed => Self::Eof,
+            WireError::Lost(error) => Self::Lost(error),
+        }
+    }
+}
+
+impl UpstreamError {
+    /// What has happened, and what that comes from.
+    pub fn in_words(&self) -> String {
+        let mut words: Vec<_> = causes(self).map(ToString::to_string).collect();
+        // Some errors say what their causes say.
+        words.dedup();
+        words.join(": ")
+    }
+}
+
+/// How far a connection attempt had come.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Phase {
+    /// Waiting for others to be done.
+    Queue,
+    /// Looking up the address.
+    Resolve,
+    /// The TCP handshake.
+    Connect,
+    /// The TLS handshake.
+    Tls,
+    /// Waiting for header, features or the answer to STARTTLS.
+    Stream,
+    /// Creating a session with the server's own BOSH.
+    Bosh,
+}
+
+impl fmt::Display for Phase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Queue => "other connections",
+            Self::Resolve => "name resolution",
+            Self::Connect => "the TCP connection",
+            Self::Tls => "the TLS handshake",
+            Self::Stream => "the stream features",
+            Self::Bosh => "the server's BOSH",
+        })
+    }
+}
+
+/// Why a connection did not come about.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConnectError {
+    /// The host has no address.
+    #[error("address of {host} unknown")]
+    Resolve {
+        /// The configured host.
+        host: String,
+        /// What the resolver said.
+        source: io::Error,
+    },
+    /// It has failed so often that it is not tried now.
+    #[error("server in trouble, not tried again yet")]
+    LeftAlone,
+    /// None of the addresses answered; this was the last.
+    #[error("no connection to {address}")]
+    Connect {
+        /// The address.
+        address: SocketAddr,
+        /// Why not.
+        source: io::Error,
+    },
+    /// It took too long.
+    #[error("timeout while waiting for {phase}")]
+    Timeout {
+        /// What did not come.
+        phase: Phase,
+    },
+    /// The server's certificate is not good enough.
+    #[error("certificate of {domain} {}", words(reason))]
+    Certificate {
+        /// The XMPP domain, which the certificate has to name.
+        domain: String,
+        /// What is wrong with it.
+        reason: CertificateError,
+    },
+    /// The server's BOSH did not answer.
+    #[error("no answer from the server's BOSH")]
+    Exchange {
+        /// Why not.
+        source: Box<dyn Error + Send + Sync>,
+    },
+    /// TLS failed for another reason.
+    #[error("no TLS with the server")]
+    Tls(#[source] io::Error),
+    /// TLS has to be used, and the server does not offer it.
+    #[error("server does not offer STARTTLS")]
+    StartTlsNotOffered,
+    /// TLS must not be used, and the server insists on it.
+    #[error("server requires STARTTLS")]
+    StartTlsRequired,
+    /// The server offered STARTTLS and then would not.
+    #[error("server refused STARTTLS")]
+    StartTlsRefused,
+    /// Clear text between the consent to STARTTLS and TLS: somebody is in the line.
+    #[error("data injected before TLS")]
+    Injected,
+    /// `stream:error`
+    #[error("stream error {}", condition.name)]
+    Stream {
+        /// What it says.
+        condition: StreamCondition,
+    },
+    /// The server wants this session on another host (RFC 6120 §4.9.3.19).
+    #[error("server refers to {host}")]
+    SeeOtherHost {
+        /// Host, perhaps with a port.
+        host: String,
+    },
+    /// The server speaks for another domain.
+    #[error("server is {from}")]
+    WrongDomain {
+        /// What it says it is.
+        from: String,
+    },
+    /// Something else where features or the answer to STARTTLS were due.
+    #[error("unexpected element {element} from the server")]
+    Unexpected {
+        /// Its local name.
+        element: String,
+    },
+    /// The server closed the stream before its features.
+    #[error("stream closed by the server")]
+    Closed,
+    /// The connection was lost.
+    #[error(transparent)]
+    Lost(#[from] UpstreamError),
+}
+
+impl ConnectError {
+    /// What went wrong, in a word or two.
+    pub fn outcome(&self) -> &'static str {
+        match self {
+            Self::Resolve { .. } => "no_address",
+            Self::LeftAlone => "left_alone",
+            Self::Connect { .. } => "refused",
+            Self::Timeout { .. } => "timeout",
+            Self::Certificate { .. } => "certificate",
+            Self::Exchange { .. } => "no_answer",
+            Self::Tls(_)
+            | Self::StartTlsNotOffered
+            | Self::StartTlsRequired
+            | Self::StartTlsRefused
+            | Self::Injected => "tls",
+            Self::Stream { .. } | Self::SeeOtherHost { .. } => "stream_error",
+            Self::WrongDomain { .. } | Self::Unexpected { .. } => "not_xmpp",
+            Self::Closed | Self::Lost(_) => "lost",
+        }
+    }
+
+    /// Whether nobody listens where the server should be. A connection that times out means less: the system may
+    /// have no room for more of them.
+    pub(super) fn means_nobody_is_there(&self) -> bool {
+        match self {
+            Self::Connect { source, .. } => is_nobody_there(source),
+            Self::Exchange { source } => causes(&**source)
+                .find_map(|cause| cause.downcast_ref())
+                .is_some_and(is_nobody_there),
+            _ => false,
+        }
+    }
+
+    /// What a stream error means instead of the features.
+    pub(super) fn of_stream_error(condition: &StreamCondition) -> Self {
+        match condition.name.as_str() {
+            "see-other-host" => Self::SeeOtherHost {
+                host: condition.content.clone(),
+            },
+            _ => Self::Stream {
+                condition: condition.clone(),
+            },
+        }
+    }
+}
+
+/// Whether this is what a system says of an address where nobody listens.
+fn is_nobody_there(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionRefused, HostUnreachable, NetworkUnreachable};
+
+    matches!(
+        error.kind(),
+        ConnectionRefused | HostUnreachable | NetworkUnreachable
+    )
+}
+
+/// The predicate of a sentence about a certificate.
+fn words(reason: &CertificateError) -> String {
+    use CertificateError as E;
+    match reason {
+        E::Expired | E::ExpiredContext { .. } => "has expired".to_owned(),
+        E::NotValidYet | E::NotValidYetContext { .. } => "is not valid yet".to_owned(),
+        E::NotValidForName => "is for another name".to_owned(),
+        E::NotValidForNameContext { presented, .. } => {
+            format!("is for another name: {}", presented.join(", "))
+        }
+        E::UnknownIssuer => "comes from an unknown issuer".to_owned(),
+        other => format!("is not acceptable: {other}"),
+    }
+}
