@@ -1,9 +1,9 @@
-//! What pends for the clients of all sessions together, and when that is too much.
+//! The backlog: what pends for the clients of all sessions together, and when that is too much.
 //!
-//! A session's own bound would, times the number of sessions, be no bound. So half of what may pend in all is
-//! for whoever needs it; once that is used, the other half is divided among the sessions: who has more than
-//! its share has its server read no further, until its own client comes. Nobody is ended for it, nothing is
-//! lost, and nobody waits for the client of another.
+//! The bound on one session, times the number of sessions, would be no bound. So half of what may pend in all is
+//! for whoever needs it. Once that is used, the other half is divided among the sessions: the server of a
+//! session that has more than its share is not read until the client of that session comes. No session is ended for
+//! it, nothing is lost, and nobody waits for the client of another.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 

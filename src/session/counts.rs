@@ -1,4 +1,4 @@
-//! How many sessions there are, by what their records say.
+//! Numbers of sessions, by what their records say.
 
 use serde::Serialize;
 

@@ -1,4 +1,4 @@
-//! A served domain, as its sessions know it.
+//! A host: a served domain, as its sessions know it.
 
 use std::sync::{Arc, Once};
 

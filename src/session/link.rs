@@ -238,13 +238,13 @@ impl Link {
     }
 
     /// Whether so little waits for the server that more may be said that leads to answers.
-    pub(super) fn is_read(&self) -> bool {
+    pub(super) fn takes_more(&self) -> bool {
         self.queued() < MAX_QUEUED
     }
 
     /// A server that does not take it must not make the gateway remember what its client says.
     pub(super) fn is_listening(&self) -> bool {
-        self.is_read() && !self.sm.is_full()
+        self.takes_more() && !self.sm.is_full()
     }
 
     /// Whether there is room for more of what goes to many contacts.

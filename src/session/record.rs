@@ -1,4 +1,4 @@
-//! What others may know of a session, without asking it: it writes down here what changes seldom.
+//! The record of a session: what others may know without asking it. The session writes down here what changes seldom.
 
 use std::{
     sync::{

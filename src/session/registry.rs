@@ -1,7 +1,6 @@
-//! Which sessions there are.
+//! The registry of live sessions, by sid; and what they share.
 
 use std::{
-    borrow::Borrow,
     collections::HashMap,
     hash::{BuildHasher as _, RandomState},
     net::IpAddr,
@@ -61,12 +60,6 @@ pub struct Registry {
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("no more sessions are admitted")]
 pub struct Closed;
-
-impl Borrow<str> for Sid {
-    fn borrow(&self) -> &str {
-        self.expose()
-    }
-}
 
 impl Default for Registry {
     fn default() -> Self {
@@ -233,7 +226,7 @@ impl Registration {
     }
 
     /// Counts the session as one of `user`'s, a bare JID, of at most `most`.
-    pub fn seat_user(&self, user: &str, most: usize) -> Option<Permit<String>> {
+    pub fn count_for_user(&self, user: &str, most: usize) -> Option<Permit<String>> {
         self.registry.by_user.acquire(user.to_owned(), most)
     }
 }

@@ -11,7 +11,7 @@ use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use smallvec::SmallVec;
 use tokio::sync::oneshot;
 
-use super::{End, Event, Farewell};
+use super::{End, Event, Reason};
 pub use crate::proto::bosh::body::Request;
 pub(super) use crate::proto::bosh::session::Slot;
 use crate::proto::bosh::{
@@ -128,13 +128,13 @@ impl Side {
 
     /// Ends the session with a condition of BOSH (XEP-0124 "Terminal Binding Conditions"), and with the stream error
     /// that has more to say.
-    pub(super) fn end(&mut self, farewell: Farewell, now: Instant) {
-        let (error, condition) = match farewell {
-            Farewell::Closed => (None, None),
-            Farewell::Shutdown => (None, Some(Condition::SystemShutdown)),
-            Farewell::Violation(error) => (error, Some(Condition::PolicyViolation)),
+    pub(super) fn end(&mut self, reason: Reason, now: Instant) {
+        let (error, condition) = match reason {
+            Reason::Closed => (None, None),
+            Reason::Shutdown => (None, Some(Condition::SystemShutdown)),
+            Reason::Violation(error) => (error, Some(Condition::PolicyViolation)),
             // Not remote-connection-failed, after which Converse never comes back.
-            Farewell::Error(error) => (Some(error), Some(Condition::RemoteStreamError)),
+            Reason::Error(error) => (Some(error), Some(Condition::RemoteStreamError)),
         };
         if let Some(error) = error {
             self.session.send(error);

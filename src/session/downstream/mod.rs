@@ -65,7 +65,7 @@ impl End {
 
 /// What the client hears when the gateway ends its session.
 #[derive(Debug)]
-pub(super) enum Farewell {
+pub(super) enum Reason {
     /// The server has closed the stream in good order.
     Closed,
     /// The gateway is going down.
@@ -117,9 +117,9 @@ impl Downstream {
     }
 
     /// Ends the session; what is pending is delivered first.
-    pub(super) fn end(&mut self, farewell: Farewell, now: Instant) {
+    pub(super) fn end(&mut self, reason: Reason, now: Instant) {
         match self {
-            Self::Bosh(bosh) => bosh.end(farewell, now),
+            Self::Bosh(bosh) => bosh.end(reason, now),
         }
     }
 

@@ -1,5 +1,5 @@
-//! A block waits until the account's other sessions have hidden from whoever is blocked: after it, the server would pass
-//! that on no longer.
+//! Blocks (XEP-0191): the client's request waits until the other sessions of its account have told whoever is blocked
+//! that the user has gone. Once the server has the request, it would not pass that on.
 
 use std::{
     task::{Context, Poll},
@@ -39,7 +39,7 @@ struct Held {
 }
 
 impl Blocking {
-    /// What comes next may be meant for after it.
+    /// Whether a request waits. What the client sends next may rely on it, and waits as well.
     pub(super) fn is_holding(&self) -> bool {
         self.held.is_some()
     }

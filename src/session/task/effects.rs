@@ -11,7 +11,7 @@ use crate::{
     proto::stanza::Kind,
     session::{
         State,
-        downstream::{End, Event, Farewell},
+        downstream::{End, Event, Reason},
     },
 };
 
@@ -76,12 +76,12 @@ impl Task {
         let sid = self.registration.sid();
         let jid = identity.full();
         let most = self.host.limits.sessions_per_user;
-        self.by_user = self.registration.seat_user(identity.bare(), most);
+        self.by_user = self.registration.count_for_user(identity.bare(), most);
         if self.by_user.is_none() {
             warn!(?sid, jid, "too many sessions of a user");
             self.registration.metrics().limit(Limit::SessionsPerUser);
             let error = stream_error("policy-violation", "too many sessions of this user");
-            return self.client.end(Farewell::Violation(Some(error)), now);
+            return self.client.end(Reason::Violation(Some(error)), now);
         }
         self.record.bind(jid);
         info!(?sid, jid, "session bound");

@@ -1,4 +1,5 @@
-//! What an ended session leaves to another one of its account (`ARCHITECTURE.md` §6.1).
+//! Handover: what an ended session leaves to another one of its account (`ARCHITECTURE.md` §6.1). The rules are those of
+//! [`crate::proto::handover`]; this applies them to one session.
 
 use std::{
     collections::VecDeque,

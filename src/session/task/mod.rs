@@ -37,7 +37,7 @@ use self::{blocking::Blocking, handover::Handover, roster::RosterNeed};
 use super::{
     Admitted, Closed, Command, Entry, Host, MAILBOX, Record, Registration, Registry,
     accounts::Notice,
-    downstream::{self, Downstream, Farewell},
+    downstream::{self, Downstream, Reason},
     link::{self, Link},
 };
 use crate::{
@@ -238,7 +238,7 @@ impl Task {
             return Poll::Ready(Input::Roster(result));
         }
         // What it says is answered in part: a server that does not take that must not go on.
-        let wants_more = !self.is_behind() && !self.hold_up() && self.link.is_read();
+        let wants_more = !self.is_behind() && !self.hold_up() && self.link.takes_more();
         self.link.poll(cx, wants_more).map(Input::Server)
     }
 
@@ -286,7 +286,7 @@ impl Task {
         }
         if self.negotiation.is_some_and(|deadline| deadline <= now) {
             self.negotiation = None;
-            self.client.end(Farewell::Violation(None), now);
+            self.client.end(Reason::Violation(None), now);
         }
         self.link.handle_timeout(now);
         if self.link.is_unanswered(now) {
@@ -323,7 +323,7 @@ impl Task {
                 }
             }
             Input::Command(Command::Oversized) => {
-                self.client.end(Farewell::Violation(None), now);
+                self.client.end(Reason::Violation(None), now);
             }
             Input::Command(Command::Shutdown) => {
                 self.leaving = true;
@@ -332,7 +332,7 @@ impl Task {
                     // Nobody may come for it before we are gone.
                     self.bounce_pending();
                 }
-                self.client.end(Farewell::Shutdown, now);
+                self.client.end(Reason::Shutdown, now);
             }
             Input::Client(input) => self.client.handle(input, now),
             Input::Roster(result) => self.roster_fetched(result),

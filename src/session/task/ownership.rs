@@ -1,5 +1,5 @@
-//! Who owns what is on its way: what the server is told, and who hears of what does not arrive
-//! (`ARCHITECTURE.md` §6.1).
+//! Ownership of stanzas on their way: what the server is told, when a client counts as gone, and who hears of what
+//! does not arrive (`ARCHITECTURE.md` §6.1).
 
 use std::time::{Duration, Instant};
 
@@ -11,7 +11,7 @@ use crate::{
     metrics::{Limit, health::Dependency},
     pipe::bounce,
     proto::stanza::Stanza,
-    session::downstream::Farewell,
+    session::downstream::Reason,
 };
 
 /// How long senders have to wait for a client that does not listen to what it has got too much of, where no
@@ -74,7 +74,7 @@ impl Task {
                 self.registration.metrics().limit(limit);
                 self.bounce_pending();
                 let error = stream_error("resource-constraint", "too much is waiting");
-                self.client.end(Farewell::Error(error), now);
+                self.client.end(Reason::Error(error), now);
                 self.drain_events(now);
             } else {
                 self.client.ask_for_confirmation();
@@ -91,7 +91,7 @@ impl Task {
         self.link.cut();
         self.return_unsent();
         let error = stream_error("system-shutdown", "connection to the server lost");
-        self.client.end(Farewell::Error(error), now);
+        self.client.end(Reason::Error(error), now);
     }
 
     pub(super) fn return_unsent(&mut self) {

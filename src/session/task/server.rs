@@ -8,7 +8,7 @@ use super::{Task, ownership::stream_error};
 use crate::{
     metrics::{Direction, Limit, health::Dependency},
     proto::stream::error::StreamCondition,
-    session::{State, downstream::Farewell},
+    session::{State, downstream::Reason},
     upstream::{ConnectError, Hello, UpstreamEvent},
 };
 
@@ -88,14 +88,14 @@ impl Task {
                 };
                 self.return_unsent();
                 self.handover.server_ends();
-                self.client.end(Farewell::Error(error), now);
+                self.client.end(Reason::Error(error), now);
             }
             UpstreamEvent::Closed => {
                 self.handover.server_ends();
                 let (sid, domain) = (self.registration.sid(), &self.host.domain);
                 info!(?sid, domain, "server closed the stream without an error");
                 self.return_unsent();
-                self.client.end(Farewell::Closed, now);
+                self.client.end(Reason::Closed, now);
             }
         }
     }
