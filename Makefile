@@ -1,4 +1,4 @@
-# The two that matter: `make demo` and `make test`. They install what they need, and say so.
+# The two that matter: `make demo` and `make test`. They install what they need, and say so. `make quick` needs nothing.
 
 CARGO ?= cargo
 NAME ?=
@@ -8,7 +8,7 @@ export RUSTDOCFLAGS ?= -D warnings
 
 # `make test` does its steps in order, whatever -j says.
 .NOTPARALLEL:
-.PHONY: help demo test check unit instructions model browser clients compare deps bench bench-peers certs run \
+.PHONY: help demo test quick check unit instructions model browser clients compare deps bench bench-peers certs run \
 	test-next deb package image deny advisories sbom
 
 help: ## this list
@@ -18,6 +18,12 @@ demo: ## a live site: real Prosody, rostergate, two people's chats, a friend lis
 	@demo/run
 
 test: deps check unit instructions browser clients package deny ## everything: lints, unit, integration, browser, client and package tests
+
+quick: ## what to run while you write: formatting, lints, and the tests that need nothing but Rust
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+	$(CARGO) test --locked --lib --bins \
+		--test config --test conformance_list --test docs --test fuzz_corpus --test layering
 
 check: ## formatting, lints, documentation
 	$(CARGO) fmt --all --check
