@@ -13,6 +13,7 @@ pub mod identity;
 pub mod presence;
 pub mod refusal;
 pub mod roster;
+pub mod update;
 
 use std::{collections::VecDeque, ptr, sync::Arc};
 
@@ -22,7 +23,8 @@ use bytes::Bytes;
 use identity::{Identity, Whose};
 use presence::Carrier;
 use refusal::Refusal;
-use roster::{Desk, Telling};
+use roster::RosterService;
+use update::RosterUpdate;
 
 use crate::{
     proto::{
@@ -75,14 +77,14 @@ pub struct Pipe {
     /// The domain of the session, prepared.
     domain: Box<str>,
     identity: Option<Identity>,
-    desk: Desk,
+    service: RosterService,
     carrier: Carrier,
     blocking: Blocking,
     effects: VecDeque<Effect>,
     /// What the latest roster leads to is that of the first one.
     is_first: bool,
     /// Comes after the effects.
-    telling: Option<Box<Telling>>,
+    update: Option<Box<RosterUpdate>>,
     /// A newer roster, for when what the last one led to is done.
     next_roster: Option<Arc<Roster>>,
 }
@@ -94,12 +96,12 @@ impl Pipe {
             rules,
             domain: domain.into(),
             identity: None,
-            desk: Desk::default(),
+            service: RosterService::default(),
             carrier: Carrier::default(),
             blocking: Blocking::default(),
             effects: VecDeque::new(),
             is_first: false,
-            telling: None,
+            update: None,
             next_roster: None,
         }
     }
@@ -111,12 +113,12 @@ impl Pipe {
 
     /// True once the client has asked for its roster (RFC 6121 §2.1.6, "interested resource").
     pub fn is_interested(&self) -> bool {
-        self.desk.is_interested()
+        self.service.is_interested()
     }
 
     /// How many roster pushes the client has been given.
     pub fn pushes(&self) -> u64 {
-        self.desk.pushes()
+        self.service.pushes()
     }
 
     /// The client sent this.
@@ -139,9 +141,9 @@ impl Pipe {
                     if identity.whose(stanza.to().as_deref()) == Whose::Own =>
                 {
                     if kind == IqType::Get {
-                        self.desk.client_get(&stanza, identity, effects);
+                        self.service.client_get(&stanza, identity, effects);
                     } else {
-                        self.desk.client_set(&stanza, identity, effects);
+                        self.service.client_set(&stanza, identity, effects);
                     }
                 }
                 (IqType::Set, Some((Ns::Blocking, _)))
@@ -152,12 +154,12 @@ impl Pipe {
                     self.blocking.client_asks(stanza, change, effects);
                 }
                 (IqType::Result | IqType::Error, _)
-                    if self.desk.has_pushed(&stanza)
+                    if self.service.has_pushed(&stanza)
                         && identity.whose(stanza.to().as_deref()) == Whose::Own => {}
                 _ => effects.push_back(Effect::ToServer(stanza)),
             },
             Kind::Presence(PresenceType::Subscribe) => {
-                self.desk.client_subscribes(&stanza, identity, effects);
+                self.service.client_subscribes(&stanza, identity, effects);
             }
             Kind::Presence(kind) if kind.is_subscription() || kind == PresenceType::Probe => {}
             Kind::Presence(kind)
@@ -167,7 +169,7 @@ impl Pipe {
                     return effects.push_back(Effect::ToClient(presence::too_large(&stanza)));
                 }
                 self.carrier
-                    .client_broadcast(kind, stanza, self.desk.roster(), effects);
+                    .client_broadcast(kind, stanza, self.service.roster(), effects);
             }
             Kind::Presence(_) => {
                 self.carrier
@@ -223,8 +225,13 @@ impl Pipe {
             }
             Kind::Presence(kind) if kind.is_subscription() || kind == PresenceType::Probe => {}
             Kind::Presence(kind) if self.rules.directed && identity.has_list() => {
-                self.carrier
-                    .server_presence(kind, stanza, self.desk.roster(), identity, effects);
+                self.carrier.server_presence(
+                    kind,
+                    stanza,
+                    self.service.roster(),
+                    identity,
+                    effects,
+                );
             }
             _ => effects.push_back(Effect::ToClient(stanza)),
         }
@@ -242,7 +249,7 @@ impl Pipe {
     /// Whether there is presence of people who are not on the list, in case that is about to change: after a while,
     /// it is time to [show it](Self::show_held).
     pub fn has_held(&self) -> bool {
-        self.desk.roster().is_some() && self.carrier.has_held()
+        self.service.roster().is_some() && self.carrier.has_held()
     }
 
     /// Gives the client what is held.
@@ -271,19 +278,21 @@ impl Pipe {
             return;
         };
         if self
-            .desk
+            .service
             .roster()
             .is_some_and(|old| ptr::eq(old, &**roster))
         {
-            return self.desk.answer_waiting(identity, &mut self.effects);
+            return self.service.answer_waiting(identity, &mut self.effects);
         }
         if self.is_telling() {
             self.next_roster = Some(Arc::clone(roster));
             return;
         }
-        self.is_first = self.desk.roster().is_none();
-        self.telling = self.desk.replace(roster).map(Box::new);
-        if self.telling.is_none() {
+        self.is_first = self.service.roster().is_none();
+        let replaced = self.service.replace(roster);
+        self.update = replaced
+            .map(|(old, is_late)| Box::new(RosterUpdate::new(old, Arc::clone(roster), is_late)));
+        if self.update.is_none() {
             self.told();
         }
     }
@@ -293,9 +302,9 @@ impl Pipe {
         let Some(identity) = &self.identity else {
             return;
         };
-        self.desk.answer_waiting(identity, &mut self.effects);
+        self.service.answer_waiting(identity, &mut self.effects);
         if let Some(roster) = self
-            .desk
+            .service
             .roster()
             .filter(|_| self.is_first && self.rules.directed)
         {
@@ -306,14 +315,14 @@ impl Pipe {
     /// The roster could not be had: whoever asked is told to try again later.
     pub fn roster_failed(&mut self) {
         if let Some(identity) = &self.identity {
-            self.desk.refuse_waiting(identity, &mut self.effects);
+            self.service.refuse_waiting(identity, &mut self.effects);
         }
     }
 
     /// Whether something goes to many, bit by bit: presence to all contacts, or what a changed roster, or a block, leads
     /// to. [`Self::poll_effect`] has more of it when there is room.
     pub fn is_telling(&self) -> bool {
-        self.telling.is_some()
+        self.update.is_some()
             || self.blocking.is_busy()
             || self.carrier.is_announcing()
             || self.next_roster.is_some()
@@ -345,21 +354,21 @@ impl Pipe {
         let Some(identity) = &self.identity else {
             return false;
         };
-        let (desk, carrier) = (&mut self.desk, &mut self.carrier);
-        if let Some(telling) = &mut self.telling {
-            if !telling.go_on(desk, carrier, identity, &mut self.effects) {
-                self.telling = None;
+        let (service, carrier) = (&mut self.service, &mut self.carrier);
+        if let Some(update) = &mut self.update {
+            if !update.go_on(service, carrier, identity, &mut self.effects) {
+                self.update = None;
                 self.told();
             }
             return true;
         }
         if self.blocking.is_busy() {
-            let (roster, effects) = (desk.roster(), &mut self.effects);
+            let (roster, effects) = (service.roster(), &mut self.effects);
             self.blocking.go_on(carrier, roster, identity, effects);
             return true;
         }
         if carrier.is_announcing() {
-            carrier.announce(desk.roster(), &mut self.effects);
+            carrier.announce(service.roster(), &mut self.effects);
             return true;
         }
         let Some(next) = self.next_roster.take() else {

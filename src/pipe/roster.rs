@@ -1,21 +1,18 @@
-//! The roster desk of one session: answers roster gets, refuses what a client may not do, and pushes
-//! changes (RFC 6121 §2).
+//! Roster service of one session: answers roster gets, refuses what a client may not do, and pushes
+//! changes (RFC 6121 §2). It decides nothing about presence.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 use jid::Jid;
 
-use super::{Effect, bounce::is_repeated, identity::Identity, presence::Carrier};
+use super::{Effect, bounce::is_repeated, identity::Identity};
 use crate::{
     proto::{
         stanza::Stanza,
         xml::{Ns, write},
     },
-    roster::{
-        Roster, address,
-        diff::{Change, Diff},
-    },
+    roster::{Roster, address},
 };
 
 /// What the ids of our pushes begin with.
@@ -34,7 +31,7 @@ struct Get {
 
 /// What one session has been told of its roster.
 #[derive(Debug, Default)]
-pub struct Desk {
+pub struct RosterService {
     /// The roster as of the last word to the client.
     roster: Option<Arc<Roster>>,
     interested: bool,
@@ -42,7 +39,7 @@ pub struct Desk {
     pushes: u64,
 }
 
-impl Desk {
+impl RosterService {
     /// The roster as this session knows it.
     pub fn roster(&self) -> Option<&Roster> {
         self.roster.as_deref()
@@ -157,23 +154,13 @@ impl Desk {
         }
     }
 
-    /// Takes over a roster; what is to be told of it, if it replaces another, or if it is the first and the client
-    /// has been told that there is none.
-    pub fn replace(&mut self, new: &Arc<Roster>) -> Option<Telling> {
+    /// Takes over a roster. What it takes the place of comes back, if the client is to be told of the difference; true
+    /// if that is no list at all, and the client has been told so.
+    pub fn replace(&mut self, new: &Arc<Roster>) -> Option<(Arc<Roster>, bool)> {
         let old = self.roster.replace(Arc::clone(new));
         let is_late = old.is_none() && self.interested && self.waiting.is_empty();
         let old = old.or_else(|| is_late.then(Arc::default))?;
-        Some(Telling {
-            is_late,
-            old,
-            new: Arc::clone(new),
-            part: if is_late {
-                Part::Pushes
-            } else {
-                Part::Goodbyes
-            },
-            diff: Diff::default(),
-        })
+        Some((old, is_late))
     }
 
     /// Pushes what is true of one contact, whatever the client believes.
@@ -189,7 +176,7 @@ impl Desk {
     }
 
     /// RFC 6121 §2.1.6, to this session alone and only if it has asked for its roster.
-    fn push(&mut self, item: &[u8], identity: &Identity, effects: &mut Effects) {
+    pub(super) fn push(&mut self, item: &[u8], identity: &Identity, effects: &mut Effects) {
         if !self.interested {
             return;
         }
@@ -204,65 +191,6 @@ impl Desk {
         text.extend_from_slice(item);
         text.extend_from_slice(b"</query></iq>");
         effects.push_back(Effect::ToClient(complete(text)));
-    }
-}
-
-/// Tells a client and its contacts how a roster differs from the one that it has replaced.
-///
-/// Not one contact after the other: presence ends the answer that a push is in. And not all at once:
-/// there may be very many.
-#[derive(Debug)]
-pub struct Telling {
-    /// There was none before: nobody has been told of the client, and nobody needs a goodbye.
-    is_late: bool,
-    old: Arc<Roster>,
-    new: Arc<Roster>,
-    part: Part,
-    diff: Diff,
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Part {
-    Goodbyes,
-    Pushes,
-    Greetings,
-}
-
-impl Telling {
-    /// Says what comes next, if that is anything at all; false once everything has been said.
-    pub fn go_on(
-        &mut self,
-        desk: &mut Desk,
-        carrier: &mut Carrier,
-        identity: &Identity,
-        effects: &mut Effects,
-    ) -> bool {
-        let Some(change) = self.diff.next(&self.old, &self.new) else {
-            self.diff = Diff::default();
-            self.part = match self.part {
-                Part::Goodbyes => Part::Pushes,
-                Part::Pushes if !self.is_late => Part::Greetings,
-                Part::Pushes | Part::Greetings => return false,
-            };
-            return true;
-        };
-        let (before, after) = match change {
-            Change::Added(new) => (None, Some(new)),
-            Change::Changed { old, new } => (Some(old), Some(new)),
-            Change::Removed(old) => (Some(old), None),
-        };
-        let before = before.and_then(|index| self.old.contacts().get(index));
-        let contact = after.and_then(|index| self.new.contacts().get(index));
-        match self.part {
-            Part::Goodbyes => carrier.before_push(before, contact, identity, effects),
-            Part::Pushes => {
-                let gone = || before.map(|contact| removal(contact.jid.as_str()));
-                let item = after.map(|index| self.new.item(index)).or_else(gone);
-                desk.push(&item.unwrap_or_default(), identity, effects);
-            }
-            Part::Greetings => carrier.after_push(before, contact, effects),
-        }
-        true
     }
 }
 
@@ -314,7 +242,7 @@ fn error(mut head: Vec<u8>, kind: &str, condition: &str) -> Stanza {
 }
 
 /// `<item/>` that takes a contact off the list.
-fn removal(jid: &str) -> Bytes {
+pub(super) fn removal(jid: &str) -> Bytes {
     let mut text = b"<item jid='".to_vec();
     write::attribute_into(&mut text, jid);
     text.extend_from_slice(b"' subscription='remove'/>");

@@ -167,7 +167,7 @@ impl Session {
                     "{} sees {from}, who is no contact any more",
                     self.full
                 );
-                let roster = self.pipe.desk.roster().unwrap();
+                let roster = self.pipe.service.roster().unwrap();
                 if roster.get(bare(&from)).is_none() && !self.sees.contains_key(&from) {
                     // Clients ignore those who are not on their lists.
                     return;
@@ -352,7 +352,7 @@ impl World {
                 let (needs, poked) = (session.needs, session.poked);
                 let list = known.unwrap_or_else(|| self.list(at / 2));
                 let session = self.sessions.get_mut(&at).unwrap();
-                if needs || poked && session.pipe.desk.roster().is_some() {
+                if needs || poked && session.pipe.service.roster().is_some() {
                     (session.needs, session.poked) = (false, false);
                     session.pipe.roster_ready(&list);
                     session.settle();
