@@ -15,12 +15,12 @@ use tower::ServiceExt;
 use super::*;
 use crate::{
     backend::{
-        FetchError, Fetched,
+        FetchError, Fetched, WakeFlag,
         refresh::{Lease, Options},
         testing::{Script, TestBackend, domain, source, user},
     },
     config::{self, Secret},
-    roster::{Poke, Username, left_out::LeftOut, snapshot::Validators},
+    roster::{Username, left_out::LeftOut, snapshot::Validators},
 };
 
 const MARIE: &str = r#"{"marie@example.org": {"name": "Marie"}}"#;
@@ -721,10 +721,10 @@ async fn a_long_array_does_not_time_out_by_waiting_for_itself() {
     };
     let rosters = Rosters::new(Slow(Semaphore::new(2)), options);
     let names: Vec<_> = (0..40).map(|n| format!("user{n}")).collect();
-    let poke = Arc::new(Poke::default());
+    let wake_flag = Arc::new(WakeFlag::default());
     let online = names
         .iter()
-        .map(|name| rosters.join(user(name), Arc::clone(&poke)));
+        .map(|name| rosters.join(user(name), Arc::clone(&wake_flag)));
     let _online: Vec<_> = online.collect();
     let hosts = Hosts::new([(domain("example.org"), Some(rosters))]);
     let admin = Admin::new(&settings(), hosts, Arc::default());

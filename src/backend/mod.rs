@@ -10,6 +10,7 @@ use ::http::StatusCode;
 use tokio::{sync::OwnedSemaphorePermit, task::spawn_blocking};
 
 use self::omissions::Incomplete;
+pub use self::wake_flag::WakeFlag;
 use crate::roster::{Contact, Username, left_out::LeftOut, snapshot::Validators};
 
 pub mod decode;
@@ -19,6 +20,7 @@ pub mod omissions;
 pub mod refresh;
 #[cfg(test)]
 pub(crate) mod testing;
+mod wake_flag;
 
 /// Somewhere to get contacts from.
 pub trait ContactSource: Send + Sync {

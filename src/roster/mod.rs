@@ -4,17 +4,8 @@
 //! [`diff`] compares them, [`render`] writes them as XML, and [`left_out`] remembers what of an answer is no
 //! contact. Who fetches them is [`crate::backend`].
 
-use std::{
-    collections::HashSet,
-    fmt,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    task::{Context, Poll},
-};
+use std::{collections::HashSet, fmt, sync::Arc};
 
-use atomic_waker::AtomicWaker;
 use bytes::Bytes;
 use jid::{BareJid, NodeRef};
 
@@ -204,40 +195,8 @@ impl Roster {
     }
 }
 
-/// Wakes one session when its user's roster has changed. Level-triggered: any number of wakes
-/// before a poll count as one, and none is lost.
-#[derive(Debug, Default)]
-pub struct Poke {
-    set: AtomicBool,
-    waker: AtomicWaker,
-}
-
-impl Poke {
-    /// Makes the next [`poll`](Self::poll) ready, and wakes whoever waits in one.
-    pub fn wake(&self) {
-        self.set.store(true, Ordering::Release);
-        self.waker.wake();
-    }
-
-    /// Ready, once, if there was a wake since the last time it was ready. One task at a time.
-    pub fn poll(&self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.set.swap(false, Ordering::AcqRel) {
-            return Poll::Ready(());
-        }
-        self.waker.register(cx.waker());
-        // A wake between the look above and the registration found no waker to call.
-        if self.set.swap(false, Ordering::AcqRel) {
-            Poll::Ready(())
-        } else {
-            Poll::Pending
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use std::future::poll_fn;
-
     use super::*;
     use crate::roster::testing::contact;
 
@@ -284,21 +243,5 @@ mod tests {
         assert_eq!(contact.groups, ["b", "a"]);
         assert_eq!(contact.name, None);
         assert!(contact.receives_presence());
-    }
-
-    #[tokio::test]
-    async fn a_poke_is_level_triggered() {
-        let poke = Arc::new(Poke::default());
-        poke.wake();
-        poke.wake();
-        poll_fn(|cx| poke.poll(cx)).await;
-        assert!(poll_fn(|cx| Poll::Ready(poke.poll(cx).is_pending())).await);
-        let waiting = tokio::spawn({
-            let poke = Arc::clone(&poke);
-            async move { poll_fn(|cx| poke.poll(cx)).await }
-        });
-        tokio::task::yield_now().await;
-        poke.wake();
-        waiting.await.unwrap();
     }
 }

@@ -33,14 +33,14 @@ use crate::{
     clock::since_1970,
     metrics::{self, health::Dependency},
     roster::{
-        Poke, Roster, Username, diff,
+        Roster, Username, diff,
         left_out::LeftOut,
         snapshot::{Entry, Snapshot, Validators},
     },
 };
 
 use super::{
-    ContactSource, FetchError, Fetched,
+    ContactSource, FetchError, Fetched, WakeFlag,
     failures::{Failure, Failures},
     off_thread,
 };
@@ -92,7 +92,7 @@ pub struct Known {
 #[derive(Debug, Default)]
 struct User {
     /// One per lease.
-    pokes: Vec<Arc<Poke>>,
+    wake_flags: Vec<Arc<WakeFlag>>,
     fetch: Option<Fetch>,
     /// Fetches that have failed, one after the other.
     failed: u32,
@@ -180,16 +180,16 @@ impl<S: ContactSource + 'static> Rosters<S> {
         self.users(user).contains_key(user)
     }
 
-    /// A session of `user` has begun; `poke` is woken whenever their roster has changed.
-    pub fn join(self: &Arc<Self>, user: Username, poke: Arc<Poke>) -> Lease<S> {
+    /// A session of `user` has begun; `wake_flag` is woken whenever their roster has changed.
+    pub fn join(self: &Arc<Self>, user: Username, wake_flag: Arc<WakeFlag>) -> Lease<S> {
         let mut users = self.users(&user);
-        let pokes = &mut users.entry(user.clone()).or_default().pokes;
-        pokes.push(Arc::clone(&poke));
+        let wake_flags = &mut users.entry(user.clone()).or_default().wake_flags;
+        wake_flags.push(Arc::clone(&wake_flag));
         drop(users);
         Lease {
             rosters: Arc::clone(self),
             user,
-            poke,
+            wake_flag,
         }
     }
 
@@ -217,7 +217,7 @@ impl<S: ContactSource + 'static> Rosters<S> {
     fn notify(self: &Arc<Self>, user: &Username) -> Option<Ticket> {
         let mut users = self.users(user);
         let known = users.get_mut(user)?;
-        let online = !known.pokes.is_empty();
+        let online = !known.wake_flags.is_empty();
         match &mut known.fetch {
             Some(fetch) if fetch.begun => {
                 fetch.outdated |= !online;
@@ -298,15 +298,15 @@ impl<S: ContactSource + 'static> Rosters<S> {
             .fetch
             .take()
             .expect("a fetch stays until it is finished");
-        let online = !known.pokes.is_empty();
+        let online = !known.wake_flags.is_empty();
         let mut outcome = Ok(());
-        let mut pokes = Vec::new();
+        let mut wake_flags = Vec::new();
         match answer {
             Ok(update) => {
                 known.failed = 0;
                 let fresh = online && !fetch.outdated;
                 if update.changed {
-                    pokes.clone_from(&known.pokes);
+                    wake_flags.clone_from(&known.wake_flags);
                 }
                 self.snapshot.publish(
                     user.clone(),
@@ -336,8 +336,8 @@ impl<S: ContactSource + 'static> Rosters<S> {
             users.remove(user);
         }
         drop(users);
-        for poke in pokes {
-            poke.wake();
+        for wake_flag in wake_flags {
+            wake_flag.wake();
         }
         fetch.waiting.answer(&outcome);
         again
@@ -350,7 +350,7 @@ impl<S: ContactSource + 'static> Rosters<S> {
             return;
         };
         let fetch = known.fetch.take();
-        if known.pokes.is_empty() {
+        if known.wake_flags.is_empty() {
             users.remove(user);
         }
         drop(users);
@@ -358,12 +358,17 @@ impl<S: ContactSource + 'static> Rosters<S> {
     }
 
     /// A session has ended.
-    fn leave(&self, user: &Username, poke: &Arc<Poke>) {
+    fn leave(&self, user: &Username, wake_flag: &Arc<WakeFlag>) {
         let mut users = self.users(user);
         let known = users.get_mut(user).expect("a lease keeps its user");
-        let at = known.pokes.iter().position(|it| Arc::ptr_eq(it, poke));
-        known.pokes.swap_remove(at.expect("a lease keeps its poke"));
-        if known.pokes.is_empty() {
+        let at = known
+            .wake_flags
+            .iter()
+            .position(|it| Arc::ptr_eq(it, wake_flag));
+        known
+            .wake_flags
+            .swap_remove(at.expect("a lease keeps its wake_flag"));
+        if known.wake_flags.is_empty() {
             self.snapshot.retire(user);
             if known.fetch.is_none() {
                 users.remove(user);
@@ -384,12 +389,12 @@ impl<S: ContactSource + 'static> Rosters<S> {
 pub struct Lease<S: ContactSource + 'static> {
     rosters: Arc<Rosters<S>>,
     user: Username,
-    poke: Arc<Poke>,
+    wake_flag: Arc<WakeFlag>,
 }
 
 impl<S: ContactSource + 'static> Lease<S> {
     /// The roster as last published, if it was fetched while the user has been online. Look here
-    /// after each wake of the poke. Never waits.
+    /// after each wake of the wake_flag. Never waits.
     pub fn current(&self) -> Option<Arc<Roster>> {
         self.rosters.fresh(&self.user)
     }
@@ -491,7 +496,7 @@ impl<S: ContactSource + 'static> Lease<S> {
 
 impl<S: ContactSource + 'static> Drop for Lease<S> {
     fn drop(&mut self) {
-        self.rosters.leave(&self.user, &self.poke);
+        self.rosters.leave(&self.user, &self.wake_flag);
     }
 }
 

@@ -97,9 +97,9 @@ fn host() -> (Backend, Arc<Rosters<Backend>>) {
     (backend, rosters)
 }
 
-fn login(rosters: &Arc<Rosters<Backend>>) -> (Lease<Backend>, Arc<Poke>) {
-    let poke = Arc::new(Poke::default());
-    (rosters.join(user(JOHN), Arc::clone(&poke)), poke)
+fn login(rosters: &Arc<Rosters<Backend>>) -> (Lease<Backend>, Arc<WakeFlag>) {
+    let wake_flag = Arc::new(WakeFlag::default());
+    (rosters.join(user(JOHN), Arc::clone(&wake_flag)), wake_flag)
 }
 
 fn refresh(rosters: &Arc<Rosters<Backend>>) -> JoinHandle<Result<(), FetchError>> {
@@ -107,8 +107,8 @@ fn refresh(rosters: &Arc<Rosters<Backend>>) -> JoinHandle<Result<(), FetchError>
     tokio::spawn(async move { rosters.refresh(&user(JOHN)).await })
 }
 
-async fn woken(poke: &Poke) -> bool {
-    poll_fn(|cx| Poll::Ready(poke.poll(cx).is_ready())).await
+async fn woken(wake_flag: &WakeFlag) -> bool {
+    poll_fn(|cx| Poll::Ready(wake_flag.poll(cx).is_ready())).await
 }
 
 /// Lets all that can happen without time happen.
@@ -144,7 +144,7 @@ async fn users_who_are_offline_are_not_fetched() {
 #[tokio::test(start_paused = true)]
 async fn refreshes_during_a_fetch_share_the_one_that_follows() {
     let (backend, rosters) = host();
-    let (lease, poke) = login(&rosters);
+    let (lease, wake_flag) = login(&rosters);
     let need = tokio::spawn(lease.need());
     settle().await;
     backend.set(|state| state.version = 1);
@@ -157,7 +157,7 @@ async fn refreshes_during_a_fetch_share_the_one_that_follows() {
     }
     need.await.unwrap().unwrap();
     assert_eq!(backend.fetches(), 2);
-    assert!(woken(&poke).await);
+    assert!(woken(&wake_flag).await);
 }
 
 #[tokio::test(start_paused = true)]
@@ -173,13 +173,13 @@ async fn a_fetch_that_has_not_begun_answers_every_notification() {
 #[tokio::test(start_paused = true)]
 async fn a_failed_refresh_changes_nothing_and_wakes_nobody() {
     let (backend, rosters) = host();
-    let (lease, poke) = login(&rosters);
+    let (lease, wake_flag) = login(&rosters);
     let before = lease.need().await.unwrap();
-    assert!(woken(&poke).await);
+    assert!(woken(&wake_flag).await);
     backend.set(|state| (state.version, state.fails) = (1, true));
     assert_eq!(rosters.refresh(&user(JOHN)).await, Err(FetchError::Refused));
     assert!(Arc::ptr_eq(&before, &lease.current().unwrap()));
-    assert!(!woken(&poke).await);
+    assert!(!woken(&wake_flag).await);
 }
 
 #[tokio::test(start_paused = true)]
@@ -240,7 +240,7 @@ async fn nobody_waits_for_ever() {
 #[tokio::test(start_paused = true)]
 async fn a_fetch_that_has_failed_is_tried_again_for_as_long_as_the_user_is_there() {
     let (backend, rosters) = host();
-    let (lease, poke) = login(&rosters);
+    let (lease, wake_flag) = login(&rosters);
     let lease = Arc::new(lease);
     backend.set(|state| state.fails = true);
     let need = tokio::spawn(Arc::clone(&lease).need_at_last());
@@ -251,7 +251,7 @@ async fn a_fetch_that_has_failed_is_tried_again_for_as_long_as_the_user_is_there
     backend.set(|state| state.fails = false);
     let roster = need.await.unwrap();
     assert!(Arc::ptr_eq(&roster, &lease.current().unwrap()));
-    assert!(woken(&poke).await);
+    assert!(woken(&wake_flag).await);
 
     drop(lease);
     backend.set(|state| state.fails = true);
@@ -281,14 +281,14 @@ async fn the_roster_of_the_last_login_is_a_fallback_only() {
     let (lease, _) = login(&rosters);
     lease.need().await.unwrap();
     drop(lease);
-    let (lease, poke) = login(&rosters);
+    let (lease, wake_flag) = login(&rosters);
     assert!(lease.current().is_none());
     backend.set(|state| (state.version, state.fails) = (1, true));
     assert_eq!(version(&lease.need().await.unwrap()), 0);
     assert!(lease.current().is_none(), "still not fresh");
     backend.set(|state| state.fails = false);
     assert_eq!(version(&lease.need().await.unwrap()), 1);
-    assert!(woken(&poke).await);
+    assert!(woken(&wake_flag).await);
     assert_eq!(backend.0.lock().fetches, [None, Some(0), Some(0)]);
 }
 
@@ -362,13 +362,13 @@ async fn what_was_fetched_for_a_login_that_ended_is_not_current_for_the_next() {
 #[tokio::test(start_paused = true)]
 async fn a_refresh_that_was_answered_holds_though_the_next_one_fails() {
     let (backend, rosters) = host();
-    let (lease, poke) = login(&rosters);
+    let (lease, wake_flag) = login(&rosters);
     let good = refresh(&rosters);
     settle().await;
     backend.set(|state| state.fails = true);
     let bad = refresh(&rosters);
     good.await.unwrap().unwrap();
-    assert!(woken(&poke).await && lease.current().is_some());
+    assert!(woken(&wake_flag).await && lease.current().is_some());
     assert_eq!(bad.await.unwrap(), Err(FetchError::Refused));
     assert!(lease.current().is_some());
 }
@@ -436,7 +436,7 @@ fn op() -> impl Strategy<Value = Op> {
     ]
 }
 
-/// A session as the gateway has it: it delivers what it needs, then follows its poke.
+/// A session as the gateway has it: it delivers what it needs, then follows its wake_flag.
 struct Session {
     lease: Arc<Lease<Backend>>,
     delivered: Arc<AtomicU32>,
@@ -447,13 +447,13 @@ const NOTHING: u32 = u32::MAX;
 
 impl Session {
     fn new(rosters: &Arc<Rosters<Backend>>) -> Self {
-        let (lease, poke) = login(rosters);
+        let (lease, wake_flag) = login(rosters);
         let (lease, delivered) = (Arc::new(lease), Arc::new(AtomicU32::new(NOTHING)));
         let follower = tokio::spawn({
             let (lease, delivered) = (Arc::downgrade(&lease), Arc::clone(&delivered));
             async move {
                 loop {
-                    poll_fn(|cx| poke.poll(cx)).await;
+                    poll_fn(|cx| wake_flag.poll(cx)).await;
                     let Some(lease) = lease.upgrade() else {
                         return;
                     };

@@ -67,7 +67,7 @@ struct Session {
     /// Waits for its first roster.
     needs: bool,
     /// Has to be given the latest roster.
-    poked: bool,
+    woken: bool,
     to_server: VecDeque<Stanza>,
     to_gateway: VecDeque<Stanza>,
     /// On the server: its presence, and who got it directly.
@@ -100,7 +100,7 @@ impl Session {
             full: full.to_owned(),
             pipe,
             needs: false,
-            poked: false,
+            woken: false,
             to_server: VecDeque::new(),
             to_gateway: VecDeque::new(),
             available: None,
@@ -341,7 +341,7 @@ impl World {
             Op::Refresh(user) => {
                 self.list(user);
                 for session in self.sessions.values_mut() {
-                    session.poked |= session.bare() == USERS[user];
+                    session.woken |= session.bare() == USERS[user];
                 }
             }
             Op::Fetched(at) => {
@@ -349,11 +349,11 @@ impl World {
                     return;
                 };
                 let known = self.lists.get(session.bare()).cloned();
-                let (needs, poked) = (session.needs, session.poked);
+                let (needs, woken) = (session.needs, session.woken);
                 let list = known.unwrap_or_else(|| self.list(at / 2));
                 let session = self.sessions.get_mut(&at).unwrap();
-                if needs || poked && session.pipe.service.roster().is_some() {
-                    (session.needs, session.poked) = (false, false);
+                if needs || woken && session.pipe.service.roster().is_some() {
+                    (session.needs, session.woken) = (false, false);
                     session.pipe.roster_ready(&list);
                     session.settle();
                 }

@@ -4,9 +4,9 @@ use std::{sync::Arc, time::Instant};
 
 use super::{Accounts, Place, Sessions};
 use crate::{
+    backend::WakeFlag,
     clock::now,
     proto::handover::{Account, Member},
-    roster::Poke,
 };
 
 /// A session's place in its account, until it is dropped.
@@ -17,19 +17,19 @@ pub(in crate::session) struct Membership {
 }
 
 impl Accounts {
-    /// Takes a session in that has been bound to `full`, of the account `bare`, in `domain`. It is told by `poke` when it has something to do.
-    /// `None` if the account has too many sessions.
+    /// Takes a session in that has been bound to `full`, of the account `bare`, in `domain`. `wake_flag` wakes it when
+    /// it has something to do. `None` if the account has too many sessions.
     pub(in crate::session) fn join(
         self: &Arc<Self>,
         domain: &str,
         [bare, full]: [&str; 2],
-        poke: Arc<Poke>,
+        wake_flag: Arc<WakeFlag>,
         now: Instant,
     ) -> Option<Membership> {
         let place = self.place(domain, bare);
         let mut sessions = place.shared.0.lock();
         let member = sessions.account.join(full, now)?;
-        sessions.pokes.insert(member, poke);
+        sessions.wake_flags.insert(member, wake_flag);
         sessions.wake(member);
         drop(sessions);
         Some(Membership { place, member })
@@ -41,9 +41,9 @@ impl Sessions {
     fn wake(&mut self, member: Member) {
         for woken in self.account.take_woken() {
             if woken != member
-                && let Some(poke) = self.pokes.get(&woken)
+                && let Some(wake_flag) = self.wake_flags.get(&woken)
             {
-                poke.wake();
+                wake_flag.wake();
             }
         }
     }
@@ -63,7 +63,7 @@ impl Drop for Membership {
     fn drop(&mut self) {
         let mut sessions = self.place.shared.0.lock();
         sessions.account.remove(self.member, now());
-        sessions.pokes.remove(&self.member);
+        sessions.wake_flags.remove(&self.member);
         sessions.wake(self.member);
     }
 }

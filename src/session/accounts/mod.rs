@@ -19,8 +19,8 @@ pub(super) use self::{
     sibling::{AllDone, Done, Notice, Sibling},
 };
 use crate::{
+    backend::WakeFlag,
     proto::handover::{Account, Member},
-    roster::Poke,
 };
 
 /// A served domain, and the bare JID that its server has bound.
@@ -39,7 +39,7 @@ struct Sessions {
     places: usize,
     account: Account,
     /// How to wake the members of `account`.
-    pokes: BTreeMap<Member, Arc<Poke>>,
+    wake_flags: BTreeMap<Member, Arc<WakeFlag>>,
     siblings: sibling::Siblings,
 }
 

@@ -142,9 +142,9 @@ impl Task {
             return;
         };
         let accounts = self.registration.accounts();
-        let poke = Arc::clone(&self.poke);
+        let wake_flag = Arc::clone(&self.wake_flag);
         let jids = [identity.bare(), identity.full()];
-        self.handover.membership = accounts.join(&self.host.domain, jids, poke, now);
+        self.handover.membership = accounts.join(&self.host.domain, jids, wake_flag, now);
     }
 
     /// Leaves the account once the stream is gone.

@@ -41,12 +41,12 @@ use super::{
     link::{self, Link},
 };
 use crate::{
-    backend::FetchError,
+    backend::{FetchError, WakeFlag},
     clock::now,
     metrics::Limit,
     net::quota::Permit,
     pipe::Pipe,
-    roster::{Poke, Roster},
+    roster::Roster,
     upstream::Initiator,
 };
 
@@ -66,7 +66,7 @@ struct Task {
     pipe: Pipe,
     link: Link,
     roster: Option<RosterNeed>,
-    poke: Arc<Poke>,
+    wake_flag: Arc<WakeFlag>,
     /// Roster pushes that have been counted.
     pushes: u64,
     /// Until the resource is bound.
@@ -147,7 +147,7 @@ pub(super) fn spawn(
         host,
         link: Link::new(connecting, now),
         roster: None,
-        poke: Arc::default(),
+        wake_flag: Arc::default(),
         pushes: 0,
         negotiation: Some(now + NEGOTIATION),
         has_more: false,
@@ -226,7 +226,7 @@ impl Task {
         {
             return Poll::Ready(Input::Command(*command));
         }
-        if self.poke.poll(cx).is_ready() {
+        if self.wake_flag.poll(cx).is_ready() {
             return Poll::Ready(Input::Poked);
         }
         if let Poll::Ready(input) = self.blocking.poll(cx) {

@@ -58,7 +58,7 @@ impl Task {
             return;
         };
         let need = self.roster.get_or_insert_with(|| RosterNeed {
-            lease: Arc::new(rosters.join(owner.clone(), Arc::clone(&self.poke))),
+            lease: Arc::new(rosters.join(owner.clone(), Arc::clone(&self.wake_flag))),
             needing: None,
             is_late: false,
         });
