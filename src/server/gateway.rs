@@ -1,11 +1,10 @@
-//! What is served, to whom, and how it is built from a [`Config`].
+//! The gateway: what each request is for, and who answers it.
 
 use std::{
-    collections::HashMap,
     future::{Future, ready},
     net::IpAddr,
     pin::Pin,
-    sync::{Arc, Once, Weak},
+    sync::Arc,
 };
 
 use arc_swap::ArcSwap;
@@ -14,25 +13,17 @@ use futures_util::FutureExt as _;
 use http::{HeaderValue, Request, Response, StatusCode, Version, header};
 use http_body_util::{Either, Full};
 use hyper::body::Incoming;
-use jid::DomainPart;
 use parking_lot::Mutex;
 use tokio::time::timeout;
 use tower::ServiceExt as _;
 use tracing::warn;
 
-use super::RunError;
+use super::{RunError, current::Current, rosters::RostersInUse};
 use crate::{
-    admin::{Admin, Hosts, Intent, Peer},
-    backend::{
-        http::{HttpSource, Replaceable},
-        refresh::{Options, Rosters},
-    },
+    admin::Peer,
     config::{self, Config},
-    front::{
-        body::Chunks, bosh, bosh::Front, cors::Cors, discovery::Discovery, exchange::Exchange,
-        monitoring::Monitoring,
-    },
-    metrics::{self, Interface},
+    front::{body::Chunks, bosh::Front, exchange::Exchange, monitoring::Monitoring},
+    metrics::Interface,
     net::{
         answer,
         connections::Connections,
@@ -40,28 +31,11 @@ use crate::{
         listener::{self, Limits},
         sandbox,
     },
-    pipe::Rules,
-    proto::xml,
-    session::{Admission, Creations, Host, Registry},
-    upstream::Connector,
+    session::Registry,
 };
-
-/// To who asks for metrics by a name that anybody may own.
-const UNKNOWN_NAME: &str =
-    "Host has to be an address, localhost, a name without dots or a configured domain\n";
 
 /// To who does not say once what host a request is for.
 const HOST_NEEDED: &str = "a request has one Host\n";
-
-/// Everything that a reload replaces.
-pub(super) struct Current {
-    bosh: Arc<bosh::Settings>,
-    discovery: Option<Discovery>,
-    admin: Admin<Replaceable>,
-    /// Metrics and health are served where the API is, to this machine.
-    monitoring_with_admin: bool,
-    logs_access: bool,
-}
 
 /// The running gateway, shared by all connections.
 pub(super) struct Gateway {
@@ -222,163 +196,9 @@ fn names_its_host<B>(request: &Request<B>) -> bool {
     }
 }
 
-/// Whether two paths are the same but for slashes that are repeated, or at the end. For BOSH alone: a proxy may let
-/// a path pass for what it looks like, and must not thereby open another.
-fn is_same(path: &str, other: &str) -> bool {
-    let segments = |path| str::split(path, '/').filter(|segment| !segment.is_empty());
-    segments(path).eq(segments(other))
-}
-
 /// Says who is at the other end. Who comes by way of a proxy is not on this machine, whatever the proxy says.
 fn introduce<B>(peer: listener::Peer, request: &mut Request<B>) {
     if !peer.proxied {
         request.extensions_mut().insert(Peer(peer.address));
-    }
-}
-
-impl Current {
-    /// What a request is for, at a listener that offers this.
-    fn wanted(&self, path: &str, offer: Offer) -> Interface {
-        use Offer::{AdminOnly, BoshOnly, Both, MonitoringOnly};
-
-        let below_admin = || {
-            path.strip_prefix(self.admin.path())
-                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-        };
-        match offer {
-            Both | BoshOnly if is_same(path, &self.bosh.bosh.path) => Interface::Bosh,
-            Both | AdminOnly if below_admin() => Interface::Admin,
-            Both | AdminOnly if self.monitoring_with_admin && Monitoring::serves(path) => {
-                Interface::Monitoring
-            }
-            Both | BoshOnly if self.discovery.is_some() && Discovery::serves(path) => {
-                Interface::Discovery
-            }
-            MonitoringOnly if Monitoring::serves(path) => Interface::Monitoring,
-            _ => Interface::Unknown,
-        }
-    }
-
-    /// Whether a request may see metrics and health; else, what is wrong with it.
-    ///
-    /// At an address of their own, whoever comes may; but a browser must not be made to come for a page whose name
-    /// was made to lead there.
-    fn may_watch<B>(&self, request: &Request<B>, offer: Offer) -> Result<(), String> {
-        if matches!(offer, Offer::MonitoringOnly) {
-            let named = self.admin.check_name(request);
-            return named.map_err(|_| UNKNOWN_NAME.to_owned());
-        }
-        let local = self.admin.check_local(request, Intent::Read);
-        local.map_err(|why| {
-            format!("only for programs on this machine, see monitoring.listen: {why}\n")
-        })
-    }
-
-    /// Builds what `config` says, with the `rosters` that are in use.
-    fn build(
-        config: &Config,
-        previous: Option<&Self>,
-        rosters: &mut RostersInUse,
-        registry: &Arc<Registry>,
-    ) -> Result<Self, RunError> {
-        let creations = Creations::new(config.session);
-        // All that can be refused comes first: rosters are shared with what is in use.
-        let connectors: Vec<Connector> = config
-            .hosts
-            .iter()
-            .map(connector)
-            .collect::<Result<_, _>>()?;
-        let mut hosts = HashMap::new();
-        let mut rosters_by_domain = HashMap::new();
-        for (host, connector) in config.hosts.iter().zip(connectors) {
-            let metrics = registry.metrics.domain(host.domain.as_str());
-            let rosters = rosters.of(host, &metrics);
-            rosters_by_domain.insert(host.domain.clone(), rosters.clone());
-            let built = build_host(config, host, connector, rosters, metrics);
-            hosts.insert(host.domain.to_string(), Arc::new(built));
-        }
-        rosters.forget_unused();
-        let admission = Admission::new(hosts, creations);
-        let admission = match previous {
-            Some(previous) => admission.following(&previous.bosh.admission),
-            None => admission,
-        };
-        Ok(Self {
-            bosh: Arc::new(bosh::Settings {
-                bosh: config.bosh.clone(),
-                xml: xml::Limits::default(),
-                proxies: config.server.proxies.clone(),
-                admission,
-                cors: Cors::new(&config.web),
-            }),
-            discovery: config.bosh_url.as_deref().map(Discovery::new),
-            admin: Admin::new(
-                &config.admin,
-                Hosts::new(rosters_by_domain),
-                Arc::clone(registry),
-            ),
-            monitoring_with_admin: config.monitoring.is_none(),
-            logs_access: config.log.access,
-        })
-    }
-}
-
-fn connector(host: &config::Host) -> Result<Connector, RunError> {
-    Connector::new(host).map_err(|source| RunError::Upstream {
-        domain: host.domain.to_string(),
-        source: Box::new(source),
-    })
-}
-
-/// The rosters of each domain, for as long as the configuration names it or a session of it lives: if a domain, or
-/// its backend, is configured again, old sessions and refreshes meet again.
-#[derive(Default)]
-struct RostersInUse(HashMap<DomainPart, Weak<Rosters<Replaceable>>>);
-
-impl RostersInUse {
-    /// The rosters of `host`, fetched where that says from now on; `None` where it names no backend.
-    fn of(
-        &mut self,
-        host: &config::Host,
-        metrics: &metrics::Domain,
-    ) -> Option<Arc<Rosters<Replaceable>>> {
-        let url = host.http_roster_url.clone()?;
-        let source = HttpSource::new(url, host.backend.clone(), host.domain.clone());
-        if let Some(rosters) = self.0.get(&host.domain).and_then(Weak::upgrade) {
-            rosters.source().replace(source);
-            return Some(rosters);
-        }
-        let options = Options {
-            concurrency: host.backend.concurrency,
-            ..Options::default()
-        };
-        let rosters = Rosters::counted(Replaceable::new(source), options, metrics.clone());
-        self.0.insert(host.domain.clone(), Arc::downgrade(&rosters));
-        Some(rosters)
-    }
-
-    fn forget_unused(&mut self) {
-        self.0.retain(|_, rosters| rosters.strong_count() > 0);
-    }
-}
-
-fn build_host(
-    config: &Config,
-    host: &config::Host,
-    connector: Connector,
-    rosters: Option<Arc<Rosters<Replaceable>>>,
-    metrics: metrics::Domain,
-) -> Host {
-    Host {
-        domain: host.domain.to_string(),
-        connector,
-        rules: Rules {
-            rosters: rosters.is_some(),
-            directed: host.presence == config::Presence::Directed,
-        },
-        rosters,
-        metrics,
-        limits: config.session,
-        has_warned: Once::new(),
     }
 }

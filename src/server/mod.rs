@@ -1,7 +1,9 @@
 //! Composition: listens, serves until told to stop, reloads, drains.
 
+mod current;
 mod gateway;
 mod reload;
+mod rosters;
 mod tls;
 
 use std::{

@@ -1,4 +1,4 @@
-//! Reading the configuration again.
+//! Reload: reading the configuration again, and going by it where that can be.
 
 use std::path::Path;
 

@@ -1,4 +1,4 @@
-//! The certificates of the listeners.
+//! Certificates of the listeners.
 
 use std::sync::Arc;
 
