@@ -1,4 +1,4 @@
-//! The upstream against scripted servers that misbehave. A real one: `tests/upstream_prosody.rs`.
+//! The upstream against scripted servers that misbehave. Real ones: `tests/it`.
 
 mod bosh;
 mod opening;
