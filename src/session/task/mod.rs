@@ -89,7 +89,7 @@ struct Task {
 
 /// Something that has happened.
 enum Input {
-    Command(Command),
+    Command(Box<Command>),
     Client(downstream::Input),
     Roster(Result<Arc<Roster>, FetchError>),
     /// What is shared with others has changed: the roster, or what the account's sessions have to do.
@@ -224,7 +224,7 @@ impl Task {
             && self.client.wants_commands()
             && let Poll::Ready(Some(command)) = self.mailbox.poll_recv(cx)
         {
-            return Poll::Ready(Input::Command(*command));
+            return Poll::Ready(Input::Command(command));
         }
         if self.wake_flag.poll(cx).is_ready() {
             return Poll::Ready(Input::Poked);
@@ -315,25 +315,7 @@ impl Task {
 
     fn handle(&mut self, input: Input, now: Instant) {
         match input {
-            Input::Command(Command::Bosh { request, reply }) => {
-                let Downstream::Bosh(bosh) = &mut self.client;
-                if !bosh.handle_request(request, reply, now) {
-                    let metrics = self.registration.metrics();
-                    metrics.limit(Limit::RequestRate);
-                }
-            }
-            Input::Command(Command::Oversized) => {
-                self.client.end(Reason::Violation(None), now);
-            }
-            Input::Command(Command::Shutdown) => {
-                self.leaving = true;
-                self.hurry_handover(now);
-                if self.client.deaf_at().is_some() {
-                    // Nobody may come for it before we are gone.
-                    self.bounce_pending();
-                }
-                self.client.end(Reason::Shutdown, now);
-            }
+            Input::Command(command) => self.handle_command(*command, now),
             Input::Client(input) => self.client.handle(input, now),
             Input::Roster(result) => self.roster_fetched(result),
             Input::Poked => self.roster_changed(),
@@ -345,6 +327,30 @@ impl Task {
             Input::Server(link::Input::Lost(error)) => self.server_lost(&error.in_words(), now),
         }
         self.carry_on(now);
+    }
+
+    fn handle_command(&mut self, command: Command, now: Instant) {
+        match command {
+            Command::Bosh { request, reply } => {
+                let Downstream::Bosh(bosh) = &mut self.client;
+                if !bosh.handle_request(request, reply, now) {
+                    let metrics = self.registration.metrics();
+                    metrics.limit(Limit::RequestRate);
+                }
+            }
+            Command::Oversized => {
+                self.client.end(Reason::Violation(None), now);
+            }
+            Command::Shutdown => {
+                self.leaving = true;
+                self.hurry_handover(now);
+                if self.client.deaf_at().is_some() {
+                    // Nobody may come for it before we are gone.
+                    self.bounce_pending();
+                }
+                self.client.end(Reason::Shutdown, now);
+            }
+        }
     }
 
     /// Does what an input leads to, or the next part of it if that is very much.
