@@ -6,7 +6,7 @@ use base64::{Engine as _, prelude::BASE64_STANDARD};
 use rustls::RootCertStore;
 
 use super::{
-    listeners::Listeners,
+    own_addresses::OwnAddresses,
     reader::Section,
     redact,
     secret::{self, Secret},
@@ -17,7 +17,7 @@ use super::{
 /// How the backend is asked for rosters.
 #[derive(Clone, Debug)]
 pub struct Backend {
-    /// Who the gateway is to it.
+    /// What the gateway logs in with.
     pub credentials: Option<Credentials>,
     /// The only authorities to be trusted with `https://`; absent: those of the system.
     pub authorities: Option<Arc<RootCertStore>>,
@@ -99,7 +99,7 @@ impl Backend {
     /// Reads the keys of a `[[host]]` that say where its contact lists come from.
     pub(super) fn read(
         section: &mut Section<'_, '_>,
-        own: &Listeners,
+        own: &OwnAddresses,
     ) -> (Option<RosterUrl>, Self) {
         let mut it = Self::default();
         let url = section.read("http_roster_url", |text| {
@@ -132,7 +132,7 @@ impl Backend {
 }
 
 impl Credentials {
-    /// Who the gateway is to a backend, which only one thing may say; `of_url` is what its URL says.
+    /// What the gateway logs in with. Only one of the keys may say it; `of_url` is what the URL says.
     fn read(section: &mut Section<'_, '_>, of_url: Option<Self>) -> Option<Self> {
         let is_said = [
             (

@@ -18,7 +18,7 @@ pub struct Bosh {
     pub policy: Policy,
     /// Longest request body, bytes.
     pub max_body: usize,
-    /// Longest time for one to come in.
+    /// Longest time until one has arrived.
     pub body_timeout: Duration,
     /// Whether clients may poll (`hold` or `wait` of 0) rather than have requests held.
     pub polling: bool,

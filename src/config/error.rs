@@ -1,4 +1,4 @@
-//! What is wrong with a configuration file, where, and what to do about it.
+//! Errors: what is wrong with a configuration file, where, and what to do about it.
 
 use std::fmt;
 
@@ -127,7 +127,7 @@ pub(super) fn from_toml(file: &str, text: &str, error: &toml::de::Error) -> Conf
         file: file.to_owned(),
         position: error.span().map(|span| Position::of(text, span.start)),
         key: String::new(),
-        // Words of the reader's own, but who knows which.
+        // The words are the TOML reader's, and may quote the file.
         problem: redact::value("", &error.message().replace('\n', " ")),
         got: None,
         cure: None,

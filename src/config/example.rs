@@ -1,4 +1,4 @@
-//! Whether `config.example.toml` says what the code does: every key, its default, its range.
+//! The example: whether `config.example.toml` says what the code does, of every key, its default, its range.
 
 use std::path::Path;
 

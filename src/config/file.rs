@@ -7,8 +7,8 @@ use super::{
     admin::Admin,
     bosh::Bosh,
     host::Host,
-    listeners::Listeners,
     log::Log,
+    own_addresses::OwnAddresses,
     reader::{Reader, Section, Taken},
     server::{self, Server},
     session::Session,
@@ -44,7 +44,7 @@ fn config(file: &mut Section<'_, '_>) -> Config {
         let cure = "add [[host]] with its domain and upstream";
         file.fault("host", Fault::new("no host to serve", cure));
     }
-    let own = Listeners::of(&server, &admin, monitoring);
+    let own = OwnAddresses::of(&server, &admin, monitoring);
     let hosts = file.sections("host", |it| Host::read(it, &mut taken, &own));
     Config {
         server,

@@ -4,7 +4,7 @@ use jid::DomainPart;
 
 use super::{
     backend::{Backend, RosterUrl},
-    listeners::Listeners,
+    own_addresses::OwnAddresses,
     reader::{Section, Taken},
     upstream::Upstream,
 };
@@ -38,7 +38,7 @@ impl Host {
     pub(super) fn read(
         section: &mut Section<'_, '_>,
         taken: &mut Taken,
-        own: &Listeners,
+        own: &OwnAddresses,
     ) -> Option<Self> {
         let domain = section.require("domain", |text| taken.domain(text));
         let upstream = Upstream::read(section, own);

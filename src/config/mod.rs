@@ -15,8 +15,8 @@ mod error;
 mod example;
 mod file;
 mod host;
-mod listeners;
 mod log;
+mod own_addresses;
 mod paths;
 mod reader;
 mod redact;
@@ -88,8 +88,7 @@ impl Config {
     ///
     /// # Errors
     ///
-    /// All that is wrong with the values at once, but only the first thing that is wrong with the
-    /// syntax, a key or a type.
+    /// All that is wrong, at once; of the syntax, only the first.
     pub fn load(path: &Path) -> Result<Self, ConfigErrors> {
         let name = without_secrets(&path.display().to_string());
         let text = fs::read_to_string(path).map_err(|error| ConfigError {

@@ -1,10 +1,10 @@
-//! Paths of URLs: each is served to one end only.
+//! Paths of URLs: each is for one thing only.
 
 use super::{reader::Section, value::Fault};
 
-/// Where those ask who watch over the gateway.
+/// Metrics and health.
 pub const MONITORING_PATHS: [&str; 3] = ["/metrics", "/healthz", "/readyz"];
-/// Where clients look for the way to us, as XML and as JSON (RFC 6415).
+/// Where clients look for the URL of BOSH, as XML and as JSON (RFC 6415).
 pub const DISCOVERY_PATHS: [&str; 2] = ["/.well-known/host-meta", "/.well-known/host-meta.json"];
 
 impl Section<'_, '_> {

@@ -1,4 +1,4 @@
-//! Texts without what may be secret in them: user and password, and the query, of URLs.
+//! Redaction: texts without what may be secret in them, which of URLs is user, password and query.
 //!
 //! Whatever is shown of a configuration goes through here, right or wrong: errors, what `check` prints, `Debug`.
 
@@ -36,8 +36,8 @@ pub(super) fn value(key: &str, text: &str) -> String {
     }
 }
 
-/// A URL, be it a good one, without user, password and query. Who wrote it may have forgotten to escape something, so
-/// more is left out rather than less.
+/// A URL, even a broken one, without user, password and query. An escape may be missing, so more is left out rather
+/// than less.
 pub(super) fn url(text: &str) -> String {
     let (scheme, rest) = match text.find("://") {
         Some(at) => text.split_at(at + 3),

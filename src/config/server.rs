@@ -125,7 +125,7 @@ impl Server {
     }
 }
 
-/// Reads a `[[certificate]]`; `is_first` if clients are shown it who ask for nobody.
+/// Reads a `[[certificate]]`. The first of all is shown to clients that ask for no name, so it needs none itself.
 pub(super) fn read_certificate(section: &mut Section<'_, '_>, is_first: bool) -> Option<Identity> {
     let keys = ["chain", "private_key"];
     for key in keys {

@@ -1,4 +1,4 @@
-//! What TLS needs of files: certificates with their keys, and authorities for clients.
+//! Certificates: what the file names of them, with their keys, and of authorities.
 
 use std::{error::Error, path::PathBuf, sync::Arc};
 

@@ -3,7 +3,7 @@
 use std::{fmt, path::PathBuf};
 
 use super::{
-    listeners::Listeners,
+    own_addresses::OwnAddresses,
     reader::Section,
     redact, url,
     value::{self, Fault},
@@ -53,7 +53,7 @@ pub struct Place {
 }
 
 impl Place {
-    /// Whether a server that says `text`, a host and perhaps a port, means this.
+    /// Whether a server that refers to `text`, a host and perhaps a port, refers to this.
     pub fn is_meant_by(&self, text: &str) -> bool {
         url::place(text, 5222).is_ok_and(|place| {
             place.port == self.port && place.address.eq_ignore_ascii_case(&self.address)
@@ -89,7 +89,7 @@ pub enum UpstreamTls {
 
 impl Upstream {
     /// Reads the keys of a `[[host]]` that say where its server is; `None` where they do not.
-    pub(super) fn read(section: &mut Section<'_, '_>, own: &Listeners) -> Option<Self> {
+    pub(super) fn read(section: &mut Section<'_, '_>, own: &OwnAddresses) -> Option<Self> {
         let url = section.require("upstream", |text| {
             let url = url::upstream(text)?;
             own.upstream_fault(&url.place).map_or(Ok(url), Err)

@@ -15,7 +15,7 @@ use super::{
     value::Fault,
 };
 
-/// A URL for clients, who take no other than https (XEP-0156 "Business Rules").
+/// A URL that clients are told: they take https only (XEP-0156 "Business Rules").
 pub(super) fn public(text: &str) -> Result<String, Fault> {
     let is_public = text.parse().is_ok_and(|uri: Uri| {
         uri.scheme_str() == Some("https")
@@ -136,7 +136,7 @@ fn bosh_endpoint(rest: &str) -> Option<(&str, &str)> {
     (path.len() > 1).then_some((authority, path))
 }
 
-/// Where contact lists come from, and who the gateway is there if the URL says so.
+/// The URL of contact lists, and the login in it, if it has one.
 pub(super) fn roster_url(text: &str) -> Result<(RosterUrl, Option<Credentials>), Fault> {
     const CURE: &str = "write it like http://localhost/contacts/%s";
     let fault = |problem: &str| Fault::new(problem, CURE);

@@ -1,4 +1,4 @@
-//! The addresses that the gateway itself listens at.
+//! Addresses of our own: an upstream or a backend must not be one of them, or we would ask ourselves.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -7,9 +7,9 @@ use http::Uri;
 use super::{Admin, Place, RosterUrl, Server, value::Fault};
 
 /// Each address, with the key that sets it.
-pub(super) struct Listeners(Vec<(&'static str, SocketAddr)>);
+pub(super) struct OwnAddresses(Vec<(&'static str, SocketAddr)>);
 
-impl Listeners {
+impl OwnAddresses {
     pub(super) fn of(server: &Server, admin: &Admin, monitoring: Option<SocketAddr>) -> Self {
         let all = [
             ("server.listen", server.listen.as_slice()),
