@@ -20,7 +20,7 @@ use crate::{
     upstream::Connector,
 };
 
-/// To who asks for metrics by a name that anybody may own.
+/// The answer to who asks for metrics by a name that anybody may own.
 const UNKNOWN_NAME: &str =
     "Host has to be an address, localhost, a name without dots or a configured domain\n";
 

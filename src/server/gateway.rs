@@ -34,7 +34,7 @@ use crate::{
     session::Registry,
 };
 
-/// To who does not say once what host a request is for.
+/// The answer to a request that has no `Host`, or several.
 const HOST_NEEDED: &str = "a request has one Host\n";
 
 /// The running gateway, shared by all connections.
@@ -97,7 +97,7 @@ impl Gateway {
         Ok(())
     }
 
-    /// Whether this is a proxy that is believed.
+    /// Whether this is the address of a trusted proxy.
     pub(super) fn trusts(&self, address: IpAddr) -> bool {
         self.current.load().bosh.proxies.trust(address)
     }
@@ -196,7 +196,8 @@ fn names_its_host<B>(request: &Request<B>) -> bool {
     }
 }
 
-/// Says who is at the other end. Who comes by way of a proxy is not on this machine, whatever the proxy says.
+/// Puts the peer's address into the request. A client behind a proxy is not on this machine, whatever the proxy
+/// says, so it has none.
 fn introduce<B>(peer: listener::Peer, request: &mut Request<B>) {
     if !peer.proxied {
         request.extensions_mut().insert(Peer(peer.address));

@@ -87,7 +87,7 @@ impl Reloaded {
         }
     }
 
-    /// For those who count.
+    /// The label of `rostergate_reloads_total`.
     pub(super) fn outcome(&self) -> &'static str {
         match self {
             Self::Whole => "ok",
