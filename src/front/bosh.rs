@@ -1,4 +1,5 @@
-//! `/http-bind`: HTTP on one side, sessions on the other.
+//! The endpoint for BOSH (`/http-bind`): reads a request, finds its session or has one admitted, and waits for the answer.
+//! What a session does with a request is not decided here.
 //!
 //! | what goes wrong | what the client gets |
 //! |---|---|
@@ -21,23 +22,14 @@
 //!
 //! All of them carry the CORS headers: without them, a browser would tell the page nothing.
 
-use std::{
-    collections::HashMap,
-    hash::{BuildHasher as _, RandomState},
-    pin::Pin,
-    sync::Arc,
-    task::{Context, Poll, ready},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header,
 };
 use http_body::Body;
-use parking_lot::Mutex;
 use tokio::{
-    runtime::Handle,
     sync::{mpsc::error::TrySendError, oneshot},
     time::timeout,
 };
@@ -46,7 +38,9 @@ use tracing::debug;
 use super::{
     bodies::{Bodies, Unread},
     body::Chunks,
+    completed::Completed,
     cors::Cors,
+    failures::Failures,
 };
 use crate::{
     clock::now,
@@ -60,7 +54,6 @@ use crate::{
     },
     proto::{
         bosh::{
-            Rid,
             body::{self, Creation, Document, Message, Page},
             condition::Condition,
         },
@@ -84,9 +77,6 @@ const PAGE: &str = "<!DOCTYPE html><title>BOSH</title><p>This is a BOSH connecti
 const RETRY_AFTER: HeaderValue = HeaderValue::from_static("5");
 /// A client that has been told this often to try again is told that the server is gone.
 const PATIENCE: u8 = 2;
-/// Clients whose tries are counted.
-const MAX_FAILURES: usize = 4096;
-
 /// What the front needs to know of the configuration.
 pub struct Settings {
     /// `[bosh]`
@@ -397,38 +387,6 @@ fn page(uri: &Uri) -> Option<Page> {
     names.next().map(|(_, name)| Page::named(name.as_bytes()))
 }
 
-/// A future that runs to its end even if nobody waits for it any longer: a request that has been sent
-/// whole is taken, though its client, a page that is being left, has hung up at once.
-struct Completed<F: Future<Output: Send> + Send + 'static>(Option<Pin<Box<F>>>);
-
-impl<F: Future<Output: Send> + Send + 'static> Completed<F> {
-    fn new(future: F) -> Self {
-        Self(Some(Box::pin(future)))
-    }
-}
-
-impl<F: Future<Output: Send> + Send + 'static> Future for Completed<F> {
-    type Output = F::Output;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
-        let Some(future) = &mut self.0 else {
-            return Poll::Pending;
-        };
-        let output = ready!(future.as_mut().poll(cx));
-        self.0 = None;
-        Poll::Ready(output)
-    }
-}
-
-impl<F: Future<Output: Send> + Send + 'static> Drop for Completed<F> {
-    fn drop(&mut self) {
-        // Without a runtime, everything is coming to its end.
-        if let (Some(future), Ok(runtime)) = (self.0.take(), Handle::try_current()) {
-            runtime.spawn(future);
-        }
-    }
-}
-
 /// The answer that a session gave; `None` if it ended while the request was on its way.
 fn answered(reply: Option<session::bosh::Reply>) -> Response<Chunks> {
     match reply {
@@ -520,28 +478,3 @@ fn unavailable(condition: Condition, why: &str) -> Response<Chunks> {
 /// Goes with an answer that no session gave: its condition.
 #[derive(Clone, Copy)]
 struct RefusalCondition(&'static str);
-
-/// How often clients have been told to come again. A client is known by its first rid, which it keeps
-/// while it tries.
-#[derive(Default)]
-struct Failures {
-    tries: Mutex<HashMap<u64, u8>>,
-    hasher: RandomState,
-}
-
-impl Failures {
-    fn trial(&self, rid: Rid, domain: &str) -> u64 {
-        self.hasher.hash_one((rid, domain))
-    }
-
-    /// Counts one more failure.
-    fn count(&self, trial: u64) -> u8 {
-        let mut tries = self.tries.lock();
-        if tries.len() >= MAX_FAILURES {
-            tries.clear();
-        }
-        let count = tries.entry(trial).or_default();
-        *count = count.saturating_add(1);
-        *count
-    }
-}
