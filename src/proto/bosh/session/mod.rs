@@ -9,7 +9,7 @@
 //!  Open, Paused: terminate, violation, server gone --> Ended -- remembered for long enough --> Gone
 //! ```
 //!
-//! What the first answer says besides is a state of its own ([`opening`]).
+//! What the first answer says besides is a state of its own (`opening`).
 //!
 //! Requests and their HTTP exchanges ([`Slot`]s) are data, not states. Every mutation must be followed
 //! by draining [`Session::poll_event`] and then [`Session::poll_response`], and by arming a timer for
