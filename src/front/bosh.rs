@@ -341,7 +341,8 @@ impl Front {
         let (reply, answer) = oneshot::channel();
         let rate = host.limits.max_request_rate;
         let side = session::bosh::Side::open(&creation, &settings.bosh.policy, rate, reply, now());
-        admitted.begin(&self.registry, creation.lang, Downstream::Bosh(side))?;
+        let client = Downstream::Bosh(side);
+        session::spawn(&self.registry, admitted, creation.lang, client)?;
         Ok((answer, trial))
     }
 }

@@ -30,6 +30,7 @@ pub use self::{
     record::{Record, State},
     registry::{Closed, Entry, Registration, Registry},
     sid::Sid,
+    task::spawn,
 };
 
 /// Messages that may wait for a session: what it may have open, the one that a pause or a termination

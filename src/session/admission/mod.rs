@@ -5,10 +5,10 @@ mod creations;
 
 use std::{collections::HashMap, net::IpAddr, sync::Arc};
 
-use tracing::{info, warn};
+use tracing::warn;
 
 pub use self::creations::{Creations, Refusal};
-use super::{Downstream, Host, Origin, Registry, Sid, registry, task};
+use super::{Host, Origin, Registry, Sid, registry};
 use crate::net::{log_throttle::LogThrottle, quota::Permit};
 
 /// The served domains, and the bounds on new sessions.
@@ -106,25 +106,5 @@ impl Admission {
             origin,
             permit,
         })
-    }
-}
-
-impl Admitted {
-    /// Begins the session of `client`, which wants to be spoken to in the language `lang`.
-    ///
-    /// # Errors
-    /// [`Refused::Closed`].
-    pub fn begin(
-        self,
-        registry: &Arc<Registry>,
-        lang: Option<String>,
-        client: Downstream,
-    ) -> Result<(), Refused> {
-        let (sid, host) = (self.sid.clone(), Arc::clone(&self.host));
-        let address = self.origin.address.ip();
-        task::spawn(registry, self, lang, client)?;
-        registry.metrics.session_created();
-        info!(?sid, client = %address, domain = host.domain, "session created");
-        Ok(())
     }
 }

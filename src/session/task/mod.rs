@@ -31,11 +31,11 @@ use std::{
 };
 
 use tokio::{sync::mpsc, task::yield_now, time::Sleep};
-use tracing::debug;
+use tracing::{debug, info};
 
 use self::{blocking::Blocking, handover::Handover, roster::RosterNeed};
 use super::{
-    Admitted, Closed, Command, Entry, Host, MAILBOX, Record, Registration, Registry,
+    Admitted, Command, Entry, Host, MAILBOX, Record, Refused, Registration, Registry,
     accounts::Notice,
     downstream::{self, Downstream, Reason},
     link::{self, Link},
@@ -104,13 +104,13 @@ enum Input {
 /// Starts the session of a client that has been admitted, and wants to be spoken to in the language `lang`.
 ///
 /// # Errors
-/// When the gateway is going down.
-pub(super) fn spawn(
+/// [`Refused::Closed`].
+pub fn spawn(
     registry: &Arc<Registry>,
     admitted: Admitted,
     lang: Option<String>,
     client: Downstream,
-) -> Result<(), Closed> {
+) -> Result<(), Refused> {
     let Admitted {
         host,
         sid,
@@ -127,6 +127,9 @@ pub(super) fn spawn(
         record: Arc::clone(&record),
     };
     let registration = registry.register(sid, entry)?;
+    let (sid, address) = (registration.sid(), origin.address.ip());
+    registry.metrics.session_created();
+    info!(?sid, client = %address, domain = host.domain, "session created");
     let connecting = {
         let host = Arc::clone(&host);
         Box::pin(async move {
