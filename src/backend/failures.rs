@@ -1,11 +1,9 @@
-//! The latest failed fetches of one host, for people who look into them.
+//! Latest failed fetches of one host, for people who look into them.
 
-use std::{collections::VecDeque, time::Duration};
-
-use parking_lot::Mutex;
+use std::time::Duration;
 
 use super::FetchError;
-use crate::roster::Username;
+use crate::{metrics::recent::Recent, roster::Username};
 
 /// Most that are remembered.
 const MOST: usize = 256;
@@ -22,23 +20,24 @@ pub struct Failure {
 }
 
 /// The latest of them; the oldest go first.
-#[derive(Debug, Default)]
-pub struct Failures(Mutex<VecDeque<Failure>>);
+#[derive(Debug)]
+pub struct Failures(Recent<Failure>);
+
+impl Default for Failures {
+    fn default() -> Self {
+        Self(Recent::new(MOST))
+    }
+}
 
 impl Failures {
     /// One more.
     pub fn push(&self, failure: Failure) {
-        let mut failures = self.0.lock();
-        if failures.len() >= MOST {
-            failures.pop_front();
-        }
-        failures.push_back(failure);
+        self.0.push(failure);
     }
 
     /// The last one of a user, if it is among the latest of all.
     pub fn last_of(&self, user: &Username) -> Option<Failure> {
-        let failures = self.0.lock();
-        failures.iter().rev().find(|it| it.user == *user).cloned()
+        self.0.last(|failure| failure.user == *user)
     }
 }
 
@@ -48,7 +47,7 @@ mod tests {
     use crate::roster::testing::user;
 
     #[test]
-    fn the_latest_are_remembered_and_no_more() {
+    fn the_last_one_of_a_user_is_found() {
         let failures = Failures::default();
         for number in 0..=MOST as u64 {
             let name = if number % 2 == 0 { "even" } else { "odd" };

@@ -1,10 +1,11 @@
-//! Whose latest lists had entries that could not be used, for people who run the site.
+//! Users whose latest lists had entries that could not be used, for people who run the site.
 
-use std::{collections::VecDeque, time::Duration};
+use std::time::Duration;
 
-use parking_lot::Mutex;
-
-use crate::roster::{Username, left_out::LeftOut};
+use crate::{
+    metrics::recent::Recent,
+    roster::{Username, left_out::LeftOut},
+};
 
 /// Most users that are remembered.
 const MOST: usize = 50;
@@ -21,30 +22,29 @@ pub struct Incomplete {
 }
 
 /// The latest of them, one for each user; the oldest go first.
-#[derive(Debug, Default)]
-pub struct Omissions(Mutex<VecDeque<Incomplete>>);
+#[derive(Debug)]
+pub struct Omissions(Recent<Incomplete>);
+
+impl Default for Omissions {
+    fn default() -> Self {
+        Self(Recent::new(MOST))
+    }
+}
 
 impl Omissions {
     /// This came from the backend. A list that is whole makes good one that was not.
     pub fn note(&self, user: &Username, at: Duration, left_out: &LeftOut) {
-        let mut latest = self.0.lock();
-        latest.retain(|it| it.user != *user);
-        if left_out.count() == 0 {
-            return;
-        }
-        if latest.len() >= MOST {
-            latest.pop_front();
-        }
-        latest.push_back(Incomplete {
+        let incomplete = (left_out.count() > 0).then(|| Incomplete {
             user: user.clone(),
             at,
             left_out: left_out.beginning(),
         });
+        self.0.replace(|before| before.user == *user, incomplete);
     }
 
     /// All that are remembered, the oldest first.
     pub fn all(&self) -> Vec<Incomplete> {
-        self.0.lock().iter().cloned().collect()
+        self.0.all()
     }
 }
 
