@@ -3,14 +3,14 @@
 //! A gateway that stands in front of an XMPP server at `/http-bind`: it terminates BOSH (XEP-0124,
 //! XEP-0206) for web clients and lets the site's own backend own their contact lists.
 //!
-//! The layers, each of which may use only those below it:
+//! The layers; each module uses only those below it, and none beside it:
 //!
-//! | layer | modules | what they are |
+//! | layer | modules, from the top to the bottom | what they are |
 //! |---|---|---|
 //! | 3 | [`server`] | composition: builds everything from a [`config::Config`], owns shutdown |
-//! | 2 | [`front`], [`admin`], [`upstream`], [`session`], [`net`], [`log`], [`metrics`], [`backend`] | sockets, tasks, timers |
-//! | 1 | [`pipe`], [`roster`] | application logic without I/O |
-//! | 0 | [`proto`] | protocols without I/O, clock or randomness |
+//! | 2 | [`front`], [`admin`]; [`session`]; [`upstream`], [`backend`]; [`config`]; [`net`]; [`metrics`]; [`log`] | sockets, tasks, timers |
+//! | 1 | [`pipe`]; [`roster`] | application logic without I/O |
+//! | 0 | [`proto`]; `clock` | protocols without I/O, clock or randomness; the clock, for layer 2 |
 //!
 //! `ARCHITECTURE.md` in the repository tells the story of a request through them.
 #![forbid(unsafe_code)]
