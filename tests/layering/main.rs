@@ -41,13 +41,15 @@ const XML: [&[&str]; 8] = [
 ];
 
 /// Circles that there still are.
-const KNOWN: [&str; 6] = [
+const KNOWN: [&str; 8] = [
     "config backend",
-    "config listeners",
+    "config own_addresses",
     "config upstream",
     "config url",
     "proto stanza",
     "proto xml",
+    "server current",
+    "server gateway",
 ];
 
 /// What has no place in the lower layers.
