@@ -7,7 +7,7 @@ use std::{
 
 use http::Request;
 
-use super::{RunError, gateway::Offer, rosters::RostersInUse};
+use super::{RunError, offer::Offer, rosters::RostersInUse};
 use crate::{
     admin::{Admin, Hosts, Intent},
     backend::{http::Replaceable, refresh::Rosters},

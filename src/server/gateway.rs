@@ -18,7 +18,7 @@ use tokio::time::timeout;
 use tower::ServiceExt as _;
 use tracing::warn;
 
-use super::{RunError, current::Current, rosters::RostersInUse};
+use super::{RunError, current::Current, offer::Offer, rosters::RostersInUse};
 use crate::{
     admin::Peer,
     config::{self, Config},
@@ -50,15 +50,6 @@ pub(super) struct Gateway {
 
 /// An answer on its way.
 type Answering = Pin<Box<dyn Future<Output = Response<Either<Chunks, Full<Bytes>>>> + Send>>;
-
-/// What a listener offers.
-#[derive(Clone, Copy)]
-pub(super) enum Offer {
-    Both,
-    BoshOnly,
-    AdminOnly,
-    MonitoringOnly,
-}
 
 impl Gateway {
     /// Without sessions.

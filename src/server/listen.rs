@@ -12,11 +12,7 @@ use std::{
 use futures_util::FutureExt as _;
 use hyper::{Request, body::Incoming, service::service_fn};
 
-use super::{
-    RunError,
-    gateway::{Gateway, Offer},
-    tls::Tls,
-};
+use super::{RunError, gateway::Gateway, offer::Offer, tls::Tls};
 use crate::{
     config::Config,
     net::{

@@ -3,6 +3,7 @@
 mod current;
 mod gateway;
 mod listen;
+mod offer;
 mod reload;
 mod rosters;
 mod tls;
