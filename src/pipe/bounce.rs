@@ -2,8 +2,6 @@
 
 use std::borrow::Cow;
 
-use bytes::Bytes;
-
 use super::Effect;
 use crate::proto::{
     stanza::{IqType, Kind, MessageType, Stanza},
@@ -113,5 +111,5 @@ fn error(
         )
         .as_bytes(),
     );
-    Stanza::from_trusted(text.into(), 0, Bytes::new())
+    Stanza::ours(text)
 }

@@ -1,8 +1,6 @@
 //! Stream features and the negotiation elements that belong to them: what is offered to a client
 //! that is not itself connected to the server.
 
-use bytes::Bytes;
-
 use crate::proto::{
     stanza::{Child, Kind, Stanza},
     xml::Ns,
@@ -32,7 +30,7 @@ pub fn offer(features: &Stanza, rosters: bool) -> Stanza {
         }
     }
     kept.extend_from_slice(b"</stream:features>");
-    Stanza::from_trusted(kept.into(), 0, Bytes::new())
+    Stanza::ours(kept)
 }
 
 fn is_offered(child: &Child, rosters: bool) -> bool {

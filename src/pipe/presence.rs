@@ -640,7 +640,7 @@ fn hide_from(jid: &str, effects: &mut Effects) {
 
 fn unavailable(mark: Mark) -> Stanza {
     let presence = Bytes::from_static(b"<presence xmlns='jabber:client' type='unavailable'/>");
-    Stanza::from_trusted(presence, 0, Bytes::new()).with_id(mark.id())
+    Stanza::ours(presence).with_id(mark.id())
 }
 
 /// What tells the client that a resource is gone.
@@ -650,7 +650,7 @@ fn gone(full: &str, identity: &Identity) -> Stanza {
     text.extend_from_slice(b"' to='");
     write::attribute_into(&mut text, identity.full());
     text.extend_from_slice(b"'/>");
-    Stanza::from_trusted(text.into(), 0, Bytes::new())
+    Stanza::ours(text)
 }
 
 /// The answer to a broadcast presence of more than [`MAX_BROADCAST`] (RFC 6120 §8.3).
@@ -664,5 +664,5 @@ pub fn too_large(presence: &Stanza) -> Stanza {
           <text xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'>presence is too large</text></error>\
           </presence>",
     );
-    Stanza::from_trusted(text.into(), 0, Bytes::new())
+    Stanza::ours(text)
 }

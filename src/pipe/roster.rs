@@ -250,7 +250,7 @@ pub(super) fn removal(jid: &str) -> Bytes {
 }
 
 fn complete(text: Vec<u8>) -> Stanza {
-    Stanza::from_trusted(text.into(), 0, Bytes::new())
+    Stanza::ours(text)
 }
 
 fn into_owned(text: std::borrow::Cow<'_, str>) -> String {

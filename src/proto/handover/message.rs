@@ -148,7 +148,7 @@ fn opened(bytes: &Bytes, content: &[u8]) -> Stanza {
         .next()
         .unwrap_or_default();
     let whole = [start, b">", content, b"</", name, b">"].concat();
-    Stanza::from_trusted(whole.into(), 0, Bytes::new())
+    Stanza::ours(whole)
 }
 
 #[cfg(test)]

@@ -244,6 +244,12 @@ impl Stanza {
         scan_stanza(text.into(), &Scope::default(), &Limits::default())
     }
 
+    /// A stanza of our own, with all namespaces declared in it. Only its start tag and its first child are looked at,
+    /// so that it must be well-formed; debug builds check that.
+    pub fn ours(bytes: impl Into<Bytes>) -> Self {
+        Self::from_trusted(bytes.into(), 0, Bytes::new())
+    }
+
     /// A stanza of our own, in two parts: `insert` belongs at offset `at` of `bytes` and is shared,
     /// not copied. Only the start tag and the first child in `bytes` are looked at, so that `bytes`
     /// must be well-formed, with all namespaces declared in it, and `insert` must be elements,
@@ -433,11 +439,11 @@ impl Stanza {
             value.as_bytes(),
             after.unwrap_or_default(),
         ];
-        Self::from_trusted(bytes.concat().into(), 0, Bytes::new())
+        Self::ours(bytes.concat())
     }
 
     fn in_one_piece(&self) -> Self {
-        Self::from_trusted(self.to_bytes(), 0, Bytes::new())
+        Self::ours(self.to_bytes())
     }
 
     /// False if no element in it can be of `ns`, as nothing declares it. Costs much less than to look at them.

@@ -26,8 +26,7 @@ pub const CLOSE: Bytes = Bytes::from_static(b"</stream:stream>");
 /// What a server with stream management says after nearly every stanza, as Prosody writes it: read once for
 /// all. Written otherwise, it is read like anything else.
 const ACK_REQUEST: Bytes = Bytes::from_static(b"<r xmlns='urn:xmpp:sm:3'/>");
-static ASKS: LazyLock<Stanza> =
-    LazyLock::new(|| Stanza::from_trusted(ACK_REQUEST, 0, Bytes::new()));
+static ASKS: LazyLock<Stanza> = LazyLock::new(|| Stanza::ours(ACK_REQUEST));
 
 /// The bytes that open a stream to the domain `to` (RFC 6120 §4.7). `from` is a bare JID, and only
 /// for streams that nobody can overhear (§4.7.1); `lang` is the default language of the client.

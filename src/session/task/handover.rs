@@ -304,8 +304,7 @@ impl Task {
         ) {
             let text = Bytes::from_static(b"<presence xmlns='jabber:client' type='unavailable'/>");
             // As if the client said so: its contacts see it go, and the server sends it no more of what is for all.
-            self.pipe
-                .client_stanza(Stanza::from_trusted(text, 0, Bytes::new()));
+            self.pipe.client_stanza(Stanza::ours(text));
         }
         true
     }

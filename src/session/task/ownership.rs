@@ -3,7 +3,6 @@
 
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use tracing::{debug, warn};
 
 use super::Task;
@@ -122,5 +121,5 @@ pub(super) fn stream_error(condition: &str, text: &str) -> Stanza {
          <text xmlns='urn:ietf:params:xml:ns:xmpp-streams'>{text}</text>\
          </stream:error>"
     );
-    Stanza::from_trusted(error.into(), 0, Bytes::new())
+    Stanza::ours(error)
 }
