@@ -12,8 +12,7 @@
 //!     ^-------------------+ <failed/>
 //! ```
 //!
-//! The stanzas given to the web client are counted by its session, the gateway's own among them. So an
-//! acknowledgement that is due is a pair: when the client has confirmed `after` stanzas, `h` is true.
+//! The stanzas given to the web client are counted by its session, the gateway's own among them.
 
 use std::{
     collections::VecDeque,
@@ -22,6 +21,7 @@ use std::{
 
 use bytes::Bytes;
 
+use super::Ledger;
 use crate::proto::{
     stanza::{IqType, Kind, MessageType, Stanza},
     xml::Ns,
@@ -47,14 +47,10 @@ const REQUEST: &[u8] = b"<r xmlns='urn:xmpp:sm:3'/>";
 #[derive(Debug, Default)]
 pub struct StreamManagement {
     state: State,
-    /// Stanzas received, modulo 2^32.
-    received: u32,
+    /// What the server has sent, and what of that it may be told.
+    ledger: Ledger,
     /// What the server was told last.
     acknowledged: u32,
-    /// What may be told it by now.
-    confirmed: u32,
-    /// What it may be told later, in order.
-    due: VecDeque<Due>,
     /// Since when the server has been waiting for an answer.
     asked: Option<Instant>,
     /// Stanzas sent, and how many of them the server has acknowledged, modulo 2^32.
@@ -86,13 +82,6 @@ enum State {
     Off,
     Requested,
     On,
-}
-
-/// `h` may be acknowledged when the client has confirmed `after` stanzas.
-#[derive(Debug)]
-struct Due {
-    after: u64,
-    h: u32,
 }
 
 /// Something sent.
@@ -152,30 +141,19 @@ impl StreamManagement {
     /// A stanza of the server has been dealt with; `given` is how many stanzas the web client has been
     /// given since its session began, those among them that came of this one.
     pub fn handle_stanza(&mut self, given: u64) {
-        if !self.is_on() {
-            return;
-        }
-        self.received = self.received.wrapping_add(1);
-        let h = self.received;
-        match self.due.back_mut() {
-            Some(due) if due.after == given => due.h = h,
-            _ => self.due.push_back(Due { after: given, h }),
+        if self.is_on() {
+            self.ledger.receive(given);
         }
     }
 
     /// The web client has confirmed the first `given` stanzas.
     pub fn handle_confirmation(&mut self, given: u64) {
-        while let Some(due) = self.due.front()
-            && due.after <= given
-        {
-            self.confirmed = due.h;
-            self.due.pop_front();
-        }
+        self.ledger.confirm(given);
     }
 
     /// How many stanzas the server still owns.
     pub fn unconfirmed(&self) -> u32 {
-        self.received.wrapping_sub(self.confirmed)
+        self.ledger.unconfirmed()
     }
 
     // === To the server ===
@@ -274,10 +252,10 @@ impl StreamManagement {
         }
         let mut out = Vec::new();
         let overdue = self.answer_at().is_some_and(|at| at <= now);
-        if self.confirmed != self.acknowledged || overdue {
-            self.acknowledged = self.confirmed;
+        if self.ledger.acknowledgeable() != self.acknowledged || overdue {
+            self.acknowledged = self.ledger.acknowledgeable();
             self.asked = None;
-            let h = self.confirmed;
+            let h = self.ledger.acknowledgeable();
             out.extend_from_slice(format!("<a xmlns='urn:xmpp:sm:3' h='{h}'/>").as_bytes());
         }
         let may_ask = self.kept >= MANY || self.asks_again.is_none_or(|at| at <= now);
