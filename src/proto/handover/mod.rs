@@ -28,6 +28,8 @@
 pub mod message;
 
 mod copies;
+mod estate;
+mod member;
 #[cfg(test)]
 mod tests;
 
@@ -36,13 +38,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-use self::copies::Copies;
-pub use self::copies::Noted;
+use copies::Copies;
+use estate::{Estate, PATIENCE};
+use member::Members;
+
+pub use copies::Noted;
+pub use member::Member;
+
 use super::stanza::Stanza;
 
-/// How long a session lingers for a client that does not confirm, or for one to come that takes its messages. Longer
-/// than it takes by default to find out that a client has vanished, who may have taken them before.
-const PATIENCE: Duration = Duration::from_secs(240);
 /// How long nothing must have come for it before its stream is closed: whoever writes to the very resource has heard
 /// by then that it is gone. What comes while the stream is being closed is the server's, and some drop it.
 const QUIET: Duration = Duration::from_secs(5);
@@ -50,18 +54,8 @@ const QUIET: Duration = Duration::from_secs(5);
 const ALONE: Duration = Duration::from_secs(30);
 /// How long it lingers when the gateway is going down.
 const HURRY: Duration = Duration::from_secs(2);
-/// Sessions of an account that take part, at most.
-const MAX_MEMBERS: u8 = 64;
-/// How many of them may linger.
+/// How many sessions of an account may linger.
 const MAX_LINGERING: usize = 16;
-
-/// A session of the account.
-#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
-pub struct Member(u8);
-
-/// Some sessions of the account.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-struct Members(u64);
 
 /// A message that the client has not confirmed.
 #[derive(Clone, Debug)]
@@ -136,108 +130,12 @@ struct Fence {
     passed: u64,
 }
 
-/// What an ended session leaves.
-#[derive(Debug)]
-struct Estate {
-    /// When it ended.
-    since: u64,
-    /// From the first that is not settled on.
-    messages: VecDeque<Left>,
-    /// Number of the first of them.
-    first: u64,
-    /// Number of the first that its taker has not been given.
-    next: u64,
-    taker: Option<Member>,
-    /// When the taker came.
-    taken: u64,
-    /// Takers whose time is over.
-    failed: Members,
-    deadline: Instant,
-    /// When the last message came for it, or it ended.
-    latest: Instant,
-    /// Since when no session is live.
-    alone_since: Option<Instant>,
-    is_hurried: bool,
-    is_given_up: bool,
-    /// Bytes.
-    size: usize,
-}
-
-/// A message of an estate.
-#[derive(Debug)]
-struct Left {
-    message: Unconfirmed,
-    /// What the taker has to have read up to before it is given this.
-    since: u64,
-    is_settled: bool,
-}
-
-impl Member {
-    fn alone(self) -> Members {
-        Members(1_u64.checked_shl(self.0.into()).unwrap_or(0))
-    }
-}
-
-impl Members {
-    fn has(self, others: Self) -> bool {
-        self.0 & others.0 != 0
-    }
-
-    fn add(&mut self, others: Self) {
-        self.0 |= others.0;
-    }
-
-    fn remove(&mut self, others: Self) {
-        self.0 &= !others.0;
-    }
-}
-
-impl Estate {
-    fn unsettled(&self) -> usize {
-        self.messages.iter().filter(|left| !left.is_settled).count()
-    }
-
-    fn get_mut(&mut self, number: u64) -> Option<&mut Left> {
-        let index = usize::try_from(number.checked_sub(self.first)?).ok()?;
-        self.messages.get_mut(index)
-    }
-
-    fn push(&mut self, message: Unconfirmed, since: u64) {
-        self.size = self.size.saturating_add(message.stanza.footprint());
-        self.messages.push_back(Left {
-            message,
-            since,
-            is_settled: false,
-        });
-    }
-
-    fn prune(&mut self) {
-        while let Some(left) = self.messages.front()
-            && left.is_settled
-        {
-            let size = left.message.stanza.footprint();
-            self.size = self.size.saturating_sub(size);
-            self.first = self.first.saturating_add(1);
-            self.messages.pop_front();
-        }
-        self.next = self.next.max(self.first);
-    }
-
-    /// What its taker has not confirmed is there for another.
-    fn release(&mut self) {
-        self.taker = None;
-        self.next = self.first;
-    }
-}
-
 impl Account {
     // === Coming and going ===
 
     /// A session is bound to this full JID: before anything else is sent on its stream. `None` if there are too many.
     pub fn join(&mut self, jid: &str, now: Instant) -> Option<Member> {
-        let member = (0..MAX_MEMBERS)
-            .map(Member)
-            .find(|member| !self.sessions.contains_key(member))?;
+        let member = Member::all().find(|member| !self.sessions.contains_key(member))?;
         let session = Session {
             jid: jid.into(),
             bound: self.next_tick(),
@@ -270,21 +168,7 @@ impl Account {
     /// [it may be closed](Self::may_close); the server is to be told first that the client is unavailable.
     pub fn end(&mut self, member: Member, messages: VecDeque<Unconfirmed>, now: Instant) -> bool {
         let since = self.next_tick();
-        let mut estate = Estate {
-            since,
-            messages: VecDeque::new(),
-            first: 0,
-            next: 0,
-            taker: None,
-            taken: 0,
-            failed: Members::default(),
-            deadline: after(now, PATIENCE),
-            latest: now,
-            alone_since: None,
-            is_hurried: false,
-            is_given_up: false,
-            size: 0,
-        };
+        let mut estate = Estate::new(since, now);
         for message in messages {
             if message::is_for_any_session(&message.stanza) {
                 estate.push(message, since);
@@ -611,7 +495,7 @@ impl Account {
     /// Who has something to do since this was asked last.
     pub fn take_woken(&mut self) -> impl Iterator<Item = Member> + use<> {
         let woken = std::mem::take(&mut self.woken);
-        let members = (0..MAX_MEMBERS).map(Member);
+        let members = Member::all();
         members.filter(move |member| woken.has(member.alone()))
     }
 
@@ -643,7 +527,7 @@ impl Account {
             if is_alone {
                 self.leave_to_last();
             }
-            self.woken = Members(u64::MAX);
+            self.woken = Members::ALL;
         }
     }
 

@@ -14,7 +14,7 @@ use std::collections::BTreeSet;
 
 use proptest::{collection::vec, prelude::*};
 
-use super::*;
+use super::{member::MAX_MEMBERS, *};
 
 /// What happens next. Numbers choose among the sessions that there are.
 #[derive(Clone, Copy, Debug)]
