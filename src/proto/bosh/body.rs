@@ -100,14 +100,14 @@ impl Page {
 /// A document that is no request.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("{condition}: {why}")]
-pub struct Refusal {
+pub struct InvalidDocument {
     /// What to answer.
     pub condition: Condition,
     /// For logs.
     pub why: &'static str,
 }
 
-impl Refusal {
+impl InvalidDocument {
     const fn bad_request(why: &'static str) -> Self {
         Self {
             condition: Condition::BadRequest,
@@ -118,17 +118,17 @@ impl Refusal {
 
 impl Message {
     /// Reads a complete request document. Nothing of any session has changed when this fails.
-    pub fn parse(document: Bytes, limits: &xml::Limits) -> Result<Self, Refusal> {
+    pub fn parse(document: Bytes, limits: &xml::Limits) -> Result<Self, InvalidDocument> {
         // Whoever makes two documents collide fools no session but their own.
         let digest = FixedState::default().hash_one(&document);
         let body = xml::scan_body(document, limits).map_err(|error| {
             if error.kind.is_limit() {
-                Refusal {
+                InvalidDocument {
                     condition: Condition::PolicyViolation,
                     why: "document exceeds a limit",
                 }
             } else {
-                Refusal::bad_request("document is not a well-formed body element")
+                InvalidDocument::bad_request("document is not a well-formed body element")
             }
         })?;
 
@@ -146,7 +146,8 @@ impl Message {
                 }
                 (Ns::None, "rid") => {
                     let rid = Rid::parse(&attribute.value());
-                    fields.rid = Some(rid.ok_or(Refusal::bad_request("rid is not a request id"))?);
+                    fields.rid =
+                        Some(rid.ok_or(InvalidDocument::bad_request("rid is not a request id"))?);
                 }
                 (Ns::None, "to") => fields.to = Some(attribute.value().into_owned()),
                 (Ns::None, "wait") => fields.wait = Some(number(&attribute.value())?),
@@ -203,8 +204,14 @@ struct Fields {
 }
 
 impl Fields {
-    fn build(self, payload: SmallVec<[Stanza; 2]>, digest: u64) -> Result<Message, Refusal> {
-        let rid = self.rid.ok_or(Refusal::bad_request("rid is missing"))?;
+    fn build(
+        self,
+        payload: SmallVec<[Stanza; 2]>,
+        digest: u64,
+    ) -> Result<Message, InvalidDocument> {
+        let rid = self
+            .rid
+            .ok_or(InvalidDocument::bad_request("rid is missing"))?;
         if let Some(sid) = self.sid {
             return Ok(Message::Request(Request {
                 sid,
@@ -221,15 +228,15 @@ impl Fields {
             }));
         }
         if self.key.is_some() || self.pause.is_some() || self.restart || self.terminate {
-            return Err(Refusal::bad_request(
+            return Err(InvalidDocument::bad_request(
                 "attribute that only a session can have",
             ));
         }
         if rid > Rid::MAX {
-            return Err(Refusal::bad_request("rid is too large"));
+            return Err(InvalidDocument::bad_request("rid is too large"));
         }
         if self.to.is_none() && !payload.is_empty() {
-            return Err(Refusal::bad_request("stanzas without a session"));
+            return Err(InvalidDocument::bad_request("stanzas without a session"));
         }
         Ok(Message::Creation(Creation {
             rid,
@@ -248,10 +255,10 @@ impl Fields {
 }
 
 /// A non-negative integer; larger ones than fit count as the largest.
-fn number(text: &str) -> Result<u64, Refusal> {
+fn number(text: &str) -> Result<u64, InvalidDocument> {
     const LARGEST: u64 = u32::MAX as u64;
     if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
-        return Err(Refusal::bad_request(
+        return Err(InvalidDocument::bad_request(
             "attribute is not a non-negative integer",
         ));
     }
@@ -302,7 +309,7 @@ impl Document {
     /// The same with a word to whoever looks into it; `text` has no markup.
     pub fn terminate_because(condition: Condition, text: &str) -> Self {
         let text = format!("<text xmlns='urn:ietf:params:xml:ns:xmpp-streams'>{text}</text>");
-        let text = Stanza::from_trusted(text.into(), 0, Bytes::new());
+        let text = Stanza::ours(text);
         Self::with(
             &terminate_attributes(Some(condition)),
             std::iter::once(&text),
