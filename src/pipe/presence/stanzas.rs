@@ -1,0 +1,70 @@
+//! Presence stanzas that the gateway writes itself, and the mark that they carry. Says how they look, not who gets them.
+
+use bytes::Bytes;
+
+use super::Effects;
+use crate::{
+    pipe::{Effect, bounce::is_repeated, identity::Identity},
+    proto::{stanza::Stanza, xml::write},
+};
+
+/// What directed presence of a gateway is for. It is the `id` of the stanza.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Mark {
+    /// "Here I am, and who is there?" Whoever may be seen by the sender answers. From somebody who may see, but not be
+    /// seen, it is unavailable presence.
+    Hello,
+    /// Everything else: answers and changes.
+    News,
+}
+
+impl Mark {
+    pub(super) fn of(presence: &Stanza) -> Option<Self> {
+        let id = presence.id()?;
+        [Self::Hello, Self::News]
+            .into_iter()
+            .find(|mark| *mark.id() == *id)
+    }
+
+    pub(super) fn id(self) -> &'static str {
+        match self {
+            Self::Hello => "rostergate-hello",
+            Self::News => "rostergate-news",
+        }
+    }
+}
+
+/// Tells somebody that the client is gone.
+pub(super) fn hide_from(jid: &str, effects: &mut Effects) {
+    let presence = unavailable(Mark::News).addressed(jid);
+    effects.push_back(Effect::ToServer(presence));
+}
+
+pub(super) fn unavailable(mark: Mark) -> Stanza {
+    let presence = Bytes::from_static(b"<presence xmlns='jabber:client' type='unavailable'/>");
+    Stanza::ours(presence).with_id(mark.id())
+}
+
+/// What tells the client that a resource is gone.
+pub(super) fn gone(full: &str, identity: &Identity) -> Stanza {
+    let mut text = b"<presence xmlns='jabber:client' type='unavailable' from='".to_vec();
+    write::attribute_into(&mut text, full);
+    text.extend_from_slice(b"' to='");
+    write::attribute_into(&mut text, identity.full());
+    text.extend_from_slice(b"'/>");
+    Stanza::ours(text)
+}
+
+/// The answer to a broadcast presence of more than [`MAX_BROADCAST`](super::MAX_BROADCAST) (RFC 6120 §8.3).
+pub fn too_large(presence: &Stanza) -> Stanza {
+    let mut text = b"<presence xmlns='jabber:client' type='error'".to_vec();
+    if let Some(id) = presence.id().filter(|id| is_repeated(id)) {
+        write::attribute(&mut text, "id", &id);
+    }
+    text.extend_from_slice(
+        b"><error type='modify'><policy-violation xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/>\
+          <text xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'>presence is too large</text></error>\
+          </presence>",
+    );
+    Stanza::ours(text)
+}

@@ -1,0 +1,153 @@
+//! Presence of people who are not on the list: what is kept of it, and when the client is given it.
+
+use std::collections::VecDeque;
+
+use super::{
+    Carrier, Effects, MAX_EARLY, bare_of, digest, digest_of_address,
+    stanzas::{Mark, gone},
+};
+use crate::{
+    pipe::{Effect, identity::Identity},
+    proto::stanza::Stanza,
+    roster::Contact,
+};
+
+/// Most presences kept of people who might turn out to be contacts.
+const MAX_STRANGERS: usize = 32;
+/// Largest presence kept of a stranger, bytes.
+const MAX_STRANGER_SIZE: usize = 4096;
+
+/// The latest presence of someone who is not on the list: the notification of that may have been slower.
+#[derive(Debug)]
+pub(super) struct Stranger {
+    pub(super) full: Box<str>,
+    pub(super) presence: Stanza,
+    /// The client has been given it.
+    pub(super) is_shown: bool,
+}
+
+impl Carrier {
+    pub(super) fn stranger_is_available(
+        &mut self,
+        full: String,
+        presence: Stanza,
+        is_early: bool,
+        effects: &mut Effects,
+    ) {
+        let bare = bare_of(&full);
+        let was_shown = self
+            .strangers
+            .iter()
+            .any(|it| *it.full == *full && it.is_shown);
+        // What others say in a room goes by no mark of theirs.
+        let is_shown = Mark::of(&presence).is_none() || was_shown || self.has_met(bare);
+        if is_shown {
+            if is_early && self.early.saturating_add(full.len()) <= MAX_EARLY {
+                let (is_new, _) = self.learn(bare, &full, Some(digest(&presence)));
+                self.early = self
+                    .early
+                    .saturating_add(if is_new { full.len() } else { 0 });
+            }
+            self.unseen.remove(&digest_of_address(&full));
+            effects.push_back(Effect::ToClient(presence.clone()));
+            if self.has_met(bare) {
+                return;
+            }
+        } else {
+            self.hide(&full);
+        }
+        let stranger = Stranger {
+            full: full.into(),
+            presence,
+            is_shown,
+        };
+        self.meet_stranger(stranger, effects);
+    }
+
+    fn meet_stranger(&mut self, stranger: Stranger, effects: &mut Effects) {
+        self.strangers.retain(|it| it.full != stranger.full);
+        self.strangers.push_back(stranger);
+        let is_large = |it: &Stranger| it.presence.size() > MAX_STRANGER_SIZE;
+        let last = self.strangers.pop_back_if(|it| is_large(it));
+        let first = match self.strangers.len() > MAX_STRANGERS {
+            true => self.strangers.pop_front(),
+            false => None,
+        };
+        for stranger in last.into_iter().chain(first) {
+            self.has_dropped = true;
+            self.show_stranger(&stranger, effects);
+        }
+    }
+
+    /// Whether there are people whose presence the client is given if they do not become contacts soon.
+    pub fn has_held(&self) -> bool {
+        self.strangers.iter().any(|it| self.is_held(it))
+    }
+
+    fn is_held(&self, stranger: &Stranger) -> bool {
+        let is_hidden = self.is_former(bare_of(&stranger.full)) || self.blocked.has(&stranger.full);
+        !stranger.is_shown && !is_hidden
+    }
+
+    pub(super) fn is_former(&self, bare: &str) -> bool {
+        !self.former.is_empty() && self.former.contains(&digest_of_address(bare))
+    }
+
+    /// They have not: it is the client's to ignore them.
+    pub fn show_held(&mut self, effects: &mut Effects) {
+        for mut stranger in std::mem::take(&mut self.strangers) {
+            self.show_stranger(&stranger, effects);
+            stranger.is_shown |= self.is_held(&stranger);
+            self.strangers.push_back(stranger);
+        }
+    }
+
+    fn show_stranger(&mut self, stranger: &Stranger, effects: &mut Effects) {
+        if self.is_held(stranger) {
+            self.unseen.remove(&digest_of_address(&stranger.full));
+            effects.push_back(Effect::ToClient(stranger.presence.clone()));
+        }
+    }
+
+    /// Shows the presence of someone who has just become a contact.
+    pub(super) fn introduce_all(&mut self, contact: &Contact, effects: &mut Effects) {
+        for stranger in std::mem::take(&mut self.strangers) {
+            if bare_of(&stranger.full) == contact.jid.as_str() {
+                self.introduce(contact, stranger, effects);
+            } else {
+                self.strangers.push_back(stranger);
+            }
+        }
+    }
+
+    pub(super) fn introduce(
+        &mut self,
+        contact: &Contact,
+        stranger: Stranger,
+        effects: &mut Effects,
+    ) {
+        if self.blocked.has(&stranger.full) {
+            return;
+        }
+        self.unseen.remove(&digest_of_address(&stranger.full));
+        let seen = contact.sends_presence().then(|| digest(&stranger.presence));
+        let (_, has_changed) = self.learn(contact.jid.as_str(), &stranger.full, seen);
+        if seen.is_some() && has_changed {
+            effects.push_back(Effect::ToClient(stranger.presence));
+        }
+    }
+
+    /// Whoever is blocked, and is no contact or not yet known as one, is seen no more.
+    pub fn drop_blocked(&mut self, identity: &Identity, effects: &mut Effects) {
+        let (strangers, blocked) = (std::mem::take(&mut self.strangers), &self.blocked);
+        let (gone_now, others) = strangers
+            .into_iter()
+            .partition::<VecDeque<_>, _>(|it| blocked.has(&it.full));
+        self.strangers = others;
+        self.has_dropped |= !gone_now.is_empty();
+        for stranger in gone_now.iter().filter(|it| it.is_shown) {
+            self.forget(bare_of(&stranger.full), &stranger.full);
+            effects.push_back(Effect::ToClient(gone(&stranger.full, identity)));
+        }
+    }
+}
