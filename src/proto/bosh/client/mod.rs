@@ -13,10 +13,10 @@
 //!
 //! Two requests at once take two connections, and the later one may arrive first. ejabberd then holds the
 //! earlier one and never looks at the later one, unless it happens to have something to say. Therefore
-//! the later request keeps a distance to the earlier one that grows with the time that answers take. An
-//! empty request is sent as long after the answer to what the client has said, as clients soon say more,
-//! and not at all before the client binds a resource. Where one overtakes another all the same, both are
-//! sent again after a while, upon which ejabberd ends the session.
+//! the later request keeps a distance to the earlier one that grows with the time that answers take, and
+//! there is no empty request which the one that binds a resource could overtake. Where it happens all the
+//! same, both are sent again after a while, upon which ejabberd ends the session. From then on a request
+//! is open without a pause: what a server says as it ends a session goes to one that it holds, or is lost.
 //!
 //! A request keeps its rid and its bytes until it has been answered; the server tells by the rid that it
 //! has seen it. So it can be sent again whenever it is unclear what became of it. Answers are taken in
@@ -313,18 +313,14 @@ impl Client {
         // An earlier request is answered to make room for a later one.
         let is_only = self.open.len() == 1;
         if let Some(open) = self.open.get_mut(index) {
-            let is_answer = !body.children.is_empty();
             if let State::Sent { since, .. } = open.state
                 && is_only
                 && open.empty
-                && !is_answer
+                && body.children.is_empty()
                 && now.saturating_duration_since(since) < HASTE
             {
                 // A server that holds nothing must not be asked all the time.
                 self.not_before = Some(after(now, HASTE));
-            } else if is_only && !open.empty && is_answer {
-                // What the client says next should find no empty request that it could overtake.
-                self.not_before = Some(after(now, self.spacing));
             }
             open.state = State::Answered(Box::new(body));
         }

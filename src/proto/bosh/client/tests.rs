@@ -483,18 +483,6 @@ fn nothing_can_be_overtaken_by_the_request_that_binds_a_resource() {
 }
 
 #[test]
-fn what_a_client_says_upon_an_answer_finds_no_empty_request_to_overtake() {
-    let (mut test, empty) = Test::open();
-    test.client.queue(message("out").into());
-    let rid = test.request().0;
-    test.answer(empty, &body("", ""));
-    test.answer(rid, &body("", &message("in")));
-    test.client.queue(message("more").into());
-    let (_, more) = test.request();
-    assert!(more.contains(&message("more")), "{more}");
-}
-
-#[test]
 fn a_later_request_keeps_a_distance_that_grows_with_the_time_answers_take() {
     let (mut test, mut empty) = Test::open();
     let mut distances = Vec::new();
