@@ -1,6 +1,6 @@
 //! Stream management (XEP-0198), without resumption: who owns which stanza.
 //!
-//! [`initiator`] is what the gateway is towards an XMPP server. The [`Ledger`] is the account of what one side has
+//! [`initiator`] is what the gateway is towards an XMPP server. The `Ledger` is the account of what one side has
 //! received for somebody behind it, and says when that may be acknowledged.
 
 pub mod initiator;
