@@ -123,10 +123,6 @@ async fn passes_the_end_on() {
     let gateway = Gateway::builder(&prosody).upstream(&url).start();
     let account = prosody.account("john");
     let mut first = gateway.login(&account, "web").await;
-    // It says why to those alone who have a request at it, as who has been sent something unasked has.
-    let contact = prosody.contact("marie").await;
-    contact.send_message(&first.jid, "Hello");
-    first.expect_message("Hello").await;
     let mut second = gateway.login(&account, "web").await;
     let end = first.expect_end().await;
     assert_eq!(end.stream_error(), Some("conflict"));
