@@ -1,16 +1,14 @@
 //! `http_roster_url`, `backend_…`: where the contact lists of a host come from, and how they are asked for.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
-use base64::{Engine as _, prelude::BASE64_STANDARD};
 use rustls::RootCertStore;
 
 use super::{
+    credentials::Credentials,
     own_addresses::OwnAddresses,
     reader::Section,
-    redact,
-    secret::{self, Secret},
-    url,
+    url::{self, RosterUrl},
     value::{self, Fault, GIB, KIB, MINUTE},
 };
 
@@ -41,57 +39,6 @@ impl Default for Backend {
             concurrency: 32,
             max_body: 16 << 20,
         }
-    }
-}
-
-/// What a backend is shown in `Authorization`.
-#[derive(Clone, Debug)]
-pub enum Credentials {
-    /// A bearer token (RFC 6750).
-    Token(Secret),
-    /// User and password (RFC 7617).
-    Basic {
-        /// Without a colon.
-        user: Secret,
-        /// Perhaps empty.
-        password: Secret,
-    },
-}
-
-impl Credentials {
-    /// The value of the header.
-    pub fn header(&self) -> Secret {
-        Secret::new(&match self {
-            Self::Token(token) => format!("Bearer {}", token.expose()),
-            Self::Basic { user, password } => {
-                let both = format!("{}:{}", user.expose(), password.expose());
-                format!("Basic {}", BASE64_STANDARD.encode(both))
-            }
-        })
-    }
-}
-
-/// `http_roster_url`, with one `%s` in its path or query, without user and password.
-#[derive(Clone, Eq, PartialEq)]
-pub struct RosterUrl {
-    /// What comes before `%s`.
-    pub before: Arc<str>,
-    /// What comes after it.
-    pub after: Arc<str>,
-}
-
-impl RosterUrl {
-    /// Whether certificates are checked there.
-    pub fn is_https(&self) -> bool {
-        let scheme = self.before.split(':').next();
-        scheme.is_some_and(|scheme| scheme.eq_ignore_ascii_case("https"))
-    }
-}
-
-impl fmt::Debug for RosterUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let url = format!("{}%s{}", self.before, self.after);
-        f.write_str(&redact::url(&url))
     }
 }
 
@@ -128,45 +75,5 @@ impl Backend {
             value::size(4 * KIB..=GIB),
         );
         (url, it)
-    }
-}
-
-impl Credentials {
-    /// What the gateway logs in with. Only one of the keys may say it; `of_url` is what the URL says.
-    fn read(section: &mut Section<'_, '_>, of_url: Option<Self>) -> Option<Self> {
-        let is_said = [
-            (
-                "backend_token",
-                section.has("backend_token") || section.has("backend_token_file"),
-            ),
-            ("backend_user", section.has("backend_user")),
-            ("http_roster_url", of_url.is_some()),
-        ];
-        let mut said = is_said.into_iter().filter(|(_, is_said)| *is_said);
-        if let (Some((first, _)), Some((second, _))) = (said.next(), said.next()) {
-            section.beside(second, &section.path(first));
-        }
-        let token = section.secret(["backend_token", "backend_token_file"], &secret::TOKEN);
-        let basic = Self::read_basic(section);
-        token.map(Self::Token).or(basic).or(of_url)
-    }
-
-    fn read_basic(section: &mut Section<'_, '_>) -> Option<Self> {
-        let keys = ["backend_password", "backend_password_file"];
-        let password_key = keys.into_iter().find(|key| section.has(key));
-        match (section.has("backend_user"), password_key) {
-            (true, None) => {
-                let fault = Fault::new("without a password", "set backend_password");
-                section.fault("backend_user", fault);
-            }
-            (false, Some(key)) => {
-                section.fault(key, Fault::new("without a user", "set backend_user"));
-            }
-            (true, Some(_)) | (false, None) => {}
-        }
-        let user = section.read("backend_user", secret::user);
-        let password = section.secret(keys, &secret::PASSWORD);
-        let (user, password) = (user?, password?);
-        Some(Self::Basic { user, password })
     }
 }

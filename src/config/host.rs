@@ -3,10 +3,11 @@
 use jid::DomainPart;
 
 use super::{
-    backend::{Backend, RosterUrl},
+    backend::Backend,
     own_addresses::OwnAddresses,
     reader::{Section, Taken},
     upstream::Upstream,
+    url::RosterUrl,
 };
 
 /// `[[host]]`

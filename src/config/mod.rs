@@ -10,6 +10,7 @@
 mod admin;
 mod backend;
 mod bosh;
+mod credentials;
 mod error;
 #[cfg(test)]
 mod example;
@@ -34,8 +35,9 @@ use std::{fs, io, net::SocketAddr, path::Path};
 
 pub use self::{
     admin::Admin,
-    backend::{Backend, Credentials, RosterUrl},
+    backend::Backend,
     bosh::Bosh,
+    credentials::Credentials,
     error::{ConfigError, ConfigErrors, Position},
     host::{Host, Presence},
     log::Log,
@@ -43,7 +45,8 @@ pub use self::{
     secret::Secret,
     server::Server,
     session::Session,
-    upstream::{Place, Scheme, Upstream, UpstreamTls},
+    upstream::{Upstream, UpstreamTls},
+    url::{Place, RosterUrl, Scheme},
     web::Web,
 };
 

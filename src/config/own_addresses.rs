@@ -4,7 +4,12 @@ use std::net::{IpAddr, SocketAddr};
 
 use http::Uri;
 
-use super::{Admin, Place, RosterUrl, Server, value::Fault};
+use super::{
+    admin::Admin,
+    server::Server,
+    url::{Place, RosterUrl},
+    value::Fault,
+};
 
 /// Each address, with the key that sets it.
 pub(super) struct OwnAddresses(Vec<(&'static str, SocketAddr)>);

@@ -5,7 +5,8 @@ use std::{fmt, path::PathBuf};
 use super::{
     own_addresses::OwnAddresses,
     reader::Section,
-    redact, url,
+    redact,
+    url::{self, Place, Scheme},
     value::{self, Fault},
 };
 use crate::net::proxy::ProxyProtocol;
@@ -41,37 +42,6 @@ impl fmt::Debug for Upstream {
             .field("ca", &self.ca)
             .finish()
     }
-}
-
-/// A host and a port.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Place {
-    /// Host name or address literal (no brackets).
-    pub address: String,
-    /// TCP port.
-    pub port: u16,
-}
-
-impl Place {
-    /// Whether a server that refers to `text`, a host and perhaps a port, refers to this.
-    pub fn is_meant_by(&self, text: &str) -> bool {
-        url::place(text, 5222).is_ok_and(|place| {
-            place.port == self.port && place.address.eq_ignore_ascii_case(&self.address)
-        })
-    }
-}
-
-/// Scheme of an upstream URL.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Scheme {
-    /// The server's own BOSH, in clear.
-    Http,
-    /// The server's own BOSH over TLS.
-    Https,
-    /// TCP, STARTTLS by policy.
-    Xmpp,
-    /// TLS from the first byte.
-    Xmpps,
 }
 
 /// `upstream_tls`

@@ -1,6 +1,6 @@
 //! URLs, and what they are made of.
 
-use std::{borrow::Cow, sync::Arc};
+use std::{borrow::Cow, fmt, sync::Arc};
 
 use http::{
     Uri,
@@ -8,12 +8,62 @@ use http::{
 };
 use percent_encoding::percent_decode_str;
 
-use super::{
-    backend::{Credentials, RosterUrl},
-    secret,
-    upstream::{Place, Scheme},
-    value::Fault,
-};
+use super::{credentials::Credentials, redact, secret, value::Fault};
+
+/// A host and a port.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Place {
+    /// Host name or address literal (no brackets).
+    pub address: String,
+    /// TCP port.
+    pub port: u16,
+}
+
+impl Place {
+    /// Whether a server that refers to `text`, a host and perhaps a port, refers to this.
+    pub fn is_meant_by(&self, text: &str) -> bool {
+        place(text, 5222).is_ok_and(|place| {
+            place.port == self.port && place.address.eq_ignore_ascii_case(&self.address)
+        })
+    }
+}
+
+/// Scheme of an upstream URL.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Scheme {
+    /// The server's own BOSH, in clear.
+    Http,
+    /// The server's own BOSH over TLS.
+    Https,
+    /// TCP, STARTTLS by policy.
+    Xmpp,
+    /// TLS from the first byte.
+    Xmpps,
+}
+
+/// `http_roster_url`, with one `%s` in its path or query, without user and password.
+#[derive(Clone, Eq, PartialEq)]
+pub struct RosterUrl {
+    /// What comes before `%s`.
+    pub before: Arc<str>,
+    /// What comes after it.
+    pub after: Arc<str>,
+}
+
+impl RosterUrl {
+    /// Whether certificates are checked there.
+    pub fn is_https(&self) -> bool {
+        let scheme = self.before.split(':').next();
+        scheme.is_some_and(|scheme| scheme.eq_ignore_ascii_case("https"))
+    }
+}
+
+impl fmt::Debug for RosterUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let url = format!("{}%s{}", self.before, self.after);
+        f.write_str(&redact::url(&url))
+    }
+}
 
 /// A URL that clients are told: they take https only (XEP-0156 "Business Rules").
 pub(super) fn public(text: &str) -> Result<String, Fault> {
