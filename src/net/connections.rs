@@ -102,7 +102,7 @@ pub struct Connections {
 /// Counts as a connection until it is dropped.
 #[derive(Debug)]
 #[must_use = "it counts for as long as it lives"]
-pub struct Place {
+pub struct Counted {
     metrics: Arc<Metrics>,
     _in_all: Permit<()>,
     _by_address: Option<Permit<IpAddr>>,
@@ -135,11 +135,11 @@ impl Connections {
     /// # Errors
     ///
     /// The bound that is reached.
-    pub fn admit(&self, address: IpAddr) -> Result<Place, Refusal> {
+    pub fn admit(&self, address: IpAddr) -> Result<Counted, Refusal> {
         let address = address.to_canonical();
         let current = self.bounds.load();
         let (bounds, proxies) = &**current;
-        let place = || {
+        let count = || {
             let is_proxy = proxies.contain(address);
             let in_all = self.in_all.acquire((), bounds.in_all);
             let in_all = in_all.ok_or(Refusal::InAll)?;
@@ -151,13 +151,13 @@ impl Connections {
                     .acquire(network_of(address), bounds.per_address);
                 Some(permit.ok_or(Refusal::OfAddress)?)
             };
-            Ok(Place {
+            Ok(Counted {
                 metrics: Arc::clone(&self.metrics),
                 _in_all: in_all,
                 _by_address: by_address,
             })
         };
-        place().inspect_err(|refusal: &Refusal| {
+        count().inspect_err(|refusal: &Refusal| {
             self.metrics.limit(refusal.limit());
             if let Some(unsaid) = self.refusals.is_due() {
                 warn!(%address, %refusal, unsaid, "connection refused");
@@ -166,7 +166,7 @@ impl Connections {
     }
 }
 
-impl Place {
+impl Counted {
     /// Counts a connection that is ended for what it did, or did not.
     pub(super) fn overran(&self, bound: Overrun) {
         self.metrics.limit(bound.limit());

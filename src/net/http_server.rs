@@ -36,7 +36,7 @@ use tokio_rustls::TlsAcceptor;
 use tracing::debug;
 
 use super::{
-    connections::{Overrun, Place},
+    connections::{Counted, Overrun},
     drain,
     listener::{Accepted, Limits, Listener, Peer},
     refused_heads,
@@ -85,11 +85,11 @@ where
                 peer,
                 tls,
                 limits,
-                place,
+                counted,
                 ..
             } = accepted;
             let connection = Connection {
-                place,
+                counted,
                 drain,
                 limits,
             };
@@ -190,15 +190,15 @@ where
 /// What runs a connection to its end.
 struct Connection {
     /// Absent where nobody counts.
-    place: Option<Place>,
+    counted: Option<Counted>,
     drain: drain::Watch,
     limits: Limits,
 }
 
 impl Connection {
     fn overran(&self, bound: Overrun) {
-        if let Some(place) = &self.place {
-            place.overran(bound);
+        if let Some(counted) = &self.counted {
+            counted.overran(bound);
         }
     }
 
@@ -224,9 +224,9 @@ impl Connection {
             };
             let turn = poll_fn(|cx| {
                 let ended = connection.as_mut().poll(cx);
-                if let Some(place) = &self.place {
+                if let Some(counted) = &self.counted {
                     for _ in 0..refused_heads::take() {
-                        place.overran(Overrun::Head);
+                        counted.overran(Overrun::Head);
                     }
                 }
                 ended

@@ -20,7 +20,7 @@ use tokio::{
 use tracing::{debug, warn};
 
 use super::{
-    connections::{self, Connections, Overrun, Place},
+    connections::{self, Connections, Counted, Overrun},
     drain,
     log_throttle::LogThrottle,
     proxy,
@@ -195,9 +195,9 @@ impl Listener {
     pub(super) async fn accept(&self) -> Accepted {
         loop {
             let (stream, address) = self.accept_tcp().await;
-            let place = match &self.connections {
+            let counted = match &self.connections {
                 Some(connections) => match connections.admit(address.ip()) {
-                    Ok(place) => Some(place),
+                    Ok(counted) => Some(counted),
                     Err(refusal) => {
                         // To say it over TLS would take more than it is worth.
                         if self.tls.is_none() {
@@ -218,7 +218,7 @@ impl Listener {
                 },
                 tls: self.tls.as_ref().map(|store| store.current()),
                 limits: **self.limits.load(),
-                place,
+                counted,
                 is_from_proxy: is_proxy.is_some_and(|is_proxy| is_proxy(address.ip())),
             };
         }
@@ -268,7 +268,7 @@ pub(super) struct Accepted {
     pub(super) tls: Option<Arc<ServerConfig>>,
     pub(super) limits: Limits,
     /// Absent where nobody counts.
-    pub(super) place: Option<Place>,
+    pub(super) counted: Option<Counted>,
     /// A proxy has to say first for whom it comes, see [`Accepted::read_proxy_header`].
     pub(super) is_from_proxy: bool,
 }
@@ -294,8 +294,8 @@ impl Accepted {
                 warn!(%error, cause, proxy = %self.peer.address, "proxy refused: no PROXY protocol");
             }
             Err(_) => {
-                if let Some(place) = &self.place {
-                    place.overran(Overrun::Handshake);
+                if let Some(counted) = &self.counted {
+                    counted.overran(Overrun::Handshake);
                 }
                 warn!(proxy = %self.peer.address, "proxy refused: no PROXY protocol in time");
             }
