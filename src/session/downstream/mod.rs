@@ -8,6 +8,7 @@ pub mod bosh;
 
 use std::{
     collections::VecDeque,
+    fmt,
     task::{Context, Poll},
     time::Instant,
 };
@@ -60,6 +61,12 @@ impl End {
             Self::Terminated => "terminated",
             Self::Violation(condition) => condition,
         }
+    }
+}
+
+impl fmt::Display for End {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
     }
 }
 

@@ -107,7 +107,7 @@ impl Task {
 
     /// The session is over for the client: leave the server in good order.
     fn close(&mut self, end: End, now: Instant) {
-        info!(sid = ?self.registration.sid(), ?end, "session ended");
+        info!(sid = ?self.registration.sid(), %end, "session ended");
         self.registration.metrics().ended(end.as_str());
         self.record.enter(State::Ending);
         self.negotiation = None;
