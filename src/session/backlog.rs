@@ -1,13 +1,13 @@
-//! The backlog: what pends for the clients of all sessions together, and when that is too much.
+//! Backlog: what is pending for the clients of all sessions together, and when that is too much.
 //!
-//! The bound on one session, times the number of sessions, would be no bound. So half of what may pend in all is
-//! for whoever needs it. Once that is used, the other half is divided among the sessions: the server of a
-//! session that has more than its share is not read until the client of that session comes. No session is ended for
-//! it, nothing is lost, and nobody waits for the client of another.
+//! The bound on one session, times the number of sessions, would be no bound. So there is a bound on all. Half of it is
+//! for any session that needs it. Once that is used up, the other half is divided evenly: a session with more than its
+//! share does not read from its server until its client comes. No session is ended for that, nothing is lost, and no
+//! session waits for the client of another.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Bytes that pend, and how many may.
+/// How many bytes are pending, and how many may be.
 #[derive(Debug)]
 pub struct Backlog {
     bytes: AtomicUsize,
@@ -25,17 +25,17 @@ impl Default for Backlog {
 }
 
 impl Backlog {
-    /// Goes by another bound from now on, bytes.
+    /// Sets another bound, in bytes.
     pub fn bound(&self, most: usize) {
         self.most.store(most, Ordering::Relaxed);
     }
 
-    /// Bytes that pend.
+    /// How many bytes are pending.
     pub fn bytes(&self) -> usize {
         self.bytes.load(Ordering::Relaxed)
     }
 
-    /// For one session, `now` bytes pend in place of `before`.
+    /// For one session, `now` bytes are pending in place of `before`.
     pub(super) fn change(&self, before: usize, now: usize) {
         if now >= before {
             self.bytes.fetch_add(now - before, Ordering::Relaxed);
@@ -44,7 +44,7 @@ impl Backlog {
         }
     }
 
-    /// Whether a session, one of `sessions`, for which `own` bytes pend, must not have more.
+    /// Whether a session that has `own` bytes pending must not have more. There are `sessions` in all.
     pub(super) fn is_used_up(&self, own: usize, sessions: usize) -> bool {
         let half = self.most.load(Ordering::Relaxed) / 2;
         own > half / sessions.max(1) && self.bytes() >= half
@@ -56,7 +56,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_has_little_may_always_have_more() {
+    fn a_session_with_little_may_always_have_more() {
         let backlog = Backlog::default();
         backlog.bound(1000);
         backlog.change(0, 499);

@@ -1,10 +1,10 @@
-//! Numbers of sessions, by what their records say.
+//! Counts of sessions by state, as their records say.
 
 use serde::Serialize;
 
 use super::{Record, State};
 
-/// The numbers.
+/// How many sessions there are, in each state.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Serialize)]
 pub struct Counts {
     /// All of them.
@@ -18,7 +18,7 @@ pub struct Counts {
 }
 
 impl Counts {
-    /// One more.
+    /// Adds a session.
     pub fn count(&mut self, record: &Record) {
         self.total += 1;
         self.interested += usize::from(record.is_interested());

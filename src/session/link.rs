@@ -1,4 +1,4 @@
-//! The server's side of a session: the connection, stream management on it, and the keepalive.
+//! Link of a session to the server: the connection, stream management on it, and the keepalive.
 //!
 //! ```text
 //!             Ok            close                 closed, broken, 2 s
@@ -7,8 +7,8 @@
 //!      +-----------+-------------------------------------------------------+
 //! ```
 //!
-//! It writes, and keeps the account with the server. What the server sends is the task's to judge, and so is when the
-//! server may be told that it has been dealt with.
+//! It writes to the server, and counts what the server has acknowledged. The task decides what becomes of the server's
+//! stanzas, and when they may be acknowledged.
 
 use std::{
     pin::Pin,
@@ -29,7 +29,7 @@ const CLOSING: Duration = Duration::from_secs(2);
 const KEEPALIVE: Duration = Duration::from_secs(100);
 /// Bytes that may wait for a server that does not read, before its client is no longer heard.
 const MAX_QUEUED: usize = 4 << 20;
-/// Bytes that may wait for it before what goes to many of a client's contacts does too.
+/// Bytes that may be unwritten before no more is made of what goes to many contacts.
 const ROOM: usize = 64 << 10;
 
 /// A connection that is being opened.
@@ -39,9 +39,9 @@ pub(super) type Connecting =
 /// The way to the server.
 pub(super) struct Link {
     state: State,
-    /// Who owns which stanza, as far as the server is concerned.
+    /// Which stanzas the server owns, and which it has acknowledged.
     pub(super) sm: StreamManagement,
-    /// The server's latest features have stream management among them.
+    /// The server's latest features include stream management.
     offers_sm: bool,
     last_written: Instant,
 }
@@ -96,7 +96,7 @@ impl Link {
                 Err(error) => Input::Lost(error),
             }),
             State::Closing(upstream, _) => {
-                // Whatever still comes has no reader; only the end is of interest.
+                // The client is gone, so only the end of the stream matters.
                 while let Poll::Ready(event) = upstream.poll(cx, true) {
                     if matches!(event, Ok(UpstreamEvent::Closed) | Err(_)) {
                         self.state = State::Down;
@@ -128,7 +128,7 @@ impl Link {
 
     /// When to call [`Self::handle_timeout`] and [`Self::is_unanswered`], if nothing else happens first.
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
-        // What is owed to a server, or by it, is owed no more once the stream ends.
+        // Once the stream ends, no side owes the other an acknowledgement.
         match &self.state {
             State::Up(_) => {
                 let keepalive = self.last_written + KEEPALIVE;
@@ -142,8 +142,8 @@ impl Link {
 
     // === To the server; without a stream, all of this is dropped ===
 
-    /// Turns stream management on if the server has it: a resource is bound, and nothing else has been sent. Whether
-    /// it may come to that.
+    /// Asks for stream management if the server offers it: a resource is bound, and nothing else has been sent. True
+    /// if it was asked for.
     pub(super) fn enable_sm(&mut self) -> bool {
         match &mut self.state {
             State::Up(upstream) if self.offers_sm && upstream.is_manageable() => {
@@ -162,7 +162,7 @@ impl Link {
         }
     }
 
-    /// Queues `count` stanzas that nobody would miss.
+    /// Queues `count` stanzas whose loss nobody has to be told of.
     pub(super) fn queue_many(&mut self, stanzas: Bytes, count: u32, now: Instant) {
         if let State::Up(upstream) = &mut self.state {
             upstream.queue_bytes(stanzas);
@@ -171,7 +171,7 @@ impl Link {
         }
     }
 
-    /// Queues errors for the senders of what could not be delivered, if the server does not own it itself.
+    /// Queues errors for the senders of what could not be delivered, unless the server still owns that.
     pub(super) fn bounce(&mut self, errors: impl Iterator<Item = Stanza>) {
         if let State::Up(upstream) = &mut self.state
             && !self.sm.is_on()
@@ -209,7 +209,7 @@ impl Link {
         }
     }
 
-    /// Takes leave of the server.
+    /// Closes the stream, and waits a little for the server to close its side.
     pub(super) fn close(&mut self, now: Instant) {
         self.state = match std::mem::replace(&mut self.state, State::Down) {
             State::Up(mut upstream) => {
@@ -237,12 +237,12 @@ impl Link {
         matches!(self.state, State::Down)
     }
 
-    /// Whether so little waits for the server that more may be said that leads to answers.
+    /// Whether so little is unwritten that the gateway may answer more of what the server sends.
     pub(super) fn takes_more(&self) -> bool {
         self.queued() < MAX_QUEUED
     }
 
-    /// A server that does not take it must not make the gateway remember what its client says.
+    /// Whether the client may be heard: what a server does not read or does not acknowledge has to be kept.
     pub(super) fn is_listening(&self) -> bool {
         self.takes_more() && !self.sm.is_full()
     }
@@ -252,12 +252,12 @@ impl Link {
         self.queued() < ROOM
     }
 
-    /// Whether the server has not answered stream management for so long that it will not.
+    /// Whether the server has owed an answer of stream management for too long.
     pub(super) fn is_unanswered(&self, now: Instant) -> bool {
         self.is_up() && self.sm.is_unanswered(now)
     }
 
-    /// Bytes that wait for the server.
+    /// Bytes that are unwritten.
     fn queued(&self) -> usize {
         match &self.state {
             State::Up(upstream) => upstream.queued(),

@@ -1,8 +1,8 @@
-//! Sessions: one task each, which owns the client's side, the server's side and the pipe between them. It does not know
-//! by which front its client comes.
+//! Sessions: each has a task of its own, which owns the client's side, the server's side and the pipe between them. It
+//! must not know the front of its client.
 //!
-//! A task, because a session owns a TCP connection that has to be read whether or not a request is
-//! there; one owner per session also makes order and exclusion free. `ARCHITECTURE.md` has the figures.
+//! A session needs a task because it owns a TCP connection, which has to be read whether or not a request is open. One
+//! owner per session also makes order and exclusion free. `ARCHITECTURE.md` has the figures.
 
 mod accounts;
 mod admission;
@@ -33,17 +33,17 @@ pub use self::{
     task::spawn,
 };
 
-/// Messages that may wait for a session: what it may have open, the one that a pause or a termination
-/// may come on top with, and resends. A client cannot fill this while it keeps to the rules.
+/// Commands that may wait for a session: its open requests, one more that pauses or terminates it, and resends. A
+/// client that keeps to the rules cannot fill this.
 const MAILBOX: usize = 8;
 
-/// What a session is told by the front and by the server. Travels boxed: tokio allocates channel slots
-/// by the block.
+/// A command to a session, from its front or from the gateway. Travels boxed, as tokio allocates channel slots by the
+/// block.
 #[derive(Debug)]
 #[expect(clippy::large_enum_variant, reason = "always boxed")]
 pub enum Command {
-    /// A request of a BOSH client, and where its answer goes. The client is gone when the other end
-    /// of `reply` is.
+    /// A request of a BOSH client, and where its answer goes. When the client hangs up, the other end of `reply` is
+    /// dropped.
     Bosh {
         /// The request.
         request: bosh::Request,

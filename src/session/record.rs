@@ -1,4 +1,4 @@
-//! The record of a session: what others may know without asking it. The session writes down here what changes seldom.
+//! Record of a session: what others may know without asking it. The session keeps it up to date, as it changes seldom.
 
 use std::{
     sync::{
@@ -10,7 +10,7 @@ use std::{
 
 use super::Origin;
 
-/// How far a session has come. They follow each other, but for those that are left out.
+/// How far a session has come. Its state only moves on, and may skip some.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[repr(u8)]
 pub enum State {
@@ -20,7 +20,7 @@ pub enum State {
     Negotiating,
     /// A resource is bound.
     Bound,
-    /// Over for the client, or nearly so: what is left is to take leave of the server.
+    /// Over for the client, or nearly so; the stream to the server is still to be closed.
     Ending,
 }
 

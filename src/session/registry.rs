@@ -1,4 +1,4 @@
-//! The registry of live sessions, by sid; and what they share.
+//! Registry of live sessions, by sid, and of what they share. It must not know what a session does.
 
 use std::{
     collections::HashMap,
@@ -21,7 +21,7 @@ use crate::{
     net::quota::{Permit, Quota},
 };
 
-/// Independent locks, so that sessions rarely meet.
+/// Independent locks, so that sessions rarely wait for each other.
 const SHARDS: usize = 64;
 
 /// Where a session is, and how it came about.
@@ -46,7 +46,7 @@ pub struct Registry {
     is_closed: AtomicBool,
     /// What is counted of them, and of all else.
     pub metrics: Arc<Metrics>,
-    /// What pends for their clients.
+    /// What is pending for their clients.
     pub backlog: Backlog,
     /// Sessions by the addresses of their clients.
     pub by_address: Arc<Quota<IpAddr>>,
@@ -106,8 +106,8 @@ impl Registry {
         self.numbers.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// The records of all sessions, a part of them at a time and in no order. A lock is held for as long
-    /// as it takes to copy the pointers of a part, and not while the caller looks at them.
+    /// The records of all sessions, a part of them at a time and in no order. A lock is held while the pointers of a
+    /// part are copied, and not while the caller reads the records.
     pub fn records(&self) -> impl Iterator<Item = Vec<Arc<Record>>> {
         self.shards.iter().map(|shard| {
             let shard = shard.lock();
@@ -116,7 +116,7 @@ impl Registry {
         })
     }
 
-    /// How many of them are how far.
+    /// How many sessions there are in each state.
     pub fn counts(&self) -> Counts {
         let mut counts = Counts::default();
         for record in self.records().flatten() {
@@ -147,7 +147,7 @@ impl Registry {
         info!(sessions = mailboxes.len(), "draining");
         let sessions = u32::try_from(mailboxes.len()).unwrap_or(u32::MAX).max(1);
         let turns = (0..).map(|turn| spread.mul_f64(f64::from(turn) / f64::from(sessions)));
-        // Each by itself: a session that does not read its mailbox keeps no other from hearing it.
+        // Concurrently, as a session that does not read its mailbox must not keep others from hearing it.
         let _telling: JoinSet<()> = mailboxes
             .into_iter()
             .zip(turns)
@@ -168,7 +168,7 @@ impl Registry {
 
     /// Admits no more sessions; gives the ways to all there are.
     fn close(&self) -> Vec<Mailbox> {
-        // The locks put this in order: whoever registers is found below, or finds this.
+        // The locks put this in order: a session that registers is either found below, or sees this.
         self.is_closed.store(true, Ordering::Relaxed);
         self.shards
             .iter()
@@ -206,7 +206,7 @@ impl Registration {
         &self.registry.metrics
     }
 
-    /// Counts the bytes that pend for the client among those of all sessions.
+    /// Counts the bytes that are pending for the client among those of all sessions.
     pub fn count_pending(&mut self, bytes: usize) {
         if bytes != self.pending {
             self.registry.backlog.change(self.pending, bytes);
@@ -214,7 +214,7 @@ impl Registration {
         }
     }
 
-    /// Whether so much pends in all that no more should for this client, for which `bytes` do.
+    /// Whether so much is pending in all that this client, with its `bytes`, must not have more.
     pub fn is_backlog_used_up(&self, bytes: usize) -> bool {
         let registry = &self.registry;
         registry.backlog.is_used_up(bytes, registry.len())
@@ -337,7 +337,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn nobody_is_admitted_after_a_shutdown() {
+    async fn no_session_is_admitted_after_a_shutdown() {
         let registry = Arc::new(Registry::default());
         registry.shut_down(Duration::ZERO).await;
         let (entry, _mailbox) = entry();

@@ -1,4 +1,4 @@
-//! The session id: a secret that names a session, and all that its client has to show.
+//! Session id: the secret that names a session. A client shows nothing else to prove that the session is its own.
 
 use std::{borrow::Borrow, fmt, sync::Arc};
 

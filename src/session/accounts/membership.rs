@@ -1,4 +1,5 @@
-//! A session's part in the handover of messages, from the bound resource to the end of its stream.
+//! Membership of a session in its account, for the handover of messages: from the bound resource to the end of its
+//! stream. The rules are those of [`crate::proto::handover`].
 
 use std::{sync::Arc, time::Instant};
 
@@ -17,7 +18,7 @@ pub(in crate::session) struct Membership {
 }
 
 impl Accounts {
-    /// Takes a session in that has been bound to `full`, of the account `bare`, in `domain`. `wake_flag` wakes it when
+    /// Adds a session to the account `bare` of `domain`. The server has bound it to `full`. `wake_flag` wakes it when
     /// it has something to do. `None` if the account has too many sessions.
     pub(in crate::session) fn join(
         self: &Arc<Self>,
@@ -37,7 +38,7 @@ impl Accounts {
 }
 
 impl Sessions {
-    /// Wakes whoever has something to do, but for `member`, who is awake.
+    /// Wakes the members that have something to do, but for `member`, which is awake.
     fn wake(&mut self, member: Member) {
         for woken in self.account.take_woken() {
             if woken != member

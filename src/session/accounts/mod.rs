@@ -1,8 +1,8 @@
-//! The register of accounts: which sessions belong to one account, by domain and bare JID.
+//! Accounts: the register of the sessions that belong to one account, by domain and bare JID.
 //!
-//! Sessions of one account take over what another leaves ([`Membership`]), and tell each other of blocks ([`Sibling`]):
-//! each has a connection of its own to the server. A session may be one without being the other: only a server with
-//! stream management makes members, and only a host with directed presence makes siblings.
+//! Each session has a connection of its own to the server, but some things the sessions of an account do together.
+//! *Members* take over messages that another one leaves ([`Membership`]); this needs stream management. *Siblings* tell
+//! each other of blocks ([`Sibling`]); this needs directed presence. A session may be one, both or neither.
 
 mod membership;
 mod sibling;
@@ -26,7 +26,8 @@ use crate::{
 /// A served domain, and the bare JID that its server has bound.
 type Key = (Box<str>, Box<str>);
 
-/// All accounts that have a session. Locks are held for an operation on memory, that of all before that of one.
+/// All accounts that have a session. Locks are held for an operation on memory only. Whoever needs both takes the lock
+/// of all accounts before that of one.
 #[derive(Debug, Default)]
 pub struct Accounts(Mutex<HashMap<Key, Arc<Shared>>>);
 
@@ -35,7 +36,7 @@ struct Shared(Mutex<Sessions>);
 
 #[derive(Debug, Default)]
 struct Sessions {
-    /// How many places are taken: without any, the account is forgotten.
+    /// How many places are taken. The account is forgotten with the last.
     places: usize,
     account: Account,
     /// How to wake the members of `account`.
@@ -43,7 +44,7 @@ struct Sessions {
     siblings: sibling::Siblings,
 }
 
-/// A place in an account, which is remembered as long as there is one.
+/// A place in an account. The account lives as long as one is taken.
 #[derive(Debug)]
 struct Place {
     accounts: Arc<Accounts>,

@@ -1,4 +1,5 @@
-//! What the sessions of one account tell each other: whom the user blocks, or no longer.
+//! Siblings: the bound sessions of one account, which tell each other whom the user blocks and unblocks. This carries
+//! the notices; what a session does about them is decided by `session::task::blocking`.
 
 use std::{collections::VecDeque, sync::Arc};
 
@@ -7,41 +8,41 @@ use tokio::sync::mpsc;
 use super::{Accounts, Place};
 use crate::pipe::blocked::Change;
 
-/// Most that may wait for one session.
+/// Notices that may wait for one session.
 const MAILBOX: usize = 256;
-/// Most that are kept for sessions to come.
+/// Changes that are kept for sessions that come later.
 const KEPT: usize = 64;
 
 /// A change that one session tells the others.
 #[derive(Debug)]
 pub(in crate::session) struct Notice {
-    /// Whom the user blocks, or no longer.
+    /// Whom the user blocks or unblocks.
     pub(in crate::session) change: Change,
-    /// To be dropped when the server has been told.
+    /// To be dropped when the change has been carried out.
     pub(in crate::session) done: Done,
 }
 
-/// Whoever has told waits until all of these are gone.
+/// A promise to carry a change out. The session that has told of the change waits until all of these are dropped.
 #[derive(Clone, Debug)]
 pub(in crate::session) struct Done {
     _held: mpsc::Sender<()>,
 }
 
-/// Is closed when all have done what they were told.
+/// Closed when the last [`Done`] is dropped.
 pub(in crate::session) type AllDone = mpsc::Receiver<()>;
 
 /// The bound sessions of an account that tell each other of blocks.
 #[derive(Debug, Default)]
 pub(super) struct Siblings {
     sessions: Vec<Mailbox>,
-    /// The latest changes: who comes later hears of them, as the server may not have.
+    /// The latest changes. A session that comes later is told of them, as the server may not have carried them out yet.
     changes: VecDeque<Change>,
 }
 
-/// The way to one of them, and its number.
+/// The number of a sibling, and the way to it.
 type Mailbox = (u64, mpsc::Sender<Notice>);
 
-/// A session's place among them, until it is dropped.
+/// A session's place among its siblings, until it is dropped.
 #[derive(Debug)]
 pub(in crate::session) struct Sibling {
     place: Place,
@@ -50,7 +51,7 @@ pub(in crate::session) struct Sibling {
 }
 
 impl Accounts {
-    /// A session, which `number` names, is bound to the account `bare` in `domain`.
+    /// Adds a session to the siblings of the account `bare` in `domain`. `number` names it.
     pub(in crate::session) fn join_siblings(
         self: &Arc<Self>,
         [domain, bare]: [&str; 2],
@@ -80,7 +81,7 @@ impl Accounts {
 }
 
 impl Sibling {
-    /// Tells the others of the account; whoever has too much to do already is left out.
+    /// Tells the siblings of a change. One whose mailbox is full is left out.
     pub(in crate::session) fn tell(&self, change: &Change) -> AllDone {
         let (held, all_done) = mpsc::channel(1);
         let done = Done { _held: held };
@@ -92,7 +93,7 @@ impl Sibling {
         siblings.changes.push_back(change.clone());
         let others = siblings.sessions.iter();
         for (_, sender) in others.filter(|(number, _)| *number != self.number) {
-            // One that is full, or has gone.
+            // Fails where the mailbox is full, or the session has gone.
             let _ = sender.try_send(Notice {
                 change: change.clone(),
                 done: done.clone(),
@@ -102,7 +103,7 @@ impl Sibling {
         all_done
     }
 
-    /// What it is told.
+    /// The notices for this session.
     pub(in crate::session) fn notices(&mut self) -> &mut mpsc::Receiver<Notice> {
         &mut self.notices
     }
@@ -116,7 +117,7 @@ impl Drop for Sibling {
             .sessions
             .retain(|(number, _)| *number != self.number);
         if siblings.sessions.is_empty() {
-            // Members may be left, which know of no blocks.
+            // The account may live on for its members, who have no use for changes.
             siblings.changes = VecDeque::new();
         }
     }

@@ -1,4 +1,5 @@
-//! How many sessions may be created: decided before the XMPP server hears of any.
+//! Creations: how many sessions there may be, and how fast an address may create them. Decided before the XMPP server
+//! hears of a session.
 
 use std::{net::IpAddr, sync::Arc};
 
@@ -10,7 +11,7 @@ use crate::{
 };
 use governor::{Quota, RateLimiter, clock::DefaultClock, state::keyed::HashMapStateStore};
 
-/// Addresses that are remembered at once; beyond that, those that are entitled to all again are forgotten.
+/// Addresses that are remembered at once; beyond that, those that have used up nothing of their quota are forgotten.
 const MAX_ADDRESSES: usize = 10_000;
 
 /// The bounds on creations.
@@ -57,7 +58,7 @@ impl Creations {
         }
     }
 
-    /// Remembers what addresses have created under `previous` bounds, where their pace is the same.
+    /// Takes over what addresses have created under the `previous` bounds, if the pace is the same.
     pub fn following(mut self, previous: &Self) -> Self {
         if self.limits.creations_per_address == previous.limits.creations_per_address {
             self.by_address = Arc::clone(&previous.by_address);
@@ -65,8 +66,8 @@ impl Creations {
         self
     }
 
-    /// Whether one more session may be created, besides those that there are. `client` is `None` where its
-    /// address is unknown; else the session is to hold the permit that it gets.
+    /// Whether one more session may be created, besides those that exist. `client` is `None` where the address is
+    /// unknown; otherwise the session has to hold the permit.
     ///
     /// # Errors
     ///
@@ -148,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn what_counts_is_what_an_address_has_now() {
+    fn only_sessions_that_exist_count_for_an_address() {
         let (bounds, registry) = (creations(100, 1, 100), Registry::default());
         let client = "192.0.2.1".parse().ok();
         let permit = bounds.admit(client, &registry);

@@ -1,5 +1,5 @@
-//! Admission: whether a client may have a session. Decided before the XMPP server hears of it, and in the same way
-//! whatever front the client comes by; what it hears is the front's to say.
+//! Admission: whether a client may have a session. Decided before the XMPP server hears of it, and in the same way for
+//! every front. The front puts a refusal into words of its protocol.
 
 mod creations;
 
@@ -15,7 +15,7 @@ use crate::net::{log_throttle::LogThrottle, quota::Permit};
 pub struct Admission {
     hosts: HashMap<String, Arc<Host>>,
     creations: Creations,
-    /// Who is refused is logged, if not each time.
+    /// Refusals are logged, but not each of very many.
     refusals: Arc<LogThrottle>,
 }
 
@@ -25,7 +25,7 @@ pub struct Admitted {
     pub(super) sid: Sid,
     /// Where the request for the session comes from.
     pub(super) origin: Origin,
-    /// What the session counts for; `None` where the address is unknown.
+    /// Counts the session for its address; `None` where that is unknown.
     pub(super) permit: Option<Permit<IpAddr>>,
 }
 
@@ -59,7 +59,7 @@ impl Admission {
         }
     }
 
-    /// Remembers what clients have done under `previous` bounds.
+    /// Takes over what clients have created under the `previous` bounds.
     pub fn following(self, previous: &Self) -> Self {
         Self {
             hosts: self.hosts,
@@ -79,7 +79,7 @@ impl Admission {
     }
 
     /// Lets a client have a session at `host`, if the bounds allow it. The session counts for the address
-    /// `counts_for`, which is `None` where it is unknown who asks.
+    /// `counts_for`, or for none where the client's address is unknown.
     ///
     /// # Errors
     /// [`Refused::Bound`], which is counted and logged; [`Refused::NoRandomness`], which is logged.

@@ -1,4 +1,5 @@
-//! BOSH as a client's side: a [`Session`], the HTTP exchanges that wait for its answers, and the pace of requests.
+//! BOSH as a client's side: owns the [`Session`], the HTTP exchanges that wait for its answers, and the pace of
+//! requests. It must not write HTTP: that is the front's.
 
 use std::{
     num::NonZeroU32,
@@ -45,7 +46,7 @@ pub struct Side {
     slots: SmallVec<[(Slot, oneshot::Sender<Reply>); 3]>,
     next_slot: u32,
     pace: DefaultDirectRateLimiter,
-    /// The client is ahead of its pace: until when its requests wait.
+    /// Until when requests wait, where the client is ahead of its pace.
     slowed_until: Option<Instant>,
 }
 
@@ -150,7 +151,7 @@ impl Side {
         }
     }
 
-    /// Sends the answers that are due; whether anybody was there to take one.
+    /// Sends the answers that are due; whether a client was there to take one.
     pub(super) fn answer(&mut self, now: Instant) -> bool {
         let mut has_answered = false;
         while let Some((slot, document)) = self.session.poll_response(now) {

@@ -1,8 +1,8 @@
 //! The client's side of a session: one of the fronts that a client may come by. The mirror of [`crate::upstream`].
 //!
-//! It owns what is said to the client, and the account of what was delivered: the task counts by it what the server may
-//! be told ([`Downstream::confirmed`]), and when a client no longer listens ([`Downstream::deaf_at`]). Nothing of a
-//! front (requests, rids, conditions) is known outside of it, and it knows nothing of the server.
+//! It owns what is said to the client, and the record of what was delivered. From that record the task reads what it
+//! may acknowledge to the server ([`Downstream::confirmed`]), and when a client no longer listens
+//! ([`Downstream::deaf_at`]). Requests, rids and conditions stay in here; it must not know the server.
 
 pub mod bosh;
 
@@ -189,7 +189,7 @@ impl Downstream {
         }
     }
 
-    // === The account of what was delivered ===
+    // === The record of what was delivered ===
 
     /// How many stanzas it has been given by [`Self::send`].
     pub(super) fn given(&self) -> u64 {
@@ -254,8 +254,8 @@ impl Downstream {
         }
     }
 
-    /// Whether the gateway may say more by itself. That alone must not make a client count as one that does not
-    /// come for what the server says.
+    /// Whether the gateway may add something of its own. It stops at half of what may be pending, so that only
+    /// what the server sends can make a client look deaf.
     pub(super) fn has_room(&self) -> bool {
         match self {
             Self::Bosh(bosh) => bosh.session.has_room(),

@@ -1,5 +1,19 @@
-//! Blocks (XEP-0191): the client's request waits until the other sessions of its account have told whoever is blocked
-//! that the user has gone. Once the server has the request, it would not pass that on.
+//! Blocks (XEP-0191), as far as other sessions of the account take part in them.
+//!
+//! A contact who gets blocked has to see the user go offline, in each of the user's sessions. Once the server has the
+//! block, it passes no presence on to that contact. So the client's request waits here until the other sessions
+//! (*siblings*) have sent unavailable presence, and their servers have read it. It waits [`PATIENCE`] at most.
+//!
+//! ```text
+//!  session of the client                          sibling
+//!    <block/> from the client
+//!    tell -------- Notice(change, Done) ------->  sends unavailable presence,
+//!    keeps the request                            asks its server for an acknowledgement
+//!    all Done are dropped <---------------------  has it: drops Done
+//!    <block/> to the server
+//! ```
+//!
+//! What presence is sent to whom is decided by `pipe::blocking`. This must not read stanzas.
 
 use std::{
     task::{Context, Poll},
@@ -18,16 +32,18 @@ use crate::{
 
 /// How long the client's request waits for other sessions.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// Notices of other sessions that are dealt with at once.
-const MOST: usize = 16;
+/// Notices of siblings that are worked on at once.
+const MAX_NOTICES: usize = 16;
 
-/// What a session has to do with its siblings.
+/// A session's part in the blocks of its account.
 #[derive(Debug, Default)]
 pub(super) struct Blocking {
+    /// The place among the siblings, once the resource is bound.
     sibling: Option<Sibling>,
     held: Option<Held>,
-    /// Those who wait until the server has answered a question, once it is asked.
-    owed: SmallVec<[(Option<Question>, Done); 1]>,
+    /// Notices that are being carried out. `Done` is dropped when the server has answered the question; `None` until
+    /// that is asked.
+    unfinished: SmallVec<[(Option<Question>, Done); 1]>,
 }
 
 /// The client's request, which the server has not got.
@@ -39,22 +55,24 @@ struct Held {
 }
 
 impl Blocking {
-    /// Whether a request waits. What the client sends next may rely on it, and waits as well.
+    /// Whether a request waits. Then the client's next stanzas wait as well, as they may rely on it.
     pub(super) fn is_holding(&self) -> bool {
         self.held.is_some()
     }
 
+    /// When the request is sent at the latest.
     pub(super) fn deadline(&self) -> Option<Instant> {
         self.held.as_ref().map(|held| held.until)
     }
 
+    /// The next thing that siblings have done.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Input> {
         if let Some(held) = &mut self.held
             && held.all_done.poll_recv(cx).is_ready()
         {
-            return Poll::Ready(Input::Hidden);
+            return Poll::Ready(Input::SiblingsDone);
         }
-        if self.owed.len() < MOST
+        if self.unfinished.len() < MAX_NOTICES
             && let Some(sibling) = &mut self.sibling
             && let Poll::Ready(Some(notice)) = sibling.notices().poll_recv(cx)
         {
@@ -63,7 +81,7 @@ impl Blocking {
         Poll::Pending
     }
 
-    /// The client's request, if the server has not got it.
+    /// Takes the client's request, if the server has not got it.
     pub(super) fn take_held(&mut self) -> Option<Stanza> {
         Some(self.held.take()?.request)
     }
@@ -80,16 +98,17 @@ impl Task {
         }
     }
 
-    /// The session is over, and does nothing more for others.
+    /// The session is over: siblings that wait for it go on.
     pub(super) fn leave_siblings(&mut self) {
         self.blocking = Blocking::default();
     }
 
+    /// Tells the siblings of a change. `None` if the session has no place among them.
     pub(super) fn tell_siblings(&self, change: &Change) -> Option<AllDone> {
         Some(self.blocking.sibling.as_ref()?.tell(change))
     }
 
-    /// The client's request waits until the others have done their part.
+    /// The client blocks somebody: the request waits until the siblings have done their part.
     pub(super) fn block(&mut self, request: Stanza, change: &Change, now: Instant) {
         match self.tell_siblings(change) {
             Some(all_done) => {
@@ -103,35 +122,37 @@ impl Task {
         }
     }
 
-    /// They have done it, or take too long.
-    pub(super) fn pass_block_on(&mut self, now: Instant) {
+    /// Sends the client's request to the server: the siblings have done their part, or take too long.
+    pub(super) fn send_held_block(&mut self, now: Instant) {
         if let Some(request) = self.blocking.take_held() {
             self.apply(Effect::ToServer(request), now);
         }
     }
 
+    /// Sends the client's request to the server if the siblings take too long.
     pub(super) fn give_up_on_siblings(&mut self, now: Instant) {
         if self.blocking.deadline().is_some_and(|until| until <= now) {
             debug!(sid = ?self.registration.sid(), "other sessions take too long to hide");
-            self.pass_block_on(now);
+            self.send_held_block(now);
         }
     }
 
-    /// Another session blocks somebody, or does so no longer.
-    pub(super) fn heed(&mut self, notice: Notice) {
+    /// A sibling blocks somebody, or unblocks.
+    pub(super) fn handle_notice(&mut self, notice: Notice) {
         self.pipe.account_changes(notice.change);
-        self.blocking.owed.push((None, notice.done));
+        self.blocking.unfinished.push((None, notice.done));
     }
 
-    /// Tells those who wait that the server has been told.
-    pub(super) fn settle_with_siblings(&mut self) {
-        if self.blocking.owed.is_empty() || self.pipe.is_hiding() || self.has_more {
+    /// Lets siblings go on that wait for this session, once its server has read what the notice led to.
+    pub(super) fn finish_notices(&mut self) {
+        // Presence that is not written yet would come after the question.
+        if self.blocking.unfinished.is_empty() || self.pipe.is_hiding() || self.has_more {
             return;
         }
-        // Without stream management the server does not say what it has read; it reads as it is written to.
+        // Without stream management, a server does not say what it has read; then written has to be good enough.
         let is_managed = self.link.sm.is_on() && self.link.is_up();
         let sm = &mut self.link.sm;
-        self.blocking.owed.retain(|(question, _)| {
+        self.blocking.unfinished.retain(|(question, _)| {
             let question = *question.get_or_insert_with(|| sm.ask());
             is_managed && !sm.is_answered(question)
         });

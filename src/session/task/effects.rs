@@ -1,4 +1,4 @@
-//! Effects: what client and server have said is carried out, to its end or in parts.
+//! Effects: carries out what the pipe makes of the client's and the server's stanzas, at once or in parts.
 
 use std::time::Instant;
 
@@ -15,12 +15,12 @@ use crate::{
     },
 };
 
-/// Effects of one input carried out before they do.
+/// Effects that are carried out before other sessions get their turn.
 const MAX_EFFECTS: usize = 512;
 
 impl Task {
-    /// Lets the machines act on what has been taken in, until both have nothing more to say or others
-    /// are to have their turn.
+    /// Carries out effects and the client's stanzas in turn, until there are no more of them or it is time for other
+    /// sessions. The pipe comes first: its effects are those of the stanza before.
     pub(super) fn drain_events(&mut self, now: Instant) {
         self.has_more = false;
         for _ in 0..MAX_EFFECTS {
@@ -69,7 +69,7 @@ impl Task {
 
     /// The server has bound a resource.
     fn bound(&mut self, now: Instant) {
-        self.negotiation = None;
+        self.bind_by = None;
         let Some(identity) = self.pipe.identity() else {
             return;
         };
@@ -110,7 +110,7 @@ impl Task {
         info!(sid = ?self.registration.sid(), %end, "session ended");
         self.registration.metrics().ended(end.as_str());
         self.record.enter(State::Ending);
-        self.negotiation = None;
+        self.bind_by = None;
         (self.by_address, self.by_user) = (None, None);
         self.roster = None;
         self.leave_siblings();
@@ -121,7 +121,7 @@ impl Task {
         }
     }
 
-    /// Takes leave of the server. What has not been acknowledged is the server's.
+    /// Closes the stream. The server owns what has not been acknowledged.
     pub(super) fn close_stream(&mut self, now: Instant) {
         self.link.transmit(now);
         self.give_up_handover(now);

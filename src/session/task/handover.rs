@@ -1,5 +1,12 @@
-//! Handover: what an ended session leaves to another one of its account (`ARCHITECTURE.md` §6.1). The rules are those of
-//! [`crate::proto::handover`]; this applies them to one session.
+//! Handover: a session's part in passing messages on between the sessions of an account (`ARCHITECTURE.md` §6.1).
+//!
+//! Each session plays two roles, one after the other. As long as its client is there, it may give the client messages
+//! that other sessions have left (`take_over`), and tells the account when the client has confirmed them. When the
+//! client is gone it *lingers*: its stream stays open, it leaves its own unconfirmed messages to others, and it
+//! acknowledges to the server what they have confirmed (`linger`).
+//!
+//! Which message goes to whom is decided by [`crate::proto::handover`]. This owns what that needs to know of one
+//! session, and must not decide itself.
 
 use std::{
     collections::VecDeque,
@@ -25,74 +32,75 @@ use crate::{
     upstream::UpstreamEvent,
 };
 
-/// How often a client is asked to confirm what it was handed; it takes two answers to confirm one. One that
-/// acknowledges, and never these, is not asked for ever.
-const QUESTIONS: u8 = 8;
+/// How often a client is asked to confirm what it was handed. Two would do: a client confirms an answer by its second
+/// request after it. But one that uses acknowledgements may never acknowledge these, and is not asked for ever.
+const MAX_QUESTIONS: u8 = 8;
 
-/// What a session keeps for others, and has of others.
+/// What a session keeps for others, and has taken from others.
 #[derive(Debug, Default)]
 pub(super) struct Handover {
     /// The place in the account, from the bound resource to the end of the stream, where the server has stream
     /// management.
     membership: Option<Membership>,
-    /// Messages of the server that the client has not confirmed. Their bytes are shared with the answers.
+    /// The server's messages that the client has not confirmed. They share their bytes with the answers.
     kept: KeptMessages,
-    /// Messages of other sessions that the client has not confirmed: with each, how many stanzas had been given.
+    /// Messages of other sessions that the client has not confirmed, each with the number of stanzas that the client
+    /// had been given by then.
     taken: VecDeque<(u64, Ticket)>,
-    /// Questions to the server, the earliest first, and the fence that the answer to each will have passed: one that
-    /// has been sent, and one that has not.
+    /// Questions to the server, the earliest first, each with the fence that its answer passes. At most one has been
+    /// sent and one has not.
     fences: Vec<(Question, u64)>,
     /// How often the client has been asked since it was handed something.
     questions: u8,
-    /// How many stanzas the client would have been given; `Some` from its end on, as long as the stream stays open.
-    late: Option<u64>,
+    /// `Some` while the session lingers: how many stanzas the client would have been given by now.
+    lingering: Option<u64>,
     presence: Presence,
     has_server_ended: bool,
-    /// When the account has to be looked at again.
+    /// When to call [`Task::hand_over`] again.
     due: Option<Instant>,
-    /// What it takes to keep what has been left, bytes.
+    /// Size of what this session has left to others, in bytes.
     size: usize,
-    /// How many messages it has left.
+    /// How many messages it has left to others.
     left: usize,
 }
 
-/// What the client has said of itself.
+/// The client's latest presence for everybody: it says whether the client may be given messages to the account.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 enum Presence {
     #[default]
     None,
     Available,
-    /// Available, and not to be given messages to the account (RFC 6121 §8.5.2.1.1).
-    Aside,
+    /// Available with a negative priority: not to be given messages to the account (RFC 6121 §8.5.2.1.1).
+    NegativePriority,
     Unavailable,
 }
 
 impl Presence {
-    /// What a presence for everybody says.
+    /// Of available presence for everybody.
     fn of(stanza: &Stanza) -> Self {
         let priority = stanza
             .children()
             .find(|child| child.is(Ns::Client, "priority"));
         let is_negative = |text: &str| text.trim().parse().is_ok_and(i8::is_negative);
         match priority {
-            Some(priority) if is_negative(&priority.text()) => Self::Aside,
+            Some(priority) if is_negative(&priority.text()) => Self::NegativePriority,
             Some(_) | None => Self::Available,
         }
     }
 }
 
 impl Handover {
-    /// The client is gone, and the stream is open.
+    /// Whether the client is gone and the stream is still open.
     pub(super) fn is_lingering(&self) -> bool {
-        self.late.is_some()
+        self.lingering.is_some()
     }
 
-    /// The server ends the stream: there will be nobody to acknowledge anything to.
+    /// The server ends the stream: nothing can be acknowledged to it any more, so the session must not linger.
     pub(super) fn server_ends(&mut self) {
         self.has_server_ended = true;
     }
 
-    /// The client says this.
+    /// Takes note of the client's presence.
     pub(super) fn client_stanza(&mut self, stanza: &Stanza) {
         match stanza.kind() {
             Kind::Presence(PresenceType::Available) if stanza.to().is_none() => {
@@ -105,23 +113,24 @@ impl Handover {
         }
     }
 
-    /// When [`Task::hand_over`] has something to do, if nothing else happens first.
+    /// When to call [`Task::hand_over`], if nothing else happens first.
     pub(super) fn due(&self) -> Option<Instant> {
         self.due
     }
 
-    /// What it takes to keep what an ended session has left, bytes.
+    /// Size of what this session has left to others, in bytes.
     pub(super) fn left_size(&self) -> usize {
         self.size
     }
 
-    /// What it takes to keep what only this session keeps, of which the client has been sent the first `written`
-    /// stanzas, bytes.
+    /// Size of all that is kept for a handover and not pending as well, in bytes. The client has been sent the first
+    /// `written` stanzas.
     pub(super) fn size(&self, written: u64) -> usize {
         self.size.saturating_add(self.kept.size(written))
     }
 
-    /// The client has the first `confirmed` stanzas.
+    /// The client has confirmed the first `confirmed` stanzas: forgets its own, and tells the account of those of
+    /// others.
     fn confirm(&mut self, confirmed: u64, now: Instant) {
         self.kept.confirm(confirmed);
         while let Some((given, ticket)) = self.taken.front()
@@ -136,7 +145,8 @@ impl Handover {
 }
 
 impl Task {
-    /// The resource is bound, and nothing else has been sent.
+    /// The resource is bound, and nothing else has been sent: what the server sends from now on can be compared with
+    /// what the other sessions get.
     pub(super) fn join_account(&mut self, now: Instant) {
         let Some(identity) = self.pipe.identity() else {
             return;
@@ -151,7 +161,7 @@ impl Task {
     pub(super) fn leave_account(&mut self) {
         if self.link.is_down() {
             self.handover.membership = None;
-            (self.handover.late, self.handover.due) = (None, None);
+            (self.handover.lingering, self.handover.due) = (None, None);
             self.handover.size = 0;
         }
     }
@@ -181,7 +191,8 @@ impl Task {
         }
     }
 
-    /// Tells the account what there is to tell, and does what it wants to have done.
+    /// Exchanges news with the account: what the server and the client have confirmed, and what there is to give or to
+    /// acknowledge. To be called after every input, and when it is [`Handover::due`].
     pub(super) fn hand_over(&mut self, now: Instant) {
         if self.handover.membership.is_some() && self.link.sm.is_off() {
             debug!(sid = ?self.registration.sid(), "no stream management");
@@ -193,17 +204,18 @@ impl Task {
         } else if self.client.is_open() {
             self.take_over(now);
             self.handover.confirm(self.client.confirmed(), now);
-            self.ask_for_what_was_taken();
+            self.ask_to_confirm_taken();
         }
         self.set_fence();
     }
 
-    /// Gives the client what others have left.
+    /// Gives the client what others have left, as long as there is room for more.
     fn take_over(&mut self, now: Instant) {
+        // Without presence, the session has not been ready yet either: nothing changes.
         let is_there = match self.handover.presence {
             Presence::None => return,
             Presence::Available => true,
-            Presence::Aside | Presence::Unavailable => false,
+            Presence::NegativePriority | Presence::Unavailable => false,
         };
         let Some(membership) = &self.handover.membership else {
             return;
@@ -239,12 +251,12 @@ impl Task {
         }
     }
 
-    /// Sees to it that the client confirms soon: somebody lingers for that.
-    fn ask_for_what_was_taken(&mut self) {
+    /// Asks the client to confirm what it was handed: another session lingers until it does.
+    fn ask_to_confirm_taken(&mut self) {
         let written = self.client.written();
         let taken = self.handover.taken.front();
         if taken.is_some_and(|(given, _)| *given <= written)
-            && self.handover.questions < QUESTIONS
+            && self.handover.questions < MAX_QUESTIONS
             && self.client.may_be_asked()
         {
             self.client.ask_for_confirmation();
@@ -252,6 +264,7 @@ impl Task {
         }
     }
 
+    /// Asks the server a question if the account wants to know when all has been read that the server had sent by now.
     fn set_fence(&mut self) {
         if let Some(membership) = &self.handover.membership
             && self.link.sm.is_on()
@@ -259,13 +272,14 @@ impl Task {
         {
             let question = self.link.sm.ask();
             match self.handover.fences.last_mut() {
+                // The question has not been sent yet, so its answer passes the later fence as well.
                 Some(last) if last.0 == question => last.1 = fence,
                 _ => self.handover.fences.push((question, fence)),
             }
         }
     }
 
-    /// Tells the account how far the server has been read, if an answer of the server shows it.
+    /// Tells the account which fences the server's answers have passed.
     fn pass_fence(&mut self) {
         let mut passed = None;
         while let Some((question, fence)) = self.handover.fences.first()
@@ -279,12 +293,12 @@ impl Task {
         }
     }
 
-    /// The session is over for its client: leaves what that has not confirmed to others. True if the stream has to stay
-    /// open for that.
+    /// The session is over for its client: leaves the messages that the client has not confirmed to other sessions.
+    /// True if the session lingers for that.
     pub(super) fn begin_handover(&mut self, now: Instant) -> bool {
         self.handover.confirm(self.client.confirmed(), now);
         let is_server_there = self.link.is_up() && !self.handover.has_server_ended;
-        if !is_server_there || self.leaving || !self.link.sm.is_on() {
+        if !is_server_there || self.is_shutting_down || !self.link.sm.is_on() {
             return false;
         }
         let Some(membership) = &self.handover.membership else {
@@ -297,26 +311,28 @@ impl Task {
         });
         let Some(left) = left else { return false };
         self.handover.left = left;
-        self.handover.late = Some(self.client.given());
+        self.handover.lingering = Some(self.client.given());
         if matches!(
             self.handover.presence,
-            Presence::Available | Presence::Aside
+            Presence::Available | Presence::NegativePriority
         ) {
             let text = Bytes::from_static(b"<presence xmlns='jabber:client' type='unavailable'/>");
-            // As if the client said so: its contacts see it go, and the server sends it no more of what is for all.
+            // As if the client had sent it: its contacts see it go, and the server stops sending it messages to the
+            // account.
             self.pipe.client_stanza(Stanza::ours(text));
         }
         true
     }
 
-    /// The gateway is going down: soon, nobody will be there to take anything.
+    /// The gateway is going down: the session lingers for a short time only.
     pub(super) fn hurry_handover(&self, now: Instant) {
         if let Some(membership) = &self.handover.membership {
             membership.with(|account, member| account.hurry(member, now));
         }
     }
 
-    /// Tells the server what others have confirmed, until they have it all or nobody takes the rest.
+    /// Acknowledges to the server what others have confirmed; closes the stream when they have it all, or nobody takes
+    /// the rest.
     fn linger(&mut self, now: Instant) {
         let Some(membership) = &self.handover.membership else {
             return;
@@ -340,9 +356,9 @@ impl Task {
         }
     }
 
-    /// What the server still sends to a session whose client is gone.
-    pub(super) fn handle_late(&mut self, event: UpstreamEvent, now: Instant) {
-        let mut given = self.handover.late.unwrap_or_default();
+    /// Deals with what the server sends to a session that lingers.
+    pub(super) fn handle_while_lingering(&mut self, event: UpstreamEvent, now: Instant) {
+        let mut given = self.handover.lingering.unwrap_or_default();
         match event {
             UpstreamEvent::Stanza(element) => {
                 if self.link.sm.handle_nonza(&element, now) {
@@ -372,19 +388,20 @@ impl Task {
         }
     }
 
+    /// Leaves a message to others that has come after the session's end.
     fn leave_late(&mut self, stanza: &Stanza, given: u64, now: Instant) {
         let message = self.note(stanza, now);
         if let (Some(message), Some(membership)) = (message, &self.handover.membership) {
-            self.handover.late = Some(given);
+            self.handover.lingering = Some(given);
             self.handover.left = self.handover.left.saturating_add(1);
             let message = Unconfirmed { given, ..message };
             membership.with(|account, member| account.add(member, message, now));
         }
     }
 
-    /// The stream is about to be closed: whatever has been taken is there for others.
+    /// The stream is about to be closed: what this session had taken from others goes to others again.
     pub(super) fn give_up_handover(&mut self, now: Instant) {
-        (self.handover.late, self.handover.due) = (None, None);
+        (self.handover.lingering, self.handover.due) = (None, None);
         self.handover.size = 0;
         self.handover.taken = VecDeque::new();
         self.handover.kept = KeptMessages::default();

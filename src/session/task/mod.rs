@@ -1,16 +1,16 @@
-//! The task of one session: takes in what comes from the client, the server, the roster, other sessions and the clock,
-//! and lets the state machines decide. It must not wait for anything but in [`Task::poll`], and knows neither by which
-//! front its client comes nor by which protocol its server is reached.
+//! Task of one session: takes in what comes from the client, the server, the roster, other sessions and the clock,
+//! and lets the state machines decide. It must not wait for anything but in [`Task::poll`]. It knows neither the front
+//! of its client nor the protocol of its server.
 //!
 //! ```text
 //!  client --> Downstream --stanzas--> Pipe --stanzas--> Link --> server
 //!         <--            <--stanzas--      <--stanzas--      <--
 //! ```
 //!
-//! Everything happens in one `poll`: all inputs that are ready are taken in, then answers are settled
-//! and the timer is armed. So a burst from the server travels in one answer, and nothing is ever
-//! waited for while another input is ready. Only what an input leads to may be too much for one `poll`
-//! (a contact list of thousands that is gone): then the rest of it comes first in the next.
+//! Everything happens in one `poll`: it takes in all inputs that are ready, then settles answers and arms the timer.
+//! So a burst from the server travels in one answer, and the session never waits while an input is ready. The effects
+//! of one input may be too many for one `poll` (a contact list of thousands that is gone): then the next `poll` begins
+//! with the rest.
 
 mod blocking;
 mod effects;
@@ -33,7 +33,7 @@ use std::{
 use tokio::{sync::mpsc, task::yield_now, time::Sleep};
 use tracing::{debug, info};
 
-use self::{blocking::Blocking, handover::Handover, roster::RosterNeed};
+use self::{blocking::Blocking, handover::Handover, roster::LeasedRoster};
 use super::{
     Admitted, Command, Entry, Host, MAILBOX, Record, Refused, Registration, Registry,
     accounts::Notice,
@@ -51,9 +51,10 @@ use crate::{
 };
 
 /// Time from creation to a bound resource.
-const NEGOTIATION: Duration = Duration::from_secs(60);
-/// How long the presence of people who are not on the list waits for the notification that they are.
-const ACQUAINTANCE: Duration = Duration::from_secs(2);
+const BIND_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long the presence of people who are not on the list is held: the notification that they are now may come later
+/// than they do.
+const STRANGERS_HELD: Duration = Duration::from_secs(2);
 /// Inputs taken in before other sessions get their turn.
 const BUDGET: usize = 128;
 
@@ -65,18 +66,18 @@ struct Task {
     client: Downstream,
     pipe: Pipe,
     link: Link,
-    roster: Option<RosterNeed>,
+    roster: Option<LeasedRoster>,
     wake_flag: Arc<WakeFlag>,
     /// Roster pushes that have been counted.
     pushes: u64,
-    /// Until the resource is bound.
-    negotiation: Option<Instant>,
-    /// What the latest input leads to is not all done.
+    /// When the resource has to be bound; `None` once it is.
+    bind_by: Option<Instant>,
+    /// The latest input has effects that are not carried out yet.
     has_more: bool,
-    /// The gateway is going down: nobody needs to be told twice.
-    leaving: bool,
-    /// Its server waits, because of what pends for all clients.
-    is_held_up: bool,
+    /// The gateway is going down.
+    is_shutting_down: bool,
+    /// The server is not read from, as too much is pending for all clients and this one has more than its share.
+    is_over_share: bool,
     blocking: Blocking,
     handover: Handover,
     /// Until when presence of people who are not on the list is held.
@@ -92,12 +93,12 @@ enum Input {
     Command(Box<Command>),
     Client(downstream::Input),
     Roster(Result<Arc<Roster>, FetchError>),
-    /// What is shared with others has changed: the roster, or what the account's sessions have to do.
-    Poked,
-    /// Another session of the account tells of something.
+    /// The wake flag was set: the roster has changed, or another session of the account has something for this one.
+    Woken,
+    /// Another session of the account blocks somebody, or unblocks.
     Notice(Notice),
-    /// They have done what they were told.
-    Hidden,
+    /// The other sessions of the account have done their part in a block.
+    SiblingsDone,
     Server(link::Input),
 }
 
@@ -152,14 +153,14 @@ pub fn spawn(
         roster: None,
         wake_flag: Arc::default(),
         pushes: 0,
-        negotiation: Some(now + NEGOTIATION),
+        bind_by: Some(now + BIND_TIMEOUT),
         has_more: false,
-        leaving: false,
-        is_held_up: false,
+        is_shutting_down: false,
+        is_over_share: false,
         blocking: Blocking::default(),
         handover: Handover::default(),
         held_until: None,
-        timer: Box::pin(tokio::time::sleep(NEGOTIATION)),
+        timer: Box::pin(tokio::time::sleep(BIND_TIMEOUT)),
         by_address: permit,
         by_user: None,
     };
@@ -169,7 +170,7 @@ pub fn spawn(
 }
 
 impl Task {
-    /// Takes in what has happened, one thing after the other; when nothing is left, sends what is due and sleeps.
+    /// Takes in one input after the other; when none is left, sends what is due and sleeps.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let now = now();
         self.go_on(now);
@@ -196,7 +197,7 @@ impl Task {
         Poll::Pending
     }
 
-    /// Gives their effect to things that have been taken in, if they can have it now; whether they could.
+    /// Carries out effects that had to wait, if there is room for them now; whether there was.
     fn go_on(&mut self, now: Instant) -> bool {
         let can_go_on = self.can_go_on();
         if can_go_on {
@@ -205,7 +206,7 @@ impl Task {
         can_go_on
     }
 
-    /// Nothing is left to do: ends the task or arms the timer. Goes on if that has expired.
+    /// No input is left: ends the task or arms the timer. Continues if the timer has expired.
     fn rest(&mut self, cx: &mut Context<'_>, now: Instant) -> ControlFlow<Poll<()>> {
         self.leave_account();
         if self.is_done(now) {
@@ -218,7 +219,7 @@ impl Task {
         }
     }
 
-    /// The next thing that has happened; registers for all of them if nothing has.
+    /// The next input; registers for all of them if there is none.
     fn poll_input(&mut self, cx: &mut Context<'_>) -> Poll<Input> {
         if let Poll::Ready(input) = self.client.poll_input(cx) {
             return Poll::Ready(Input::Client(input));
@@ -230,7 +231,7 @@ impl Task {
             return Poll::Ready(Input::Command(command));
         }
         if self.wake_flag.poll(cx).is_ready() {
-            return Poll::Ready(Input::Poked);
+            return Poll::Ready(Input::Woken);
         }
         if let Poll::Ready(input) = self.blocking.poll(cx) {
             return Poll::Ready(input);
@@ -240,8 +241,9 @@ impl Task {
         {
             return Poll::Ready(Input::Roster(result));
         }
-        // What it says is answered in part: a server that does not take that must not go on.
-        let wants_more = !self.is_behind() && !self.hold_up() && self.link.takes_more();
+        // The gateway answers some of what the server sends. A server that does not take those answers is not read
+        // from, or they would pile up.
+        let wants_more = !self.is_behind() && !self.check_backlog() && self.link.takes_more();
         self.link.poll(cx, wants_more).map(Input::Server)
     }
 
@@ -265,11 +267,11 @@ impl Task {
     }
 
     fn deadline(&self) -> Option<Instant> {
-        let is_last = self.leaving && self.link.is_down();
+        let is_last = self.is_shutting_down && self.link.is_down();
         let awaited = is_last.then(|| self.client.awaited_until()).flatten();
         [
             self.client.poll_timeout(),
-            self.negotiation,
+            self.bind_by,
             self.given_up_at(),
             self.blocking.deadline(),
             self.held_until,
@@ -287,13 +289,13 @@ impl Task {
         if self.held_until.take_if(|until| *until <= now).is_some() {
             self.pipe.show_held();
         }
-        if self.negotiation.is_some_and(|deadline| deadline <= now) {
-            self.negotiation = None;
+        if self.bind_by.is_some_and(|deadline| deadline <= now) {
+            self.bind_by = None;
             self.client.end(Reason::Violation(None), now);
         }
         self.link.handle_timeout(now);
         if self.link.is_unanswered(now) {
-            if self.is_behind() || self.is_held_up {
+            if self.is_behind() || self.is_over_share {
                 self.link.sm.excuse_server(now);
             } else {
                 self.server_lost("stream management is not answered", now);
@@ -302,12 +304,12 @@ impl Task {
         self.client.handle_timeout(now);
         self.drain_events(now);
         self.hand_over(now);
-        self.keep_account(now);
+        self.acknowledge_confirmed(now);
     }
 
     fn is_done(&self, now: Instant) -> bool {
-        // When the gateway goes, a session stays for no client that has gone before.
-        let is_over = if self.leaving {
+        // While the gateway goes down, a session does not stay for a client that has vanished.
+        let is_over = if self.is_shutting_down {
             let awaited_until = self.client.awaited_until();
             !self.client.is_open() && awaited_until.is_none_or(|until| until <= now)
         } else {
@@ -321,9 +323,9 @@ impl Task {
             Input::Command(command) => self.handle_command(*command, now),
             Input::Client(input) => self.client.handle(input, now),
             Input::Roster(result) => self.roster_fetched(result),
-            Input::Poked => self.roster_changed(),
-            Input::Notice(notice) => self.heed(notice),
-            Input::Hidden => self.pass_block_on(now),
+            Input::Woken => self.roster_changed(),
+            Input::Notice(notice) => self.handle_notice(notice),
+            Input::SiblingsDone => self.send_held_block(now),
             Input::Server(link::Input::Connected(Ok(hello))) => self.connected(hello, now),
             Input::Server(link::Input::Connected(Err(error))) => self.refuse(&error, now),
             Input::Server(link::Input::Event(event)) => self.handle_upstream(event, now),
@@ -345,10 +347,10 @@ impl Task {
                 self.client.end(Reason::Violation(None), now);
             }
             Command::Shutdown => {
-                self.leaving = true;
+                self.is_shutting_down = true;
                 self.hurry_handover(now);
                 if self.client.deaf_at().is_some() {
-                    // Nobody may come for it before we are gone.
+                    // The client may not come before the gateway is gone.
                     self.bounce_pending();
                 }
                 self.client.end(Reason::Shutdown, now);
@@ -356,14 +358,14 @@ impl Task {
         }
     }
 
-    /// Does what an input leads to, or the next part of it if that is very much.
+    /// Carries out the effects of an input, or the next part of them if they are many.
     fn carry_on(&mut self, now: Instant) {
         self.drain_events(now);
         let has_held = self.client.is_open() && self.pipe.has_held();
-        self.held_until = has_held.then(|| self.held_until.unwrap_or(now + ACQUAINTANCE));
-        self.settle_with_siblings();
+        self.held_until = has_held.then(|| self.held_until.unwrap_or(now + STRANGERS_HELD));
+        self.finish_notices();
         self.hand_over(now);
-        self.keep_account(now);
+        self.acknowledge_confirmed(now);
         if self.pipe.is_interested() {
             self.record.set_interested();
         }
@@ -376,10 +378,10 @@ impl Task {
         }
     }
 
-    /// Whether the client's next stanza may have its effect. Most that the gateway answers itself: a client
-    /// that does not take the answers is not asked for more.
+    /// Whether the client's next stanza may take effect. The gateway answers most of them itself, so a client that
+    /// does not take its answers is not heard.
     fn is_client_heard(&self) -> bool {
-        // A block that is on its way comes before the end, too.
+        // A block comes before everything that the client sends after it, its logout included.
         if self.blocking.is_holding() || self.pipe.is_hiding() {
             return false;
         }
@@ -387,12 +389,12 @@ impl Task {
         !self.client.is_open() || self.client.wants_upstream() && is_ready
     }
 
-    /// Whether there is room for more of what goes to many contacts or tells of many.
+    /// Whether there is room for more of what goes to many contacts, or tells the client of many.
     fn has_room(&self) -> bool {
         !self.client.is_open() || self.client.has_room() && self.link.has_room()
     }
 
-    /// Whether something that has been taken in can have its effect now.
+    /// Whether something that has been taken in can take effect now.
     fn can_go_on(&self) -> bool {
         self.has_more
             || self.pipe.is_telling() && self.has_room()
@@ -406,7 +408,7 @@ impl Task {
         self.registration.count_pending(kept);
         // A client that was just answered will send its next request, and what that makes us write acknowledges the
         // server's data for free.
-        let is_acknowledged = has_answered && (self.link.sm.is_on() || self.negotiation.is_some());
+        let is_acknowledged = has_answered && (self.link.sm.is_on() || self.bind_by.is_some());
         if !is_acknowledged {
             self.link.acknowledge();
         }

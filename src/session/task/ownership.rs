@@ -1,5 +1,9 @@
-//! Ownership of stanzas on their way: what the server is told, when a client counts as gone, and who hears of what
-//! does not arrive (`ARCHITECTURE.md` §6.1).
+//! Ownership of stanzas on their way (`ARCHITECTURE.md` §6.1): what the session acknowledges to the server, when it
+//! gives up a client that does not listen, and who hears of a stanza that does not arrive.
+//!
+//! With stream management, the server owns a stanza until the client has confirmed it. So the gateway must not
+//! acknowledge earlier, and it may end a session at any time without losing anything. Without stream management the
+//! gateway owns what it has read, and returns to the senders what the client will not get.
 
 use std::time::{Duration, Instant};
 
@@ -13,68 +17,59 @@ use crate::{
     session::downstream::Reason,
 };
 
-/// How long senders have to wait for a client that does not listen to what it has got too much of, where no
-/// server keeps it.
-const UNDELIVERED: Duration = Duration::from_secs(10);
+/// How long a client that does not listen is kept beyond its time where the server has no stream management: once it
+/// is given up, all that waits for it goes back to the senders.
+const GRACE: Duration = Duration::from_secs(10);
 
 impl Task {
-    /// Whether the server has to be kept waiting until the client has taken, or confirmed, more.
+    /// Whether the server must not be read from until the client has taken, or confirmed, more.
     pub(super) fn is_behind(&self) -> bool {
         self.is_full() || self.link.sm.unconfirmed() >= self.host.limits.max_unconfirmed
     }
 
-    /// Whether as much as may be is kept for the client.
+    /// Whether the gateway keeps as much for the client as it may.
     fn is_full(&self) -> bool {
         self.kept() >= self.client.max_pending()
     }
 
-    /// What it takes to keep what the client has not been sent, or has not confirmed, bytes.
+    /// Size of what the client has not been sent, or has not confirmed, in bytes.
     pub(super) fn kept(&self) -> usize {
         let unconfirmed = self.handover.size(self.client.written());
         self.client.pending().saturating_add(unconfirmed)
     }
 
-    /// Whether the server has to be kept waiting because of what pends for all clients, this one having more
-    /// than its share. The client is not given up for that; when it comes for what it has, there is room.
-    pub(super) fn hold_up(&mut self) -> bool {
-        let was_held_up = self.is_held_up;
-        self.is_held_up = self.registration.is_backlog_used_up(self.client.pending());
-        if self.is_held_up && !was_held_up {
+    /// Whether the server must not be read from because too much is pending for all clients, and this one has more
+    /// than its share. No client is given up for that: its next request makes room.
+    pub(super) fn check_backlog(&mut self) -> bool {
+        let was_over_share = self.is_over_share;
+        self.is_over_share = self.registration.is_backlog_used_up(self.client.pending());
+        if self.is_over_share && !was_over_share {
             debug!(sid = ?self.registration.sid(), "too much is waiting for all clients");
             self.registration.metrics().limit(Limit::PendingTotal);
         }
-        self.is_held_up
+        self.is_over_share
     }
 
-    /// When a client that is behind and does not listen is given up: at once, if the server keeps what it has
-    /// not got.
+    /// When a client is given up that is behind and does not listen. With stream management that is at once, as the
+    /// server keeps what the client has not got.
     pub(super) fn given_up_at(&self) -> Option<Instant> {
-        let patience = if self.link.sm.is_on() {
+        let grace = if self.link.sm.is_on() {
             Duration::ZERO
         } else {
-            UNDELIVERED
+            GRACE
         };
         let is_behind = self.client.is_open() && self.is_behind();
         let deaf_at = self.client.deaf_at().filter(|_| is_behind)?;
-        Some(deaf_at + patience)
+        Some(deaf_at + grace)
     }
 
-    /// Tells the server what is confirmed; sees to it that the client confirms before the server has to
-    /// keep too much, or else leaves it all to the server.
-    pub(super) fn keep_account(&mut self, now: Instant) {
+    /// Acknowledges to the server what the client has confirmed. A client that is behind is asked to confirm, as
+    /// servers bound what they keep; one that does not listen is ended while the server can still keep everything.
+    pub(super) fn acknowledge_confirmed(&mut self, now: Instant) {
         self.link.sm.handle_confirmation(self.client.confirmed());
         if self.client.is_open() && self.is_behind() {
             if self.given_up_at().is_some_and(|at| at <= now) {
-                debug!(sid = ?self.registration.sid(), "client does not listen");
-                let limit = match self.is_full() {
-                    true => Limit::Pending,
-                    false => Limit::Unconfirmed,
-                };
-                self.registration.metrics().limit(limit);
-                self.bounce_pending();
-                let error = stream_error("resource-constraint", "too much is waiting");
-                self.client.end(Reason::Error(error), now);
-                self.drain_events(now);
+                self.give_up_client(now);
             } else {
                 self.client.ask_for_confirmation();
             }
@@ -82,7 +77,21 @@ impl Task {
         self.link.transmit(now);
     }
 
-    /// The connection broke: the client hears what may not have arrived, and that it is over.
+    /// Ends the session of a client that does not listen.
+    fn give_up_client(&mut self, now: Instant) {
+        debug!(sid = ?self.registration.sid(), "client does not listen");
+        let limit = match self.is_full() {
+            true => Limit::Pending,
+            false => Limit::Unconfirmed,
+        };
+        self.registration.metrics().limit(limit);
+        self.bounce_pending();
+        let error = stream_error("resource-constraint", "too much is waiting");
+        self.client.end(Reason::Error(error), now);
+        self.drain_events(now);
+    }
+
+    /// The connection broke: the client hears which stanzas may not have arrived, then that the session is over.
     pub(super) fn server_lost(&mut self, reason: &str, now: Instant) {
         warn!(sid = ?self.registration.sid(), domain = self.host.domain, reason, "server lost");
         self.host.metrics.lost();
@@ -93,6 +102,7 @@ impl Task {
         self.client.end(Reason::Error(error), now);
     }
 
+    /// Returns to the client, as errors, the stanzas that the server has not acknowledged.
     pub(super) fn return_unsent(&mut self) {
         for error in self
             .link
@@ -105,7 +115,8 @@ impl Task {
         }
     }
 
-    /// What the client will never get: the server owns it and sends it elsewhere, or its senders hear.
+    /// Returns what the client has not been sent to the senders. With stream management the server still owns that,
+    /// and nothing is returned.
     pub(super) fn bounce_pending(&mut self) {
         let undelivered = self.client.take_undelivered();
         self.link

@@ -1,4 +1,4 @@
-//! The contact list of a session: fetched when its client asks for it.
+//! Roster of a session: fetched when its client asks for it, and again until a fetch succeeds.
 
 use std::{
     pin::Pin,
@@ -15,34 +15,34 @@ use crate::{
     roster::Roster,
 };
 
-type Needing = Pin<Box<dyn Future<Output = Result<Arc<Roster>, FetchError>> + Send>>;
+type Fetch = Pin<Box<dyn Future<Output = Result<Arc<Roster>, FetchError>> + Send>>;
 
-/// A share in a contact list, and the fetch that the session waits for.
-pub(super) struct RosterNeed {
+/// The session's lease of a roster, and the fetch that it waits for.
+pub(super) struct LeasedRoster {
     lease: Arc<Lease<Replaceable>>,
-    needing: Option<Needing>,
-    /// The client has been told that there is none, or an old one.
+    fetch: Option<Fetch>,
+    /// The client has been told that there is no roster, or has been given an old one.
     is_late: bool,
 }
 
-impl RosterNeed {
-    /// Fetches it while the client waits.
-    fn ask(&mut self) {
+impl LeasedRoster {
+    /// Fetches the roster while the client waits.
+    fn fetch(&mut self) {
         self.is_late = false;
-        self.needing = Some(Box::pin(Arc::clone(&self.lease).need_patiently()));
+        self.fetch = Some(Box::pin(Arc::clone(&self.lease).need_patiently()));
     }
 
-    /// Goes on trying: the client does not ask again.
-    fn keep_asking(&mut self) {
+    /// Goes on fetching after a failure: the client does not ask again.
+    fn keep_fetching(&mut self) {
         self.is_late = true;
         let roster = Arc::clone(&self.lease).need_at_last();
-        self.needing = Some(Box::pin(roster.map(Ok)));
+        self.fetch = Some(Box::pin(roster.map(Ok)));
     }
 
-    /// The outcome of a fetch that was waited for.
+    /// The outcome of the fetch.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Arc<Roster>, FetchError>> {
-        match &mut self.needing {
-            Some(needing) => needing.as_mut().poll(cx),
+        match &mut self.fetch {
+            Some(fetch) => fetch.as_mut().poll(cx),
             None => Poll::Pending,
         }
     }
@@ -57,23 +57,24 @@ impl Task {
         let Some(rosters) = &self.host.rosters else {
             return;
         };
-        let need = self.roster.get_or_insert_with(|| RosterNeed {
+        let leased = self.roster.get_or_insert_with(|| LeasedRoster {
             lease: Arc::new(rosters.join(owner.clone(), Arc::clone(&self.wake_flag))),
-            needing: None,
+            fetch: None,
             is_late: false,
         });
-        if let Some(roster) = need.lease.current() {
+        if let Some(roster) = leased.lease.current() {
             self.pipe.roster_ready(&roster);
-        } else if need.needing.is_none() || need.is_late {
-            need.ask();
+        } else if leased.fetch.is_none() || leased.is_late {
+            leased.fetch();
         }
     }
-    /// The fetch that was waited for has ended.
+
+    /// The fetch has ended.
     pub(super) fn roster_fetched(&mut self, result: Result<Arc<Roster>, FetchError>) {
-        if let Some(need) = &mut self.roster {
-            need.needing = None;
-            if need.lease.current().is_none() {
-                need.keep_asking();
+        if let Some(leased) = &mut self.roster {
+            leased.fetch = None;
+            if leased.lease.current().is_none() {
+                leased.keep_fetching();
             }
         }
         match result {
@@ -84,7 +85,8 @@ impl Task {
 
     /// The list may have changed.
     pub(super) fn roster_changed(&mut self) {
-        if let Some(roster) = self.roster.as_ref().and_then(|need| need.lease.current()) {
+        let leased = self.roster.as_ref();
+        if let Some(roster) = leased.and_then(|leased| leased.lease.current()) {
             self.pipe.roster_ready(&roster);
         }
     }

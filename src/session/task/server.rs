@@ -1,4 +1,4 @@
-//! What the server does: it is there or not, it speaks, it ends the stream.
+//! Events of the server: it is reached or not, it sends stanzas, it ends the stream.
 
 use std::time::Instant;
 
@@ -43,7 +43,7 @@ impl Task {
 
     pub(super) fn handle_upstream(&mut self, event: UpstreamEvent, now: Instant) {
         if self.handover.is_lingering() {
-            return self.handle_late(event, now);
+            return self.handle_while_lingering(event, now);
         }
         match event {
             UpstreamEvent::Features(features) => {
@@ -60,8 +60,8 @@ impl Task {
                 let given = self.client.given();
                 self.pipe.server_stanza(element);
                 if counts {
-                    // What the stanza leads to has to be given to the client first: the server may be told of the
-                    // stanza when the client has confirmed all that it had been given by then.
+                    // The order matters: the stanza is acknowledged when the client has confirmed all that it had
+                    // been given by now, so the client has to be given the effects of the stanza first.
                     self.drain_events(now);
                     self.link.sm.handle_stanza(self.client.given());
                     self.keep(noted, given);

@@ -1,4 +1,4 @@
-//! Messages that a client has been given and has not confirmed, and how much room they take.
+//! Unconfirmed messages: those that a client has been given and has not confirmed, and how much room they take.
 
 use std::collections::VecDeque;
 
@@ -40,9 +40,10 @@ impl KeptMessages {
         }
     }
 
-    /// What it takes to keep those among the first `written` stanzas, bytes. A sum of differences, as this is asked at
-    /// every poll of the session; and no sum that is kept, as the client may be sent something again (`written` then
-    /// goes back).
+    /// Size of those among the first `written` stanzas, in bytes.
+    ///
+    /// Every poll of the session asks for this, so it is a difference of two running totals. A sum could not be kept
+    /// up to date: `written` goes back when the client is sent something again.
     pub(super) fn size(&self, written: u64) -> usize {
         let Some(first) = self.messages.front() else {
             return 0;
