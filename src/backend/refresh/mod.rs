@@ -14,35 +14,34 @@
 //! A notification is answered by a fetch that began after it; all that come in during one fetch
 //! share the one that follows.
 
+mod lease;
+mod task;
+mod waiting;
+
 use std::{
     collections::HashMap,
     hash::{BuildHasher, RandomState},
     sync::Arc,
-    time::Duration,
 };
 
-use backon::{BackoffBuilder, ExponentialBuilder};
 use parking_lot::{Mutex, MutexGuard};
-use tokio::{
-    sync::oneshot,
-    time::{Instant, sleep},
-};
-use tracing::{debug, warn};
 
+pub use self::lease::Lease;
+use self::{
+    task::{Task, Update},
+    waiting::{Ticket, Waiting},
+};
+use super::{
+    ContactSource, FetchError, WakeFlag,
+    failures::{Failure, Failures},
+};
 use crate::{
     clock::since_1970,
-    metrics::{self, health::Dependency},
+    metrics,
     roster::{
-        Roster, Username, diff,
-        left_out::LeftOut,
-        snapshot::{Entry, Snapshot, Validators},
+        Roster, Username,
+        snapshot::{Entry, Snapshot},
     },
-};
-
-use super::{
-    ContactSource, FetchError, Fetched, WakeFlag,
-    failures::{Failure, Failures},
-    off_thread,
 };
 
 /// The bounds of one host's rosters.
@@ -108,34 +107,6 @@ struct Fetch {
     /// A notification came in while the user was offline: its caller was not kept waiting, so this
     /// fetch is no basis for the next login.
     outdated: bool,
-}
-
-/// Who waits for one fetch.
-#[derive(Debug, Default)]
-struct Waiting(Vec<oneshot::Sender<Result<(), FetchError>>>);
-
-/// A place among those.
-struct Ticket(oneshot::Receiver<Result<(), FetchError>>);
-
-impl Waiting {
-    fn join(&mut self) -> Ticket {
-        let (sender, receiver) = oneshot::channel();
-        self.0.push(sender);
-        Ticket(receiver)
-    }
-
-    fn answer(self, outcome: &Result<(), FetchError>) {
-        for sender in self.0 {
-            // Whoever gave up waiting is no concern of ours.
-            let _ = sender.send(outcome.clone());
-        }
-    }
-}
-
-impl Ticket {
-    async fn outcome(self) -> Result<(), FetchError> {
-        self.0.await.unwrap_or(Err(FetchError::Abandoned))
-    }
 }
 
 impl<S: ContactSource + 'static> Rosters<S> {
@@ -381,236 +352,6 @@ impl<S: ContactSource + 'static> Rosters<S> {
     fn users(&self, user: &Username) -> MutexGuard<'_, HashMap<Username, User>> {
         let shard = self.hasher.hash_one(user) % SHARDS as u64;
         self.users[shard as usize].lock()
-    }
-}
-
-/// One session's share in its user's roster. The user is online while there is one.
-#[derive(Debug)]
-pub struct Lease<S: ContactSource + 'static> {
-    rosters: Arc<Rosters<S>>,
-    user: Username,
-    wake_flag: Arc<WakeFlag>,
-}
-
-impl<S: ContactSource + 'static> Lease<S> {
-    /// The roster as last published, if it was fetched while the user has been online. Look here
-    /// after each wake of the wake_flag. Never waits.
-    pub fn current(&self) -> Option<Arc<Roster>> {
-        self.rosters.fresh(&self.user)
-    }
-
-    /// The roster: the current one, or one that is fetched now, together with whoever else needs
-    /// it. If that fails, the one from before, if it is still in memory; it does not become the
-    /// current one, so that the next need tries again. Must be called in a tokio runtime. The
-    /// fetch goes on if the future is dropped.
-    ///
-    /// # Errors
-    ///
-    /// The fetch failed, and there is nothing to fall back to.
-    pub fn need(
-        &self,
-    ) -> impl Future<Output = Result<Arc<Roster>, FetchError>> + Send + use<S> + 'static {
-        let rosters = Arc::clone(&self.rosters);
-        let user = self.user.clone();
-        let ticket = rosters.need(&user);
-        async move {
-            let outcome = match ticket {
-                Some(ticket) => ticket.outcome().await,
-                None => Ok(()),
-            };
-            match rosters.snapshot.get(&user) {
-                Some(entry) => {
-                    if outcome.is_err() {
-                        rosters.metrics.stale.inc();
-                    }
-                    Ok(Arc::clone(&entry.roster))
-                }
-                // `Ok` means that the user has left meanwhile, and the entry too.
-                None => Err(outcome.err().unwrap_or(FetchError::Abandoned)),
-            }
-        }
-    }
-}
-
-/// How long a client waits for its roster, while the fetch is tried again: a backend that restarts is not noticed.
-const PATIENCE: Duration = Duration::from_secs(10);
-/// How often a fetch is tried again in the end, once the client has been told; with jitter, twice that.
-const SELDOM: Duration = Duration::from_secs(30);
-
-fn while_the_client_waits() -> impl Iterator<Item = Duration> {
-    ExponentialBuilder::default()
-        .with_min_delay(Duration::from_millis(500))
-        .with_max_delay(Duration::from_secs(4))
-        .without_max_times()
-        .build()
-}
-
-/// Not all at the same time, when the backend has been away from all.
-fn for_as_long_as_it_takes() -> impl Iterator<Item = Duration> {
-    ExponentialBuilder::default()
-        .with_min_delay(Duration::from_secs(1))
-        .with_max_delay(SELDOM)
-        .with_jitter()
-        .without_max_times()
-        .build()
-}
-
-impl<S: ContactSource + 'static> Lease<S> {
-    /// As [`need`](Self::need); but where there is nothing to fall back to, the fetch is tried again for up to ten
-    /// seconds.
-    ///
-    /// # Errors
-    ///
-    /// The last fetch failed.
-    pub async fn need_patiently(self: Arc<Self>) -> Result<Arc<Roster>, FetchError> {
-        let until = Instant::now() + PATIENCE;
-        let mut delays = while_the_client_waits();
-        loop {
-            let outcome = self.need().await;
-            let delay = delays
-                .next()
-                .filter(|delay| outcome.is_err() && Instant::now() + *delay < until);
-            let Some(delay) = delay else {
-                return outcome;
-            };
-            sleep(delay).await;
-        }
-    }
-
-    /// The roster, once a fetch has succeeded, however long that takes: whoever has been told that there is none, or
-    /// an old one, does not ask again.
-    pub async fn need_at_last(self: Arc<Self>) -> Arc<Roster> {
-        let mut delays = for_as_long_as_it_takes();
-        loop {
-            if let Some(roster) = self.current() {
-                return roster;
-            }
-            sleep(delays.next().unwrap_or(SELDOM)).await;
-            if let Some(ticket) = self.rosters.need(&self.user) {
-                // If it fails, the next one is a little later.
-                let _ = ticket.outcome().await;
-            }
-        }
-    }
-}
-
-impl<S: ContactSource + 'static> Drop for Lease<S> {
-    fn drop(&mut self) {
-        self.rosters.leave(&self.user, &self.wake_flag);
-    }
-}
-
-/// Most contacts that are sorted, written and compared among other tasks.
-const LARGE: usize = 1000;
-
-/// What a fetch found.
-struct Update {
-    roster: Arc<Roster>,
-    left_out: LeftOut,
-    validators: Validators,
-    changed: bool,
-}
-
-/// One user's fetches, one after the other for as long as they are asked for.
-struct Task<S: ContactSource + 'static> {
-    rosters: Arc<Rosters<S>>,
-    user: Username,
-    done: bool,
-}
-
-impl<S: ContactSource + 'static> Task<S> {
-    async fn run(mut self) {
-        loop {
-            let entry = self.rosters.begin(&self.user);
-            let known = entry.as_ref().map(|entry| &entry.validators);
-            let began = Instant::now();
-            let fetched = self.rosters.source.contacts(&self.user, known).await;
-            let outcome = match &fetched {
-                Ok(Fetched::New { .. }) => "new",
-                Ok(Fetched::Unchanged) => "unchanged",
-                Err(error) => error.outcome(),
-            };
-            let metrics = &self.rosters.metrics;
-            metrics.fetched(outcome, fetched.is_ok(), began.elapsed());
-            if let Ok(Fetched::New { left_out, .. }) = &fetched {
-                metrics.left_out(left_out.count());
-            }
-            let fallback = entry.is_some();
-            let update = match fetched {
-                Ok(fetched) => {
-                    let is_large = fetched.size() > LARGE;
-                    let update = off_thread(is_large, || update(entry, fetched)).await;
-                    update.and_then(|update| update)
-                }
-                Err(error) => Err(error),
-            };
-            match &update {
-                Ok(_) => debug!(user = %self.user, "roster fetched"),
-                Err(error) => {
-                    let failed = self.rosters.count_failure(&self.user);
-                    // It is tried again for as long as the user is online: that need not be told each time.
-                    if failed.is_power_of_two() {
-                        warn!(user = %self.user, %error, fallback, failed, "roster fetch failed");
-                    }
-                    metrics.failed(
-                        Dependency::Backend,
-                        format!("roster of {}: {error}", self.user),
-                    );
-                    self.rosters.failures.push(Failure {
-                        user: self.user.clone(),
-                        at: since_1970(),
-                        error: error.clone(),
-                    });
-                }
-            }
-            if !self.rosters.finish(&self.user, update) {
-                self.done = true;
-                return;
-            }
-        }
-    }
-}
-
-impl<S: ContactSource + 'static> Drop for Task<S> {
-    /// A panic, or the end of the runtime, must not leave anybody waiting.
-    fn drop(&mut self) {
-        if !self.done {
-            self.rosters.abandon(&self.user);
-        }
-    }
-}
-
-fn update(entry: Option<Arc<Entry>>, fetched: Fetched) -> Result<Update, FetchError> {
-    match (fetched, entry) {
-        (Fetched::Unchanged, Some(entry)) => Ok(Update {
-            roster: Arc::clone(&entry.roster),
-            left_out: entry.left_out.clone(),
-            validators: entry.validators.clone(),
-            changed: false,
-        }),
-        // Nothing was known that could be unchanged: the source is wrong.
-        (Fetched::Unchanged, None) => Err(FetchError::Abandoned),
-        (
-            Fetched::New {
-                contacts,
-                validators,
-                left_out,
-                room,
-            },
-            entry,
-        ) => {
-            let roster = Roster::new(contacts);
-            let old = entry.map(|entry| Arc::clone(&entry.roster));
-            let same = old.filter(|old| diff::diff(old, &roster).next().is_none());
-            // From here on, the list itself is all that there is of the answer.
-            drop(room);
-            Ok(Update {
-                changed: same.is_none(),
-                roster: same.unwrap_or_else(|| Arc::new(roster)),
-                left_out,
-                validators,
-            })
-        }
     }
 }
 

@@ -7,10 +7,16 @@ use std::{
 
 use http::HeaderValue;
 use proptest::prelude::*;
-use tokio::{task::JoinHandle, time::sleep};
+use tokio::{
+    task::JoinHandle,
+    time::{Instant, sleep},
+};
 
 use super::*;
-use crate::{backend::testing::user, roster::testing::contact};
+use crate::{
+    backend::{Fetched, testing::user},
+    roster::{left_out::LeftOut, snapshot::Validators, testing::contact},
+};
 
 const JOHN: &str = "john";
 

@@ -1,0 +1,132 @@
+//! Task that fetches one user's roster.
+
+use std::sync::Arc;
+
+use tokio::time::Instant;
+use tracing::{debug, warn};
+
+use super::Rosters;
+use crate::{
+    backend::{ContactSource, FetchError, Fetched, failures::Failure, off_thread},
+    clock::since_1970,
+    metrics::health::Dependency,
+    roster::{
+        Roster, Username, diff,
+        left_out::LeftOut,
+        snapshot::{Entry, Validators},
+    },
+};
+
+/// Most contacts that are sorted, written and compared among other tasks.
+const LARGE: usize = 1000;
+
+/// What a fetch found.
+pub(super) struct Update {
+    pub(super) roster: Arc<Roster>,
+    pub(super) left_out: LeftOut,
+    pub(super) validators: Validators,
+    pub(super) changed: bool,
+}
+
+/// One user's fetches, one after the other for as long as they are asked for.
+pub(super) struct Task<S: ContactSource + 'static> {
+    pub(super) rosters: Arc<Rosters<S>>,
+    pub(super) user: Username,
+    pub(super) done: bool,
+}
+
+impl<S: ContactSource + 'static> Task<S> {
+    pub(super) async fn run(mut self) {
+        loop {
+            let entry = self.rosters.begin(&self.user);
+            let known = entry.as_ref().map(|entry| &entry.validators);
+            let began = Instant::now();
+            let fetched = self.rosters.source.contacts(&self.user, known).await;
+            let outcome = match &fetched {
+                Ok(Fetched::New { .. }) => "new",
+                Ok(Fetched::Unchanged) => "unchanged",
+                Err(error) => error.outcome(),
+            };
+            let metrics = &self.rosters.metrics;
+            metrics.fetched(outcome, fetched.is_ok(), began.elapsed());
+            if let Ok(Fetched::New { left_out, .. }) = &fetched {
+                metrics.left_out(left_out.count());
+            }
+            let fallback = entry.is_some();
+            let update = match fetched {
+                Ok(fetched) => {
+                    let is_large = fetched.size() > LARGE;
+                    let update = off_thread(is_large, || update(entry, fetched)).await;
+                    update.and_then(|update| update)
+                }
+                Err(error) => Err(error),
+            };
+            match &update {
+                Ok(_) => debug!(user = %self.user, "roster fetched"),
+                Err(error) => {
+                    let failed = self.rosters.count_failure(&self.user);
+                    // It is tried again for as long as the user is online: that need not be told each time.
+                    if failed.is_power_of_two() {
+                        warn!(user = %self.user, %error, fallback, failed, "roster fetch failed");
+                    }
+                    metrics.failed(
+                        Dependency::Backend,
+                        format!("roster of {}: {error}", self.user),
+                    );
+                    self.rosters.failures.push(Failure {
+                        user: self.user.clone(),
+                        at: since_1970(),
+                        error: error.clone(),
+                    });
+                }
+            }
+            if !self.rosters.finish(&self.user, update) {
+                self.done = true;
+                return;
+            }
+        }
+    }
+}
+
+impl<S: ContactSource + 'static> Drop for Task<S> {
+    /// A panic, or the end of the runtime, must not leave anybody waiting.
+    fn drop(&mut self) {
+        if !self.done {
+            self.rosters.abandon(&self.user);
+        }
+    }
+}
+
+fn update(entry: Option<Arc<Entry>>, fetched: Fetched) -> Result<Update, FetchError> {
+    match (fetched, entry) {
+        (Fetched::Unchanged, Some(entry)) => Ok(Update {
+            roster: Arc::clone(&entry.roster),
+            left_out: entry.left_out.clone(),
+            validators: entry.validators.clone(),
+            changed: false,
+        }),
+        // Nothing was known that could be unchanged: the source is wrong.
+        (Fetched::Unchanged, None) => Err(FetchError::Abandoned),
+        (
+            Fetched::New {
+                contacts,
+                validators,
+                left_out,
+                room,
+            },
+            entry,
+        ) => {
+            let roster = Roster::new(contacts);
+            let old = entry.map(|entry| Arc::clone(&entry.roster));
+            let same = old.filter(|old| diff::diff(old, &roster).next().is_none());
+            // From here on, the list itself is all that there is of the answer.
+            drop(room);
+            Ok(Update {
+                changed: same.is_none(),
+                roster: same.unwrap_or_else(|| Arc::new(roster)),
+                left_out,
+                validators,
+            })
+        }
+    }
+}
