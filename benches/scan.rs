@@ -4,7 +4,10 @@ use std::hint::black_box;
 
 use bytes::Bytes;
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use rostergate::proto::xml::{Limits, scan_body, scan_header, scan_stanza};
+use rostergate::proto::{
+    stanza::{scan_body, scan_stanza},
+    xml::{Limits, scan_header},
+};
 
 const MESSAGE: &str = "<message to='marie@example.org' type='chat' id='purple1a2b3c'>\
     <body>See you at noon &amp; bring the book</body>\

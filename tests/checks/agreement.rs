@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use rostergate::proto::{
-    stanza::{Child, IqType, Kind, MessageType, PresenceType, Stanza},
-    xml::{Limits, Ns, scan_body, scan_header, scan_stanza},
+    stanza::{Child, IqType, Kind, MessageType, PresenceType, Stanza, scan_body, scan_stanza},
+    xml::{Limits, Ns, scan_header},
 };
 use rxml::{Event, Parse, Parser};
 

@@ -1,8 +1,9 @@
 use super::*;
 use crate::{
     proto::{
+        stanza::scan_body,
         stream::initiator::{Event, Stream},
-        xml::{Limits, scan_body},
+        xml::Limits,
     },
     roster::{Contact, Subscription},
 };

@@ -8,7 +8,7 @@ use smallvec::SmallVec;
 
 use super::{Rid, condition::Condition};
 use crate::proto::{
-    stanza::{Kind, Stanza},
+    stanza::{Kind, Stanza, scan_body},
     xml::{self, Ns, lint::is_language},
 };
 
@@ -121,7 +121,7 @@ impl Message {
     pub fn parse(document: Bytes, limits: &xml::Limits) -> Result<Self, InvalidDocument> {
         // Whoever makes two documents collide fools no session but their own.
         let digest = FixedState::default().hash_one(&document);
-        let body = xml::scan_body(document, limits).map_err(|error| {
+        let body = scan_body(document, limits).map_err(|error| {
             if error.kind.is_limit() {
                 InvalidDocument {
                     condition: Condition::PolicyViolation,
@@ -178,7 +178,7 @@ pub fn sid_at_the_beginning(beginning: &[u8]) -> Option<String> {
     let tag = beginning.get(..end)?.trim_ascii_end();
     let tag = tag.strip_suffix(b"/").unwrap_or(tag);
     let document = Bytes::from([tag, b"/>"].concat());
-    let body = xml::scan_body(document, &xml::Limits::default()).ok()?;
+    let body = scan_body(document, &xml::Limits::default()).ok()?;
     let mut attributes = body.attributes.iter();
     let sid = attributes.find(|it| it.ns == Ns::None && it.local() == "sid")?;
     Some(sid.value().into_owned())

@@ -4,7 +4,7 @@
 //! | XEP-0124 section | here |
 //! |---|---|
 //! | Session Creation Request / Response | [`body::Creation`], [`terms::Terms`] |
-//! | `<body/>` Wrapper Element | [`crate::proto::xml::scan_body`], [`body`] |
+//! | `<body/>` Wrapper Element | [`crate::proto::stanza::scan_body`], [`body`] |
 //! | Request IDs, In-Order Message Forwarding | [`session::Session::handle_request`] |
 //! | Broken Connections | [`session::Session::handle_disconnect`], the answers kept in the session |
 //! | Protecting Insecure Sessions | `session::keys` |

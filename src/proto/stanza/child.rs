@@ -7,10 +7,8 @@ use std::mem;
 
 use bytes::Bytes;
 
-use super::Stanza;
-use crate::proto::xml::{
-    Element, Lexer, Limits, Ns, Scope, Token, attribute_value, push_text, scan_stanza,
-};
+use super::{Stanza, scan_stanza};
+use crate::proto::xml::{Element, Lexer, Limits, Ns, Scope, Token, attribute_value, push_text};
 
 /// A child element of a [`Stanza`], or of another child.
 #[derive(Clone)]

@@ -1,6 +1,7 @@
 //! One complete top-level element of an XMPP stream, kept as the bytes that it came as.
 
 mod child;
+mod scan;
 #[cfg(test)]
 mod tests;
 
@@ -12,8 +13,10 @@ use memchr::memmem;
 
 use self::child::find_attribute;
 pub use self::child::{Child, Children};
+pub use self::scan::{Body, scan_body, scan_stanza};
+pub(super) use self::scan::{Inheritance, scan_next_stanza};
 use super::xml::{
-    Attr, Element, Lexer, Limits, Ns, ScanError, Scope, Token, attribute_value, scan_stanza, write,
+    Attr, Element, Lexer, Limits, Ns, ScanError, Scope, Token, attribute_value, write,
 };
 
 /// A complete, namespace-closed element: its bytes, as [`Stanza::chunks`] gives them, mean the same

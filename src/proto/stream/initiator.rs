@@ -14,10 +14,8 @@ use super::{
     split::{Piece, Splitter},
 };
 use crate::proto::{
-    stanza::{Kind, Stanza},
-    xml::{
-        Inheritance, Ns, Scope, scan_header, scan_next_stanza, scan_stanza, write::attribute_into,
-    },
+    stanza::{Inheritance, Kind, Stanza, scan_next_stanza, scan_stanza},
+    xml::{Ns, Scope, scan_header, write::attribute_into},
 };
 
 /// The closing tag that matches what [`header`] opens.

@@ -2,7 +2,7 @@
 //!
 //! This is a boundary finder and no parser: it knows tags, quotes and CDATA sections, counts the
 //! nesting and refuses the markup that XMPP forbids (RFC 6120 §11.1), so that a complete piece can
-//! be read in one pass by [`crate::proto::xml::scan_stanza`]. No byte is looked at twice, apart
+//! be read in one pass by [`crate::proto::stanza::scan_stanza`]. No byte is looked at twice, apart
 //! from the few that may turn out to be the beginning of a delimiter.
 
 use bytes::{Buf, Bytes, BytesMut};

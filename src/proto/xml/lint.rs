@@ -162,7 +162,7 @@ fn is_name_char(c: char) -> bool {
 }
 
 /// Longest language tag, bytes (RFC 5646 §4.4.1).
-pub(super) const MAX_LANGUAGE: usize = 35;
+pub(in crate::proto) const MAX_LANGUAGE: usize = 35;
 
 /// Whether this is a language tag: subtags of letters and digits, of which the first has letters only
 /// (RFC 5646 §2.1).

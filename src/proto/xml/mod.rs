@@ -1,7 +1,7 @@
 //! XML as bytes with spans: no tree is ever built.
 //!
-//! A document is read once, front to back ([`scan_body`], [`scan_stanza`]). What comes out are
-//! slices of it, and what routing needs to know of them; nobody downstream parses again.
+//! A document is read once, front to back, token by token; [`stanza`](crate::proto::stanza) cuts it into stanzas as
+//! it goes, and nobody downstream parses again.
 //!
 //! **What is checked.** Everything that decides where an element begins and ends and what it is
 //! called: UTF-8, legal characters, names, quotes, duplicate attributes, references, balanced tags,
@@ -20,31 +20,32 @@
 //! from around it is written into its start tag, so that it means the same in any wrapper.
 //!
 //! **Order.** Each file uses those before it: `error`, `limits`, `name`, `names` ← `lint` ← `decode`, `tag` ←
-//! `scope` ← `token` ← `scan`. `write` stands alone.
+//! `scope` ← `token` ← `header`. `write` stands alone.
 
 pub mod error;
 pub mod limits;
 pub mod lint;
 pub mod name;
-pub mod scan;
 pub mod write;
 
 mod decode;
+mod header;
 mod names;
 mod scope;
 mod tag;
 mod token;
 
 pub use error::{ScanError, ScanErrorKind};
+pub use header::scan_header;
 pub use limits::Limits;
 pub use name::Ns;
-pub use scan::{Attribute, Body, scan_body, scan_header, scan_stanza};
 pub use scope::Scope;
+pub use tag::Attribute;
 
 pub(in crate::proto) use decode::attribute_value;
-pub(in crate::proto) use scan::{Inheritance, scan_next_stanza};
+pub(in crate::proto) use scope::Declaration;
 pub(in crate::proto) use tag::Attr;
-pub(in crate::proto) use token::{Element, Lexer, Token, push_text};
+pub(in crate::proto) use token::{Element, Form, Lexer, Token, push_text};
 
 #[cfg(test)]
 pub(crate) mod agreement;

@@ -1,8 +1,12 @@
 //! The inside of a start tag, its name and its attributes, and of the XML declaration, which looks the same.
 
+use std::borrow::Cow;
+
+use bytes::Bytes;
 use memchr::{memchr, memchr3};
 use smallvec::SmallVec;
 
+use super::decode::attribute_value;
 use super::error::{ScanError, ScanErrorKind};
 use super::lint;
 use super::name::Ns;
@@ -38,6 +42,44 @@ impl Attr<'_> {
     /// Whether this is `xml:lang`.
     pub(in crate::proto) fn is_lang(&self) -> bool {
         self.prefix == b"xml" && self.local == b"lang"
+    }
+}
+
+/// One attribute, both parts sharing the document's memory.
+#[derive(Clone, Debug)]
+pub struct Attribute {
+    /// Namespace; [`Ns::None`] for an attribute without a prefix.
+    pub ns: Ns,
+    /// Local name.
+    pub local: Bytes,
+    /// Value as written, references not yet resolved.
+    pub raw: Bytes,
+}
+
+impl Attribute {
+    /// The local name.
+    pub fn local(&self) -> &str {
+        std::str::from_utf8(&self.local).unwrap_or_default()
+    }
+
+    /// The value, references resolved, white space normalized (XML 1.0 §3.3.3).
+    pub fn value(&self) -> Cow<'_, str> {
+        attribute_value(&self.raw)
+    }
+
+    /// The attributes that are no declarations.
+    pub(in crate::proto) fn collect(
+        document: &Bytes,
+        attributes: &[Attr<'_>],
+    ) -> SmallVec<[Self; 8]> {
+        let attributes = attributes.iter().filter(|attr| !attr.is_declaration());
+        attributes
+            .map(|attr| Self {
+                ns: attr.ns,
+                local: document.slice_ref(attr.local),
+                raw: document.slice_ref(attr.value),
+            })
+            .collect()
     }
 }
 

@@ -5,9 +5,10 @@
 use bytes::Bytes;
 
 use super::agreement::{Node, in_hostile_wrapper};
-use super::scan::{Body, scan_body, scan_header, scan_stanza};
-use super::{Limits, Ns, ScanErrorKind};
-use crate::proto::stanza::{IqType, Kind, MessageType, PresenceType, Stanza};
+use super::{Limits, Ns, ScanErrorKind, scan_header};
+use crate::proto::stanza::{
+    Body, IqType, Kind, MessageType, PresenceType, Stanza, scan_body, scan_stanza,
+};
 
 const BODY: &str = "http://jabber.org/protocol/httpbind";
 

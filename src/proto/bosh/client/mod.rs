@@ -34,13 +34,13 @@ use bytes::{Bytes, BytesMut};
 
 use super::Rid;
 use crate::proto::{
-    stanza::{Kind, Stanza},
+    stanza::{self, Kind, Stanza, scan_body},
     stream::{
         LIMITS,
         initiator::husk,
         split::{Piece, Splitter},
     },
-    xml::{self, Ns, ScanError, Scope, write::attribute},
+    xml::{Ns, ScanError, Scope, write::attribute},
 };
 
 /// Longest time that the server is asked to hold a request. Less than the minute after which common
@@ -190,7 +190,7 @@ enum State {
         since: Instant,
         deadline: Instant,
     },
-    Answered(Box<xml::Body>),
+    Answered(Box<stanza::Body>),
 }
 
 impl Client {
@@ -290,11 +290,11 @@ impl Client {
             return self.lose(Loss::Status { status });
         }
         let mut husks = Vec::new();
-        let read = xml::scan_body(body.clone(), &LIMITS);
+        let read = scan_body(body.clone(), &LIMITS);
         let read = read.or_else(|error| {
             let readable = Some(error.kind.is_legal()).filter(|is_legal| *is_legal);
             let readable = readable.and_then(|_| readable_part(&body, &mut husks));
-            xml::scan_body(readable.ok_or(error)?, &LIMITS)
+            scan_body(readable.ok_or(error)?, &LIMITS)
         });
         let body = match read {
             Ok(body) => body,
@@ -609,7 +609,7 @@ impl Client {
         }
     }
 
-    fn take(&mut self, body: &xml::Body) {
+    fn take(&mut self, body: &stanza::Body) {
         let mut error = false;
         if self.phase == Phase::Creating && value(body, "type").is_none() {
             let Some(sid) = value(body, "sid").filter(|sid| !sid.is_empty()) else {
@@ -692,7 +692,7 @@ impl Open {
 }
 
 /// The value of an attribute without a namespace.
-fn value(body: &xml::Body, name: &str) -> Option<String> {
+fn value(body: &stanza::Body, name: &str) -> Option<String> {
     let mut attributes = body.attributes.iter();
     attributes
         .find(|attribute| attribute.ns == Ns::None && attribute.local() == name)
@@ -721,7 +721,7 @@ fn split(stanzas: &Bytes) -> Option<Vec<Bytes>> {
         b"</body>",
     ]
     .concat();
-    let body = xml::scan_body(wrapped.into(), &LIMITS).ok()?;
+    let body = scan_body(wrapped.into(), &LIMITS).ok()?;
     Some(body.children.iter().map(Stanza::to_bytes).collect())
 }
 
@@ -741,7 +741,7 @@ fn readable_part(document: &Bytes, husks: &mut Vec<Stanza>) -> Option<Bytes> {
     let mut readable = header.to_vec();
     while let Ok(Some(Piece::Element(element))) = splitter.next(&mut rest) {
         let alone = Bytes::from([&header[..], &element[..], CLOSE].concat());
-        match xml::scan_body(alone, &LIMITS) {
+        match scan_body(alone, &LIMITS) {
             Ok(_) => readable.extend_from_slice(&element),
             Err(error) if error.kind.is_legal() => {
                 husks.push(husk(&element, &Scope::default())?);

@@ -231,7 +231,7 @@ fn splits_what_is_too_much_for_one_request() {
     test.client.queue(huge.into());
     test.client.queue(message("last").into());
     let ids = |document: &str| {
-        let body = xml::scan_body(Bytes::copy_from_slice(document.as_bytes()), &LIMITS).unwrap();
+        let body = scan_body(Bytes::copy_from_slice(document.as_bytes()), &LIMITS).unwrap();
         let ids = body.children.iter().map(|it| it.id().unwrap().into_owned());
         ids.collect::<Vec<_>>()
     };
@@ -554,7 +554,7 @@ mod model {
         /// A request arrives; rids seen before change nothing.
         fn take(&mut self, rid: u64, document: &str) {
             let bytes = Bytes::copy_from_slice(document.as_bytes());
-            let body = xml::scan_body(bytes, &LIMITS).unwrap();
+            let body = scan_body(bytes, &LIMITS).unwrap();
             let ids = body.children.iter().map(|it| it.id().unwrap().into_owned());
             if rid > self.last {
                 self.ahead.insert(rid, ids.collect());

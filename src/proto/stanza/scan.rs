@@ -1,21 +1,16 @@
-//! One forward pass over a document: what it is, and where its children lie.
+//! One forward pass over a document: the stanzas in it, cut out with what routing needs to know of them.
 
-use std::borrow::Cow;
 use std::ops::Range;
 
 use bytes::Bytes;
 use memchr::memmem;
 use smallvec::SmallVec;
 
-use super::decode::attribute_value;
-use super::error::{ScanError, ScanErrorKind};
-use super::limits::Limits;
-use super::lint;
-use super::name::Ns;
-use super::scope::{Declaration, Scope};
-use super::tag::Attr;
-use super::token::{Element, Form, Lexer, Token};
-use crate::proto::stanza::{Head, Stanza};
+use super::{Head, Stanza};
+use crate::proto::xml::{
+    Attr, Attribute, Declaration, Element, Form, Lexer, Limits, Ns, ScanError, ScanErrorKind,
+    Scope, Token, lint,
+};
 
 /// What one element may inherit from around it, bytes: several times what any client or server declares.
 const MAX_INHERITANCE: usize = 1024;
@@ -27,41 +22,6 @@ pub struct Body {
     pub attributes: SmallVec<[Attribute; 8]>,
     /// The child elements, in document order, namespace-closed.
     pub children: SmallVec<[Stanza; 2]>,
-}
-
-/// One attribute, both parts sharing the document's memory.
-#[derive(Clone, Debug)]
-pub struct Attribute {
-    /// Namespace; [`Ns::None`] for an attribute without a prefix.
-    pub ns: Ns,
-    /// Local name.
-    pub local: Bytes,
-    /// Value as written, references not yet resolved.
-    pub raw: Bytes,
-}
-
-impl Attribute {
-    /// The local name.
-    pub fn local(&self) -> &str {
-        std::str::from_utf8(&self.local).unwrap_or_default()
-    }
-
-    /// The value, references resolved, white space normalized (XML 1.0 §3.3.3).
-    pub fn value(&self) -> Cow<'_, str> {
-        attribute_value(&self.raw)
-    }
-
-    /// The attributes that are no declarations.
-    fn collect(document: &Bytes, attributes: &[Attr<'_>]) -> SmallVec<[Self; 8]> {
-        let attributes = attributes.iter().filter(|attr| !attr.is_declaration());
-        attributes
-            .map(|attr| Self {
-                ns: attr.ns,
-                local: document.slice_ref(attr.local),
-                raw: document.slice_ref(attr.value),
-            })
-            .collect()
-    }
 }
 
 /// Reads a complete BOSH `<body/>` document (XEP-0124 "`<body/>` Wrapper Element").
@@ -162,32 +122,6 @@ pub(in crate::proto) fn scan_next_stanza(
         )),
         _ => Err(ScanErrorKind::NotWellFormed.at(element.len())),
     }
-}
-
-/// Reads a stream header, `<stream:stream …>` (RFC 6120 §4.7), which is an open tag and perhaps
-/// an XML declaration before it. Returns what it declares and its attributes.
-///
-/// # Errors
-/// When the header is not well-formed, is anything but the start tag of
-/// `{http://etherx.jabber.org/streams}stream`, or goes on after it.
-pub fn scan_header(header: &[u8]) -> Result<(Scope, SmallVec<[Attribute; 8]>), ScanError> {
-    let header = Bytes::copy_from_slice(header);
-    let outside = Scope::default();
-    let limits = Limits::default();
-    let mut lexer = Lexer::new(&header, &outside, &limits)?;
-    lexer.allow_declaration();
-    let Token::Start(root) = lexer.next_element()? else {
-        return Err(ScanErrorKind::NotWellFormed.at(header.len()));
-    };
-    if (root.ns, root.local) != (Ns::Streams, b"stream") || root.empty {
-        return Err(ScanErrorKind::WrongRoot.at(root.at));
-    }
-    let after = header.get(root.tag_end..).unwrap_or_default();
-    if !after.iter().all(|&byte| lint::is_white(byte)) {
-        return Err(ScanErrorKind::NotWellFormed.at(root.tag_end));
-    }
-    let scope = outside.within(&header, &lexer.attributes);
-    Ok((scope, Attribute::collect(&header, &lexer.attributes)))
 }
 
 /// Reads the rest of the element that begins with `root`: where it lies, what closes its namespaces, and
