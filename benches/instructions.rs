@@ -88,11 +88,10 @@ fn path(document: &'static str, contacts: usize) -> Path {
         wait: minute,
         inactivity: minute,
         max_pause: minute,
-        max_pending: 1 << 20,
         report_grace: minute,
     };
     let now = Instant::now();
-    let mut session = Session::open(&creation, &policy, Slot(0), now);
+    let mut session = Session::open(&creation, &policy, 1 << 20, Slot(0), now);
     session.introduce("s", "example.org", None);
     session.send(stanza(
         "<stream:features xmlns:stream='http://etherx.jabber.org/streams'/>",

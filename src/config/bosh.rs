@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use super::{
     reader::Section,
-    session::Session,
     value::{self, KIB, MIB, MINUTE, SECOND},
 };
 use crate::proto::bosh::terms::Policy;
@@ -32,7 +31,6 @@ impl Default for Bosh {
                 wait: Duration::from_secs(60),
                 inactivity: Duration::from_secs(120),
                 max_pause: Duration::from_secs(120),
-                max_pending: Session::default().max_pending,
                 report_grace: Duration::from_secs(2),
             },
             max_body: 1 << 20,
@@ -43,10 +41,8 @@ impl Default for Bosh {
 }
 
 impl Bosh {
-    pub(super) fn read(section: &mut Section<'_, '_>, session: &Session) -> Self {
+    pub(super) fn read(section: &mut Section<'_, '_>) -> Self {
         let mut it = Self::default();
-        // A session of BOSH bounds what pends itself.
-        it.policy.max_pending = session.max_pending;
         section.set(&mut it.path, "path", value::path);
         section.keep_path_apart("path", &it.path);
         section.set(

@@ -35,7 +35,7 @@ fn config(file: &mut Section<'_, '_>) -> Config {
     server.certificates.extend(more);
     let session = file.section("session", Session::read);
     let web = file.section("web", Web::read);
-    let bosh = file.section("bosh", |it| Bosh::read(it, &session));
+    let bosh = file.section("bosh", Bosh::read);
     let bosh_url = file.section("discovery", |it| it.read("bosh_url", url::public));
     let admin = file.section("admin", |it| Admin::read(it, &mut taken, &server, &bosh));
     let monitoring = file.section("monitoring", |it| it.read("listen", |t| taken.address(t)));

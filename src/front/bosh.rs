@@ -339,8 +339,8 @@ impl Front {
         let admitted = admission.admit(host, client, known, &self.registry)?;
         let trial = self.failures.trial(creation.rid, &host.domain);
         let (reply, answer) = oneshot::channel();
-        let rate = host.limits.max_request_rate;
-        let side = session::bosh::Side::open(&creation, &settings.bosh.policy, rate, reply, now());
+        let side =
+            session::bosh::Side::open(&creation, &settings.bosh.policy, &host.limits, reply, now());
         let client = Downstream::Bosh(side);
         session::spawn(&self.registry, admitted, creation.lang, client)?;
         Ok((answer, trial))

@@ -17,6 +17,7 @@ use rostergate::proto::{
 };
 
 const CREATION: u64 = 100;
+const MAX_PENDING: usize = 1000;
 /// How long a missing request is waited for (`ARCHITECTURE.md`, "Bounds").
 const GAP: Duration = Duration::from_secs(12);
 const MINUTE: Duration = Duration::from_secs(60);
@@ -98,12 +99,11 @@ impl World {
             wait: MINUTE,
             inactivity: 2 * MINUTE,
             max_pause: 2 * MINUTE,
-            max_pending: 1000,
             report_grace: Duration::from_secs(1),
         };
         let now = Instant::now();
         let mut world = Self {
-            session: Session::open(&creation, &policy, Slot(0), now),
+            session: Session::open(&creation, &policy, MAX_PENDING, Slot(0), now),
             now,
             wait: Duration::from_secs(wait),
             hold,

@@ -23,8 +23,6 @@ pub struct Policy {
     pub inactivity: Duration,
     /// Longest pause.
     pub max_pause: Duration,
-    /// Undelivered bytes beyond which the server is not read from.
-    pub max_pending: usize,
     /// How long a client that acknowledges may be behind before it is told of the answer it lacks.
     pub report_grace: Duration,
 }
@@ -42,8 +40,6 @@ pub struct Terms {
     pub(super) inactivity: Duration,
     /// Longest pause.
     pub(super) max_pause: Duration,
-    /// Undelivered bytes beyond which the server is not read from.
-    pub(super) max_pending: usize,
     /// How long an acknowledgement may be behind.
     pub(super) report_grace: Duration,
     version: Option<(u32, u32)>,
@@ -64,7 +60,6 @@ impl Terms {
             requests: if hold == 0 { 1 } else { 2 },
             inactivity: policy.inactivity,
             max_pause: policy.max_pause,
-            max_pending: policy.max_pending,
             report_grace: policy.report_grace,
             version: creation.ver.map(|version| version.min(VERSION)),
             acks: creation.acks,

@@ -15,11 +15,14 @@ use tokio::sync::oneshot;
 use super::{End, Event, Reason};
 pub use crate::proto::bosh::body::Request;
 pub(super) use crate::proto::bosh::session::Slot;
-use crate::proto::bosh::{
-    body::{Creation, Document},
-    condition::Condition,
-    session::{self, Session},
-    terms::Policy,
+use crate::{
+    config,
+    proto::bosh::{
+        body::{Creation, Document},
+        condition::Condition,
+        session::{self, Session},
+        terms::Policy,
+    },
 };
 
 /// Seconds for which a client that has been quiet may send its requests at once.
@@ -51,18 +54,19 @@ pub struct Side {
 }
 
 impl Side {
-    /// Begins a session by the request for it, which is answered through `reply`. In the long run, the client may send
-    /// `rate` requests a second.
+    /// Begins a session by the request for it, which is answered through `reply`. `limits` say how fast the client
+    /// may ask in the long run, and how much may pend for it.
     pub fn open(
         creation: &Creation,
         policy: &Policy,
-        rate: NonZeroU32,
+        limits: &config::Session,
         reply: oneshot::Sender<Reply>,
         now: Instant,
     ) -> Self {
+        let rate = limits.max_request_rate;
         let pace = Quota::per_second(rate).allow_burst(rate.saturating_mul(BURST));
         Self {
-            session: Session::open(creation, policy, Slot(0), now),
+            session: Session::open(creation, policy, limits.max_pending, Slot(0), now),
             slots: SmallVec::from_iter([(Slot(0), reply)]),
             next_slot: 1,
             pace: RateLimiter::direct(pace),

@@ -117,6 +117,8 @@ pub struct Session {
     pages: Pages,
     /// What the client has not been sent.
     pending: Pending,
+    /// How much of that there may be before the server is not read from, bytes.
+    max_pending: usize,
     /// What it has been sent, and whether it has it.
     deliveries: Deliveries,
     keys: Keys,
@@ -141,8 +143,15 @@ enum State {
 }
 
 impl Session {
-    /// Begins a session; `slot` is answered when the server's features arrive by [`Self::send`].
-    pub fn open(creation: &Creation, policy: &Policy, slot: Slot, now: Instant) -> Self {
+    /// Begins a session; `slot` is answered when the server's features arrive by [`Self::send`]. With `max_pending`
+    /// undelivered bytes, the server should not be read from.
+    pub fn open(
+        creation: &Creation,
+        policy: &Policy,
+        max_pending: usize,
+        slot: Slot,
+        now: Instant,
+    ) -> Self {
         let terms = Terms::agree(creation, policy);
         let patience = if terms.polling() {
             FEATURES
@@ -169,6 +178,7 @@ impl Session {
             answered: AnswerCache::default(),
             pages: Pages::default(),
             pending: Pending::default(),
+            max_pending,
             deliveries: Deliveries::default(),
             keys: Keys::new(creation.newkey.as_deref()),
             absence: Absence::default(),
@@ -337,18 +347,18 @@ impl Session {
 
     /// How much may be pending before the server should not be read from, bytes.
     pub fn max_pending(&self) -> usize {
-        self.terms.max_pending
+        self.max_pending
     }
 
     /// False while so much is pending that the server should not be read from.
     pub fn wants_upstream(&self) -> bool {
-        self.pending.size() < self.terms.max_pending
+        self.pending.size() < self.max_pending
     }
 
     /// Whether the gateway may say more by itself. That alone must not make a client count as one that does not
     /// come for what the server says.
     pub fn has_room(&self) -> bool {
-        self.pending.size() < self.terms.max_pending / 2
+        self.pending.size() < self.max_pending / 2
     }
 
     /// How many stanzas it has been given by [`Self::send`].

@@ -27,6 +27,7 @@ mod requests;
 
 const EMPTY: &str = "<body xmlns='http://jabber.org/protocol/httpbind'/>";
 const SECOND: Duration = Duration::from_secs(1);
+const MAX_PENDING: usize = 1000;
 
 /// A session and a clock, seen from the client.
 struct Harness {
@@ -40,7 +41,6 @@ fn policy() -> Policy {
         wait: 60 * SECOND,
         inactivity: 120 * SECOND,
         max_pause: 120 * SECOND,
-        max_pending: 1000,
         report_grace: 2 * SECOND,
     }
 }
@@ -76,7 +76,7 @@ impl Harness {
         };
         let now = Instant::now();
         Self {
-            session: Session::open(&creation, &policy(), Slot(0), now),
+            session: Session::open(&creation, &policy(), MAX_PENDING, Slot(0), now),
             now,
             slots: 0,
         }
