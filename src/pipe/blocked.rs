@@ -1,4 +1,4 @@
-//! Block list of a user, as far as a session has heard of it (XEP-0191), and changes to it.
+//! Block list of a user (XEP-0191), as far as a session has heard of it, and changes to it. Tells nobody of them.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -15,24 +15,24 @@ use crate::{
 
 /// Most addresses of one request that are looked at.
 const MAX_ITEMS: usize = 1000;
-/// Most addresses that are known as blocked.
+/// Most addresses that are remembered as blocked.
 const MAX_BLOCKED: usize = 4096;
 
-/// What becomes of them.
+/// Kind of a change.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Act {
-    /// They are blocked.
+    /// Contacts are blocked.
     Block,
-    /// They are blocked no longer.
+    /// Contacts are no longer blocked.
     Unblock,
 }
 
-/// Some contacts are blocked, or no longer.
+/// Change of the block list.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Change {
     act: Act,
     whom: Arc<Whom>,
-    /// Not these: the client has blocked them since.
+    /// Exceptions: the client has blocked these again since.
     except: Vec<Arc<Whom>>,
 }
 
@@ -42,19 +42,19 @@ enum Whom {
     Some {
         /// Bare JIDs and domains.
         bare: HashSet<Box<str>>,
-        /// Resources of others.
+        /// Single resources, by the bare JID or domain.
         resources: HashMap<Box<str>, Vec<Box<str>>>,
     },
 }
 
-/// How much of a contact is meant.
+/// Part of a contact that a change is about.
 pub(super) enum Extent<'a> {
     All,
     Resources(Vec<&'a str>),
 }
 
 impl Change {
-    /// What a request, or a push of the server, is about.
+    /// The change that a client's request, or a push of the server, is about; `None` if it is neither.
     pub fn of(iq: &Stanza) -> Option<Self> {
         let act = match (iq.kind(), iq.payload()) {
             (Kind::Iq(IqType::Set), Some((Ns::Blocking, "block"))) => Act::Block,
@@ -93,12 +93,12 @@ impl Change {
         })
     }
 
-    /// What becomes of them.
+    /// Whether contacts are blocked or unblocked.
     pub fn act(&self) -> Act {
         self.act
     }
 
-    /// Nobody is blocked of these any longer but those that `later` requests of the client block.
+    /// The change that lifts this one, except for contacts that `later` requests of the client block.
     pub(super) fn lifted<'a>(&self, later: impl Iterator<Item = &'a Self>) -> Self {
         let later = later.filter(|change| change.act == Act::Block);
         Self {
@@ -108,7 +108,7 @@ impl Change {
         }
     }
 
-    /// How much of a contact is meant; `None` if nothing is.
+    /// Which part of a contact the change is about; `None` if it is not about this contact.
     pub(super) fn extent_of(&self, contact: &Contact) -> Option<Extent<'_>> {
         let is_excepted = |whom: &Arc<Whom>| whom.extent_of(contact).is_some();
         let extent = self.whom.extent_of(contact);
@@ -125,7 +125,7 @@ impl Whom {
         if bare.contains(jid) || bare.contains(domain) {
             return Some(Extent::All);
         }
-        // Not those of the domain: that would be as many for each contact.
+        // Blocked resources of the contact's domain are left out: they would be told to each contact of that domain.
         let named = resources.get(jid)?;
         Some(Extent::Resources(
             named.iter().map(|resource| &**resource).collect(),
@@ -133,18 +133,18 @@ impl Whom {
     }
 }
 
-/// Whom the user has blocked, as far as this session has heard: they get nothing and are not heard. By the time of
-/// that, the server may not have heard of it.
+/// Addresses that the user has blocked, as far as this session has heard. The gateway sends them nothing and drops
+/// their presence, also while the server has yet to hear of the block.
 #[derive(Debug, Default)]
 pub struct Blocked {
     /// Bare JIDs and domains.
     bare: HashSet<Box<str>>,
-    /// Resources of others.
+    /// Single resources, as full JIDs.
     full: HashSet<Box<str>>,
 }
 
 impl Blocked {
-    /// Whether that is true of an address, prepared.
+    /// Whether a prepared address is blocked.
     pub fn has(&self, jid: &str) -> bool {
         if self.bare.is_empty() && self.full.is_empty() {
             return false;
@@ -161,16 +161,16 @@ impl Blocked {
             || of_domain().is_some_and(|full| self.full.contains(&*full))
     }
 
-    /// Takes note of a change.
+    /// Applies a change.
     pub(super) fn note(&mut self, change: &Change) {
-        self.take(&change.whom, change.act);
+        self.apply(&change.whom, change.act);
         change
             .except
             .iter()
-            .for_each(|whom| self.take(whom, Act::Block));
+            .for_each(|whom| self.apply(whom, Act::Block));
     }
 
-    fn take(&mut self, whom: &Whom, act: Act) {
+    fn apply(&mut self, whom: &Whom, act: Act) {
         let Whom::Some { bare, resources } = whom else {
             return *self = Self::default();
         };

@@ -1,8 +1,11 @@
-//! Blocked contacts (XEP-0191), where the server knows nothing of the contacts.
+//! Blocking of contacts (XEP-0191), for servers that know nothing of the contacts. Holds the changes that contacts are
+//! being told, and the requests that the server has not answered. It does not keep the block list (see
+//! [`blocked`](super::blocked)), and does not talk to other sessions.
 //!
-//! Servers tell a contact that a user who blocks them is gone only if they know of a subscription, and from then
-//! on pass nothing on, the user's logout included. So the contact is told before the server hears of the block, by
-//! each of the user's sessions; and once the block is lifted, the two see each other again.
+//! When a user blocks a contact, a server tells the contact that the user has gone, but only if it knows of a
+//! subscription. After that it passes nothing on, the user's logout included, so the contact would see the user for
+//! ever. So each of the user's sessions says goodbye to the contact before the server hears of the block. Once the
+//! block is lifted, the two greet each other again.
 
 use std::collections::VecDeque;
 
@@ -11,50 +14,52 @@ use super::{
     blocked::{Act, Change, Extent},
     bounce,
     identity::Identity,
-    presence::Carrier,
+    presence::PresenceService,
 };
 use crate::{
     proto::stanza::{IqType, Stanza},
     roster::Roster,
 };
 
-/// Contacts looked at, at once.
+/// Contacts that one step looks at.
 const TURN: usize = 64;
-/// Most requests whose answers are waited for, before the client is not heard.
+/// Most requests that the server has not answered; with more, the client is not read from.
 const MAX_ASKED: usize = 256;
 type Effects = VecDeque<Effect>;
 
-/// Who says that there is a change.
+/// Source of a change.
 #[derive(Debug)]
-enum Word {
+enum Source {
     /// The client, by this request.
     Client(Box<Stanza>),
     /// Another session, or the answer to a request.
     Account,
-    /// The server, which has seen to it already.
+    /// The server. It has made the change already, so contacts cannot be told any more.
     Server,
 }
 
-/// Changes on their way through the list.
+/// Changes of the block list that contacts are being told.
 #[derive(Debug, Default)]
 pub struct Blocking {
-    turns: VecDeque<(Change, Word, usize)>,
-    /// Requests that the server has not answered.
+    /// With each change, the index of the contact that is next.
+    changes: VecDeque<(Change, Source, usize)>,
+    /// Requests that the server has not answered, by `id`.
     asked: VecDeque<(Box<str>, Change)>,
 }
 
 impl Blocking {
     /// Whether contacts are being told.
     pub fn is_busy(&self) -> bool {
-        !self.turns.is_empty()
+        !self.changes.is_empty()
     }
 
-    /// Whether the server has yet to answer so many requests that there should be no more.
+    /// Whether the server has yet to answer so many requests that there should not be more.
     pub fn is_full(&self) -> bool {
         self.asked.len() >= MAX_ASKED
     }
 
-    /// The client's request. Without an `id` it is none (RFC 6120 §8.2.3): nobody could tell what became of it.
+    /// The client asks to block or unblock somebody. A request without `id` is refused (RFC 6120 §8.2.3): its answer
+    /// could not be recognized.
     pub fn client_asks(&mut self, request: Stanza, change: Change, effects: &mut Effects) {
         let Some(id) = request.id() else {
             let refusal = bounce::refused(&request, "modify", "bad-request");
@@ -63,25 +68,25 @@ impl Blocking {
         self.asked.push_back((id.into(), change.clone()));
         match change.act() {
             Act::Block => {
-                let word = Word::Client(Box::new(request));
-                self.turns.push_back((change, word, 0));
+                let source = Source::Client(Box::new(request));
+                self.changes.push_back((change, source, 0));
             }
-            // Until the server has done so, it would pass nothing on.
+            // Contacts are greeted once the server has answered: until then, it would pass nothing on.
             Act::Unblock => effects.push_back(Effect::ToServer(request)),
         }
     }
 
     /// Another session of the account has heard of a change.
     pub fn account_changes(&mut self, change: Change) {
-        self.turns.push_back((change, Word::Account, 0));
+        self.changes.push_back((change, Source::Account, 0));
     }
 
-    /// The server tells of a change, which some other client has asked for.
+    /// The server tells of a change that another client has asked for.
     pub fn server_tells(&mut self, change: Change) {
-        self.turns.push_back((change, Word::Server, 0));
+        self.changes.push_back((change, Source::Server, 0));
     }
 
-    /// The server's answer to a request, perhaps to one of these: a block that failed is lifted.
+    /// The server has answered a request, perhaps one of those that wait. A block that failed is lifted again.
     pub fn server_answers(&mut self, kind: IqType, answer: &Stanza, effects: &mut Effects) {
         let Some(id) = answer.id() else { return };
         let place = self.asked.iter().position(|(asked, _)| **asked == *id);
@@ -99,35 +104,35 @@ impl Blocking {
         }
     }
 
-    /// Tells the next contacts.
+    /// Tells the next [`TURN`] contacts. After the last one, the client's request may go to the server.
     pub fn go_on(
         &mut self,
-        carrier: &mut Carrier,
+        presence: &mut PresenceService,
         roster: Option<&Roster>,
         identity: &Identity,
         effects: &mut Effects,
     ) {
-        let Some((change, word, place)) = self.turns.front_mut() else {
+        let Some((change, source, place)) = self.changes.front_mut() else {
             return;
         };
         if *place == 0 {
-            carrier.blocked.note(change);
+            presence.blocked.note(change);
             if change.act() == Act::Block {
-                carrier.drop_blocked(identity, effects);
+                presence.drop_blocked(identity, effects);
             }
         }
         let contacts = roster.map(Roster::contacts).unwrap_or_default();
-        let is_told = !matches!(word, Word::Server);
+        let is_told = !matches!(source, Source::Server);
         for contact in contacts.iter().skip(*place).take(TURN) {
             match (change.act(), change.extent_of(contact)) {
                 (_, None) => {}
-                (Act::Unblock, Some(_)) => carrier.unblock(contact, effects),
+                (Act::Unblock, Some(_)) => presence.unblock(contact, effects),
                 (Act::Block, Some(Extent::All)) => {
-                    carrier.block(contact, None, is_told, identity, effects);
+                    presence.block(contact, None, is_told, identity, effects);
                 }
                 (Act::Block, Some(Extent::Resources(resources))) => {
                     for resource in resources {
-                        carrier.block(contact, Some(resource), is_told, identity, effects);
+                        presence.block(contact, Some(resource), is_told, identity, effects);
                     }
                 }
             }
@@ -136,7 +141,7 @@ impl Blocking {
         if *place < contacts.len() {
             return;
         }
-        if let Some((change, Word::Client(request), _)) = self.turns.pop_front() {
+        if let Some((change, Source::Client(request), _)) = self.changes.pop_front() {
             effects.push_back(Effect::Block(*request, change));
         }
     }

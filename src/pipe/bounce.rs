@@ -1,4 +1,4 @@
-//! What becomes of stanzas that did not arrive: whoever sent them hears.
+//! Errors for stanzas that did not arrive: writes what their senders are told. Does not decide whether a stanza passes.
 
 use std::borrow::Cow;
 
@@ -8,8 +8,7 @@ use crate::proto::{
     xml::write,
 };
 
-/// Longest id or address that an answer repeats, as it is written down, bytes: an address has no more
-/// (RFC 7622 §3.1).
+/// Longest id or address that an answer repeats, bytes, after escaping. A valid address is not longer (RFC 7622 §3.1).
 const LONGEST_REPEATED: usize = 3071;
 
 /// Whether an answer repeats this id or address.
@@ -20,7 +19,7 @@ pub(super) fn is_repeated(value: &str) -> bool {
 }
 
 /// The error that goes back to the sender of a `stanza` that the client never got (XEP-0206 "Undelivered
-/// Stanzas"); `None` where silence is right: presence, and whatever is an answer itself.
+/// Stanzas"); `None` where nothing must be sent: for presence, and for answers.
 pub fn undelivered(stanza: &Stanza) -> Option<Stanza> {
     let (name, condition) = match stanza.kind() {
         Kind::Iq(IqType::Get | IqType::Set) => ("iq", "service-unavailable"),
@@ -31,19 +30,19 @@ pub fn undelivered(stanza: &Stanza) -> Option<Stanza> {
     Some(error(name, stanza, to, ("wait", condition)))
 }
 
-/// What becomes of a stanza of the server that cannot be passed on: its sender hears, or, if it is an answer, the
-/// client, who waits for it. `None` where silence is right, or where nothing tells who the sender is.
+/// The error for a stanza of the server that cannot be passed on. It goes to the sender; for an answer, it goes to the
+/// client, which waits for it. `None` where nothing must be sent, or the sender is unknown.
 pub fn unreadable(stanza: &Stanza) -> Option<Effect> {
     let why = ("modify", "not-acceptable");
     let to_sender = |name, to| Effect::ToServer(error(name, stanza, ("to", to), why));
     match stanza.kind() {
-        // Without a sender, it is the own account's.
+        // Without `from`, it comes from the own account.
         Kind::Iq(IqType::Get | IqType::Set) => Some(to_sender("iq", stanza.from())),
         Kind::Iq(IqType::Result | IqType::Error) => {
             let answer = error("iq", stanza, ("from", stanza.from()), why);
             Some(Effect::ToClient(answer))
         }
-        // To what goes to many, nobody answers (RFC 6121 §8.5.2).
+        // Messages to many are not answered (RFC 6121 §8.5.2).
         Kind::Message(MessageType::Other)
             if !matches!(
                 stanza.attribute("type").as_deref(),
@@ -71,14 +70,14 @@ pub fn unsent(stanza: &Stanza) -> Option<Stanza> {
     ))
 }
 
-/// The answer to a roster push from somebody who has none to give (RFC 6121 §2.1.6: clients have to ignore it).
-/// It is what a server says where there is no such resource, so that its sender learns nothing.
+/// The answer to a roster push from somebody other than the server (clients have to ignore it, RFC 6121 §2.1.6). A
+/// server answers the same for a resource that does not exist, so the sender learns nothing.
 pub fn unwelcome(push: &Stanza) -> Stanza {
     let to = ("to", push.from());
     error("iq", push, to, ("cancel", "service-unavailable"))
 }
 
-/// The error that tells the client of a `stanza` of its own that it has gone nowhere, whatever its namespace.
+/// The error that tells the client that a `stanza` of its own was not sent. Its namespace does not matter.
 pub fn refused(stanza: &Stanza, kind: &str, condition: &str) -> Option<Stanza> {
     let is_answer = matches!(
         stanza.attribute("type").as_deref(),

@@ -1,5 +1,5 @@
-//! Stream features and the negotiation elements that belong to them: what is offered to a client
-//! that is not itself connected to the server.
+//! Stream features, and the elements that negotiate them: leaves out what a client cannot use that is not itself
+//! connected to the server. Does not negotiate anything.
 
 use crate::proto::{
     stanza::{Child, Kind, Stanza},
@@ -9,10 +9,10 @@ use crate::proto::{
 /// Most features that are passed on; servers have a dozen.
 const MAX_FEATURES: usize = 64;
 
-/// The server's features without those that make no sense through a gateway: TLS, compression,
-/// stream management and channel binding end at the gateway, and what it says of its limits (XEP-0478) holds for its
-/// own connection; SASL2 and XEP-0078 are not followed; with `rosters`,
-/// roster versions and pre-approvals would contradict the backend.
+/// The server's features without those that make no sense through a gateway. TLS, compression, stream management and
+/// channel binding end at the gateway, and the server's limits (XEP-0478) hold for the gateway's connection. The
+/// gateway does not follow SASL2 and XEP-0078. With `rosters`, roster versions and pre-approvals would contradict the
+/// backend.
 pub fn offer(features: &Stanza, rosters: bool) -> Stanza {
     let mut kept = b"<stream:features xmlns:stream='".to_vec();
     kept.extend_from_slice(b"http://etherx.jabber.org/streams' xmlns='jabber:client'>");
@@ -23,7 +23,7 @@ pub fn offer(features: &Stanza, rosters: bool) -> Stanza {
         if child.is(Ns::Sasl, "mechanisms") {
             write_mechanisms(&child, &mut kept);
         } else if let Some(feature) = child.closed() {
-            // With the prefixes that the stream header, or the features, declare around it.
+            // Closed: with the prefixes that the stream header or the features declare.
             feature
                 .chunks()
                 .for_each(|chunk| kept.extend_from_slice(&chunk));
@@ -48,8 +48,8 @@ fn is_offered(child: &Child, rosters: bool) -> bool {
     }
 }
 
-/// What is kept from clients of the ways in which the server would authenticate them, by name: mechanisms, and the
-/// list of channel bindings.
+/// Names of the server's ways to authenticate that clients are not offered: mechanisms, and the list of channel
+/// bindings.
 ///
 /// A client that protects itself against downgrades (XEP-0474) compares what it was offered with what the server says
 /// that it has offered, and refuses to log in if something is missing.
@@ -66,7 +66,7 @@ pub fn withheld(features: &Stanza) -> Vec<String> {
     withheld
 }
 
-/// The mechanisms as the server wrote them, without those that are withheld.
+/// Copies the mechanisms as the server wrote them, without those that are withheld.
 fn write_mechanisms(mechanisms: &Child, out: &mut Vec<u8>) {
     let Some(mechanisms) = mechanisms.closed() else {
         return;
@@ -80,16 +80,16 @@ fn write_mechanisms(mechanisms: &Child, out: &mut Vec<u8>) {
     out.extend_from_slice(bytes.get(from..).unwrap_or_default());
 }
 
-/// Whether a mechanism binds to a TLS channel, which client and server do not share, or lives by a certificate, which
-/// is the gateway's.
+/// Whether a mechanism cannot work through a gateway: it binds to a TLS channel, which client and server do not share,
+/// or it relies on a certificate, which would be the gateway's.
 fn is_withheld(mechanism: &Child) -> bool {
     let name = mechanism.text();
     let name = name.trim();
     mechanism.is(Ns::Sasl, "mechanism") && (name.ends_with("-PLUS") || name == "EXTERNAL")
 }
 
-/// False for elements by which a client would negotiate what is not offered to it, and for those of
-/// the stream itself.
+/// Whether a client may send this: false for elements that negotiate a feature that it is not offered, and for elements
+/// of the stream itself.
 pub fn may_be_sent(stanza: &Stanza) -> bool {
     !matches!(stanza.kind(), Kind::Features | Kind::StreamError)
         && !matches!(

@@ -1,4 +1,5 @@
-//! Who the client of a session is: learned from the server, never from the client.
+//! Identity of a session's client: its full JID and whose contact list it has. It is learned from the server, never
+//! from the client.
 
 use std::fmt;
 
@@ -12,15 +13,14 @@ use crate::{
 
 /// The bound resource (RFC 6120 §7), byte for byte as the server said it.
 ///
-/// Servers differ in the names that they take. One that takes any has an `ᴬdmin` beside `admin`, and
-/// the first of them must not be given the list of the second. So a list belongs to a name that is
-/// prepared already, and to no other.
+/// Servers differ in the names that they accept. One that accepts any name can have a user `ᴬdmin` beside `admin`, and
+/// `ᴬdmin` must not be given the list of `admin`. So only a name that is prepared already has a list.
 #[derive(Clone, Debug)]
 pub struct Identity {
     full: Box<str>,
-    /// How much of `full` the bare JID is.
+    /// Length of the bare JID at the beginning of `full`.
     bare: usize,
-    /// How much of `full` comes before the domain.
+    /// Length of what stands before the domain.
     before_domain: usize,
     owner: Result<Username, NoList>,
 }
@@ -30,7 +30,7 @@ pub struct Identity {
 pub enum NoList {
     /// The server bound another domain than that of the session.
     OtherDomain,
-    /// The localpart is missing, or is not what preparing it gives (RFC 6122 "nodeprep").
+    /// The localpart is missing, or preparing it would change it (RFC 6122 "nodeprep").
     NotPrepared,
 }
 
@@ -43,16 +43,16 @@ impl fmt::Display for NoList {
     }
 }
 
-/// Whose account an address of the client means to the server.
+/// Owner of an address, as a server may understand it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Whose {
-    /// The user's own, or that of the server, which answers for it.
+    /// The user's own account, or the server, which answers for it.
     Own,
-    /// One resource of the user's own, or what a server might take for that.
+    /// A resource of the user's own account, or what a server might understand as that.
     Near,
-    /// Somebody else's.
+    /// Somebody else.
     Other,
-    /// It is no address, or servers do not agree on whose it is.
+    /// Unknown: it is no address, or servers do not agree on whose it is.
     Unclear,
 }
 
@@ -101,10 +101,10 @@ impl Identity {
         self.bare().get(self.before_domain..).unwrap_or_default()
     }
 
-    /// Whose contact list is this session's.
+    /// The user whose contact list this session has.
     ///
     /// # Errors
-    /// When it cannot have any.
+    /// Why it has none.
     pub fn owner(&self) -> Result<&Username, NoList> {
         self.owner.as_ref().map_err(|reason| *reason)
     }
@@ -114,8 +114,8 @@ impl Identity {
         self.owner.is_ok()
     }
 
-    /// Whose account the client means by `to`, as any server would understand it. What may be missing
-    /// (RFC 6120 §8.1.1.1), some servers take for missing when it is empty.
+    /// Whose account the client means by `to`, as any server may understand it. An empty `to` counts as missing
+    /// (RFC 6120 §8.1.1.1), as it does for some servers.
     pub fn whose(&self, to: Option<&str>) -> Whose {
         let Some(to) = to.filter(|to| !to.is_empty()) else {
             return Whose::Own;
@@ -136,7 +136,7 @@ impl Identity {
         }
     }
 
-    /// True if the server speaks for itself or for the user's own account by `from`, or by none.
+    /// Whether `from` is the server itself or the user's own account; a missing `from` is.
     pub fn is_own_server(&self, from: Option<&str>) -> bool {
         from.is_none_or(|from| from == self.bare() || from == self.domain())
     }
@@ -191,7 +191,7 @@ mod tests {
         assert_eq!(owner("example.org/x"), Err(NoList::NotPrepared));
     }
 
-    /// Whatever a server leaves alone and the library does not.
+    /// Tries all letters: a server may leave one unchanged that the library changes.
     #[test]
     fn nobody_is_given_the_list_of_somebody_else() {
         for letter in char::MIN..=char::MAX {

@@ -1,9 +1,10 @@
-//! What happens to the stanzas between a client and its server: pure, synchronous.
+//! Pipe: the path of stanzas between a client and its server. It holds one session's roster and presence, and says
+//! what becomes of each stanza. It does no I/O, knows no clock, and does not hold requests.
 //!
-//! A [`Pipe`] takes one stanza at a time and says, as a list of [`Effect`]s, what becomes of it. Drain
-//! [`Pipe::poll_effect`] after every other call, and while it [is telling](Pipe::is_telling) whenever there is
-//! room for more. Where the host has no `http_roster_url`, everything
-//! passes but what makes no sense through a gateway (see [`features`]).
+//! A [`Pipe`] takes one stanza at a time and answers with a list of [`Effect`]s. Drain [`Pipe::poll_effect`] after
+//! every other call; while the pipe [is telling](Pipe::is_telling) many contacts, poll it whenever there is room for
+//! more. On a host without `http_roster_url`, everything passes but what makes no sense through a gateway (see
+//! [`features`]).
 
 pub mod blocked;
 pub mod blocking;
@@ -21,7 +22,7 @@ use blocked::Change;
 use blocking::Blocking;
 use bytes::Bytes;
 use identity::{Identity, Whose};
-use presence::Carrier;
+use presence::PresenceService;
 use refusal::Refusal;
 use roster::RosterService;
 use update::RosterUpdate;
@@ -34,10 +35,10 @@ use crate::{
     roster::Roster,
 };
 
-/// Steps of what goes to many that are made at once, if nothing comes of them.
+/// Most steps of a long task (see [`Pipe::is_telling`]) that one poll takes without any effect.
 const STEPS: usize = 32;
 
-/// What the host wants to have done.
+/// Rules of a host.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Rules {
     /// Contact lists come from the backend.
@@ -46,18 +47,18 @@ pub struct Rules {
     pub directed: bool,
 }
 
-/// What the shell has to do, in this order.
+/// Effect that the session's task has to carry out, in the order given.
 #[derive(Clone, Debug)]
 pub enum Effect {
     /// The resource is bound; [`Pipe::identity`] is known from now on.
     Bound,
     /// Answer by [`Pipe::roster_ready`] or [`Pipe::roster_failed`].
     NeedRoster,
-    /// Give this to the client.
+    /// Send this to the client.
     ToClient(Stanza),
-    /// Give this to the server.
+    /// Send this to the server.
     ToServer(Stanza),
-    /// Give the server these stanzas of presence, written one after the other.
+    /// Send the server these presence stanzas, which are written one after the other.
     ToServerMany {
         /// The stanzas.
         bytes: Bytes,
@@ -66,7 +67,8 @@ pub enum Effect {
     },
     /// Call [`Pipe::account_changes`] of the account's other sessions.
     TellAccount(Change),
-    /// The same; and give the server this, once what then comes of it has reached the server.
+    /// Do the same, wait until the server has what these sessions then send, and only then send it this request:
+    /// afterwards, it would pass nothing on to the blocked contacts.
     Block(Stanza, Change),
 }
 
@@ -78,26 +80,26 @@ pub struct Pipe {
     domain: Box<str>,
     identity: Option<Identity>,
     service: RosterService,
-    carrier: Carrier,
+    presence: PresenceService,
     blocking: Blocking,
     effects: VecDeque<Effect>,
-    /// What the latest roster leads to is that of the first one.
+    /// The latest roster is the session's first.
     is_first: bool,
-    /// Comes after the effects.
+    /// The update of the list that is under way. It goes on once `effects` is empty.
     update: Option<Box<RosterUpdate>>,
-    /// A newer roster, for when what the last one led to is done.
+    /// A newer roster, which waits until the update before it is done.
     next_roster: Option<Arc<Roster>>,
 }
 
 impl Pipe {
-    /// A path for a session of `domain`, which is prepared, that has yet to log in.
+    /// A pipe for a session that has yet to log in. `domain` is prepared.
     pub fn new(rules: Rules, domain: &str) -> Self {
         Self {
             rules,
             domain: domain.into(),
             identity: None,
             service: RosterService::default(),
-            carrier: Carrier::default(),
+            presence: PresenceService::default(),
             blocking: Blocking::default(),
             effects: VecDeque::new(),
             is_first: false,
@@ -168,11 +170,11 @@ impl Pipe {
                 if stanza.size() > presence::MAX_BROADCAST {
                     return effects.push_back(Effect::ToClient(presence::too_large(&stanza)));
                 }
-                self.carrier
+                self.presence
                     .client_broadcast(kind, stanza, self.service.roster(), effects);
             }
             Kind::Presence(_) => {
-                self.carrier
+                self.presence
                     .client_directed(&stanza.to().unwrap_or_default());
                 effects.push_back(Effect::ToServer(stanza));
             }
@@ -225,7 +227,7 @@ impl Pipe {
             }
             Kind::Presence(kind) if kind.is_subscription() || kind == PresenceType::Probe => {}
             Kind::Presence(kind) if self.rules.directed && identity.has_list() => {
-                self.carrier.server_presence(
+                self.presence.server_presence(
                     kind,
                     stanza,
                     self.service.roster(),
@@ -240,39 +242,40 @@ impl Pipe {
     /// The server sent something that cannot be passed on; `husk` is what can be read of it.
     pub fn server_husk(&mut self, husk: Stanza) {
         match husk.kind() {
-            // Who comes and goes is told without the rest.
+            // That somebody comes or goes can be told without the rest of the presence.
             Kind::Presence(_) if husk.from().is_some() => self.server_stanza(husk),
             _ => self.effects.extend(bounce::unreadable(&husk)),
         }
     }
 
-    /// Whether there is presence of people who are not on the list, in case that is about to change: after a while,
-    /// it is time to [show it](Self::show_held).
+    /// Whether presence of people who are not on the list is held, as they may be about to become contacts. Call
+    /// [`show_held`](Self::show_held) after a while.
     pub fn has_held(&self) -> bool {
-        self.service.roster().is_some() && self.carrier.has_held()
+        self.service.roster().is_some() && self.presence.has_held()
     }
 
-    /// Gives the client what is held.
+    /// Gives the client the presence that is held.
     pub fn show_held(&mut self) {
-        self.carrier.show_held(&mut self.effects);
+        self.presence.show_held(&mut self.effects);
     }
 
-    /// Another session of the account blocks somebody, or has done so for long enough.
+    /// Another session of the account blocks or unblocks somebody, or a request to block has failed.
     pub fn account_changes(&mut self, change: Change) {
         self.blocking.account_changes(change);
     }
 
-    /// Whether contacts are being told that the client blocks them: what it sends next has to wait.
+    /// Whether contacts are being told that the client blocks them. What the client sends next has to wait: it must not
+    /// reach the server before the block does.
     pub fn is_hiding(&self) -> bool {
         self.blocking.is_busy()
     }
 
-    /// Whether the server has so many blocks to answer that the client should wait with more.
+    /// Whether so many requests to block are unanswered that the client should not be read from.
     pub fn has_much_to_answer(&self) -> bool {
         self.blocking.is_full()
     }
 
-    /// The roster that was needed, or a newer one.
+    /// The roster has arrived: the one that was needed, or a newer one.
     pub fn roster_ready(&mut self, roster: &Arc<Roster>) {
         let Some(identity) = &self.identity else {
             return;
@@ -293,12 +296,12 @@ impl Pipe {
         self.update = replaced
             .map(|(old, is_late)| Box::new(RosterUpdate::new(old, Arc::clone(roster), is_late)));
         if self.update.is_none() {
-            self.told();
+            self.finish_update();
         }
     }
 
-    /// What a new roster leads to has been told.
-    fn told(&mut self) {
+    /// The update of the list is done.
+    fn finish_update(&mut self) {
         let Some(identity) = &self.identity else {
             return;
         };
@@ -308,29 +311,28 @@ impl Pipe {
             .roster()
             .filter(|_| self.is_first && self.rules.directed)
         {
-            self.carrier.roster_arrived(roster, &mut self.effects);
+            self.presence.roster_arrived(roster, &mut self.effects);
         }
     }
 
-    /// The roster could not be had: whoever asked is told to try again later.
+    /// The roster could not be fetched: waiting requests are answered with an error.
     pub fn roster_failed(&mut self) {
         if let Some(identity) = &self.identity {
             self.service.refuse_waiting(identity, &mut self.effects);
         }
     }
 
-    /// Whether something goes to many, bit by bit: presence to all contacts, or what a changed roster, or a block, leads
-    /// to. [`Self::poll_effect`] has more of it when there is room.
+    /// Whether a long task is under way: presence to all contacts, an update of the list, or a block.
+    /// [`Self::poll_effect`] goes on with it when there is room.
     pub fn is_telling(&self) -> bool {
         self.update.is_some()
             || self.blocking.is_busy()
-            || self.carrier.is_announcing()
+            || self.presence.is_announcing()
             || self.next_roster.is_some()
     }
 
-    /// The next thing to do. Without `has_room` for more, neither towards the server nor towards the client,
-    /// what goes to many waits. It does so, too, after many steps of which nothing has come: others are to have
-    /// their turn.
+    /// The next effect. A long task waits while there is no room for more, towards the server and the client
+    /// (`has_room`). It also pauses after many steps without an effect, so that other sessions have their turn.
     pub fn poll_effect(&mut self, has_room: bool) -> Option<Effect> {
         for _ in 0..STEPS {
             let effect = self.effects.pop_front();
@@ -340,8 +342,8 @@ impl Pipe {
             if self.is_telling() && !has_room {
                 return None;
             }
-            if !self.tell() {
-                // Most sessions are idle most of the time, and then take no room for that.
+            if !self.step() {
+                // Most sessions are idle most of the time: give the buffer back.
                 self.effects = VecDeque::new();
                 return None;
             }
@@ -349,26 +351,26 @@ impl Pipe {
         self.effects.pop_front()
     }
 
-    /// Goes on with what goes to many; false if there is nothing more.
-    fn tell(&mut self) -> bool {
+    /// Takes one step of the long task; false if there is none.
+    fn step(&mut self) -> bool {
         let Some(identity) = &self.identity else {
             return false;
         };
-        let (service, carrier) = (&mut self.service, &mut self.carrier);
+        let (service, presence) = (&mut self.service, &mut self.presence);
         if let Some(update) = &mut self.update {
-            if !update.go_on(service, carrier, identity, &mut self.effects) {
+            if !update.go_on(service, presence, identity, &mut self.effects) {
                 self.update = None;
-                self.told();
+                self.finish_update();
             }
             return true;
         }
         if self.blocking.is_busy() {
             let (roster, effects) = (service.roster(), &mut self.effects);
-            self.blocking.go_on(carrier, roster, identity, effects);
+            self.blocking.go_on(presence, roster, identity, effects);
             return true;
         }
-        if carrier.is_announcing() {
-            carrier.announce(service.roster(), &mut self.effects);
+        if presence.is_announcing() {
+            presence.announce(service.roster(), &mut self.effects);
             return true;
         }
         let Some(next) = self.next_roster.take() else {

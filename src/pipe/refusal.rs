@@ -1,5 +1,5 @@
-//! What a client may not send to its server, though it would be well-formed: what the server might take
-//! for a request about its own contact lists, and what leads around the gateway.
+//! Refusal of well-formed stanzas that a client may not send to its server: the server might understand them as
+//! requests about its own contact lists, or they lead around the gateway. Does not look at what the server sends.
 
 use super::{
     Rules, bounce,
@@ -13,7 +13,7 @@ use crate::{
     roster::address,
 };
 
-/// Why a stanza stays here: a stanza error (RFC 6120 §8.3).
+/// Stanza error (RFC 6120 §8.3) that answers a refused stanza.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Refusal {
     kind: &'static str,
@@ -23,8 +23,8 @@ pub struct Refusal {
 const BAD_REQUEST: Refusal = Refusal::new("modify", "bad-request");
 const JID_MALFORMED: Refusal = Refusal::new("modify", "jid-malformed");
 const SERVICE_UNAVAILABLE: Refusal = Refusal::new("cancel", "service-unavailable");
-/// Until the server has said who the client is, nobody can say whose list it means. A server that has
-/// bound the resource meanwhile would not ask.
+/// For requests before the gateway knows who the client is, and so whose list it means. They must not pass: the server
+/// may have bound the resource already.
 const UNEXPECTED_REQUEST: Refusal = Refusal::new("wait", "unexpected-request");
 
 impl Refusal {
@@ -32,7 +32,7 @@ impl Refusal {
         Self { kind, condition }
     }
 
-    /// What is wrong with a stanza of the client; `identity` is there once its resource is bound.
+    /// Why a stanza of the client is refused, if it is. `identity` is known once the resource is bound.
     pub fn of(stanza: &Stanza, rules: Rules, identity: Option<&Identity>) -> Option<Self> {
         match stanza.kind() {
             Kind::Nonza => nonza(stanza, identity),
@@ -45,14 +45,14 @@ impl Refusal {
         }
     }
 
-    /// What the client is told; nothing if it has sent no stanza, or an answer.
+    /// The answer to the client; `None` if it has sent no stanza, or an answer itself.
     pub fn answer(self, stanza: &Stanza) -> Option<Stanza> {
         bounce::refused(stanza, self.kind, self.condition)
     }
 }
 
-/// Some servers take stanzas of `jabber:server` and the like for stanzas of a client. And nobody becomes
-/// somebody else once the gateway knows who they are.
+/// Refuses stanzas of `jabber:server` and the like, which some servers accept from clients. Refuses a second SASL
+/// authentication too: the client could become another user than the gateway believes.
 fn nonza(element: &Stanza, identity: Option<&Identity>) -> Option<Refusal> {
     let looks_like_a_stanza = matches!(element.local(), "iq" | "message" | "presence");
     let authenticates_again = element.ns() == Ns::Sasl && identity.is_some();
@@ -68,7 +68,7 @@ fn roster_request(kind: IqType, iq: &Stanza, identity: Option<&Identity>) -> Opt
     };
     match identity.whose(iq.to().as_deref()) {
         Whose::Other => None,
-        // What a client would answer, if this were for one.
+        // Another client of the account would answer like this.
         Whose::Near => Some(SERVICE_UNAVAILABLE),
         Whose::Unclear => Some(JID_MALFORMED),
         Whose::Own => {

@@ -1,5 +1,5 @@
-//! Roster service of one session: answers roster gets, refuses what a client may not do, and pushes
-//! changes (RFC 6121 §2). It decides nothing about presence.
+//! Roster service of one session (RFC 6121 §2): answers roster gets, refuses roster sets, and pushes changes. It holds
+//! the list as the client knows it. It decides nothing about presence.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use crate::{
     roster::{Roster, address},
 };
 
-/// What the ids of our pushes begin with.
+/// Beginning of the ids of our pushes.
 const PUSH_ID: &str = "rostergate-push-";
 /// Most roster gets of one session that wait for one roster.
 const MAX_WAITING: usize = 100;
@@ -29,10 +29,10 @@ struct Get {
     to: Option<String>,
 }
 
-/// What one session has been told of its roster.
+/// Roster of one session, as its client knows it.
 #[derive(Debug, Default)]
 pub struct RosterService {
-    /// The roster as of the last word to the client.
+    /// The roster that the client was last told of.
     roster: Option<Arc<Roster>>,
     interested: bool,
     waiting: Vec<Get>,
@@ -40,12 +40,13 @@ pub struct RosterService {
 }
 
 impl RosterService {
-    /// The roster as this session knows it.
+    /// The roster that the client was last told of.
     pub fn roster(&self) -> Option<&Roster> {
         self.roster.as_deref()
     }
 
-    /// True once a roster get has been answered, be it with an error.
+    /// True once a roster get has been answered, even with an error: clients do not ask again, so pushes have to bring
+    /// the list later.
     pub fn is_interested(&self) -> bool {
         self.interested
     }
@@ -55,7 +56,7 @@ impl RosterService {
         self.pushes
     }
 
-    /// True if the reply has the id of a push that the client has been given.
+    /// Whether the reply has the `id` of a push that the client has been given.
     pub fn has_pushed(&self, reply: &Stanza) -> bool {
         reply.id().is_some_and(|id| {
             let number = id.strip_prefix(PUSH_ID).unwrap_or_default();
@@ -79,7 +80,7 @@ impl RosterService {
         if self.waiting.len() >= MAX_WAITING {
             return refuse(get, identity, "wait", "resource-constraint", effects);
         }
-        // An address may be spelled at any length; one that no answer repeats is not kept.
+        // An address may be written at any length; one that is too long for an answer is not kept.
         let to = get.to().filter(|to| is_repeated(to));
         let to = to.map(|to| to.into_owned());
         self.waiting.push(Get {
@@ -89,7 +90,8 @@ impl RosterService {
         effects.push_back(Effect::NeedRoster);
     }
 
-    /// The client wants to change its roster. The site owns it.
+    /// The client asks to change its roster. That is refused: the site owns it. A push then puts right what the client
+    /// may already show.
     pub fn client_set(&mut self, set: &Stanza, identity: &Identity, effects: &mut Effects) {
         if !identity.has_list() {
             return refuse_without_list(set, identity, effects);
@@ -102,11 +104,12 @@ impl RosterService {
             .take(1)
             .find_map(|item| item.attribute("jid").map(into_owned))
         {
-            self.push_truth(&jid, identity, effects);
+            self.push_contact(&jid, identity, effects);
         }
     }
 
-    /// The client asks for somebody's presence: the answer of someone who declines, and the truth.
+    /// The client asks for somebody's presence. It is answered as if that person declined, and a push puts right what
+    /// the client may already show.
     pub fn client_subscribes(
         &mut self,
         subscribe: &Stanza,
@@ -123,10 +126,10 @@ impl RosterService {
         write::attribute_into(&mut text, identity.bare());
         text.extend_from_slice(b"'/>");
         effects.push_back(Effect::ToClient(complete(text)));
-        self.push_truth(contact.as_str(), identity, effects);
+        self.push_contact(contact.as_str(), identity, effects);
     }
 
-    /// Answers everybody who waits.
+    /// Answers the roster gets that wait.
     pub fn answer_waiting(&mut self, identity: &Identity, effects: &mut Effects) {
         let Some(roster) = &self.roster else { return };
         for get in self.waiting.drain(..) {
@@ -140,11 +143,11 @@ impl RosterService {
         }
     }
 
-    /// Tells everybody who waits that the roster cannot be had now.
+    /// Answers the roster gets that wait with an error: the roster could not be fetched.
     pub fn refuse_waiting(&mut self, identity: &Identity, effects: &mut Effects) {
         for get in self.waiting.drain(..) {
             self.interested = true;
-            // Never service-unavailable: Converse takes that for "there are no rosters here".
+            // Not service-unavailable: Converse understands that as "there are no rosters here".
             let error = error(
                 reply(b"error", Some(&get.id), get.to.as_deref(), identity),
                 "wait",
@@ -154,8 +157,8 @@ impl RosterService {
         }
     }
 
-    /// Takes over a roster. What it takes the place of comes back, if the client is to be told of the difference; true
-    /// if that is no list at all, and the client has been told so.
+    /// Takes over a new roster. Returns the old one if the client is to be told of the difference. The flag is true if
+    /// there was no roster, and the client has been told so by an error: then the old one is empty.
     pub fn replace(&mut self, new: &Arc<Roster>) -> Option<(Arc<Roster>, bool)> {
         let old = self.roster.replace(Arc::clone(new));
         let is_late = old.is_none() && self.interested && self.waiting.is_empty();
@@ -163,8 +166,8 @@ impl RosterService {
         Some((old, is_late))
     }
 
-    /// Pushes what is true of one contact, whatever the client believes.
-    fn push_truth(&mut self, jid: &str, identity: &Identity, effects: &mut Effects) {
+    /// Pushes one contact as it is on the list, or its removal.
+    fn push_contact(&mut self, jid: &str, identity: &Identity, effects: &mut Effects) {
         let Some(roster) = &self.roster else { return };
         let prepared = address::prepare(jid).map(Jid::into_bare);
         let jid = prepared.as_ref().map_or(jid, |prepared| prepared.as_str());
@@ -175,7 +178,7 @@ impl RosterService {
         self.push(&item, identity, effects);
     }
 
-    /// RFC 6121 §2.1.6, to this session alone and only if it has asked for its roster.
+    /// Pushes an item to this session, but only if it has asked for its roster (RFC 6121 §2.1.6).
     pub(super) fn push(&mut self, item: &[u8], identity: &Identity, effects: &mut Effects) {
         if !self.interested {
             return;
@@ -194,7 +197,7 @@ impl RosterService {
     }
 }
 
-/// Answers a push of the server's own roster, which the client is not to see.
+/// Answers a push of the server's own roster in the client's place: the client must not see that list.
 pub fn acknowledge_server_push(push: &Stanza, effects: &mut Effects) {
     let mut text = b"<iq xmlns='jabber:client' type='result'".to_vec();
     if let Some(id) = push.id() {
@@ -206,8 +209,8 @@ pub fn acknowledge_server_push(push: &Stanza, effects: &mut Effects) {
     effects.push_back(Effect::ToServer(complete(text)));
 }
 
-/// What a server without rosters says (RFC 6121 §2.1.3). Clients take it for the end of the matter, and
-/// so do not ask again and again for a list that will never be there.
+/// Answers as a server without rosters does (RFC 6121 §2.1.3). Clients then do not ask again for a list that will never
+/// be there.
 fn refuse_without_list(iq: &Stanza, identity: &Identity, effects: &mut Effects) {
     refuse(iq, identity, "cancel", "service-unavailable", effects);
 }
@@ -217,7 +220,7 @@ fn refuse(iq: &Stanza, identity: &Identity, kind: &str, condition: &str, effects
     effects.push_back(Effect::ToClient(error(head, kind, condition)));
 }
 
-/// The start tag of an answer to the client, from whom it had asked.
+/// Start tag of an answer to the client, from the address that it has asked.
 fn reply(kind: &[u8], id: Option<&str>, asked: Option<&str>, identity: &Identity) -> Vec<u8> {
     let mut text = b"<iq xmlns='jabber:client' type='".to_vec();
     text.extend_from_slice(kind);
@@ -241,7 +244,7 @@ fn error(mut head: Vec<u8>, kind: &str, condition: &str) -> Stanza {
     complete(head)
 }
 
-/// `<item/>` that takes a contact off the list.
+/// The `<item/>` that takes a contact off the list.
 pub(super) fn removal(jid: &str) -> Bytes {
     let mut text = b"<item jid='".to_vec();
     write::attribute_into(&mut text, jid);

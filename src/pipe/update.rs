@@ -1,14 +1,14 @@
-//! Update of a contact list: what a client and its contacts are told when the backend has another list.
+//! Update of a contact list: tells a client and its contacts how a new list differs from the old one.
 //!
-//! It is made bit by bit, in three steps: goodbyes, pushes, greetings. It decides the order; who is told what, decide
-//! the roster service and the carrier of presence.
+//! It decides the order: all goodbyes, then all pushes, then all greetings, one contact a step. The roster service and
+//! the presence service decide who is told what.
 
 use std::sync::Arc;
 
 use super::{
     Effect,
     identity::Identity,
-    presence::Carrier,
+    presence::PresenceService,
     roster::{RosterService, removal},
 };
 use crate::roster::{
@@ -18,13 +18,14 @@ use crate::roster::{
 
 type Effects = std::collections::VecDeque<Effect>;
 
-/// Tells a client and its contacts how a roster differs from the one that it has replaced.
+/// Difference of two rosters that is being told.
 ///
-/// Not one contact after the other: presence ends the answer that a push is in. And not all at once:
-/// there may be very many.
+/// It is not told contact by contact, with push and presence together: presence ends the BOSH answer that a push is in,
+/// so that each contact would take an answer of its own. It is not told at once, as it may be very long.
 #[derive(Debug)]
 pub struct RosterUpdate {
-    /// There was none before: nobody has been told of the client, and nobody needs a goodbye.
+    /// There was no list before. No contact has been told of the client, so there are no goodbyes, and the announcement
+    /// after the update takes the place of greetings.
     is_late: bool,
     old: Arc<Roster>,
     new: Arc<Roster>,
@@ -32,7 +33,7 @@ pub struct RosterUpdate {
     diff: Diff,
 }
 
-/// Each is done for all contacts before the next begins.
+/// Step of an update. Each is done for all contacts before the next begins.
 #[derive(Clone, Copy, Debug)]
 enum Step {
     Goodbyes,
@@ -41,8 +42,7 @@ enum Step {
 }
 
 impl RosterUpdate {
-    /// What follows when `new` takes the place of `old`; `is_late` if there was no list, and the client has been told
-    /// so.
+    /// The update from `old` to `new`. With `is_late`, there was no list before, and the client has been told so.
     pub fn new(old: Arc<Roster>, new: Arc<Roster>, is_late: bool) -> Self {
         let step = if is_late {
             Step::Pushes
@@ -58,11 +58,11 @@ impl RosterUpdate {
         }
     }
 
-    /// Says what comes next, if that is anything at all; false once everything has been said.
+    /// Goes on by one contact, or to the next step; false once the update is done.
     pub fn go_on(
         &mut self,
         service: &mut RosterService,
-        carrier: &mut Carrier,
+        presence: &mut PresenceService,
         identity: &Identity,
         effects: &mut Effects,
     ) -> bool {
@@ -83,13 +83,13 @@ impl RosterUpdate {
         let before = before.and_then(|index| self.old.contacts().get(index));
         let contact = after.and_then(|index| self.new.contacts().get(index));
         match self.step {
-            Step::Goodbyes => carrier.before_push(before, contact, identity, effects),
+            Step::Goodbyes => presence.before_push(before, contact, identity, effects),
             Step::Pushes => {
                 let gone = || before.map(|contact| removal(contact.jid.as_str()));
                 let item = after.map(|index| self.new.item(index)).or_else(gone);
                 service.push(&item.unwrap_or_default(), identity, effects);
             }
-            Step::Greetings => carrier.after_push(before, contact, effects),
+            Step::Greetings => presence.after_push(before, contact, effects),
         }
         true
     }

@@ -1,28 +1,31 @@
-//! Announcement of the client's presence to all contacts, in batches.
+//! Announcement of the client's presence to all contacts, in batches: a list may hold 100,000 of them. Who asks for the
+//! next batch decides when there is room for it.
 
 use bytes::BytesMut;
 
 use super::{
-    Carrier, Effects,
+    Effects, PresenceService,
     stanzas::{Mark, unavailable},
 };
 use crate::{pipe::Effect, roster::Roster};
 
-/// Bytes of presence made at once, and contacts looked at for them.
+/// Size after which a batch ends, bytes.
 const BATCH: usize = 16 << 10;
+/// Most contacts that are looked at for one batch.
 const TURN: usize = 64;
 
-impl Carrier {
+impl PresenceService {
     /// Whether contacts are being told of the client's presence.
     pub fn is_announcing(&self) -> bool {
-        self.telling.is_some()
+        self.announcing.is_some()
     }
 
-    /// Sends the client's presence to the next contacts: to all that may see it and have not been told since
-    /// it became available; a change only to those that are there, as far as is known.
+    /// Sends the client's presence to the next contacts. Those that have not been told since the client became
+    /// available get an announcement. The others get the change, and only if they are available as far as is known: a
+    /// contact that is not will announce itself, and be answered, when it comes.
     pub fn announce(&mut self, roster: Option<&Roster>, effects: &mut Effects) {
         let contacts = roster.map(Roster::contacts).unwrap_or_default();
-        let begin = self.telling.take().unwrap_or_default();
+        let begin = self.announcing.take().unwrap_or_default();
         let Some(available) = &self.available else {
             return;
         };
@@ -33,10 +36,11 @@ impl Carrier {
         let mut turn = rest.take(TURN);
         let mut next = contacts.len();
         for (place, contact) in turn.by_ref() {
-            let is_untold = place >= self.untold;
+            let is_unannounced = place >= self.unannounced;
+            // A contact whose presence the user does not get may be available unnoticed.
             let is_there =
                 || !contact.sends_presence() || self.known.contains_key(contact.jid.as_str());
-            let presence = match (contact.receives_presence(), is_untold) {
+            let presence = match (contact.receives_presence(), is_unannounced) {
                 (true, true) => Some(&hello),
                 (true, false) => Some(&news).filter(|_| is_there()),
                 (false, true) => Some(&question).filter(|_| contact.sends_presence()),
@@ -54,9 +58,9 @@ impl Carrier {
                 break;
             }
         }
-        self.telling = Some(next).filter(|next| *next < contacts.len());
-        self.untold = match self.telling {
-            Some(next) => self.untold.max(next),
+        self.announcing = Some(next).filter(|next| *next < contacts.len());
+        self.unannounced = match self.announcing {
+            Some(next) => self.unannounced.max(next),
             None => usize::MAX,
         };
         if !many.is_empty() {

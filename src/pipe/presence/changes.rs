@@ -1,9 +1,10 @@
-//! Changes of who may see whom: contacts that a list gains, loses or changes, and contacts that are blocked.
+//! Changes of who may see whom: by a new list, or by blocking. Decides who is told of whom; when, decide
+//! [`crate::pipe::update`] and [`crate::pipe::blocking`].
 
 use smallvec::SmallVec;
 
 use super::{
-    Carrier, Effects, MAX_UNSEEN, Resource, digest_of_address,
+    Effects, MAX_ADDRESSES, PresenceService, Resource, digest_of_address,
     stanzas::{gone, hide_from},
 };
 use crate::{
@@ -11,9 +12,9 @@ use crate::{
     roster::Contact,
 };
 
-impl Carrier {
-    /// A contact is about to be pushed as `after`: the client must see one that it may no longer see
-    /// go away before that.
+impl PresenceService {
+    /// A contact is about to be pushed as `after`. If the client may no longer see it, the client is told now that it
+    /// has gone: some clients drop presence of people who are not on the list.
     pub fn before_push(
         &mut self,
         before: Option<&Contact>,
@@ -28,7 +29,7 @@ impl Carrier {
         let bare = before.jid.as_str();
         let mut known = self.known.remove(bare).unwrap_or_default();
         for resource in &mut known {
-            if resource.seen.take().is_some() {
+            if resource.shown.take().is_some() {
                 effects.push_back(Effect::ToClient(gone(&resource.full, identity)));
             }
         }
@@ -36,13 +37,14 @@ impl Carrier {
             self.known.insert(bare.into(), known);
         } else {
             known.iter().for_each(|resource| self.hide(&resource.full));
-            if self.former.len() < MAX_UNSEEN {
+            if self.former.len() < MAX_ADDRESSES {
                 self.former.insert(digest_of_address(bare));
             }
         }
     }
 
-    /// A contact has been pushed as `after`: who may see whom has changed with it.
+    /// A contact has been pushed as `after`. Tells the contact what has changed for it, and greets it if one of the
+    /// two may now see the other.
     pub fn after_push(
         &mut self,
         before: Option<&Contact>,
@@ -78,8 +80,8 @@ impl Carrier {
         }
     }
 
-    /// A contact, or a resource of theirs, is about to be blocked: neither is there for the other. With `is_told`, they
-    /// are told.
+    /// A contact, or one `resource` of it, is about to be blocked: each is told that the other has gone. The contact
+    /// is told only with `is_told`: once the server knows of the block, it passes nothing on.
     pub fn block(
         &mut self,
         contact: &Contact,
@@ -97,7 +99,7 @@ impl Carrier {
         let is_meant = |one: &Resource| full.as_ref().is_none_or(|full| *one.full == **full);
         let (blocked, others): (SmallVec<[_; 1]>, SmallVec<[_; 1]>) =
             known.into_iter().partition(is_meant);
-        for resource in blocked.iter().filter(|one| one.seen.is_some()) {
+        for resource in blocked.iter().filter(|one| one.shown.is_some()) {
             effects.push_back(Effect::ToClient(gone(&resource.full, identity)));
         }
         if !others.is_empty() {
@@ -105,7 +107,7 @@ impl Carrier {
         }
     }
 
-    /// A contact is blocked no longer.
+    /// A contact is no longer blocked.
     pub fn unblock(&mut self, contact: &Contact, effects: &mut Effects) {
         self.greet(contact, effects);
     }

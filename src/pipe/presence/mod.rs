@@ -1,17 +1,22 @@
-//! Presence between contacts, carried by directed presence on the client's own stream, for servers
-//! that know nothing of the contacts (RFC 6121 §4.6).
+//! Presence between contacts, for servers that know nothing of the contacts: the gateway sends directed presence
+//! (RFC 6121 §4.6) on the client's own stream. Holds what one session knows of its contacts' presence. It does not
+//! change lists, and does not write to the server itself: it says what is to be sent.
 //!
-//! The server itself tells everybody who got directed presence when the client goes away, however it
-//! goes. What is left to do here:
+//! The server remembers who got directed presence, and tells them when the client goes away, however it goes. The
+//! gateway does the rest:
 //!
-//! 1. a client that becomes available is announced to every contact that may see it,
-//! 2. an announcement is answered with the client's presence, so both orders of login work,
-//! 3. a change is passed on to the contacts that are there,
-//! 4. contacts who come and go by a refresh are told, and the client is told about them.
+//! 1. it announces a client that becomes available to every contact that may see it,
+//! 2. it answers an announcement with the client's presence, so both orders of login work,
+//! 3. it passes a change on to the contacts that are available,
+//! 4. when a refresh adds or removes contacts, it tells them, and tells the client about them.
 //!
-//! Each is seen once. All of it goes to bare JIDs: a server says goodbye to each address that it remembers. Its `id`
-//! tells an announcement from what needs no answer (`stanzas::Mark`), and both from presence that others have sent: of what
-//! gateways send, the client is given neither what it has already nor what comes from people who are not on its list.
+//! It sends to bare JIDs only. The server says goodbye to each address that it remembers, so a contact that got
+//! presence at its bare and its full JID would see the client go twice.
+//!
+//! The `id` of a presence says what it is ([`Mark`]): an announcement, which is answered; other presence of a gateway,
+//! which is not; or, without such an `id`, presence that somebody else has sent. Announcements of two sessions may
+//! cross, so the same presence may come twice: the client is given what a gateway sends only if it differs from the
+//! last, and only from people on its list. What others send passes as it is.
 
 mod announcement;
 mod changes;
@@ -36,29 +41,30 @@ use crate::{
     roster::{Contact, Roster},
 };
 
-/// Longest presence that goes to all contacts, bytes. Clients send some hundred; with a signature or two, some
+/// Longest presence that goes to all contacts, bytes. Clients send some hundred bytes; with a signature or two, some
 /// thousand.
 pub const MAX_BROADCAST: usize = 16 << 10;
-/// Most resources of one contact that are told apart.
+/// Most resources of one contact that are remembered.
 const MAX_RESOURCES: usize = 32;
-/// Length of the full JIDs that are remembered before the roster is known, bytes in all.
+/// Most bytes of full JIDs that are remembered before the roster is known.
 const MAX_EARLY: usize = 64 << 10;
-/// Most resources of strangers that are known to be out of the client's sight, and most addresses that it has met.
-const MAX_UNSEEN: usize = 4096;
+/// Most entries of each of the sets `hidden`, `former` and `addressed`.
+const MAX_ADDRESSES: usize = 4096;
 
 type Effects = VecDeque<Effect>;
 
-/// One resource of a contact that is available.
+/// One available resource of a contact.
 #[derive(Debug)]
 struct Resource {
     full: Box<str>,
-    /// What the client has last been given of it; `None` if it is out of the client's sight.
-    seen: Option<Digest>,
+    /// The presence that the client was last given; `None` if the client must not see this contact.
+    shown: Option<Digest>,
 }
 
-/// Of what a presence says, whoever it is addressed to.
+/// Hash of a presence, or of an address.
 type Digest = u64;
 
+/// Hashes the children alone: `to` and `id` differ where the presence does not.
 fn digest(presence: &Stanza) -> Digest {
     let mut hasher = DefaultHasher::new();
     for child in presence.children() {
@@ -77,38 +83,40 @@ fn bare_of(jid: &str) -> &str {
     jid.split_once('/').map_or(jid, |(bare, _)| bare)
 }
 
-/// The presence of one session, and of its contacts as seen by it.
+/// The presence of one session's client, and of its contacts as the client sees it.
 #[derive(Debug, Default)]
-pub struct Carrier {
+pub struct PresenceService {
     /// The client's last broadcast, while it is available.
     available: Option<Stanza>,
-    /// It is not what contacts were first told.
+    /// `available` differs from what contacts were first told.
     has_changed: bool,
-    /// Place in the roster of the contact that is told next, while contacts are told.
-    telling: Option<usize>,
-    /// Contacts from this place on have not been told since the client became available.
-    untold: usize,
-    /// Resources known as available, by bare JID. Contacts only, once the roster is there.
+    /// Index in the roster of the contact that is told next; `None` while none is to be told.
+    announcing: Option<usize>,
+    /// Contacts from this index on have not been told since the client became available.
+    unannounced: usize,
+    /// Available resources by bare JID. Before the roster is known, these may belong to anybody; afterwards only to
+    /// contacts.
     known: HashMap<Box<str>, SmallVec<[Resource; 1]>>,
-    /// Length of those that have been learned before the roster was known.
+    /// Bytes of the full JIDs in `known` that were added before the roster was known.
     early: usize,
-    /// Some contact has had more resources than are told apart.
+    /// Some contact has had more resources than are remembered.
     is_crowded: bool,
     strangers: VecDeque<Stranger>,
-    /// Resources of people not on the list whose presence the client has not been given, or has seen go.
-    unseen: HashSet<Digest>,
-    /// People who have been on the list: nothing more is seen of them.
+    /// Full JIDs of people not on the list that the client believes to be unavailable: it was never given their
+    /// presence, or has been told that they are gone.
+    hidden: HashSet<Digest>,
+    /// Bare JIDs that have been taken off the list. The client is given no more presence of theirs.
     former: HashSet<Digest>,
-    /// Not all strangers are remembered.
+    /// Some strangers have been forgotten.
     has_dropped: bool,
-    /// Bare JIDs that the client itself has sent presence to: rooms, mostly.
-    met: HashSet<Digest>,
-    /// Whom the user has blocked.
+    /// Bare JIDs that the client itself has sent presence to, mostly rooms. What comes from there passes.
+    addressed: HashSet<Digest>,
+    /// Addresses that the user has blocked.
     pub(super) blocked: Blocked,
 }
 
-impl Carrier {
-    /// The client's presence for everybody.
+impl PresenceService {
+    /// The client has sent presence to everybody (without `to`).
     pub fn client_broadcast(
         &mut self,
         kind: PresenceType,
@@ -122,17 +130,17 @@ impl Carrier {
                 let before = self.available.replace(presence);
                 self.has_changed = before.is_some();
                 if before.is_none() {
-                    self.untold = 0;
+                    self.unannounced = 0;
                 }
-                // Those who have not been told of the one before hear this one instead.
-                self.telling = roster.map(|_| 0);
+                // From the first contact again: those that were not yet told of the presence before hear this one.
+                self.announcing = roster.map(|_| 0);
                 if roster.is_none() {
                     effects.push_back(Effect::NeedRoster);
                 }
             }
             PresenceType::Unavailable => {
-                // The server passes it on to everybody who got directed presence.
-                (self.available, self.telling) = (None, None);
+                // The server passes it on to everybody who got directed presence, so nobody needs to be told here.
+                (self.available, self.announcing) = (None, None);
                 self.known.clear();
                 self.has_dropped |= !self.strangers.is_empty();
                 self.strangers.clear();
@@ -141,14 +149,14 @@ impl Carrier {
         }
     }
 
-    /// The client's presence for somebody.
+    /// The client has sent presence to one address.
     pub fn client_directed(&mut self, to: &str) {
-        if self.met.len() < MAX_UNSEEN {
-            self.met.insert(digest_of_address(bare_of(to)));
+        if self.addressed.len() < MAX_ADDRESSES {
+            self.addressed.insert(digest_of_address(bare_of(to)));
         }
     }
 
-    /// Presence from the server's side.
+    /// Presence has come from the server.
     pub fn server_presence(
         &mut self,
         kind: PresenceType,
@@ -179,11 +187,11 @@ impl Carrier {
                 {
                     self.show_to(contact, Mark::News, effects);
                 }
-                if self.sees_go(bare, &presence, contact.is_some()) {
+                if self.note_gone(bare, &presence, contact.is_some()) {
                     effects.push_back(Effect::ToClient(presence));
                 }
             }
-            // An answer to presence that the client does not know it has sent.
+            // It answers presence that the gateway has sent: the client does not know of that.
             (PresenceType::Error, Some(contact)) if contact.receives_presence() => {}
             (PresenceType::Error, _) if Mark::of(&presence).is_some() => {}
             _ => effects.push_back(Effect::ToClient(presence)),
@@ -199,15 +207,16 @@ impl Carrier {
     ) {
         let mark = Mark::of(&presence);
         let is_visible = mark.is_none() || contact.sends_presence();
-        let seen = is_visible.then(|| digest(&presence));
-        self.unseen.remove(&digest_of_address(full));
-        let (is_new, has_changed) = self.learn(contact.jid.as_str(), full, seen);
+        let shown = is_visible.then(|| digest(&presence));
+        self.hidden.remove(&digest_of_address(full));
+        let (is_new, has_changed) = self.learn(contact.jid.as_str(), full, shown);
         if is_visible && (mark.is_none() || has_changed) {
             effects.push_back(Effect::ToClient(presence));
         }
         let is_answered = match mark {
             Some(Mark::Hello) => true,
-            // The client may have changed before it was known that this contact is there.
+            // The client may have changed before the gateway knew that this contact is available, and the change was
+            // then not sent to it.
             Some(Mark::News) => is_new && self.has_changed,
             None => is_new,
         };
@@ -216,14 +225,15 @@ impl Carrier {
         }
     }
 
-    /// The first roster of the session is there, and the client has it if it wants it.
+    /// The first roster of the session has arrived. A client that asked for it has it already: it would drop presence
+    /// of contacts that it does not know.
     pub fn roster_arrived(&mut self, roster: &Roster, effects: &mut Effects) {
         self.known.retain(|bare, _| roster.get(bare).is_some());
-        self.untold = 0;
-        self.telling = self.available.as_ref().map(|_| 0);
+        self.unannounced = 0;
+        self.announcing = self.available.as_ref().map(|_| 0);
         for stranger in std::mem::take(&mut self.strangers) {
             match roster.get(bare_of(&stranger.full)) {
-                // Any other presence has been shown as it came.
+                // Presence without a mark was given to the client when it came.
                 Some(contact) if Mark::of(&stranger.presence).is_some() => {
                     self.introduce(contact, stranger, effects);
                 }
@@ -233,7 +243,7 @@ impl Carrier {
         }
     }
 
-    /// Announces the client to a contact, or, where that may not see it, asks for the contact's presence alone.
+    /// Announces the client to a contact. If the contact may not see the client, only asks for its presence.
     fn greet(&self, contact: &Contact, effects: &mut Effects) {
         if contact.receives_presence() {
             self.show_to(contact, Mark::Hello, effects);
@@ -257,31 +267,32 @@ impl Carrier {
         }
     }
 
-    /// Notes a resource as available, and what the client is given of it. Says whether it was not known as such and
-    /// is now, and whether the client had not been given the same. One that would be new each time would be answered
-    /// each time.
-    fn learn(&mut self, bare: &str, full: &str, seen: Option<Digest>) -> (bool, bool) {
+    /// Notes that a resource is available, and which presence of it the client is given. Returns two answers: is the
+    /// resource new, and does the presence differ from the last one?
+    ///
+    /// A resource for which there is no room does not count as new: it would be new, and be answered, each time.
+    fn learn(&mut self, bare: &str, full: &str, shown: Option<Digest>) -> (bool, bool) {
         let known = self.known.entry(bare.into()).or_default();
         if let Some(one) = known.iter_mut().find(|one| *one.full == *full) {
-            let has_changed = one.seen != seen;
-            one.seen = seen;
+            let has_changed = one.shown != shown;
+            one.shown = shown;
             return (false, has_changed);
         }
         let has_room = known.len() < MAX_RESOURCES;
         self.is_crowded |= !has_room;
         if has_room {
             let full = full.into();
-            known.push(Resource { full, seen });
+            known.push(Resource { full, shown });
         }
         (has_room, true)
     }
 
-    /// Takes note that somebody has gone; whether the client has to. It need not if it has not seen them.
-    fn sees_go(&mut self, bare: &str, presence: &Stanza, is_contact: bool) -> bool {
+    /// Notes that somebody has gone. Returns whether to tell the client: not if it has never seen them, and not twice.
+    fn note_gone(&mut self, bare: &str, presence: &Stanza, is_contact: bool) -> bool {
         let from = presence.from().unwrap_or_default();
         let place = self.strangers.iter().position(|it| *it.full == *from);
         let stranger = place.and_then(|place| self.strangers.remove(place));
-        if self.unseen.remove(&digest_of_address(&from)) {
+        if self.hidden.remove(&digest_of_address(&from)) {
             return false;
         }
         if *from == *bare {
@@ -294,33 +305,36 @@ impl Carrier {
         if let Some(stranger) = stranger {
             return stranger.is_shown;
         }
-        // Of a contact, it may be the second time: a server may remember more than one address.
+        // The resource is not known. A contact may have gone twice, as a server may remember more than one address.
+        // The client is told only if the gateway may have forgotten the resource for lack of room.
         let is_marked = Mark::of(presence).is_some();
         match is_contact {
             true => self.is_crowded && !is_marked,
-            false => self.has_met(bare) || self.has_dropped && !is_marked && !self.is_former(bare),
+            false => {
+                self.has_addressed(bare) || self.has_dropped && !is_marked && !self.is_former(bare)
+            }
         }
     }
 
-    /// Whether the client has seen this resource; `None` if it was not known.
+    /// Removes a resource from `known`. Returns whether the client has seen it; `None` if it was not known.
     fn forget(&mut self, bare: &str, full: &str) -> Option<bool> {
         let known = self.known.get_mut(bare)?;
         let place = known.iter().position(|one| *one.full == *full)?;
-        let seen = known.swap_remove(place).seen;
+        let shown = known.swap_remove(place).shown;
         if known.is_empty() {
             self.known.remove(bare);
         }
-        Some(seen.is_some())
+        Some(shown.is_some())
     }
 
-    fn has_met(&self, bare: &str) -> bool {
-        self.met.len() >= MAX_UNSEEN || self.met.contains(&digest_of_address(bare))
+    fn has_addressed(&self, bare: &str) -> bool {
+        self.addressed.len() >= MAX_ADDRESSES || self.addressed.contains(&digest_of_address(bare))
     }
 
-    /// The client sees nothing of this resource, and so need not see it go.
+    /// Notes that the client does not see this resource, and so need not be told when it goes.
     fn hide(&mut self, full: &str) {
-        if self.unseen.len() < MAX_UNSEEN {
-            self.unseen.insert(digest_of_address(full));
+        if self.hidden.len() < MAX_ADDRESSES {
+            self.hidden.insert(digest_of_address(full));
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Presence stanzas that the gateway writes itself, and the mark that they carry. Says how they look, not who gets them.
+//! Presence stanzas that the gateway writes itself, and the mark that they carry. Does not decide who gets them.
 
 use bytes::Bytes;
 
@@ -8,13 +8,13 @@ use crate::{
     proto::{stanza::Stanza, xml::write},
 };
 
-/// What directed presence of a gateway is for. It is the `id` of the stanza.
+/// Purpose of directed presence that a gateway sends; the receiving gateway reads it from the stanza's `id`.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Mark {
-    /// "Here I am, and who is there?" Whoever may be seen by the sender answers. From somebody who may see, but not be
-    /// seen, it is unavailable presence.
+    /// Announcement, which asks for an answer. A contact that the sender may see answers with its presence. A sender
+    /// that the receiver may not see uses unavailable presence to ask.
     Hello,
-    /// Everything else: answers and changes.
+    /// Answer or change, which wants no answer.
     News,
 }
 
@@ -34,7 +34,7 @@ impl Mark {
     }
 }
 
-/// Tells somebody that the client is gone.
+/// Tells a contact that the client has gone.
 pub(super) fn hide_from(jid: &str, effects: &mut Effects) {
     let presence = unavailable(Mark::News).addressed(jid);
     effects.push_back(Effect::ToServer(presence));
@@ -45,7 +45,7 @@ pub(super) fn unavailable(mark: Mark) -> Stanza {
     Stanza::ours(presence).with_id(mark.id())
 }
 
-/// What tells the client that a resource is gone.
+/// Unavailable presence that tells the client that a resource has gone.
 pub(super) fn gone(full: &str, identity: &Identity) -> Stanza {
     let mut text = b"<presence xmlns='jabber:client' type='unavailable' from='".to_vec();
     write::attribute_into(&mut text, full);

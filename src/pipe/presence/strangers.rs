@@ -1,9 +1,13 @@
-//! Presence of people who are not on the list: what is kept of it, and when the client is given it.
+//! Strangers: people who are not on the list, and whose presence has come. Decides what is kept of it, and when the
+//! client is given it.
+//!
+//! The notification of a new friendship may be slower than the new friend's presence. So presence that a gateway has
+//! sent is held for a while: it is shown at once if the stranger becomes a contact, and anyway at the end of that time.
 
 use std::collections::VecDeque;
 
 use super::{
-    Carrier, Effects, MAX_EARLY, bare_of, digest, digest_of_address,
+    Effects, MAX_EARLY, PresenceService, bare_of, digest, digest_of_address,
     stanzas::{Mark, gone},
 };
 use crate::{
@@ -12,21 +16,21 @@ use crate::{
     roster::Contact,
 };
 
-/// Most presences kept of people who might turn out to be contacts.
+/// Most strangers that are remembered.
 const MAX_STRANGERS: usize = 32;
 /// Largest presence kept of a stranger, bytes.
 const MAX_STRANGER_SIZE: usize = 4096;
 
-/// The latest presence of someone who is not on the list: the notification of that may have been slower.
+/// The latest presence of someone who is not on the list.
 #[derive(Debug)]
 pub(super) struct Stranger {
     pub(super) full: Box<str>,
     pub(super) presence: Stanza,
-    /// The client has been given it.
+    /// The client has been given this presence.
     pub(super) is_shown: bool,
 }
 
-impl Carrier {
+impl PresenceService {
     pub(super) fn stranger_is_available(
         &mut self,
         full: String,
@@ -39,8 +43,8 @@ impl Carrier {
             .strangers
             .iter()
             .any(|it| *it.full == *full && it.is_shown);
-        // What others say in a room goes by no mark of theirs.
-        let is_shown = Mark::of(&presence).is_none() || was_shown || self.has_met(bare);
+        // A room passes on what gateways send to it, marks included: there, a mark says nothing about this client.
+        let is_shown = Mark::of(&presence).is_none() || was_shown || self.has_addressed(bare);
         if is_shown {
             if is_early && self.early.saturating_add(full.len()) <= MAX_EARLY {
                 let (is_new, _) = self.learn(bare, &full, Some(digest(&presence)));
@@ -48,9 +52,9 @@ impl Carrier {
                     .early
                     .saturating_add(if is_new { full.len() } else { 0 });
             }
-            self.unseen.remove(&digest_of_address(&full));
+            self.hidden.remove(&digest_of_address(&full));
             effects.push_back(Effect::ToClient(presence.clone()));
-            if self.has_met(bare) {
+            if self.has_addressed(bare) {
                 return;
             }
         } else {
@@ -79,7 +83,7 @@ impl Carrier {
         }
     }
 
-    /// Whether there are people whose presence the client is given if they do not become contacts soon.
+    /// Whether presence is held that the client is given if its senders do not become contacts soon.
     pub fn has_held(&self) -> bool {
         self.strangers.iter().any(|it| self.is_held(it))
     }
@@ -93,7 +97,8 @@ impl Carrier {
         !self.former.is_empty() && self.former.contains(&digest_of_address(bare))
     }
 
-    /// They have not: it is the client's to ignore them.
+    /// Gives the client all presence that is held: its senders have not become contacts, and clients ignore people whom
+    /// they do not know.
     pub fn show_held(&mut self, effects: &mut Effects) {
         for mut stranger in std::mem::take(&mut self.strangers) {
             self.show_stranger(&stranger, effects);
@@ -104,12 +109,12 @@ impl Carrier {
 
     fn show_stranger(&mut self, stranger: &Stranger, effects: &mut Effects) {
         if self.is_held(stranger) {
-            self.unseen.remove(&digest_of_address(&stranger.full));
+            self.hidden.remove(&digest_of_address(&stranger.full));
             effects.push_back(Effect::ToClient(stranger.presence.clone()));
         }
     }
 
-    /// Shows the presence of someone who has just become a contact.
+    /// Takes those resources that belong to a new contact out of the strangers, and shows their presence.
     pub(super) fn introduce_all(&mut self, contact: &Contact, effects: &mut Effects) {
         for stranger in std::mem::take(&mut self.strangers) {
             if bare_of(&stranger.full) == contact.jid.as_str() {
@@ -129,15 +134,15 @@ impl Carrier {
         if self.blocked.has(&stranger.full) {
             return;
         }
-        self.unseen.remove(&digest_of_address(&stranger.full));
-        let seen = contact.sends_presence().then(|| digest(&stranger.presence));
-        let (_, has_changed) = self.learn(contact.jid.as_str(), &stranger.full, seen);
-        if seen.is_some() && has_changed {
+        self.hidden.remove(&digest_of_address(&stranger.full));
+        let shown = contact.sends_presence().then(|| digest(&stranger.presence));
+        let (_, has_changed) = self.learn(contact.jid.as_str(), &stranger.full, shown);
+        if shown.is_some() && has_changed {
             effects.push_back(Effect::ToClient(stranger.presence));
         }
     }
 
-    /// Whoever is blocked, and is no contact or not yet known as one, is seen no more.
+    /// Forgets the strangers that are blocked, and tells the client that they have gone.
     pub fn drop_blocked(&mut self, identity: &Identity, effects: &mut Effects) {
         let (strangers, blocked) = (std::mem::take(&mut self.strangers), &self.blocked);
         let (gone_now, others) = strangers
