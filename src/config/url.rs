@@ -268,109 +268,64 @@ mod tests {
 
     #[test]
     fn upstream_takes_names_addresses_and_default_ports() {
-        let parts = |text| {
-            let url = upstream(text).unwrap_or_else(|fault| panic!("{text}: {}", fault.problem));
-            (url.scheme, url.place.address, url.place.port)
-        };
-        assert_eq!(
-            parts("xmpp://a.example"),
-            (Scheme::Xmpp, "a.example".into(), 5222)
-        );
-        assert_eq!(
-            parts("xmpps://a.example/"),
-            (Scheme::Xmpps, "a.example".into(), 5223)
-        );
-        assert_eq!(
-            parts("XMPP://127.0.0.1:15222"),
-            (Scheme::Xmpp, "127.0.0.1".into(), 15222)
-        );
-        assert_eq!(parts("xmpp://[::1]:1"), (Scheme::Xmpp, "::1".into(), 1));
-        assert_eq!(parts("xmpp://[::1]"), (Scheme::Xmpp, "::1".into(), 5222));
-    }
-
-    #[test]
-    fn upstream_takes_the_servers_own_bosh() {
-        let parts = |text| {
-            let url = upstream(text).unwrap_or_else(|fault| panic!("{text}: {}", fault.problem));
-            (url.scheme, url.place.address, url.place.port, url.path)
-        };
-        assert_eq!(
-            parts("http://[::1]:5280/http-bind"),
-            (Scheme::Http, "::1".into(), 5280, "/http-bind".into())
-        );
-        assert_eq!(
-            parts("HTTPS://a.example/bosh/?room=x"),
+        for (text, expected) in [
+            ("xmpp://a.example", "Xmpp a.example 5222 "),
+            ("xmpps://a.example/", "Xmpps a.example 5223 "),
+            ("XMPP://127.0.0.1:15222", "Xmpp 127.0.0.1 15222 "),
+            ("xmpp://[::1]:1", "Xmpp ::1 1 "),
+            ("xmpp://[::1]", "Xmpp ::1 5222 "),
+            ("http://[::1]:5280/http-bind", "Http ::1 5280 /http-bind"),
             (
-                Scheme::Https,
-                "a.example".into(),
-                443,
-                "/bosh/?room=x".into()
-            )
-        );
-        for text in ["http://a:5280", "https://a", "https://a/"] {
-            assert_eq!(problem(upstream(text)), "no path", "{text}");
+                "HTTPS://a.example/bosh/?room=x",
+                "Https a.example 443 /bosh/?room=x",
+            ),
+        ] {
+            let url = upstream(text).unwrap_or_else(|fault| panic!("{text}: {}", fault.problem));
+            let Place { address, port } = url.place;
+            let found = format!("{:?} {address} {port} {}", url.scheme, url.path);
+            assert_eq!(found, expected, "{text}");
         }
-        let problem = |text| problem(upstream(text));
-        assert_eq!(
-            problem("http://u@a/b"),
-            "more than a host, a port and a path"
-        );
-        assert_eq!(problem("http://a/b#c"), "not the path of a URL");
-        assert_eq!(problem("http://a/b c"), "not the path of a URL");
     }
 
     #[test]
-    fn upstream_refuses_what_is_not_a_host_and_a_port() {
-        assert_eq!(problem(upstream("prosody:5222")), "no scheme");
-        assert_eq!(problem(upstream("tcp://a:1")), "unknown scheme");
-        assert_eq!(problem(upstream("xmpp://")), "not a host and a port");
-        assert_eq!(problem(upstream("xmpp://:5222")), "no host");
-        assert_eq!(problem(upstream("xmpp://a:0")), "not a port");
-        assert_eq!(problem(upstream("xmpp://a:")), "not a port");
-        assert_eq!(problem(upstream("xmpp://a:99999")), "not a port");
-        assert_eq!(
-            problem(upstream("xmpp://u@a")),
-            "more than a host and a port"
-        );
-        assert_eq!(
-            problem(upstream("xmpp://a/b")),
-            "more than a host and a port"
-        );
+    fn upstream_is_a_host_and_a_port_and_for_bosh_a_path() {
+        for (text, expected) in [
+            ("prosody:5222", "no scheme"),
+            ("tcp://a:1", "unknown scheme"),
+            ("xmpp://", "not a host and a port"),
+            ("xmpp://:5222", "no host"),
+            ("xmpp://a:0", "not a port"),
+            ("xmpp://a:", "not a port"),
+            ("xmpp://a:99999", "not a port"),
+            ("xmpp://u@a", "more than a host and a port"),
+            ("xmpp://a/b", "more than a host and a port"),
+            ("http://a:5280", "no path"),
+            ("https://a", "no path"),
+            ("https://a/", "no path"),
+            ("http://u@a/b", "more than a host, a port and a path"),
+            ("http://a/b#c", "not the path of a URL"),
+            ("http://a/b c", "not the path of a URL"),
+        ] {
+            assert_eq!(problem(upstream(text)), expected, "{text}");
+        }
     }
 
     #[test]
     fn roster_url_keeps_the_username_out_of_the_host() {
-        assert_eq!(
-            problem(roster_url("http://%s.example/")),
-            "%s outside path and query"
-        );
-        assert_eq!(
-            problem(roster_url("http://h:80%s/")),
-            "%s outside path and query"
-        );
-        assert_eq!(
-            problem(roster_url("http://h/#%s")),
-            "a fragment is never sent to the backend"
-        );
-        assert_eq!(
-            problem(roster_url("ftp://h/%s")),
-            "neither http:// nor https://"
-        );
-        assert_eq!(
-            problem(roster_url("http://h/%s?again=%s")),
-            "more than one %s"
-        );
-        assert_eq!(
-            problem(roster_url("http://h/%d/%s")),
-            "a % that is neither %s nor an escape"
-        );
-        assert_eq!(
-            problem(roster_url("/contacts/%s")),
-            "neither http:// nor https://"
-        );
-        for port in ["0", "65536", "99999", ""] {
-            let url = format!("http://h:{port}/%s");
-            assert_eq!(problem(roster_url(&url)), "not a port", "{url}");
+        for (url, expected) in [
+            ("http://%s.example/", "%s outside path and query"),
+            ("http://h:80%s/", "%s outside path and query"),
+            ("http://h/#%s", "a fragment is never sent to the backend"),
+            ("ftp://h/%s", "neither http:// nor https://"),
+            ("http://h/%s?again=%s", "more than one %s"),
+            ("http://h/%d/%s", "a % that is neither %s nor an escape"),
+            ("/contacts/%s", "neither http:// nor https://"),
+            ("http://h:0/%s", "not a port"),
+            ("http://h:65536/%s", "not a port"),
+            ("http://h:99999/%s", "not a port"),
+            ("http://h:/%s", "not a port"),
+        ] {
+            assert_eq!(problem(roster_url(url)), expected, "{url}");
         }
         let (url, credentials) = roster_url("https://h:8443/a%20b?user=%s&v=1")
             .ok()

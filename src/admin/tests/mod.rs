@@ -29,15 +29,7 @@ use crate::{
 const MARIE: &str = r#"{"marie@example.org": {"name": "Marie"}}"#;
 
 fn settings() -> config::Admin {
-    config::Admin {
-        path: "/roster_admin".into(),
-        listen: None,
-        listen_tls: None,
-        token: None,
-        client_ca: None,
-        deadline: Duration::from_secs(30),
-        max_body: 1 << 20,
-    }
+    config::Admin::default()
 }
 
 fn join<S: ContactSource>(rosters: &Arc<Rosters<S>>, name: &str) -> Lease<S> {
