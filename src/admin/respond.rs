@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use http::{
     HeaderName, HeaderValue, Method, Response, StatusCode,
-    header::{ALLOW, RETRY_AFTER, WWW_AUTHENTICATE},
+    header::{ALLOW, WWW_AUTHENTICATE},
 };
 use http_body_util::Full;
 use serde::Serialize;
@@ -164,9 +164,7 @@ pub(super) fn failure(failure: &Failure) -> Response<Full<Bytes>> {
             headers.extend(allowed.ok().map(|allowed| (ALLOW, allowed)));
         }
         Failure::Coded => headers.extend([coding::ONLY_IDENTITY]),
-        Failure::TooManyAccepted => {
-            headers.insert(RETRY_AFTER, HeaderValue::from_static("5"));
-        }
+        Failure::TooManyAccepted => headers.extend([answer::TRY_AGAIN]),
         Failure::Token => {
             headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }

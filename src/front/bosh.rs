@@ -47,7 +47,7 @@ use crate::{
     config,
     metrics::Limit,
     net::{
-        answer::{self, with_content},
+        answer::{self, TRY_AGAIN, with_content},
         coding,
         listener::Peer,
         proxies::Proxies,
@@ -73,10 +73,9 @@ const ALLOW: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, OPTIONS");
 const PAGE: &str = "<!DOCTYPE html><title>BOSH</title><p>This is a BOSH connection manager: \
                     point your XMPP web client here.</p>\n";
 
-/// Seconds after which a client may try again.
-const RETRY_AFTER: HeaderValue = HeaderValue::from_static("5");
 /// A client that has been told this often to try again is told that the server is gone.
 const PATIENCE: u8 = 2;
+
 /// What the front needs to know of the configuration.
 pub struct Settings {
     /// `[bosh]`
@@ -467,9 +466,7 @@ fn unavailable(condition: Condition, why: &str) -> Response<Chunks> {
         XML,
         Chunks::new(document.into_chunks()),
     );
-    response
-        .headers_mut()
-        .insert(header::RETRY_AFTER, RETRY_AFTER);
+    response.headers_mut().extend([TRY_AGAIN]);
     response
         .extensions_mut()
         .insert(RefusalCondition(condition.as_str()));

@@ -5,8 +5,8 @@
 
 use bytes::Bytes;
 use http::{
-    HeaderValue, Method, Response, StatusCode,
-    header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE},
+    HeaderName, HeaderValue, Method, Response, StatusCode,
+    header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER},
 };
 use http_body_util::Full;
 use serde::Serialize;
@@ -15,6 +15,12 @@ use serde::Serialize;
 pub const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 /// JSON, which is always UTF-8 (RFC 8259 §8.1).
 pub const JSON: HeaderValue = HeaderValue::from_static("application/json");
+
+/// Seconds after which those who find no room may try again.
+pub const RETRY_SECONDS: &str = "5";
+/// What goes with 503, so that a client knows when to try again (RFC 9110 §10.2.3).
+pub const TRY_AGAIN: (HeaderName, HeaderValue) =
+    (RETRY_AFTER, HeaderValue::from_static(RETRY_SECONDS));
 
 const GET_AND_HEAD: HeaderValue = HeaderValue::from_static("GET, HEAD");
 const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");

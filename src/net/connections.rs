@@ -13,6 +13,7 @@ use tracing::{debug, warn};
 use crate::metrics::{Limit, Metrics};
 
 use super::{
+    answer::RETRY_SECONDS,
     log_throttle::LogThrottle,
     proxies::Networks,
     quota::{Permit, Quota, network_of},
@@ -178,7 +179,7 @@ pub(super) async fn refuse(mut stream: TcpStream, why: Refusal) {
     let text = format!("{why}\n");
     let length = text.len();
     let answer = format!(
-        "HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\nConnection: close\r\n\
+        "HTTP/1.1 503 Service Unavailable\r\nRetry-After: {RETRY_SECONDS}\r\nConnection: close\r\n\
          Content-Type: text/plain; charset=utf-8\r\nContent-Length: {length}\r\n{}\r\n{text}",
         sandbox::lines()
     );
