@@ -1,4 +1,4 @@
-//! Who a request comes from, when proxies stand between.
+//! Origin of a request: the client's address, when proxies stand between. Believes trusted proxies alone.
 
 use std::net::SocketAddr;
 
@@ -18,8 +18,8 @@ const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
 impl Proxies {
-    /// From where the request comes: from the peer, or, if the peer is trusted, from the last one in the
-    /// header that is not. Entries further to the left are whatever the client made up.
+    /// The origin of a request: the peer, or, if the peer is a trusted proxy, the last address in the header that is
+    /// none. Entries further to the left may be invented by the client.
     pub fn origin(&self, peer: Peer, version: Version, headers: &HeaderMap) -> Origin {
         let mut origin = Origin {
             address: peer.address,
@@ -62,7 +62,7 @@ impl Proxies {
             if !self.trust(origin.address.ip()) {
                 break;
             }
-            // Of proxies in a row, each says by what it was asked itself; or the first one alone does.
+            // Of several proxies, each may add the protocol by which it was asked, or only the first one does.
             if let Some(proto) = protos.next() {
                 is_https = proto.eq_ignore_ascii_case("https");
             }
@@ -75,7 +75,7 @@ impl Proxies {
     }
 }
 
-/// Other versions than these do not reach the gateway.
+/// The protocol of a request; no other versions reach the gateway.
 fn protocol(version: Version) -> Protocol {
     match version {
         Version::HTTP_2 => Protocol::Http2,
@@ -84,7 +84,7 @@ fn protocol(version: Version) -> Protocol {
     }
 }
 
-/// What proxies have added to a list, the last one first.
+/// Entries that proxies have added to a list, the last one first.
 fn entries_from_the_end(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &str> {
     let values = headers.get_all(name).into_iter().rev();
     let values = values.map(|value| value.to_str().unwrap_or_default());

@@ -1,8 +1,8 @@
-//! Request bodies on their way in: how much of them may be unfinished.
+//! Request bodies that are being read, and the bound on their memory. Does not look into bodies.
 //!
-//! A body is in memory until it is complete. Most are short; what has come of longer ones counts for their address.
-//! Nothing waits: when all of them together have become too much, whoever has the most gives way, so that many
-//! that never end are in nobody's way but each other's.
+//! A body stays in memory until it is complete. Most are short and do not count. Of a longer one, the bytes received so
+//! far are charged to the client's address. Nothing waits: when all of them together exceed the bound, the oldest body
+//! of the address with the most bytes is given up. So bodies that never end displace each other, and nobody else's.
 
 use std::{collections::HashMap, net::IpAddr, sync::Arc, time::Duration};
 
@@ -14,87 +14,88 @@ use tokio::{sync::Notify, time::timeout};
 
 use crate::net::{body, quota::network_of};
 
-/// A body up to this size does not count, bytes.
+/// Size up to which a body does not count, bytes.
 const SHORT: usize = 4 << 10;
-/// What all others may take together, bytes.
+/// Bound on all longer bodies together, bytes.
 const ALL: usize = 32 << 20;
-/// Bytes over the limit that are read and forgotten, so that the client can hear why.
+/// Bytes over the limit that are read and dropped, so that the client reads the answer.
 const OVERREAD: usize = 1 << 20;
-/// How long they are waited for.
+/// Time for reading them.
 const OVERREAD_FOR: Duration = Duration::from_secs(2);
 
-/// Why there is no request body.
-pub(super) enum Unread {
+/// Why a request body could not be read.
+pub(super) enum ReadError {
     Broken,
-    /// This is how it begins.
+    /// It is over the limit; this is its beginning.
     TooLarge(Bytes),
-    /// It gave way to others.
-    GaveWay,
+    /// It was given up for the others.
+    GivenUp,
 }
 
-/// The bodies that are unfinished.
+/// The bodies that are being read.
 #[derive(Default)]
-pub(super) struct Bodies(Mutex<Unfinished>);
+pub(super) struct Bodies(Mutex<Table>);
 
 #[derive(Default)]
-struct Unfinished {
+struct Table {
     size: usize,
-    parties: HashMap<Party, Parts>,
-    next: u64,
+    by_sender: HashMap<Sender, OfSender>,
+    next_id: u64,
 }
 
-/// Whose bodies are counted together; those of nobody known each alone.
+/// Whose bodies are counted together. Without a known address, each body counts alone.
 #[derive(Clone, Copy, Eq, Hash, PartialEq)]
-enum Party {
+enum Sender {
     Address(IpAddr),
     Unknown(u64),
 }
 
+/// The unfinished bodies of one sender.
 #[derive(Default)]
-struct Parts {
+struct OfSender {
     size: usize,
-    /// The one that was begun first is in front.
-    parts: Vec<Part>,
+    /// The oldest comes first.
+    bodies: Vec<Unfinished>,
 }
 
-struct Part {
+struct Unfinished {
     id: u64,
     size: usize,
     buffer: Arc<Buffer>,
 }
 
-/// What has come of a body; nothing any more once it has given way.
+/// The bytes received so far; `None` once the body has been given up.
 struct Buffer {
     bytes: Mutex<Option<BytesMut>>,
-    gives_way: Notify,
+    given_up: Notify,
 }
 
-/// The part of one body, for as long as this lives.
-struct Share<'a> {
+/// Entry of one body in the table; dropping it removes the entry.
+struct Tracked<'a> {
     bodies: &'a Bodies,
-    party: Party,
+    sender: Sender,
     id: u64,
     len: usize,
-    /// What it counts for.
+    /// Bytes that it is charged for.
     size: usize,
     buffer: Arc<Buffer>,
 }
 
 impl Bodies {
-    /// Reads a body of at most `limit` bytes; most come in one piece and are not copied. `address` is whose it is,
-    /// if that is known.
+    /// Reads a body of at most `limit` bytes. Most come in one piece and are not copied. `address` is the client's, if
+    /// it is known.
     pub(super) async fn read<B>(
         &self,
         mut body: B,
         limit: usize,
         address: Option<IpAddr>,
-    ) -> Result<Bytes, Unread>
+    ) -> Result<Bytes, ReadError>
     where
         B: Body<Data = Bytes> + Unpin,
     {
         let read = self.read_unless_too_much(&mut body, limit, address).await;
-        if matches!(read, Err(Unread::TooLarge(_))) {
-            // A browser hears an answer only once it has sent everything.
+        if matches!(read, Err(ReadError::TooLarge(_))) {
+            // A browser reads an answer only once it has sent everything.
             let _ = timeout(OVERREAD_FOR, body::discard(body, OVERREAD)).await;
         }
         read
@@ -105,34 +106,34 @@ impl Bodies {
         body: &mut B,
         limit: usize,
         address: Option<IpAddr>,
-    ) -> Result<Bytes, Unread>
+    ) -> Result<Bytes, ReadError>
     where
         B: Body<Data = Bytes> + Unpin,
     {
         let mut first = Bytes::new();
         let mut short = BytesMut::new();
-        let mut share: Option<Share<'_>> = None;
+        let mut tracked: Option<Tracked<'_>> = None;
         loop {
-            let frame = match &share {
+            let frame = match &tracked {
                 None => body.frame().await,
-                Some(share) => tokio::select! {
+                Some(tracked) => tokio::select! {
                     frame = body.frame() => frame,
-                    () = share.buffer.gives_way.notified() => return Err(Unread::GaveWay),
+                    () = tracked.buffer.given_up.notified() => return Err(ReadError::GivenUp),
                 },
             };
             let Some(frame) = frame else { break };
-            let Ok(data) = frame.map_err(|_| Unread::Broken)?.into_data() else {
+            let Ok(data) = frame.map_err(|_| ReadError::Broken)?.into_data() else {
                 continue;
             };
-            let before = share
+            let before = tracked
                 .as_ref()
                 .map_or_else(|| first.len().max(short.len()), |it| it.len);
             let size = before.saturating_add(data.len());
             if size > limit {
-                let shared = share.and_then(Share::take).unwrap_or_default();
-                let beginning = [first, short.freeze(), shared, data];
+                let received = tracked.and_then(Tracked::take).unwrap_or_default();
+                let beginning = [first, short.freeze(), received, data];
                 let beginning = beginning.into_iter().find(|it| !it.is_empty());
-                return Err(Unread::TooLarge(beginning.unwrap_or_default()));
+                return Err(ReadError::TooLarge(beginning.unwrap_or_default()));
             }
             let counts = size > SHORT && !body.is_end_stream();
             if before == 0 && !counts {
@@ -142,45 +143,49 @@ impl Bodies {
             if short.is_empty() {
                 short.extend_from_slice(&std::mem::take(&mut first));
             }
-            if share.is_none() && counts {
-                let new = share.insert(self.share(address));
+            if tracked.is_none() && counts {
+                let new = tracked.insert(self.track(address));
                 if !new.push(&std::mem::take(&mut short), limit) {
-                    return Err(Unread::GaveWay);
+                    return Err(ReadError::GivenUp);
                 }
             }
-            let fits = share.as_mut().map(|share| share.push(&data, limit));
+            let fits = tracked.as_mut().map(|tracked| tracked.push(&data, limit));
             match fits {
                 Some(true) => {}
-                Some(false) => return Err(Unread::GaveWay),
+                Some(false) => return Err(ReadError::GivenUp),
                 None => short.extend_from_slice(&data),
             }
         }
-        match share {
-            Some(share) => share.take().ok_or(Unread::GaveWay),
+        match tracked {
+            Some(tracked) => tracked.take().ok_or(ReadError::GivenUp),
             None if short.is_empty() => Ok(first),
             None => Ok(short.freeze()),
         }
     }
 
-    /// A share of nothing yet.
-    fn share(&self, address: Option<IpAddr>) -> Share<'_> {
+    /// Adds an entry for a body, without bytes yet.
+    fn track(&self, address: Option<IpAddr>) -> Tracked<'_> {
         let buffer = Arc::new(Buffer {
             bytes: Mutex::new(Some(BytesMut::new())),
-            gives_way: Notify::new(),
+            given_up: Notify::new(),
         });
         let mut all = self.0.lock();
-        let id = all.next;
-        all.next = id.wrapping_add(1);
-        let party = address.map_or(Party::Unknown(id), |it| Party::Address(network_of(it)));
-        all.parties.entry(party).or_default().parts.push(Part {
-            id,
-            size: 0,
-            buffer: Arc::clone(&buffer),
-        });
+        let id = all.next_id;
+        all.next_id = id.wrapping_add(1);
+        let sender = address.map_or(Sender::Unknown(id), |it| Sender::Address(network_of(it)));
+        all.by_sender
+            .entry(sender)
+            .or_default()
+            .bodies
+            .push(Unfinished {
+                id,
+                size: 0,
+                buffer: Arc::clone(&buffer),
+            });
         drop(all);
-        Share {
+        Tracked {
             bodies: self,
-            party,
+            sender,
             id,
             len: 0,
             size: 0,
@@ -189,52 +194,52 @@ impl Bodies {
     }
 }
 
-impl Unfinished {
-    fn remove(&mut self, party: Party, id: u64) -> Option<Arc<Buffer>> {
-        let of_party = self.parties.get_mut(&party)?;
-        let index = of_party.parts.iter().position(|part| part.id == id)?;
-        let part = of_party.parts.remove(index);
-        of_party.size = of_party.size.saturating_sub(part.size);
-        self.size = self.size.saturating_sub(part.size);
-        if of_party.parts.is_empty() {
-            self.parties.remove(&party);
+impl Table {
+    fn remove(&mut self, sender: Sender, id: u64) -> Option<Arc<Buffer>> {
+        let of_sender = self.by_sender.get_mut(&sender)?;
+        let index = of_sender.bodies.iter().position(|body| body.id == id)?;
+        let body = of_sender.bodies.remove(index);
+        of_sender.size = of_sender.size.saturating_sub(body.size);
+        self.size = self.size.saturating_sub(body.size);
+        if of_sender.bodies.is_empty() {
+            self.by_sender.remove(&sender);
         }
-        Some(part.buffer)
+        Some(body.buffer)
     }
 
-    /// `more` for one of the parts, which others give way for, or it does itself: first the first of whoever has
-    /// the most.
-    fn grow(&mut self, party: Party, id: u64, more: usize) {
-        let Some(of_party) = self.parties.get_mut(&party) else {
+    /// Charges one body for `more` bytes. While the bound is exceeded, gives up the oldest body of the sender with the
+    /// most bytes, which may be this one.
+    fn grow(&mut self, sender: Sender, id: u64, more: usize) {
+        let Some(of_sender) = self.by_sender.get_mut(&sender) else {
             return;
         };
-        let Some(part) = of_party.parts.iter_mut().find(|part| part.id == id) else {
+        let Some(body) = of_sender.bodies.iter_mut().find(|body| body.id == id) else {
             return;
         };
-        part.size = part.size.saturating_add(more);
-        of_party.size = of_party.size.saturating_add(more);
+        body.size = body.size.saturating_add(more);
+        of_sender.size = of_sender.size.saturating_add(more);
         self.size = self.size.saturating_add(more);
         while self.size > ALL
-            && let Some((&party, largest)) = self.parties.iter().max_by_key(|(_, it)| it.size)
-            && let Some(first) = largest.parts.first().map(|part| part.id)
-            && let Some(buffer) = self.remove(party, first)
+            && let Some((&sender, largest)) = self.by_sender.iter().max_by_key(|(_, it)| it.size)
+            && let Some(first) = largest.bodies.first().map(|body| body.id)
+            && let Some(buffer) = self.remove(sender, first)
         {
-            // At once: many may come to their turn before it does.
+            // Frees the bytes here: many other tasks may run before that body's task does.
             *buffer.bytes.lock() = None;
-            buffer.gives_way.notify_one();
+            buffer.given_up.notify_one();
         }
     }
 }
 
-impl Share<'_> {
-    /// Adds what has come; false if it had to give way.
+impl Tracked<'_> {
+    /// Adds bytes that have been received; false if the body has been given up.
     fn push(&mut self, data: &[u8], limit: usize) -> bool {
         let len = self.len.saturating_add(data.len());
         if len > self.size {
-            // As much as the buffer takes when it grows.
+            // The buffer grows by doubling, so the body is charged for the whole buffer.
             let size = self.size.saturating_mul(2).max(len).min(limit);
             let more = size.saturating_sub(self.size);
-            self.bodies.0.lock().grow(self.party, self.id, more);
+            self.bodies.0.lock().grow(self.sender, self.id, more);
             self.size = size;
         }
         let mut bytes = self.buffer.bytes.lock();
@@ -247,14 +252,14 @@ impl Share<'_> {
         true
     }
 
-    /// The whole body; `None` if it had to give way.
+    /// The whole body; `None` if it has been given up.
     fn take(self) -> Option<Bytes> {
         self.buffer.bytes.lock().take().map(BytesMut::freeze)
     }
 }
 
-impl Drop for Share<'_> {
+impl Drop for Tracked<'_> {
     fn drop(&mut self) {
-        self.bodies.0.lock().remove(self.party, self.id);
+        self.bodies.0.lock().remove(self.sender, self.id);
     }
 }

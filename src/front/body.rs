@@ -1,4 +1,4 @@
-//! The body of an answer: pieces that are shared with the session, written without being copied.
+//! Body of an answer: pieces that are shared with the session and written without being copied.
 
 use std::{
     convert::Infallible,

@@ -1,5 +1,5 @@
-//! The endpoint for BOSH (`/http-bind`): reads a request, finds its session or has one admitted, and waits for the answer.
-//! What a session does with a request is not decided here.
+//! Endpoint for BOSH (`/http-bind`): reads a request, finds its session or has a new one admitted, and waits for the
+//! answer. It does not decide what a session does with a request.
 //!
 //! | what goes wrong | what the client gets |
 //! |---|---|
@@ -36,7 +36,7 @@ use tokio::{
 use tracing::debug;
 
 use super::{
-    bodies::{Bodies, Unread},
+    bodies::{Bodies, ReadError},
     body::Chunks,
     completed::Completed,
     cors::Cors,
@@ -62,9 +62,9 @@ use crate::{
     session::{self, Admission, Command, Downstream, Entry, Origin, Refused, Registry},
 };
 
-/// How a browser will use the answer (Fetch Metadata §2).
+/// Header that says how a browser will use the answer (Fetch Metadata §2).
 const SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
-/// Where it will put it; `empty` if it gives it to a script.
+/// Header that says where a browser will put the answer; `empty` if a script gets it.
 const SEC_FETCH_DEST: HeaderName = HeaderName::from_static("sec-fetch-dest");
 
 const XML: HeaderValue = HeaderValue::from_static("text/xml; charset=utf-8");
@@ -73,7 +73,7 @@ const ALLOW: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, OPTIONS");
 const PAGE: &str = "<!DOCTYPE html><title>BOSH</title><p>This is a BOSH connection manager: \
                     point your XMPP web client here.</p>\n";
 
-/// A client that has been told this often to try again is told that the server is gone.
+/// How often a client is told to try again before it is told that the server is gone.
 const PATIENCE: u8 = 2;
 
 /// What the front needs to know of the configuration.
@@ -84,14 +84,14 @@ pub struct Settings {
     pub xml: xml::Limits,
     /// What pages may do.
     pub cors: Cors,
-    /// Proxies whose word on the client's address counts.
+    /// Proxies that are believed about the client's address.
     pub proxies: Proxies,
-    /// Who may have a session.
+    /// Rules for who may have a session.
     pub admission: Admission,
 }
 
 impl Settings {
-    /// Answers what is no POST.
+    /// Answers requests other than POST.
     fn explain(&self, method: &Method) -> Response<Chunks> {
         match *method {
             // hyper leaves the body of an answer to HEAD out.
@@ -121,13 +121,13 @@ pub struct Front {
     failures: Failures,
 }
 
-/// What has become of a request.
+/// Outcome of dispatching a request.
 enum Outcome {
-    /// It needs no session, or has none. Boxed, because polls that are held keep room for it.
+    /// It is answered without a session. Boxed, because requests that are held keep room for it.
     Answered(Box<Response<Chunks>>),
-    /// A session has been created; the number is that of the trial.
+    /// A session has been created; the number identifies the client's tries (see [`Failures`]).
     Created(oneshot::Receiver<session::bosh::Reply>, u64),
-    /// A session has it.
+    /// It was passed to its session.
     Passed(oneshot::Receiver<session::bosh::Reply>),
 }
 
@@ -147,9 +147,9 @@ impl Front {
         }
     }
 
-    /// Answers one HTTP request; a poll may be held for as long as the session wants.
+    /// Answers one HTTP request; a session may hold it for as long as it wants.
     ///
-    /// Not an async function: that would keep the request, with the buffer that it was read into, for as long.
+    /// This is no async function: its future would keep the request, with the buffer that it was read into, as long.
     pub fn handle<B>(
         self: &Arc<Self>,
         peer: Peer,
@@ -232,7 +232,8 @@ impl Front {
         let origin = headers.get(header::ORIGIN);
         let may_read = origin.is_none_or(|origin| settings.cors.allows(origin));
         let page = page(&head.uri);
-        // Over HTTP/2, a head may take much more than was sent for it; the body may be long in coming.
+        // Frees the head before the body is awaited: over HTTP/2, a head may take much more memory than was sent for
+        // it.
         drop(head);
         let known = Some(client.address.ip()).filter(|address| !proxies.trust(*address));
         let reading = self.bodies.read(body, settings.bosh.max_body, known);
@@ -242,12 +243,12 @@ impl Front {
                 return Outcome::answered(response);
             }
             Ok(Ok(document)) => document,
-            Ok(Err(Unread::TooLarge(beginning))) => {
+            Ok(Err(ReadError::TooLarge(beginning))) => {
                 self.registry.metrics.limit(Limit::BoshBody);
                 self.end_session_of(&beginning, client, proxies).await;
                 return Outcome::answered(closing(terminated(Condition::PolicyViolation)));
             }
-            Ok(Err(Unread::GaveWay)) => {
+            Ok(Err(ReadError::GivenUp)) => {
                 self.registry.metrics.limit(Limit::UnfinishedBodies);
                 let why = "too much of unfinished requests";
                 return Outcome::answered(closing(unavailable(Condition::Undefined, why)));
@@ -287,7 +288,7 @@ impl Front {
         }
     }
 
-    /// A request was too large to be read: its session ends, as nothing that follows can be in order.
+    /// Ends the session of a request that was too large to be read: later requests could not be put in order.
     async fn end_session_of(&self, beginning: &[u8], client: Origin, proxies: &Proxies) {
         let sid = body::sid_at_the_beginning(beginning);
         let session = sid.and_then(|sid| self.registry.find(&sid));
@@ -349,7 +350,7 @@ impl Front {
 /// Why a session is not created.
 enum Uncreated {
     Never(Condition),
-    /// The client may come again; this is why.
+    /// The client may come again; the text says why it was refused.
     NotNow(Condition, String),
 }
 
@@ -372,14 +373,14 @@ impl From<Refused> for Uncreated {
     }
 }
 
-/// Who uses a session that was created in secret has to do so in secret: the sid of others may have been
-/// overheard (XEP-0124 "Security Considerations").
+/// Whether a client may use a session. A session that was created over TLS may be used over TLS only: otherwise its sid
+/// may have been overheard (XEP-0124 "Security Considerations").
 fn may_use(session: &Entry, client: Origin, proxies: &Proxies) -> bool {
-    // Of one whose address the proxy does not tell, it may not tell this either.
+    // A proxy that does not tell the client's address may not tell of TLS either.
     !session.secure || client.secure || proxies.trust(client.address.ip())
 }
 
-/// The page that a request says it comes from: `?page=`, as clients let their URL be told, but hardly ever their
+/// The page that a request says it comes from, by `?page=`. Clients let a page set their URL, but hardly ever their
 /// headers.
 fn page(uri: &Uri) -> Option<Page> {
     let query = form_urlencoded::parse(uri.query()?.as_bytes());
@@ -387,7 +388,7 @@ fn page(uri: &Uri) -> Option<Page> {
     names.next().map(|(_, name)| Page::named(name.as_bytes()))
 }
 
-/// The answer that a session gave; `None` if it ended while the request was on its way.
+/// The answer to a request that a session has answered. Without a `reply`, the session has ended meanwhile.
 fn answered(reply: Option<session::bosh::Reply>) -> Response<Chunks> {
     match reply {
         Some(session::bosh::Reply::Document {
@@ -409,7 +410,7 @@ fn answered(reply: Option<session::bosh::Reply>) -> Response<Chunks> {
     }
 }
 
-/// The same with another status than 200.
+/// As [`terminated`], with another status than 200.
 fn refused(status: StatusCode, condition: Condition) -> Response<Chunks> {
     let mut response = terminated(condition);
     *response.status_mut() = status;
@@ -418,9 +419,10 @@ fn refused(status: StatusCode, condition: Condition) -> Response<Chunks> {
 
 /// Whether a browser sends this to show the answer, in a tab or a frame, and not for a script to read it.
 ///
-/// That is a form, mostly of another site. It may know a session: its owner's own, with a message to be shown as
-/// a page of our origin. What it asks for must stay for the client whose session it is, so nothing is even looked
-/// up. The answers' own policy (`sandbox`) covers the browsers that do not say what they ask for.
+/// Such a request comes from a form, mostly of another site. The attacker who wrote the form may own a session, in
+/// which a message waits that the browser would show as a page of our origin. So the request is refused before its
+/// session is looked up, and takes nothing from it. For browsers that do not send these headers, the answer's `sandbox`
+/// policy does the same.
 fn is_navigation(headers: &HeaderMap) -> bool {
     let says = |name| headers.get(name).map(HeaderValue::as_bytes);
     says(SEC_FETCH_MODE).is_some_and(|mode| mode == b"navigate")
@@ -437,7 +439,7 @@ fn terminated(condition: Condition) -> Response<Chunks> {
     response
 }
 
-/// The last answer on its connection: what else the client sends there is not read.
+/// Makes this the last answer on its connection: what else the client sends there is not read.
 fn closing(mut response: Response<Chunks>) -> Response<Chunks> {
     response
         .headers_mut()
@@ -445,8 +447,8 @@ fn closing(mut response: Response<Chunks>) -> Response<Chunks> {
     response
 }
 
-/// gloox and libpurple send their next request on a connection whose last one is still held, until they
-/// see one closed.
+/// Whether the client sends its next request on a connection whose last request is still held: gloox and libpurple do,
+/// until they see a connection closed.
 fn pipelines<B>(request: &Request<B>) -> bool {
     let agent = request.headers().get(header::USER_AGENT);
     request.version() < Version::HTTP_2
@@ -456,9 +458,8 @@ fn pipelines<B>(request: &Request<B>) -> bool {
         })
 }
 
-/// Come again: strophe and stanza.js repeat the request after a 503, and give up on anything in 4xx.
-///
-/// No client looks at the body then, but people do.
+/// An answer that asks the client to come again: strophe and stanza.js repeat the request after a 503, and give up
+/// after 4xx. No client looks at the body, but people do.
 fn unavailable(condition: Condition, why: &str) -> Response<Chunks> {
     let document = Document::terminate_because(condition, why);
     let mut response = with_content(
@@ -473,6 +474,6 @@ fn unavailable(condition: Condition, why: &str) -> Response<Chunks> {
     response
 }
 
-/// Goes with an answer that no session gave: its condition.
+/// Condition of an answer that no session gave, for the metrics.
 #[derive(Clone, Copy)]
 struct RefusalCondition(&'static str);

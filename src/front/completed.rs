@@ -1,4 +1,4 @@
-//! A future that is not dropped before its end.
+//! Future that runs to its end, even if it is dropped before.
 
 use std::{
     future::Future,
@@ -8,8 +8,8 @@ use std::{
 
 use tokio::runtime::Handle;
 
-/// A future that runs to its end even if nobody waits for it any longer: a request that has been sent
-/// whole is taken, though its client, a page that is being left, has hung up at once.
+/// Future that goes on in a task of its own when it is dropped. A page that is being left sends its last request and
+/// hangs up at once; the request still has to reach its session.
 pub(super) struct Completed<F: Future<Output: Send> + Send + 'static>(Option<Pin<Box<F>>>);
 
 impl<F: Future<Output: Send> + Send + 'static> Completed<F> {
@@ -33,7 +33,7 @@ impl<F: Future<Output: Send> + Send + 'static> Future for Completed<F> {
 
 impl<F: Future<Output: Send> + Send + 'static> Drop for Completed<F> {
     fn drop(&mut self) {
-        // Without a runtime, everything is coming to its end.
+        // Without a runtime, the program is ending.
         if let (Some(future), Ok(runtime)) = (self.0.take(), Handle::try_current()) {
             runtime.spawn(future);
         }

@@ -11,13 +11,13 @@ const METHODS: HeaderValue = HeaderValue::from_static("POST, OPTIONS, GET");
 /// Seconds a browser may remember the answer to a preflight.
 const MAX_AGE: HeaderValue = HeaderValue::from_static("1728000");
 
-/// What `[web]` lets pages do.
+/// Rules of `[web]` for pages.
 #[derive(Clone, Debug)]
 pub struct Cors {
     origins: Origins,
     /// The headers that pages may send: Content-Type, and those of `web.headers`.
     headers: HeaderValue,
-    /// Whether other pages may not even create sessions, whose answers they could not read.
+    /// Whether pages that may not read answers may not create sessions either.
     pub strict: bool,
 }
 

@@ -1,4 +1,4 @@
-//! How clients that know only the domain find the way to us (XEP-0156 "HTTP Lookup Method").
+//! Discovery documents, by which clients that know only the domain find the gateway (XEP-0156 "HTTP Lookup Method").
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, Response, StatusCode, header};
@@ -6,11 +6,11 @@ use http_body_util::Full;
 
 use crate::{config::DISCOVERY_PATHS, net::answer, proto::xml::write};
 
-/// What BOSH is called there.
+/// Link relation of BOSH.
 const BOSH: &str = "urn:xmpp:alt-connections:xbosh";
 const XRD: HeaderValue = HeaderValue::from_static("application/xrd+xml");
 
-/// The two documents that say so (RFC 6415).
+/// The two documents (RFC 6415).
 #[derive(Clone, Debug)]
 pub struct Discovery {
     xml: Bytes,
@@ -18,7 +18,7 @@ pub struct Discovery {
 }
 
 impl Discovery {
-    /// Says that the connection manager is at `url`.
+    /// Documents that say that the connection manager is at `url`.
     pub fn new(url: &str) -> Self {
         let mut xml = b"<?xml version='1.0' encoding='utf-8'?>\n\
             <XRD xmlns='http://docs.oasis-open.org/ns/xri/xrd-1.0'>\n  <Link"

@@ -1,4 +1,4 @@
-//! One HTTP request and what becomes of it: counted, and logged where that is asked for.
+//! Exchange of one HTTP request and its answer: counts it, and logs it where that is configured.
 
 use std::{net::IpAddr, sync::Arc, time::Instant};
 
@@ -15,7 +15,7 @@ const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Longer ones are not logged, bytes.
 const MAX_ID: usize = 128;
 
-/// A request that is being answered. If it is dropped before, its client has hung up.
+/// Request that is being answered. If it is dropped before [`answered`](Self::answered), its client has hung up.
 #[must_use = "it is told of when it ends"]
 pub struct Exchange {
     metrics: Arc<Metrics>,
@@ -25,14 +25,15 @@ pub struct Exchange {
     status: u16,
 }
 
-/// What an access line says of the request.
+/// Fields of the access log's line.
 struct Line {
     client: IpAddr,
     method: Method,
     /// Without the query, which may tell of users.
     path: String,
     version: Version,
-    /// By what name the log of a proxy knows it. Copied: a slice of the request would keep what it was read into.
+    /// `X-Request-ID`, by which a proxy's log knows the request. A copy: a slice would keep the buffer that the request
+    /// was read into.
     id: Option<Box<str>>,
 }
 

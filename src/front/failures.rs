@@ -1,4 +1,4 @@
-//! Failed creations: how often a client has been told to come again, by 503.
+//! Counter of failed creations: how often each client has been told by 503 to come again.
 
 use std::{
     collections::HashMap,
@@ -9,11 +9,10 @@ use parking_lot::Mutex;
 
 use crate::proto::bosh::Rid;
 
-/// Clients whose tries are counted.
+/// Most clients whose tries are counted.
 const MAX_FAILURES: usize = 4096;
 
-/// How often clients have been told to come again. A client is known by its first rid, which it keeps
-/// while it tries.
+/// Tries by client. A client is recognized by its first rid, which it repeats while it tries.
 #[derive(Default)]
 pub(super) struct Failures {
     tries: Mutex<HashMap<u64, u8>>,
@@ -21,7 +20,7 @@ pub(super) struct Failures {
 }
 
 impl Failures {
-    /// Names the tries of one client to create a session for `domain`.
+    /// Identifies the tries of one client to create a session for `domain`.
     pub(super) fn trial(&self, rid: Rid, domain: &str) -> u64 {
         self.hasher.hash_one((rid, domain))
     }

@@ -1,8 +1,9 @@
-//! The `Forwarded` header (RFC 7239), as far as it says who asks.
+//! Parser of the `Forwarded` header (RFC 7239): reads who asks, and over which protocol. Does not decide whom to
+//! believe.
 
 use std::net::{IpAddr, SocketAddr};
 
-/// One element: what one proxy says.
+/// Element of the header, which one proxy has added.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(super) struct Element {
     /// `for`, where it is an address; the port is 0 where it does not say any.

@@ -1,4 +1,4 @@
-//! What faces web clients: HTTP requests in, answers out.
+//! Fronts: endpoints of the HTTP server for clients and for monitoring. They hold no state of sessions.
 
 pub mod address;
 mod bodies;

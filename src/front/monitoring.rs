@@ -1,4 +1,4 @@
-//! What those ask who watch over the gateway: `/metrics`, `/healthz`, `/readyz`.
+//! Monitoring endpoints: `/metrics`, `/healthz`, `/readyz`.
 //!
 //! | path | answer |
 //! |---|---|
@@ -22,7 +22,7 @@ use crate::{
 const OPEN_METRICS: HeaderValue =
     HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
 
-/// The three of them.
+/// The endpoints, and what they report on.
 #[derive(Debug)]
 pub struct Monitoring {
     sessions: Arc<Registry>,
@@ -30,7 +30,7 @@ pub struct Monitoring {
 }
 
 impl Monitoring {
-    /// Tells of these.
+    /// Endpoints that report on these sessions and connections.
     pub fn new(sessions: Arc<Registry>, connections: Arc<Connections>) -> Self {
         Self {
             sessions,
