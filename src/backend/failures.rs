@@ -19,7 +19,7 @@ pub struct Failure {
     pub error: FetchError,
 }
 
-/// The latest of them; the oldest go first.
+/// The latest failed fetches; the oldest are forgotten first.
 #[derive(Debug)]
 pub struct Failures(Recent<Failure>);
 

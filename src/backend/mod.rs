@@ -1,4 +1,5 @@
-//! Contact lists of the site's backend: fetched, read, refreshed and published.
+//! Backend of the site: fetches its contact lists, reads, refreshes and publishes them. Knows nothing of sessions and
+//! stanzas.
 //!
 //! [`http`] asks the backend, [`decode`] reads its answers, and [`refresh`] decides when to ask and
 //! which sessions to tell. [`failures`] and [`omissions`] remember what went wrong. What a contact
@@ -22,7 +23,7 @@ pub mod refresh;
 pub(crate) mod testing;
 mod wake_flag;
 
-/// Somewhere to get contacts from.
+/// Source of contacts.
 pub trait ContactSource: Send + Sync {
     /// Asks for the contacts of `user`; with `known`, only if they are no longer that version.
     fn contacts(
@@ -34,29 +35,29 @@ pub trait ContactSource: Send + Sync {
     /// Where the contacts of `user` come from, without what may be secret.
     fn address(&self, user: &Username) -> Option<String>;
 
-    /// Whose latest lists had entries that could not be used; the oldest first.
+    /// Users whose latest lists had entries that could not be used; the oldest first.
     fn incomplete(&self) -> Vec<Incomplete> {
         Vec::new()
     }
 }
 
-/// A large answer's part of [`http::LARGE_UNDER_WAY`].
+/// Permit for the memory of a large answer, from [`http::LARGE_UNDER_WAY`].
 pub type Room = OwnedSemaphorePermit;
 
-/// A good answer.
+/// Answer of a backend.
 #[derive(Debug)]
 pub enum Fetched {
     /// The known version still holds.
     Unchanged,
     /// Another version.
     New {
-        /// Those that can be used.
+        /// The entries that can be used.
         contacts: Vec<Contact>,
         /// Names the version.
         validators: Validators,
-        /// Those that cannot.
+        /// The entries that cannot.
         left_out: LeftOut,
-        /// Room in memory that is taken until this is dropped.
+        /// Memory that is reserved until this is dropped.
         room: Option<Room>,
     },
 }
@@ -152,7 +153,7 @@ impl FetchError {
     }
 }
 
-/// Does `work` at once, or, if it takes so long that others would have to wait, on a thread for such work.
+/// Does `work` at once; if it takes so long that other tasks would have to wait, on a thread for blocking work.
 pub(super) async fn off_thread<T: Send + 'static>(
     takes_long: bool,
     work: impl FnOnce() -> T + Send + 'static,

@@ -13,7 +13,7 @@ const MOST: usize = 50;
 /// A list with entries that could not be used.
 #[derive(Clone, Debug)]
 pub struct Incomplete {
-    /// Whose.
+    /// Its user.
     pub user: Username,
     /// When it came, as time since 1970 (UTC).
     pub at: Duration,
@@ -21,7 +21,7 @@ pub struct Incomplete {
     pub left_out: LeftOut,
 }
 
-/// The latest of them, one for each user; the oldest go first.
+/// The latest incomplete lists, one for each user; the oldest are forgotten first.
 #[derive(Debug)]
 pub struct Omissions(Recent<Incomplete>);
 
@@ -32,7 +32,7 @@ impl Default for Omissions {
 }
 
 impl Omissions {
-    /// This came from the backend. A list that is whole makes good one that was not.
+    /// Notes what was left out of a user's new list. A complete list removes the user's entry.
     pub fn note(&self, user: &Username, at: Duration, left_out: &LeftOut) {
         let incomplete = (left_out.count() > 0).then(|| Incomplete {
             user: user.clone(),

@@ -7,8 +7,8 @@ use std::{
 
 use atomic_waker::AtomicWaker;
 
-/// Wakes a session: when its user's roster has changed, or for whatever else it is handed out. Level-triggered: any
-/// number of wakes before a poll count as one, and none is lost.
+/// Flag that wakes a session, for example when its user's roster has changed. It is level-triggered: any number of
+/// wakes before a poll count as one, and none is lost.
 #[derive(Debug, Default)]
 pub struct WakeFlag {
     set: AtomicBool,

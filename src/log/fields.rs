@@ -1,4 +1,4 @@
-//! The fields of an event as text: the message, then `name=value` for each of the others.
+//! Formatter of an event's fields as text: the message, then `name=value` for each of the others.
 
 use std::{
     error::Error,

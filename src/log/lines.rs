@@ -1,4 +1,4 @@
-//! The lines of the log on their way to whoever reads them.
+//! Queue of log lines, and the thread that writes them. It does not format events.
 //!
 //! ```text
 //!            room                          written
@@ -8,7 +8,7 @@
 //!         +--------> then the log says how many are missing
 //! ```
 //!
-//! A reader that does not read must not stop the gateway: to log is to put a line into memory.
+//! If nobody reads standard error, the gateway must go on: logging only puts a line into memory.
 
 use std::{
     borrow::Cow,
@@ -26,7 +26,7 @@ use tracing_subscriber::fmt::MakeWriter;
 
 use super::plain::plain_json;
 
-/// Where events about the log itself come from.
+/// Target of events about the log itself.
 pub(super) const TARGET: &str = module_path!();
 
 /// Most bytes that wait, besides those that are being written.
@@ -36,7 +36,7 @@ const ROOM: usize = 1 << 20;
 const PIECE: usize = 4096;
 /// How long the end of the gateway waits for what has been logged.
 const LAST_LINES: Duration = Duration::from_secs(2);
-/// When a reader that cannot be waited for is tried again.
+/// Delay before another try when standard error is non-blocking and full.
 const AGAIN: Duration = Duration::from_millis(10);
 
 static DROPPED: LazyLock<Counter> = LazyLock::new(Counter::default);
@@ -54,16 +54,16 @@ pub struct Log(Arc<Queue>);
 #[derive(Debug, Default)]
 struct Queue {
     lines: Mutex<Lines>,
-    /// There is something to be done.
+    /// Tells the writer that there is something to write.
     due: Condvar,
-    /// There is nothing.
+    /// Tells the end of the gateway that everything is written.
     done: Condvar,
 }
 
 #[derive(Debug, Default)]
 struct Lines {
     waiting: Vec<u8>,
-    /// Since the last time that it was said.
+    /// Lines dropped since the last time that the log said so.
     dropped: u64,
     is_writing: bool,
 }
@@ -85,17 +85,17 @@ impl Log {
         Ok(Self(queue))
     }
 
-    /// The way in for lines of text.
-    pub(super) fn text(&self) -> Way {
-        Way {
+    /// A writer of lines of text.
+    pub(super) fn text(&self) -> LineWriter {
+        LineWriter {
             queue: Arc::clone(&self.0),
             is_json: false,
         }
     }
 
-    /// The way in for lines of JSON.
-    pub(super) fn json(&self) -> Way {
-        Way {
+    /// A writer of lines of JSON.
+    pub(super) fn json(&self) -> LineWriter {
+        LineWriter {
             is_json: true,
             ..self.text()
         }
@@ -160,7 +160,7 @@ impl Queue {
     }
 }
 
-/// Writes whole lines, a piece at a time; gives what could not be written, as there is no reader any longer.
+/// Writes whole lines, a piece at a time. Returns what could not be written because the reader is gone.
 fn write_all<'a>(out: &mut impl Write, lines: &'a [u8]) -> &'a [u8] {
     let mut rest = lines;
     while !rest.is_empty() {
@@ -168,7 +168,7 @@ fn write_all<'a>(out: &mut impl Write, lines: &'a [u8]) -> &'a [u8] {
             Ok(0) => return rest,
             Ok(written) => rest = &rest[written..],
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            // Another program that has the same terminal may have set it so.
+            // Another program on the same terminal may have made it non-blocking.
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => thread::sleep(AGAIN),
             Err(_) => return rest,
         }
@@ -189,14 +189,14 @@ fn count(lines: &[u8]) -> u64 {
     memchr::memchr_iter(b'\n', lines).count() as u64
 }
 
-/// A way into the log: what is written at once is a line.
+/// Writer into the log: each call of `write` is one line.
 #[derive(Clone, Debug)]
-pub(super) struct Way {
+pub(super) struct LineWriter {
     queue: Arc<Queue>,
     is_json: bool,
 }
 
-impl<'a> MakeWriter<'a> for Way {
+impl<'a> MakeWriter<'a> for LineWriter {
     type Writer = &'a Self;
 
     fn make_writer(&'a self) -> Self::Writer {
@@ -204,7 +204,7 @@ impl<'a> MakeWriter<'a> for Way {
     }
 }
 
-impl Write for &Way {
+impl Write for &LineWriter {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         if self.is_json {
             let text = String::from_utf8_lossy(line);

@@ -1,7 +1,7 @@
-//! The log: lines on standard error, each of one event.
+//! Log: writes each event as one line to standard error. It does not decide what is logged.
 //!
-//! It is the only way to standard error while the gateway serves. It never makes anybody wait (`lines`), and what
-//! others say cannot pretend to be a line, or anything but text ([`plain()`]).
+//! Nothing else writes to standard error while the gateway serves. Logging never waits for the reader (`lines`), and
+//! text of others cannot forge a line or control a terminal ([`plain()`]).
 
 mod fields;
 mod lines;
@@ -39,7 +39,7 @@ pub enum Format {
     Json,
 }
 
-/// Something else that wants to hear of events, whatever is logged.
+/// Layer that hears of all events, whatever the filter lets pass.
 pub type Listener = Box<dyn Layer<Registry> + Send + Sync>;
 
 /// Begins to log, as long as the result lives: what `filter` lets pass, in this format, and what panics say.
@@ -53,7 +53,7 @@ pub fn start(filter: EnvFilter, format: Format, listener: Listener) -> io::Resul
         Format::Json => layer.json().with_writer(log.json()).boxed(),
         Format::Text => layer.fmt_fields(Fields).with_writer(log.text()).boxed(),
     };
-    // That lines are missing is said whatever else is.
+    // Events about the log itself pass whatever the filter says: that lines are missing has to be seen.
     let is_about_the_log = |about: &Metadata<'_>| about.target() == lines::TARGET;
     let filter = filter.or(filter_fn(is_about_the_log).with_max_level_hint(LevelFilter::WARN));
     registry()

@@ -1,4 +1,5 @@
-//! Text of others, made fit to be shown: on one line, in the order in which it was written, and not too long.
+//! Escaping of text that others have written, so that it can be shown: on one line, in its written order, and not too
+//! long.
 
 use std::{
     borrow::Cow,
@@ -9,7 +10,7 @@ use serde_json::Value;
 
 /// Most bytes of one value.
 pub(super) const LONGEST: usize = 1024;
-/// What stands for the rest.
+/// Mark of text that has been cut.
 const REST: char = '…';
 
 /// Whether a character does something to a line, or to a terminal, beyond standing in it.

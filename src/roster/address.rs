@@ -1,9 +1,8 @@
-//! Addresses, prepared as XMPP servers compare them (RFC 6122: nodeprep, nameprep, resourceprep).
+//! Addresses: prepares them as XMPP servers compare them (RFC 6122: nodeprep, nameprep, resourceprep).
 //!
-//! All of these rest on Unicode 3.2, as stringprep does. Servers leave letters alone that are younger
-//! than that, while the library that prepares addresses here makes older ones of some: `ᴬdmin` would
-//! become `admin`, who is somebody else. So whatever has such a letter is no address here; nor has what has one
-//! of the five that later versions decompose in another way.
+//! Stringprep rests on Unicode 3.2. Servers leave younger letters unchanged, while the library that is used here maps
+//! some of them to older ones: `ᴬdmin` would become `admin`, who is somebody else. So text with a younger letter is no
+//! address here, nor is text with one of the five letters that later versions decompose in another way.
 
 use idna::domain_to_ascii;
 use jid::{BareJid, DomainPart, Jid, NodePart};
@@ -12,7 +11,7 @@ use stringprep::tables::unassigned_code_point;
 /// Longest address, bytes: three parts of 1023, and what stands between them.
 const LONGEST: usize = 3 * 1023 + 2;
 
-/// Letters whose decomposition has been corrected after Unicode 3.2 (Corrigendum 4).
+/// Letters whose decomposition was corrected after Unicode 3.2 (Corrigendum 4).
 const CORRECTED: [char; 5] = [
     '\u{2f868}',
     '\u{2f874}',
@@ -47,7 +46,7 @@ pub fn prepare_node(name: &str) -> Option<NodePart> {
     NodePart::new(name).ok().map(|node| node.into_owned())
 }
 
-/// Whether two prepared domains are one, be it that one is written as ASCII (RFC 5890 "A-label").
+/// Whether two prepared domains are the same; one of them may be written as ASCII (RFC 5890 "A-label").
 pub fn is_same_domain(one: &str, other: &str) -> bool {
     one == other
         || matches!((domain_to_ascii(one), domain_to_ascii(other)), (Ok(one), Ok(other)) if one == other)

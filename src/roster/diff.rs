@@ -1,10 +1,10 @@
-//! What has changed between two rosters: one merge of two sorted slices.
+//! Difference of two rosters, by one merge of two sorted slices.
 
 use std::cmp::Ordering;
 
 use super::{Contact, Roster};
 
-/// One contact that is not as it was.
+/// Change of one contact.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Change {
     /// It is new; its index in the new roster.
@@ -27,7 +27,7 @@ pub fn diff<'a>(old: &'a Roster, new: &'a Roster) -> impl Iterator<Item = Change
     std::iter::from_fn(move || diff.next(old, new))
 }
 
-/// How far two rosters have been compared.
+/// Comparison of two rosters that is under way.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Diff {
     at_old: usize,

@@ -1,4 +1,4 @@
-//! What of a backend's answer could not be used, for the people who run the site.
+//! Entries of a backend's answer that could not be used, for the people who run the site.
 
 use std::fmt;
 
@@ -16,7 +16,7 @@ pub struct LeftOut {
     first: Vec<Omission>,
 }
 
-/// One of them.
+/// Entry that could not be used.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Omission {
     /// As the backend wrote it, or as it was prepared; the beginning, if it is very long.
@@ -26,7 +26,7 @@ pub struct Omission {
 }
 
 impl LeftOut {
-    /// One more.
+    /// Adds an entry.
     pub fn push(&mut self, jid: &str, reason: &'static str) {
         self.count = self.count.saturating_add(1);
         if self.first.len() < REMEMBERED {
@@ -41,7 +41,7 @@ impl LeftOut {
         self.count
     }
 
-    /// As much of it as a line of the log shows.
+    /// The beginning, as long as a line of the log shows it.
     pub fn beginning(&self) -> Self {
         Self {
             count: self.count,

@@ -1,4 +1,4 @@
-//! Contacts as XML: the `<item/>` elements of RFC 6121 §2.1.2, sorted as the roster is.
+//! Renderer of contacts as XML: the `<item/>` elements of RFC 6121 §2.1.2, sorted as the roster is.
 //!
 //! The elements bear no `xmlns`; they belong inside `<query xmlns='jabber:iq:roster'>`.
 
@@ -15,7 +15,7 @@ pub(crate) fn items(contacts: &[Contact]) -> (Bytes, Box<[usize]>) {
         item(&mut out, contact);
         ends.push(out.len());
     }
-    // Rosters live long: do not keep what the estimate was too large by.
+    // Rosters live long: give back what the estimate was too large by.
     out.shrink_to_fit();
     (out.into(), ends.into())
 }

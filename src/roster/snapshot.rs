@@ -1,9 +1,8 @@
-//! All rosters now in memory, seen by readers without a lock.
+//! Snapshot of all rosters in memory: readers never lock. It does not fetch, and does not decide which roster is fresh.
 //!
-//! Who is in memory is one immutable map, and each user in it has a cell of their own. A change of a
-//! roster swaps the content of one cell, so it costs the same however many users there are. The map
-//! changes only when a user comes in or is forgotten; it is persistent, so that this copies the few
-//! nodes on the way to that user, and shares all others with the map before.
+//! It is one immutable map from users to cells. A change of a roster swaps the content of one cell, so it costs the
+//! same however many users there are. The map itself changes only when a user is added or forgotten. It is persistent:
+//! a change copies the few nodes on the path to that user, and shares all others with the old map.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -14,8 +13,8 @@ use parking_lot::Mutex;
 
 use super::{Roster, Username, left_out::LeftOut};
 
-/// What is known of the version of an answer. What the backend said of it (RFC 9110 §8.8) is sent back to it, unless
-/// its `Last-Modified` may still hold for another list.
+/// Version of an answer. The backend's own validators (RFC 9110 §8.8) are sent back to it, except a `Last-Modified`
+/// that may hold for a later list, too.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Validators {
     /// Number of the source that it is about: another one may call another list the same.
@@ -40,11 +39,11 @@ impl Validators {
 pub struct Entry {
     /// The contacts.
     pub roster: Arc<Roster>,
-    /// What of the answer is not among the contacts.
+    /// The entries of the answer that are not among the contacts.
     pub left_out: LeftOut,
     /// For the next, conditional, fetch.
     pub validators: Validators,
-    /// When the backend last said so, as time since 1970 (UTC).
+    /// When the backend last confirmed it, as time since 1970 (UTC).
     pub fetched: Duration,
     /// Fetched while the user has been online, so that every notification since has been heeded.
     /// Otherwise it is a fallback: for when the backend fails, until a fetch succeeds.

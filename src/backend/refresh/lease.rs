@@ -1,4 +1,4 @@
-//! Lease of a roster: what a session holds while it lives, and asks for its roster.
+//! Lease of a roster: a session holds it while it lives, and gets its user's roster by it. Dropping it ends the share.
 
 use std::{sync::Arc, time::Duration};
 
@@ -11,7 +11,7 @@ use crate::{
     roster::{Roster, Username},
 };
 
-/// One session's share in its user's roster. The user is online while there is one.
+/// Share of one session in its user's roster. The user is online while there is one.
 #[derive(Debug)]
 pub struct Lease<S: ContactSource + 'static> {
     pub(super) rosters: Arc<Rosters<S>>,
@@ -59,10 +59,10 @@ impl<S: ContactSource + 'static> Lease<S> {
     }
 }
 
-/// How long a client waits for its roster, while the fetch is tried again: a backend that restarts is not noticed.
+/// How long a client waits for its roster while the fetch is tried again. A backend restarts in less.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// How often a fetch is tried again in the end, once the client has been told; with jitter, twice that.
-const SELDOM: Duration = Duration::from_secs(30);
+/// Longest delay between tries after the client has been told of the failure; jitter can double it.
+const LONGEST_DELAY: Duration = Duration::from_secs(30);
 
 fn while_the_client_waits() -> impl Iterator<Item = Duration> {
     ExponentialBuilder::default()
@@ -72,11 +72,11 @@ fn while_the_client_waits() -> impl Iterator<Item = Duration> {
         .build()
 }
 
-/// Not all at the same time, when the backend has been away from all.
+/// With jitter: when a backend comes back, not all sessions should ask it at the same time.
 fn for_as_long_as_it_takes() -> impl Iterator<Item = Duration> {
     ExponentialBuilder::default()
         .with_min_delay(Duration::from_secs(1))
-        .with_max_delay(SELDOM)
+        .with_max_delay(LONGEST_DELAY)
         .with_jitter()
         .without_max_times()
         .build()
@@ -104,15 +104,15 @@ impl<S: ContactSource + 'static> Lease<S> {
         }
     }
 
-    /// The roster, once a fetch has succeeded, however long that takes: whoever has been told that there is none, or
-    /// an old one, does not ask again.
+    /// The roster, once a fetch has succeeded, however long that takes. Clients that were given an error, or an old
+    /// list, do not ask again.
     pub async fn need_at_last(self: Arc<Self>) -> Arc<Roster> {
         let mut delays = for_as_long_as_it_takes();
         loop {
             if let Some(roster) = self.current() {
                 return roster;
             }
-            sleep(delays.next().unwrap_or(SELDOM)).await;
+            sleep(delays.next().unwrap_or(LONGEST_DELAY)).await;
             if let Some(ticket) = self.rosters.need(&self.user) {
                 // If it fails, the next one is a little later.
                 let _ = ticket.outcome().await;

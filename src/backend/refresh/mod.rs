@@ -1,8 +1,9 @@
-//! When rosters are fetched, and who is told.
+//! Refresh of rosters: decides when a roster is fetched, publishes it, and wakes the sessions of its user. It does not
+//! know what a backend is, nor what sessions tell their clients.
 //!
-//! A user is known here while a session of theirs is alive (it holds a [`Lease`]) or a fetch for
-//! them is under way. Each has at most one fetch at a time, in a task of its own, so no answer can
-//! overtake another, and nobody who gives up waiting cancels it for others:
+//! A user is known here while a session of theirs is alive (it holds a [`Lease`]) or a fetch for them is under way.
+//! Each user has at most one fetch at a time, in a task of its own. So no answer can overtake another, and a caller
+//! that gives up waiting does not cancel the fetch for others:
 //!
 //! ```text
 //!            need, refresh            task runs                 answer
@@ -11,8 +12,8 @@
 //!                       join  +--+                  + +          another -------+--> waiting
 //! ```
 //!
-//! A notification is answered by a fetch that began after it; all that come in during one fetch
-//! share the one that follows.
+//! A notification is answered by a fetch that began after it: an earlier one may have read the old list. All
+//! notifications that come in during one fetch share the next.
 
 mod lease;
 mod task;
@@ -49,8 +50,8 @@ use crate::{
 pub struct Options {
     /// Most rosters of users who are offline, kept for when the backend fails.
     pub fallbacks: usize,
-    /// How many refreshes a caller should have under way at once: as many as the source fetches.
-    /// More would only let the time run out for those that wait.
+    /// How many refreshes a caller should have under way at once: as many as the source fetches at once. More would
+    /// only wait, and their time would run out meanwhile.
     pub concurrency: usize,
 }
 
@@ -83,7 +84,7 @@ pub struct Rosters<S> {
 pub struct Known {
     /// Their roster.
     pub entry: Option<Arc<Entry>>,
-    /// The last fetch for them that failed, perhaps before one that did not.
+    /// The latest fetch for them that failed; a later one may have succeeded.
     pub last_failure: Option<Failure>,
 }
 
@@ -102,7 +103,7 @@ struct Fetch {
     /// Whether the source has been asked. Until then, it answers notifications too.
     begun: bool,
     waiting: Waiting,
-    /// Another one has to follow for these, if there are any.
+    /// Callers that need another fetch after this one.
     again: Waiting,
     /// A notification came in while the user was offline: its caller was not kept waiting, so this
     /// fetch is no basis for the next login.
@@ -110,7 +111,7 @@ struct Fetch {
 }
 
 impl<S: ContactSource + 'static> Rosters<S> {
-    /// Nobody online, nothing in memory.
+    /// Rosters of a host on which nobody is online.
     pub fn new(source: S, options: Options) -> Arc<Self> {
         Self::counted(source, options, metrics::Domain::default())
     }
@@ -164,8 +165,8 @@ impl<S: ContactSource + 'static> Rosters<S> {
         }
     }
 
-    /// The user's roster has changed, says the backend. Done when the sessions of the user have
-    /// been told; at once, and without a fetch, if there are none. Must run in a tokio runtime.
+    /// The backend says that the user's roster has changed. Fetches it, and is done when the sessions of the user have
+    /// been woken. Without sessions, it is done at once, without a fetch. Must run in a tokio runtime.
     ///
     /// # Errors
     ///
@@ -177,7 +178,7 @@ impl<S: ContactSource + 'static> Rosters<S> {
         }
     }
 
-    /// The same; `None` if it is done, so that nobody has to wait for nothing.
+    /// As [`refresh`](Self::refresh); `None` if there is nothing to wait for.
     pub fn begin_refresh(
         self: &Arc<Self>,
         user: &Username,
@@ -300,7 +301,7 @@ impl<S: ContactSource + 'static> Rosters<S> {
                 ..Fetch::default()
             });
         } else {
-            // Those whose user has logged out are done with.
+            // The user has logged out: callers who waited for the next fetch need it no longer.
             fetch.waiting.0.extend(fetch.again.0);
         }
         if !online {
@@ -314,7 +315,7 @@ impl<S: ContactSource + 'static> Rosters<S> {
         again
     }
 
-    /// The task has ended without an answer. Whoever waits learns it as their sender goes.
+    /// The task has ended without an answer. Callers that wait learn it as their senders are dropped.
     fn abandon(&self, user: &Username) {
         let mut users = self.users(user);
         let Some(known) = users.get_mut(user) else {

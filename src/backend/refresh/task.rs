@@ -1,4 +1,5 @@
-//! Task that fetches one user's roster.
+//! Task that fetches one user's roster, again for as long as callers need another fetch. It counts and logs the
+//! outcome; [`Rosters`] publishes it.
 
 use std::sync::Arc;
 
@@ -17,10 +18,10 @@ use crate::{
     },
 };
 
-/// Most contacts that are sorted, written and compared among other tasks.
+/// Longest list that is sorted, rendered and compared on a thread of the runtime; a longer one would delay other tasks.
 const LARGE: usize = 1000;
 
-/// What a fetch found.
+/// Result of a fetch, ready to be published.
 pub(super) struct Update {
     pub(super) roster: Arc<Roster>,
     pub(super) left_out: LeftOut,
@@ -65,7 +66,7 @@ impl<S: ContactSource + 'static> Task<S> {
                 Ok(_) => debug!(user = %self.user, "roster fetched"),
                 Err(error) => {
                     let failed = self.rosters.count_failure(&self.user);
-                    // It is tried again for as long as the user is online: that need not be told each time.
+                    // The fetch is tried again for as long as the user is online, so not every failure is logged.
                     if failed.is_power_of_two() {
                         warn!(user = %self.user, %error, fallback, failed, "roster fetch failed");
                     }
@@ -89,7 +90,7 @@ impl<S: ContactSource + 'static> Task<S> {
 }
 
 impl<S: ContactSource + 'static> Drop for Task<S> {
-    /// A panic, or the end of the runtime, must not leave anybody waiting.
+    /// After a panic, or at the end of the runtime, nobody must be left waiting.
     fn drop(&mut self) {
         if !self.done {
             self.rosters.abandon(&self.user);
@@ -119,7 +120,7 @@ fn update(entry: Option<Arc<Entry>>, fetched: Fetched) -> Result<Update, FetchEr
             let roster = Roster::new(contacts);
             let old = entry.map(|entry| Arc::clone(&entry.roster));
             let same = old.filter(|old| diff::diff(old, &roster).next().is_none());
-            // From here on, the list itself is all that there is of the answer.
+            // The answer's bytes are gone; only the list is left in memory.
             drop(room);
             Ok(Update {
                 changed: same.is_none(),

@@ -4,11 +4,11 @@ use tokio::sync::oneshot;
 
 use crate::backend::FetchError;
 
-/// Who waits for one fetch.
+/// Callers that wait for one fetch.
 #[derive(Debug, Default)]
 pub(super) struct Waiting(pub(super) Vec<oneshot::Sender<Result<(), FetchError>>>);
 
-/// A place among those.
+/// Receipt of one caller, which gives it the outcome.
 pub(super) struct Ticket(oneshot::Receiver<Result<(), FetchError>>);
 
 impl Waiting {
@@ -20,7 +20,7 @@ impl Waiting {
 
     pub(super) fn answer(self, outcome: &Result<(), FetchError>) {
         for sender in self.0 {
-            // Whoever gave up waiting is no concern of ours.
+            // The caller may have given up waiting.
             let _ = sender.send(outcome.clone());
         }
     }
