@@ -1,5 +1,4 @@
-//! Who may call: whoever bears the token, or has a certificate that counts; where neither is
-//! configured, this machine alone.
+//! Access to the admin API: by token or by client certificate; where neither is configured, from this machine alone.
 
 use http::{
     HeaderMap, Request,
@@ -32,7 +31,7 @@ pub(super) fn check<B>(
         if let Some(Err(error)) = &admitted {
             debug!(%error, "client certificate does not count");
         }
-        // A browser shows its certificate whatever page makes it call.
+        // A browser shows its certificate also when a page of another site makes it call.
         matches!(admitted, Some(Ok(()))) && !is_of_another_site(headers)
     });
     match &config.token {

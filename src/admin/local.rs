@@ -20,7 +20,7 @@ use super::{Peer, domain};
 pub(super) const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 const FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
 
-/// What proxies and the networks before them add, some of it only where they are told to; no program does.
+/// Headers that proxies and the networks before them add, some only where they are configured to. No program does.
 const OF_PROXIES: [&str; 3] = ["cdn-loop", "max-forwards", "via"];
 const BEGIN_OF_PROXIES: [&str; 8] = [
     "cf-",
@@ -71,7 +71,7 @@ pub enum Foreign {
     Name,
 }
 
-/// By what a request calls us.
+/// Name by which a request calls the gateway.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Name {
     /// A loopback address, `localhost`, or what is below that: it always leads here (RFC 6761 §6.3).
@@ -153,7 +153,7 @@ fn is_of_proxies(name: &HeaderName) -> bool {
         || PART_OF_PROXIES.iter().any(|it| name.contains(it))
 }
 
-/// Who has a request sent, as far as browsers tell.
+/// Author of a request, as far as browsers tell.
 enum Author {
     Program,
     /// A page that was loaded from where it asks, a person who has typed the address, or a browser that does not
@@ -176,8 +176,8 @@ fn author(headers: &HeaderMap) -> Author {
     }
 }
 
-/// Browsers say what their users read, or what a page has them say; the fetch of Node.js says that it reads all, and
-/// its mode, which no page can say.
+/// Whether a browser seems to have sent `Accept-Language`. Browsers send their users' languages, or what a page sets;
+/// the fetch of Node.js sends `*` together with its mode, which no page can set.
 fn speaks_languages(headers: &HeaderMap) -> bool {
     let languages = headers.get(ACCEPT_LANGUAGE);
     languages.is_some_and(|languages| languages != "*" || !headers.contains_key(FETCH_MODE))

@@ -1,5 +1,5 @@
-//! The admin API: how the site's backend says that rosters have changed, and how people look into
-//! things.
+//! Admin API: the site's backend says by it that rosters have changed, and people look by it into sessions, rosters and
+//! health. It does not fetch rosters itself (see [`crate::backend`]).
 //!
 //! | request | what it does |
 //! |---|---|
@@ -200,12 +200,12 @@ impl<S> Admin<S> {
         local::check(request, |domain| self.serves(domain), intent)
     }
 
-    /// Whether a request calls us by no name that anybody could let lead here, for those who may come from
-    /// elsewhere.
+    /// Checks the names by which a request calls the gateway, also of clients on other machines: none may be a name
+    /// whose owner could let it lead here.
     ///
     /// # Errors
     ///
-    /// When it does.
+    /// When there is such a name.
     pub fn check_name<B>(&self, request: &Request<B>) -> Result<(), Foreign> {
         let is_domain = |domain: &_| self.serves(domain);
         let mut names = local::names(request.uri(), request.headers(), is_domain);
@@ -249,7 +249,7 @@ where
         let path = request.uri().path().strip_prefix(&*self.config.path);
         let intent = intent(request.method(), path);
         let granted = access::check(&self.config, &request, |it| self.serves(it), intent);
-        // Where a token lets people in, they need something to show it to.
+        // The page that asks for the token may be had without it.
         if granted.is_ok() || self.config.token.is_some() {
             let is_read = answer::is_read(request.method());
             if is_read && path == Some("") {
@@ -281,7 +281,7 @@ where
     }
 }
 
-/// What a request to `path` is about to do. A refresh has something done even where it is a `GET`.
+/// Whether a request to `path` only reads. A refresh does not, even if it is a `GET`.
 fn intent(method: &Method, path: Option<&str>) -> Intent {
     let target = path.and_then(Target::parse).map(|target| target.what);
     let is_refresh = matches!(target, Some(What::Refresh(_) | What::RefreshMany));
@@ -313,7 +313,7 @@ impl Target {
     /// Reads what follows `config.path`.
     fn parse(path: &str) -> Option<Self> {
         let path = path.strip_prefix('/')?;
-        // What is no text is a name of nobody, and no other path.
+        // Bytes that are no UTF-8 make a username that nobody has, not another path.
         let decoded = |segment| percent_decode_str(segment).decode_utf8_lossy();
         let segments: Vec<_> = path.split('/').map(decoded).collect();
         let segments: Vec<&str> = segments.iter().map(|segment| &**segment).collect();

@@ -1,8 +1,8 @@
-//! The refreshes of one request, all within its deadline.
+//! Refreshes of one request, all within its deadline.
 //!
-//! A caller may prefer to be answered at once (RFC 7240 §4.1): one that is itself the only worker of the backend keeps
-//! the gateway from the lists for as long as it waits. What was accepted goes on by itself, has the same deadline, and
-//! is given up when the gateway ends: its sessions end as well, and lists are fetched at the next login.
+//! A caller may prefer to be answered at once (RFC 7240 §4.1): if it is the only worker of the backend, the gateway
+//! cannot fetch the lists while it waits. An accepted refresh goes on without its caller, with the same deadline. When
+//! the gateway ends, it is given up: the sessions end as well, and lists are fetched at the next login.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -35,19 +35,19 @@ const PREFER: HeaderName = HeaderName::from_static("prefer");
 /// A longer array waits for its turn, bytes.
 const LONG: usize = 64 << 10;
 
-/// Users who are looked for before others have their turn.
+/// Users who are looked up before other tasks have their turn.
 const TURN: usize = 1000;
 
-/// What all that has been accepted and is unfinished may take together, as it was sent, bytes.
+/// Bound on the bodies of all refreshes that are accepted and unfinished, bytes.
 const ACCEPTED: usize = 4 << 20;
 
-/// What one of them counts for at least, bytes.
+/// Least size that one of them counts for, bytes.
 const SMALL: usize = 4 << 10;
 
 /// Most entries of `failed`.
 const MOST_FAILED: usize = 1000;
 
-/// What is known of a request but its users.
+/// A request, without the users that it names.
 pub(super) struct Call<S> {
     pub(super) table: Arc<Table<S>>,
     /// The domain that the path names; configured, and with rosters.
@@ -83,7 +83,7 @@ impl Answer {
     }
 }
 
-/// What long arrays wait for: each may take forty times its length.
+/// Turns for which long arrays wait: each array may take forty times its length in memory.
 #[derive(Debug)]
 pub(super) struct Turns {
     /// Until they are answered.
@@ -167,7 +167,7 @@ impl<S: ContactSource + 'static> Call<S> {
             Failure::Body { problem }
         })?;
         let default = self.default_domain(names.iter().map(String::as_str))?;
-        // What nobody gets to stays like this.
+        // Users who are not reached before the deadline keep this failure.
         let mut failures = vec![Some(Failure::Deadline { after: self.after }); names.len()];
         let jobs = self.jobs(&names, default.as_ref(), &mut failures).await;
         let mut all = failures.iter();
@@ -175,7 +175,7 @@ impl<S: ContactSource + 'static> Call<S> {
             return Err(Failure::Usernames);
         }
         let jobs = self.pass_over(jobs, &mut failures).await;
-        // Backends may be slow; who asks for nobody that is there is not to wait for that.
+        // Backends may be slow: requests that name nobody who is online need not wait for them.
         drop(looking);
         let refreshing = async move {
             self.run(jobs, &mut failures).await;
@@ -193,7 +193,7 @@ impl<S: ContactSource + 'static> Call<S> {
         Ok(respond::accepted())
     }
 
-    /// A place among what is accepted, if the caller wants that.
+    /// A place among the accepted refreshes, if the caller prefers that.
     fn accept(&self, size: usize) -> Result<Option<OwnedSemaphorePermit>, Failure> {
         if self.answer == Answer::WhenDone {
             return Ok(None);
@@ -228,7 +228,7 @@ impl<S: ContactSource + 'static> Call<S> {
             .map_err(|_| Failure::Deadline { after: self.after })
     }
 
-    /// The domain of those of the names that bear none.
+    /// The domain of names that have none; `None` if all have one.
     pub(super) fn default_domain<'a>(
         &self,
         names: impl IntoIterator<Item = &'a str>,
@@ -264,7 +264,7 @@ impl<S: ContactSource + 'static> Call<S> {
         }
     }
 
-    /// Each user once, in the order of the names. Lets others work meanwhile: there may be very many.
+    /// One job for each user, in the order of the names. Lets other tasks run meanwhile: there may be very many names.
     async fn jobs(
         &self,
         names: &[String],
@@ -303,7 +303,7 @@ impl<S: ContactSource + 'static> Call<S> {
         jobs
     }
 
-    /// Those of the jobs that there is something to do for. Most requests name users of whom nobody is there.
+    /// The jobs of users who are online. Most requests name only users who are not.
     async fn pass_over(&self, jobs: Vec<Job<S>>, failures: &mut [Option<Failure>]) -> Vec<Job<S>> {
         let mut left = Vec::new();
         for (index, job) in jobs.into_iter().enumerate() {
@@ -321,13 +321,12 @@ impl<S: ContactSource + 'static> Call<S> {
         left
     }
 
-    /// Runs as many at once as the backends are asked at once, so that none waits for others
-    /// while its own time runs out.
+    /// Runs as many jobs at once as the backends fetch at once: more would only wait, and their time would run out.
     async fn run(&self, jobs: Vec<Job<S>>, failures: &mut [Option<Failure>]) {
         let limits = jobs.iter().map(|job| job.rosters.options().concurrency);
         let at_once = limits.min().unwrap_or(1).max(1);
         let mut jobs = jobs.into_iter();
-        // Dropped with the tasks that only wait; what they wait for goes on.
+        // Dropping this aborts tasks that only wait; the fetches go on.
         let mut running = JoinSet::new();
         loop {
             while running.len() < at_once
@@ -368,7 +367,7 @@ impl<E> From<body::ReadError<E>> for Failure {
     }
 }
 
-/// Says in the log what has become of what was accepted: nobody else hears it.
+/// Logs the outcome of an accepted refresh: its caller does not hear it.
 fn report(names: &[String], failures: &[Option<Failure>]) {
     let mut failed = names.iter().zip(failures);
     let first = failed.find_map(|(name, failure)| Some((name, failure.as_ref()?)));

@@ -1,4 +1,4 @@
-//! Answers: JSON, never to be cached, and nothing that lets other origins read them.
+//! Answers of the admin API: JSON, never to be cached, and without headers that would let other origins read them.
 
 use std::time::{Duration, SystemTime};
 
@@ -18,7 +18,7 @@ use crate::{
 
 const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
 
-/// Why a request, or one entry of it, was not served. The texts are for the caller.
+/// Failure of a request, or of one entry of it. The texts are for the caller.
 #[derive(Clone, Debug, thiserror::Error)]
 pub(super) enum Failure {
     #[error("body is not a JSON array of usernames: {problem}")]
@@ -173,7 +173,7 @@ pub(super) fn failure(failure: &Failure) -> Response<Full<Bytes>> {
     response
 }
 
-/// As RFC 3339 has it, in UTC, to the second.
+/// A time as in RFC 3339, in UTC, to the second.
 pub(super) fn date(since_1970: Duration) -> String {
     humantime::format_rfc3339_seconds(SystemTime::UNIX_EPOCH + since_1970).to_string()
 }

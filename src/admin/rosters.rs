@@ -1,4 +1,4 @@
-//! What is in memory of one user's roster, for people who look into it. Nothing is fetched.
+//! Roster of one user as it is in memory, for people who look into it. Fetches nothing.
 
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode};

@@ -1,5 +1,5 @@
-//! Which sessions there are, for people who look into them. The sessions are not asked: what is shown
-//! is what each has written down (`session::Record`).
+//! List of sessions, for people who look into them. It does not ask the sessions: it shows what each has written into
+//! its record (`session::Record`).
 
 use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 

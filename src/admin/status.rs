@@ -1,6 +1,6 @@
-//! How the gateway is doing, for people: a page, and what it shows as JSON.
+//! Status of the gateway: a page for people, and the JSON that it shows.
 //!
-//! The page holds no data, so it may be had without the token: it asks for that, and keeps it in the tab.
+//! The page holds no data, so it is served without the token: it asks the user for the token, and keeps it in the tab.
 
 use std::cmp::Reverse;
 
@@ -20,7 +20,7 @@ use crate::{
     session::{Counts, Registry},
 };
 
-/// Nothing but what is served beside it; in place of that which every other answer has.
+/// Policy of the page, in place of that of other answers: it may load only what is served beside it.
 const POLICY: HeaderValue = HeaderValue::from_static(
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; \
      base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
@@ -67,7 +67,7 @@ impl Asset {
     }
 }
 
-/// From the path without its slash to that with it, on which the page's own links are built.
+/// Redirect to the path with a slash: the page's links are relative to that.
 pub(super) fn add_slash(path: &str) -> Response<Full<Bytes>> {
     let last = path.rsplit('/').next().unwrap_or_default();
     let mut response = Response::new(Full::default());
@@ -98,7 +98,7 @@ struct Status<'a> {
 /// Most incomplete lists that are shown.
 const MOST_INCOMPLETE: usize = 50;
 
-/// A list of which not all could be used.
+/// List with entries that could not be used.
 #[derive(Serialize)]
 struct Incomplete {
     at: String,
@@ -118,7 +118,7 @@ struct Refreshes {
 #[derive(Serialize)]
 struct Host<'a> {
     domain: &'a str,
-    /// Whether it worked the last time; null if it has not been needed.
+    /// Whether the backend worked the last time; null if it has not been needed.
     backend: Option<bool>,
     upstream: Option<bool>,
     stale_rosters: u64,
