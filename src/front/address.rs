@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_client_made_up_does_not_count() {
+    fn addresses_invented_by_the_client_do_not_count() {
         assert_eq!(
             client_of("127.0.0.1", &["127.0.0.1, 192.0.2.1"]),
             "192.0.2.1"

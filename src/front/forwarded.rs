@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_forwarded_is_not_read() {
+    fn values_that_are_not_forwarded_are_refused() {
         for value in [
             "192.0.2.1",
             "for=\"192.0.2.1",

@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_long_is_cut() {
+    fn long_values_are_cut() {
         let long = "\u{eb}".repeat(LONGEST);
         let cut = plain(&long);
         assert!(cut.ends_with("\u{eb}…") && cut.len() <= LONGEST + REST.len_utf8());

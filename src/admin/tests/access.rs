@@ -68,7 +68,7 @@ async fn without_a_token_only_this_machine_gets_in() {
 }
 
 #[tokio::test]
-async fn with_a_token_whoever_bears_it_gets_in() {
+async fn a_token_lets_its_bearer_in() {
     let setup = Setup::with(|admin| admin.token = Some(Secret::new("s3cret"))).await;
     let bearing = async |values: &[&str], path: &str| {
         let mut request = request("GET", path, "");
@@ -218,7 +218,7 @@ async fn page(admin: &Admin, path: &str, peer: [u8; 4]) -> (u16, http::HeaderMap
 }
 
 #[tokio::test]
-async fn the_page_is_for_those_who_may_ask_or_have_to_show_a_token() {
+async fn the_page_is_served_to_callers_who_may_ask_or_need_a_token() {
     const PARTS: [&str; 3] = ["", "status.js", "status.css"];
     let open = Setup::new().await;
     let guarded = Setup::with(|admin| admin.token = Some(Secret::new("s3cret"))).await;

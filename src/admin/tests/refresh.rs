@@ -27,7 +27,7 @@ async fn every_entry_counts_and_every_user_is_fetched_once() {
 }
 
 #[tokio::test]
-async fn others_get_their_turns_while_very_many_users_are_looked_for() {
+async fn other_tasks_run_while_very_many_users_are_looked_up() {
     let setup = Setup::new().await;
     let names: Vec<_> = (0..10_000).map(|n| format!("user{n}")).collect();
     let turns = Arc::new(AtomicUsize::new(0));
@@ -151,7 +151,7 @@ async fn logging_out_during_a_refresh_counts_as_updated() {
 }
 
 #[tokio::test]
-async fn names_that_are_none_are_errors_of_their_own() {
+async fn invalid_names_are_errors_of_their_own() {
     let setup = Setup::new().await;
     let none = "not a valid username";
     let entries = [
@@ -179,7 +179,7 @@ async fn names_that_are_none_are_errors_of_their_own() {
 
 /// Nobody should try that again.
 #[tokio::test]
-async fn an_array_of_nothing_that_can_be_a_name_is_a_bad_request() {
+async fn an_array_without_any_valid_name_is_a_bad_request() {
     let setup = Setup::new().await;
     let long = "x".repeat(1024);
     let none = json!({"status": "error", "message": "none of these is a valid username"});
@@ -231,7 +231,7 @@ async fn a_long_array_does_not_time_out_by_waiting_for_itself() {
 /// Users of whom nobody is there count at once, and long arrays wait for the backends of others only if there are very
 /// many of them.
 #[tokio::test(start_paused = true)]
-async fn slow_backends_keep_nobody_but_those_who_are_there() {
+async fn slow_backends_delay_only_users_who_are_online() {
     let rosters = Rosters::new(Slow(Semaphore::new(0)), Options::default());
     let names: Vec<_> = (0..6_000).map(|n| format!("user{n:020}")).collect();
     let _online = rosters.join(user(&names[0]), Arc::default());

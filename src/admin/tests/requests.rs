@@ -3,7 +3,7 @@
 use super::*;
 
 #[tokio::test]
-async fn whatever_is_no_array_of_strings_is_refused() {
+async fn anything_but_an_array_of_strings_is_refused() {
     let setup = Setup::new().await;
     for body in [
         "",

@@ -10,7 +10,7 @@ fn preferring(preference: &str, request: Request<Full<Bytes>>) -> Request<Full<B
 }
 
 #[tokio::test]
-async fn who_prefers_it_is_answered_before_the_list_is_there() {
+async fn a_caller_that_prefers_it_is_answered_before_the_fetch_is_done() {
     let setup = Setup::new().await;
     let message = "roster update accepted";
     let accepted = (202, json!({"status": "accepted", "message": message}));
@@ -52,7 +52,7 @@ async fn who_prefers_it_is_answered_before_the_list_is_there() {
 }
 
 #[tokio::test]
-async fn what_is_wrong_is_told_whatever_is_preferred() {
+async fn errors_are_told_at_once_with_any_preference() {
     let setup = Setup::new().await;
     for (method, path, body, status) in [
         ("POST", "/roster_admin/refresh", "nonsense", 400),
@@ -72,7 +72,7 @@ async fn what_is_wrong_is_told_whatever_is_preferred() {
 
 /// The places are free again once the deadline has passed.
 #[tokio::test(start_paused = true)]
-async fn what_is_accepted_and_unfinished_is_bounded() {
+async fn unfinished_accepted_refreshes_are_bounded() {
     let rosters = Rosters::new(Slow(Semaphore::new(0)), Options::default());
     let _online = rosters.join(user("john"), Arc::default());
     let hosts = Hosts::new([(domain("example.org"), Some(rosters))]);

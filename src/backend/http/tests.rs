@@ -70,7 +70,7 @@ fn a_validator_keeps_no_more_than_itself() {
 
 /// A second change within a second would have the same `Last-Modified`, and with Nginx the same `ETag`.
 #[test]
-fn what_may_change_unseen_is_no_validator() {
+fn a_validator_that_may_hide_a_change_is_not_used() {
     let after = |milliseconds| {
         let modified = httpdate::parse_http_date("Sun, 22 Nov 2026 21:30:31 GMT").unwrap();
         modified + Duration::from_millis(milliseconds)
@@ -223,7 +223,7 @@ async fn names_are_percent_encoded() {
 }
 
 #[tokio::test]
-async fn whatever_is_no_roster_is_a_failed_fetch_with_its_reason() {
+async fn an_answer_that_is_no_roster_is_a_failed_fetch_with_its_reason() {
     let backend = TestBackend::start().await;
     let source = backend.source(|backend| backend.max_body = 1000);
     let raw = |text: &str| Script::Raw(text.as_bytes().to_vec());

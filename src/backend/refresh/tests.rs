@@ -341,7 +341,7 @@ async fn a_notification_between_two_logins_is_heeded() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_was_fetched_for_a_login_that_ended_is_not_current_for_the_next() {
+async fn a_roster_fetched_for_an_ended_login_is_not_current_for_the_next() {
     let (backend, rosters) = host();
     let (lease, _) = login(&rosters);
     let need = tokio::spawn(lease.need());
@@ -394,7 +394,7 @@ async fn a_quick_relogin_shares_the_fetch_under_way() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn whoever_gives_up_takes_nothing_from_others() {
+async fn a_caller_that_gives_up_does_not_cancel_the_fetch_of_others() {
     let (backend, rosters) = host();
     let (lease, _) = login(&rosters);
     let impatient = refresh(&rosters);

@@ -24,7 +24,7 @@ fn scene() -> Harness {
 }
 
 #[test]
-fn who_is_blocked_is_told_before_the_server_is() {
+fn a_blocked_contact_is_told_before_the_server() {
     let mut harness = scene();
     let request = request("block", "b1", &["Marie@example.org", "nobody@example.org"]);
     assert_eq!(
@@ -67,7 +67,7 @@ fn domains_and_resources_can_be_blocked() {
 }
 
 #[test]
-fn who_is_unblocked_is_greeted_once_the_server_has_done_it() {
+fn an_unblocked_contact_is_greeted_once_the_server_has_answered() {
     let mut harness = scene();
     harness.client(&request("block", "b1", &["marie@example.org"]));
     harness.server("<iq type='result' id='b1'/>");
@@ -170,7 +170,7 @@ fn all_of_many_that_are_unblocked_are_greeted() {
 }
 
 #[test]
-fn who_was_seen_before_the_list_came_is_hidden_too() {
+fn a_blocked_contact_seen_before_the_list_is_hidden_too() {
     let mut harness = Harness::bound();
     harness.client("<presence/>");
     harness.server("<presence from='marie@example.org/native'/>");

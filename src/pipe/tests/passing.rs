@@ -4,7 +4,7 @@ use super::*;
 
 /// What an idle session takes would else be what its last request was read into.
 #[test]
-fn nothing_that_is_kept_of_a_client_keeps_its_request_in_memory() {
+fn stanzas_that_are_kept_do_not_keep_the_request_in_memory() {
     let mut harness = Harness::online(&friends(&["jane@example.org"]));
     for text in [
         "<presence><show>away</show></presence>",
@@ -209,7 +209,7 @@ fn undelivered_stanzas_come_back_to_their_senders_once() {
 }
 
 #[test]
-fn what_cannot_be_passed_on_is_told_to_those_who_wait() {
+fn a_stanza_that_cannot_pass_is_answered_with_an_error() {
     let mut harness = Harness::online(&friends(&["a@b"]));
     let mut husk = |text: &str| {
         harness.0.server_husk(stanza(text));

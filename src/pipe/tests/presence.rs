@@ -144,7 +144,7 @@ fn a_removed_contact_goes_away_on_both_sides() {
 }
 
 #[test]
-fn who_goes_is_gone_before_the_first_push_and_who_comes_is_there_after_the_last() {
+fn removed_contacts_go_before_the_first_push_and_new_ones_come_after_the_last() {
     let mut harness = Harness::online(&friends(&["marie@example.org", "zoe@example.org"]));
     harness.server("<presence from='marie@example.org/x'/>");
     harness.server("<presence from='zoe@example.org/x'/>");
@@ -327,7 +327,7 @@ fn a_presence_that_cannot_be_remembered_is_not_answered() {
 
 /// Written down, an apostrophe takes six bytes.
 #[test]
-fn nobody_is_told_what_is_too_long_to_be_meant() {
+fn a_presence_that_is_too_large_goes_to_nobody() {
     let mut harness = Harness::bound();
     for long in [5000, 600].map(|count| "&apos;".repeat(count)) {
         for stanza in [
@@ -346,7 +346,7 @@ fn nobody_is_told_what_is_too_long_to_be_meant() {
 }
 
 #[test]
-fn what_is_remembered_before_the_list_is_there_has_a_bound() {
+fn presence_remembered_before_the_list_is_bounded() {
     let mut harness = Harness::bound();
     harness.client("<presence/>");
     let long = "r".repeat(1000);
@@ -421,7 +421,7 @@ fn everybody_in_a_room_is_seen() {
 
 /// She may see him, he may not see her: she asks, and he answers.
 #[test]
-fn who_may_see_but_not_be_seen_asks() {
+fn a_user_who_sees_a_contact_but_is_not_seen_asks_for_its_presence() {
     let question = "<presence to='john@example.org' id='rostergate-hello' type='unavailable'/>";
     let mut marie = Harness::online(&roster(&[]));
     let list = roster(&[("john@example.org", Subscription::To)]);

@@ -82,7 +82,7 @@ fn several_gets_are_all_answered_by_one_roster() {
 }
 
 #[test]
-fn a_roster_that_cannot_be_had_is_an_error_to_wait_for() {
+fn a_roster_that_cannot_be_fetched_is_a_wait_error() {
     let mut harness = Harness::bound();
     harness.client(GET);
     harness.0.roster_failed();
@@ -101,7 +101,7 @@ fn a_roster_that_cannot_be_had_is_an_error_to_wait_for() {
 }
 
 #[test]
-fn who_asks_again_for_a_roster_that_could_not_be_had_is_answered() {
+fn a_second_roster_get_is_answered_after_a_failed_one() {
     let mut harness = Harness::bound();
     harness.client(GET);
     harness.0.roster_failed();
@@ -198,7 +198,7 @@ fn added_changed_and_removed_contacts_are_pushed_one_by_one() {
 }
 
 #[test]
-fn who_has_not_asked_for_the_roster_gets_no_pushes() {
+fn a_client_that_has_not_asked_for_the_roster_gets_no_pushes() {
     let mut harness = Harness::bound();
     assert_eq!(harness.client("<presence/>"), ["S <presence/>", "need"]);
     harness.ready(&friends(&["a@example.org"]));
