@@ -104,7 +104,7 @@ impl Blocking {
         }
     }
 
-    /// Tells the next [`TURN`] contacts. After the last one, the client's request may go to the server.
+    /// Tells the next few contacts. After the last one, the client's request may go to the server.
     pub fn go_on(
         &mut self,
         presence: &mut PresenceService,

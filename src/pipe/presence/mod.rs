@@ -13,9 +13,9 @@
 //! It sends to bare JIDs only. The server says goodbye to each address that it remembers, so a contact that got
 //! presence at its bare and its full JID would see the client go twice.
 //!
-//! The `id` of a presence says what it is ([`Mark`]): an announcement, which is answered; other presence of a gateway,
-//! which is not; or, without such an `id`, presence that somebody else has sent. Announcements of two sessions may
-//! cross, so the same presence may come twice: the client is given what a gateway sends only if it differs from the
+//! The `id` of a presence says what it is (`stanzas::Mark`): an announcement, which is answered; other presence of a
+//! gateway, which is not; or, without such an `id`, presence that somebody else has sent. Announcements of two sessions
+//! may cross, so the same presence may come twice: the client is given what a gateway sends only if it differs from the
 //! last, and only from people on its list. What others send passes as it is.
 
 mod announcement;
