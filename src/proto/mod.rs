@@ -1,4 +1,4 @@
-//! Layer 0: protocols, and nothing else. No I/O, no clock, no randomness, no logging.
+//! Protocols (layer 0): no I/O, no clock, no randomness, no logging.
 //!
 //! The state machines here share one grammar: `handle_*` says that something happened outside,
 //! other `&mut self` methods are commands, and `poll_*` tells what the caller has to do next. After

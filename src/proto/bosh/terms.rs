@@ -1,4 +1,4 @@
-//! What is agreed when a session is created (XEP-0124 "Session Creation Response").
+//! Terms of a session: what client and gateway agree on when it is created (XEP-0124 "Session Creation Response").
 
 use std::time::Duration;
 

@@ -1,4 +1,8 @@
-//! Which sessions of an account have which message.
+//! Copies: which sessions of an account have got the same message. A server may send one message to several of them.
+//!
+//! Copies are recognized by a fingerprint of what they have in common. Two different messages may look the same (two
+//! times "ok", without ids), so those are counted: the second that one session gets is a copy of the second that
+//! another one gets, not of its first.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -10,18 +14,18 @@ use smallvec::SmallVec;
 use super::{Members, message};
 use crate::proto::stanza::Stanza;
 
-/// Messages remembered of an account that has several sessions. What is older may come twice.
+/// Messages that are remembered of an account with several sessions. Older ones may come twice.
 const MAX_MESSAGES: usize = 2048;
 
 /// Names a message among those of an account.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct Noted {
     fingerprint: u64,
-    /// When it was first seen.
+    /// The tick at which it was first seen.
     tick: u64,
 }
 
-/// The messages of late, and who has them.
+/// The latest messages, and who has them.
 #[derive(Debug, Default)]
 pub(super) struct Copies {
     hasher: RandomState,
@@ -38,8 +42,8 @@ struct Copy {
 }
 
 impl Copies {
-    /// `holder`, bound at tick `since`, has got this. Of messages that look the same, its first is everybody's
-    /// first since then, its second everybody's second, and so on.
+    /// `holder`, bound at the tick `since`, has got this. Of messages that look the same, its first is the first that
+    /// anybody has got since then, and so on.
     pub(super) fn note(
         &mut self,
         stanza: &Stanza,
@@ -73,7 +77,7 @@ impl Copies {
         alike.any(|copy| copy.tick == noted.tick && copy.holders.has(holder))
     }
 
-    /// `holder` has been given it.
+    /// `holder` is being given it.
     pub(super) fn give(&mut self, holder: Members, noted: Noted) {
         let alike = self.by_fingerprint.get_mut(&noted.fingerprint);
         let mut alike = alike.into_iter().flatten();
@@ -89,7 +93,7 @@ impl Copies {
         }
     }
 
-    /// Nobody is left who could ask.
+    /// Forgets all: no other session is left.
     pub(super) fn clear(&mut self) {
         (self.by_fingerprint, self.order) = Default::default();
     }

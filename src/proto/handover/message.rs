@@ -1,4 +1,4 @@
-//! Messages that are handed over: which ones, how copies are recognized, and the delay that they get.
+//! Messages of a handover: which ones are handed over, how copies are recognized, and the delay that they get.
 
 use std::{
     borrow::Cow,
@@ -12,8 +12,8 @@ use crate::proto::{
     xml::{Ns, write},
 };
 
-/// Whether another session may have use for a message: whether a server would store it. Rooms have a history of
-/// their own, headlines are for who is there at the time, and results of an archive for who asked for them.
+/// Whether a message may be handed over: whether a server would store it. Rooms have a history of their own, headlines
+/// are for those online at the time, and results of an archive for the session that asked.
 pub fn is_for_any_session(stanza: &Stanza) -> bool {
     stanza.kind() == Kind::Message(MessageType::Other)
         && !matches!(
@@ -24,8 +24,8 @@ pub fn is_for_any_session(stanza: &Stanza) -> bool {
         && !is_of_room(stanza)
 }
 
-/// Whether an occupant of a room wrote it to another (XEP-0045 §7.5), or this is a copy of that. It means nothing to a
-/// session that is not in the room. Invitations do.
+/// Whether this is a private message between occupants of a room (XEP-0045 §7.5), or a copy of one. It means nothing to
+/// a session that is not in the room; an invitation does.
 fn is_of_room(stanza: &Stanza) -> bool {
     let is_of_room = |child: Child| {
         let is_request = |inner: Child| matches!(inner.local(), "invite" | "decline");
@@ -38,7 +38,7 @@ fn is_of_room(stanza: &Stanza) -> bool {
         }
 }
 
-/// Whether this tells of what the session `jid` of the account has sent itself (XEP-0280).
+/// Whether this is a copy of a message that the session `jid` of the account has sent (XEP-0280).
 pub(super) fn is_sent_by(stanza: &Stanza, jid: &str) -> bool {
     stanza.may_have(Ns::Carbons)
         && carbon(stanza).is_some_and(|(copy, inner)| {
@@ -52,11 +52,11 @@ fn is_archived(child: &Child) -> bool {
     child.local() == "result" && child.children().any(is_forwarded)
 }
 
-/// What copies of one message to several sessions have in common, however they are written. A carbon (XEP-0280) is a
-/// copy of what is in it. Left out is what servers add on the way to one of them.
+/// A hash of what copies of one message have in common, however they are written: all but what servers add on the way
+/// to one session. A carbon (XEP-0280) is a copy of the message in it.
 ///
-/// What is for one resource is no copy of what looks the same and is for another. No server changes the address: even
-/// a carbon has it.
+/// The resource in the address counts: no server changes it, and even a carbon has it. So a message to one resource is
+/// no copy of one that looks the same and is for another.
 pub(super) fn fingerprint(stanza: &Stanza, hasher: &impl BuildHasher) -> u64 {
     if stanza.may_have(Ns::Carbons)
         && let Some((_, inner)) = carbon(stanza)
@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_for_one_resource_is_no_copy_of_what_is_for_another() {
+    fn a_message_to_one_resource_is_no_copy_of_one_to_another() {
         let hasher = RandomState::new();
         let fingerprint = |text: &str| fingerprint(&stanza(text), &hasher);
         let to = |resource: &str| {
@@ -220,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_neither_id_nor_body_is_told_apart_by_the_rest() {
+    fn messages_without_id_and_body_differ_by_the_rest() {
         let hasher = RandomState::new();
         let with = |child: &str| {
             fingerprint(
@@ -248,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_else_has_use_for_is_not_handed_over() {
+    fn messages_that_only_one_session_can_use_are_not_handed_over() {
         for text in [
             "<message/>",
             "<message type='chat'><body>a</body></message>",

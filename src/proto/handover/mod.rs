@@ -1,4 +1,5 @@
-//! Handover: what the client of an ended session had not confirmed goes to another session of the account.
+//! Handover: gives the messages that the client of an ended session had not confirmed to another session of the
+//! account. This decides who gets what and when; it owns the messages meanwhile. It must not know streams or clients.
 //!
 //! ```text
 //!  join           end, beside other sessions
@@ -12,23 +13,27 @@
 //!                         +----------------------------+
 //! ```
 //!
-//! A session lingers: its stream to the server stays open, so that the server goes on owning what is not settled, and
-//! what is on its way is read.
-//! A live session whose client listens takes its messages over, one after the other. A message is settled when the
-//! client of the taker has confirmed it, or when the taker has had a copy of it from the server or has sent it. The
-//! server may be told of all messages before the first that is not settled.
+//! *Lingering*: the stream of an ended session stays open. So the server goes on owning the messages that are not
+//! settled, and the session still reads those that are on their way.
 //!
-//! Whether the taker has had a copy is known when all has been read that the server had sent it by then, which the
-//! taker finds out by a *fence* (a question to its server). Copies are recognized by a fingerprint and counted, see
-//! `copies`.
+//! *Taking over*: a live session whose client listens (the *taker*) gets the messages of the lingering one (the
+//! *giver*), one after the other. A message is settled when the taker's client has confirmed it, when the taker has got
+//! a copy of it from the server, or when the taker has sent it itself. The giver may acknowledge to its server all
+//! messages before the first that is not settled.
 //!
-//! Some servers store what a session leaves only if it is the account's last. So where no session is live, those
-//! that linger end one after the other, and what several of them have is left to the last.
+//! *Fences*: a message must not be given to a client that will get a copy of it from the server. So the taker first
+//! reads all that its server had sent by the time of the message. It asks its server a question then; the answer comes
+//! after all of that, and passes the fence. Copies are recognized by a fingerprint and counted, see `copies`.
+//!
+//! *The last one*: some servers store what a session leaves only if it is the account's last. So where no session is
+//! live, the lingering ones end one after the other, and a message that several of them have is left to the last.
+//!
+//! The order of events is told by ticks, which count them. The clock only tells how long a session may linger.
 
 pub mod message;
 
 mod copies;
-mod estate;
+mod leftovers;
 mod member;
 #[cfg(test)]
 mod tests;
@@ -39,7 +44,7 @@ use std::{
 };
 
 use copies::Copies;
-use estate::{Estate, PATIENCE};
+use leftovers::{Leftovers, TAKER_TIMEOUT};
 use member::Members;
 
 pub use copies::Noted;
@@ -47,13 +52,13 @@ pub use member::Member;
 
 use super::stanza::Stanza;
 
-/// How long nothing must have come for it before its stream is closed: whoever writes to the very resource has heard
-/// by then that it is gone. What comes while the stream is being closed is the server's, and some drop it.
-const QUIET: Duration = Duration::from_secs(5);
-/// How long it lingers while nobody is there.
-const ALONE: Duration = Duration::from_secs(30);
-/// How long it lingers when the gateway is going down.
-const HURRY: Duration = Duration::from_secs(2);
+/// How long nothing must have come for a session before its stream is closed. By then, those who write to this very
+/// resource have heard that it is gone. The server owns what comes while the stream is being closed, and some drop it.
+const QUIET_BEFORE_CLOSE: Duration = Duration::from_secs(5);
+/// How long a session lingers while none is live.
+const MAX_ALONE: Duration = Duration::from_secs(30);
+/// How long a session lingers when the gateway is going down.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(2);
 /// How many sessions of an account may linger.
 const MAX_LINGERING: usize = 16;
 
@@ -64,20 +69,20 @@ pub struct Unconfirmed {
     pub given: u64,
     /// The message.
     pub stanza: Stanza,
-    /// When the gateway had it.
+    /// When the gateway received it.
     pub received: Instant,
-    /// Its name, if there were other sessions.
+    /// By what copies of it are recognized; `None` if there was no other session.
     pub noted: Option<Noted>,
 }
 
 /// A message to give to the client of its taker.
 #[derive(Clone, Debug)]
 pub struct Handed {
-    /// Whose it was, and which of its messages it is.
+    /// Names it when the client has confirmed it, see [`Account::confirm`].
     pub ticket: Ticket,
     /// The message.
     pub stanza: Stanza,
-    /// When the gateway had it.
+    /// When the gateway received it.
     pub received: Instant,
 }
 
@@ -85,7 +90,7 @@ pub struct Handed {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Ticket {
     giver: Member,
-    /// When the giver ended: its place may be another's by now.
+    /// The tick at which the giver ended: by now, another session may be the same [`Member`].
     since: u64,
     number: u64,
 }
@@ -97,7 +102,7 @@ pub struct Account {
     copies: Copies,
     /// Counts what happens.
     tick: u64,
-    /// Who has something to do.
+    /// Members that have something to do.
     woken: Members,
 }
 
@@ -105,7 +110,7 @@ pub struct Account {
 struct Session {
     /// The full JID that it is bound to.
     jid: Box<str>,
-    /// When it was bound.
+    /// The tick at which it was bound.
     bound: u64,
     state: State,
     fence: Fence,
@@ -113,27 +118,31 @@ struct Session {
 
 #[derive(Debug)]
 enum State {
-    /// `is_ready`: its client may be given messages.
+    /// The client is there. It may be given messages if `is_ready`.
     Live {
         is_ready: bool,
     },
-    Lingering(Estate),
+    Lingering(Leftovers),
     /// The stream is being closed.
     Leaving,
 }
 
-/// How far a session has read.
+/// Up to which tick a session has read what its server had sent.
 #[derive(Debug, Default)]
 struct Fence {
+    /// The tick that it has to read up to.
     wanted: u64,
+    /// The tick of the latest question.
     asked: u64,
+    /// The tick of the latest question that was answered.
     passed: u64,
 }
 
 impl Account {
     // === Coming and going ===
 
-    /// A session is bound to this full JID: before anything else is sent on its stream. `None` if there are too many.
+    /// Adds a session that has been bound to this full JID; nothing else has been sent on its stream yet. `None` if
+    /// there are too many.
     pub fn join(&mut self, jid: &str, now: Instant) -> Option<Member> {
         let member = Member::all().find(|member| !self.sessions.contains_key(member))?;
         let session = Session {
@@ -143,12 +152,12 @@ impl Account {
             fence: Fence::default(),
         };
         self.sessions.insert(member, session);
-        self.look_around(now);
+        self.note_change(now);
         Some(member)
     }
 
-    /// Whether the client of a session is there to see messages. One that is no longer may still confirm what it has
-    /// been given; the rest is there for others.
+    /// Whether the client of a session may be given messages. If it no longer may, it can still confirm those that it
+    /// has got, and the rest is for others.
     pub fn set_ready(&mut self, member: Member, is_there: bool, now: Instant) {
         let Some(State::Live { is_ready }) = self.state_mut(member) else {
             return;
@@ -160,42 +169,43 @@ impl Account {
         let taken = self.lingering().filter(|(_, it)| it.taker == Some(member));
         let givers: Vec<_> = taken.map(|(giver, _)| giver).collect();
         for giver in givers {
-            self.leave_rest(giver, now);
+            self.offer_rest(giver, now);
         }
     }
 
-    /// The session is over for its client, who has not confirmed `messages`. True if its stream has to stay open until
-    /// [it may be closed](Self::may_close); the server is to be told first that the client is unavailable.
+    /// The session is over for its client, which has not confirmed `messages`. True if the session lingers: then its
+    /// stream stays open until [it may be closed](Self::may_close), and the server is told first that the client is
+    /// unavailable.
     pub fn end(&mut self, member: Member, messages: VecDeque<Unconfirmed>, now: Instant) -> bool {
         let since = self.next_tick();
-        let mut estate = Estate::new(since, now);
+        let mut leftovers = Leftovers::new(since, now);
         for message in messages {
             if message::is_for_any_session(&message.stanza) {
-                estate.push(message, since);
+                leftovers.push(message, since);
             }
         }
         let lingers = self.has_others() && self.lingering().count() < MAX_LINGERING;
         if let Some(session) = self.sessions.get_mut(&member) {
             session.state = if lingers {
-                State::Lingering(estate)
+                State::Lingering(leftovers)
             } else {
                 State::Leaving
             };
         }
-        // More may be on its way.
+        // More messages may be on their way.
         self.want_fence(member, since);
         self.release(member);
-        self.look_around(now);
+        self.note_change(now);
         lingers
     }
 
-    /// The stream of a session is being closed, whatever it leaves.
+    /// The stream of a session is being closed, even if some of its messages are not settled.
     pub fn leave(&mut self, member: Member, now: Instant) {
         if let Some(session) = self.sessions.get_mut(&member) {
             session.state = State::Leaving;
         }
         self.release(member);
-        self.look_around(now);
+        self.note_change(now);
     }
 
     /// The stream of a session is gone.
@@ -206,7 +216,7 @@ impl Account {
             self.copies.clear();
         }
         self.release(member);
-        self.look_around(now);
+        self.note_change(now);
     }
 
     /// Whether no session is left.
@@ -214,15 +224,15 @@ impl Account {
         self.sessions.is_empty()
     }
 
-    /// Whether there is another session than one.
+    /// Whether there is more than one session.
     pub fn has_others(&self) -> bool {
         self.sessions.len() > 1
     }
 
     // === From the server ===
 
-    /// A session has got this from its server. Gives the name of a message that may be handed over, if there is
-    /// another session that may have it, too.
+    /// Takes note of a message that a session has got from its server, if it may be handed over and another session may
+    /// get a copy of it.
     pub fn note(&mut self, member: Member, stanza: &Stanza) -> Option<Noted> {
         if !self.has_others() || !message::is_for_any_session(stanza) {
             return None;
@@ -232,25 +242,25 @@ impl Account {
         Some(self.copies.note(stanza, member.alone(), since, tick))
     }
 
-    /// A message has come for a session that lingers; it has been [noted](Self::note).
+    /// A message has come for a session that lingers. It has been [noted](Self::note).
     pub fn add(&mut self, member: Member, message: Unconfirmed, now: Instant) {
         let since = self.next_tick();
-        let Some(State::Lingering(estate)) = self.state_mut(member) else {
+        let Some(State::Lingering(leftovers)) = self.state_mut(member) else {
             return;
         };
-        estate.push(message, since);
-        estate.latest = now;
-        match estate.taker {
+        leftovers.push(message, since);
+        leftovers.latest = now;
+        match leftovers.taker {
             Some(taker) => {
                 self.want_fence(taker, since);
                 self.woken.add(taker.alone());
             }
-            None => self.look_around(now),
+            None => self.note_change(now),
         }
     }
 
-    /// The next fence to set for a session: to be told of by [`Self::fence_passed`] when all has been read that its
-    /// server had sent by now.
+    /// The next fence of a session. Its caller asks the server a question, and calls [`Self::fence_passed`] when the
+    /// answer has come: by then it has read all that the server had sent.
     pub fn poll_fence(&mut self, member: Member) -> Option<u64> {
         let fence = &mut self.sessions.get_mut(&member)?.fence;
         (fence.wanted > fence.asked).then(|| {
@@ -259,7 +269,7 @@ impl Account {
         })
     }
 
-    /// A session has read all up to the fence of this name.
+    /// A session has read all that its server had sent by the fence `mark`.
     pub fn fence_passed(&mut self, member: Member, mark: u64) {
         if let Some(session) = self.sessions.get_mut(&member) {
             session.fence.passed = session.fence.passed.max(mark);
@@ -268,8 +278,8 @@ impl Account {
 
     // === To the taker ===
 
-    /// The next message for the client of a session. As long as its client `is_listening`, the session takes over what
-    /// nobody else has.
+    /// The next message for the client of a session. As long as the client `is_listening`, the session also becomes the
+    /// taker of messages that have none.
     pub fn poll_handed(
         &mut self,
         taker: Member,
@@ -285,8 +295,8 @@ impl Account {
         let passed = self.sessions.get(&taker)?.fence.passed;
         let mut givers: Vec<_> = self
             .lingering()
-            .filter(|(_, estate)| estate.taker == Some(taker))
-            .map(|(giver, estate)| (estate.since, giver))
+            .filter(|(_, leftovers)| leftovers.taker == Some(taker))
+            .map(|(giver, leftovers)| (leftovers.since, giver))
             .collect();
         givers.sort_unstable();
         givers
@@ -294,38 +304,40 @@ impl Account {
             .find_map(|(_, giver)| self.hand_over(giver, taker, passed))
     }
 
-    /// A client has confirmed what it was handed.
+    /// A client has confirmed a message that it was handed.
     pub fn confirm(&mut self, ticket: Ticket, now: Instant) {
-        let Some(State::Lingering(estate)) = self.state_mut(ticket.giver) else {
+        let Some(State::Lingering(leftovers)) = self.state_mut(ticket.giver) else {
             return;
         };
-        if estate.since != ticket.since {
+        if leftovers.since != ticket.since {
             return;
         }
-        if let Some(left) = estate.get_mut(ticket.number) {
+        if let Some(left) = leftovers.get_mut(ticket.number) {
             left.is_settled = true;
-            estate.prune();
+            leftovers.prune();
             self.woken.add(ticket.giver.alone());
-            self.leave_rest(ticket.giver, now);
+            self.offer_rest(ticket.giver, now);
         }
     }
 
-    /// If the client of the taker is no longer there, and has confirmed all that it was given, others may have the rest.
-    fn leave_rest(&mut self, giver: Member, now: Instant) {
-        let taker = self.estate(giver).and_then(|estate| estate.taker);
+    /// Offers the rest of a giver's messages to others, if the taker's client is no longer there and has confirmed all
+    /// that it was given. Until then, another client might get a message that this one has.
+    fn offer_rest(&mut self, giver: Member, now: Instant) {
+        let taker = self.leftovers(giver).and_then(|leftovers| leftovers.taker);
         if taker.is_none_or(|taker| self.is_ready(taker)) {
             return;
         }
-        if let Some(State::Lingering(estate)) = self.state_mut(giver)
-            && estate.next == estate.first
+        if let Some(State::Lingering(leftovers)) = self.state_mut(giver)
+            && leftovers.next == leftovers.first
         {
-            estate.release();
-            estate.deadline = after(now, PATIENCE);
-            self.look_around(now);
+            leftovers.release();
+            leftovers.deadline = after(now, TAKER_TIMEOUT);
+            self.note_change(now);
         }
     }
 
-    /// The next message of `giver` that `taker` has not had.
+    /// The next message of `giver` that `taker` has not had. `None` also while the taker has not read far enough to
+    /// know.
     fn hand_over(&mut self, giver: Member, taker: Member, passed: u64) -> Option<Handed> {
         let holder = taker.alone();
         let jid = self.sessions.get(&taker)?.jid.clone();
@@ -335,18 +347,18 @@ impl Account {
             woken,
             ..
         } = self;
-        let State::Lingering(estate) = &mut sessions.get_mut(&giver)?.state else {
+        let State::Lingering(leftovers) = &mut sessions.get_mut(&giver)?.state else {
             return None;
         };
-        let (since, taken) = (estate.since, estate.taken);
+        let (since, taken) = (leftovers.since, leftovers.taken);
         loop {
-            let number = estate.next;
-            let left = estate.get_mut(number)?;
+            let number = leftovers.next;
+            let left = leftovers.get_mut(number)?;
             if left.since.max(taken) > passed {
                 return None;
             }
-            estate.next = number.saturating_add(1);
-            let left = estate.get_mut(number)?;
+            leftovers.next = number.saturating_add(1);
+            let left = leftovers.get_mut(number)?;
             if left.is_settled {
                 continue;
             }
@@ -355,7 +367,7 @@ impl Account {
                 || message::is_sent_by(&left.message.stanza, &jid)
             {
                 left.is_settled = true;
-                estate.prune();
+                leftovers.prune();
                 woken.add(giver.alone());
                 continue;
             }
@@ -375,14 +387,16 @@ impl Account {
         }
     }
 
-    /// `taker` takes what nobody has taken.
+    /// `taker` becomes the taker of all givers that have none.
     fn take_over(&mut self, taker: Member, now: Instant) {
-        let free = |estate: &Estate| {
-            estate.taker.is_none() && !estate.is_given_up && !estate.failed.has(taker.alone())
+        let free = |leftovers: &Leftovers| {
+            leftovers.taker.is_none()
+                && !leftovers.is_given_up
+                && !leftovers.failed.has(taker.alone())
         };
         let givers: Vec<_> = self
             .lingering()
-            .filter(|(_, estate)| free(estate))
+            .filter(|(_, leftovers)| free(leftovers))
             .map(|(giver, _)| giver)
             .collect();
         if givers.is_empty() {
@@ -390,10 +404,10 @@ impl Account {
         }
         let tick = self.next_tick();
         for giver in givers {
-            if let Some(State::Lingering(estate)) = self.state_mut(giver) {
-                estate.taker = Some(taker);
-                estate.taken = tick;
-                estate.deadline = after(now, PATIENCE);
+            if let Some(State::Lingering(leftovers)) = self.state_mut(giver) {
+                leftovers.taker = Some(taker);
+                leftovers.taken = tick;
+                leftovers.deadline = after(now, TAKER_TIMEOUT);
                 self.woken.add(giver.alone());
             }
         }
@@ -408,9 +422,13 @@ impl Account {
 
     // === Of a session that lingers ===
 
-    /// How many of the stanzas that the session was given count as confirmed.
+    /// How many of the stanzas that the session was given count as confirmed: all before the first message that is not
+    /// settled.
     pub fn settled(&self, member: Member) -> u64 {
-        match self.estate(member).map(|estate| estate.messages.front()) {
+        match self
+            .leftovers(member)
+            .map(|leftovers| leftovers.messages.front())
+        {
             Some(Some(first)) => first.message.given.saturating_sub(1),
             Some(None) => u64::MAX,
             None => 0,
@@ -419,52 +437,53 @@ impl Account {
 
     /// How many of its messages are not settled.
     pub fn unsettled(&self, member: Member) -> usize {
-        self.estate(member).map_or(0, Estate::unsettled)
+        self.leftovers(member).map_or(0, Leftovers::unsettled)
     }
 
-    /// What it takes to keep what it leaves, bytes.
+    /// Size of the messages that it leaves, in bytes.
     pub fn size(&self, member: Member) -> usize {
-        self.estate(member).map_or(0, |estate| estate.size)
+        self.leftovers(member).map_or(0, |leftovers| leftovers.size)
     }
 
-    /// Whether its stream may be closed. What is not settled then, the server owns.
+    /// Whether its stream may be closed. The server owns what is not settled then.
     pub fn may_close(&self, member: Member, now: Instant) -> bool {
-        let Some(estate) = self.estate(member) else {
+        let Some(leftovers) = self.leftovers(member) else {
             return true;
         };
         let fence = self.sessions.get(&member).map(|session| &session.fence);
-        let has_read_all = fence.is_some_and(|fence| fence.passed >= estate.since);
-        let is_quiet = after(estate.latest, QUIET) <= now || !self.has_live();
-        let is_settled = estate.messages.is_empty() && has_read_all && is_quiet;
-        if is_settled || estate.is_given_up || !self.has_others() {
+        let has_read_all = fence.is_some_and(|fence| fence.passed >= leftovers.since);
+        let is_quiet = after(leftovers.latest, QUIET_BEFORE_CLOSE) <= now || !self.has_live();
+        let is_settled = leftovers.messages.is_empty() && has_read_all && is_quiet;
+        if is_settled || leftovers.is_given_up || !self.has_others() {
             return true;
         }
         if self.has_live() {
-            return !self.live_but(estate.failed);
+            return !self.live_but(leftovers.failed);
         }
-        let is_over = |since| estate.is_hurried || after(since, ALONE) <= now;
-        let order = |(member, estate): (Member, &Estate)| (estate.unsettled(), member);
-        // To the server, whoever is leaving is there until its stream has ended.
+        let is_over = |since| leftovers.is_shutting_down || after(since, MAX_ALONE) <= now;
+        let order = |(member, leftovers): (Member, &Leftovers)| (leftovers.unsettled(), member);
+        // To the server, a session is there until its stream has ended. The last one must come after it.
         let is_leaving = |session: &Session| matches!(session.state, State::Leaving);
-        estate.alone_since.is_some_and(is_over)
+        leftovers.alone_since.is_some_and(is_over)
             && !self.sessions.values().any(is_leaving)
-            && self.lingering().map(order).min() == Some((estate.unsettled(), member))
+            && self.lingering().map(order).min() == Some((leftovers.unsettled(), member))
     }
 
-    /// The gateway is going down, with all that might take its messages.
+    /// The gateway is going down, and so are the sessions that might take its messages.
     pub fn hurry(&mut self, member: Member, now: Instant) {
-        if let Some(State::Lingering(estate)) = self.state_mut(member) {
-            estate.is_hurried = true;
-            estate.deadline = after(now, HURRY);
+        if let Some(State::Lingering(leftovers)) = self.state_mut(member) {
+            leftovers.is_shutting_down = true;
+            leftovers.deadline = after(now, SHUTDOWN_TIMEOUT);
         }
     }
 
     /// When after `now` to call [`Self::handle_timeout`], if nothing else happens first.
     pub fn poll_timeout(&self, member: Member, now: Instant) -> Option<Instant> {
-        let estate = self.estate(member)?;
-        let alone = estate.alone_since.map(|since| after(since, ALONE));
-        let quiet = Some(after(estate.latest, QUIET)).filter(|_| estate.messages.is_empty());
-        [alone, quiet, Some(estate.deadline)]
+        let leftovers = self.leftovers(member)?;
+        let alone = leftovers.alone_since.map(|since| after(since, MAX_ALONE));
+        let quiet = Some(after(leftovers.latest, QUIET_BEFORE_CLOSE))
+            .filter(|_| leftovers.messages.is_empty());
+        [alone, quiet, Some(leftovers.deadline)]
             .into_iter()
             .flatten()
             .filter(|at| *at > now)
@@ -473,54 +492,54 @@ impl Account {
 
     /// Time has passed.
     pub fn handle_timeout(&mut self, member: Member, now: Instant) {
-        let Some(State::Lingering(estate)) = self.state_mut(member) else {
+        let Some(State::Lingering(leftovers)) = self.state_mut(member) else {
             return;
         };
-        if estate.deadline > now {
+        if leftovers.deadline > now {
             return;
         }
-        match estate.taker {
-            Some(taker) if !estate.is_hurried => {
-                estate.failed.add(taker.alone());
-                estate.deadline = after(now, PATIENCE);
-                estate.release();
+        match leftovers.taker {
+            Some(taker) if !leftovers.is_shutting_down => {
+                leftovers.failed.add(taker.alone());
+                leftovers.deadline = after(now, TAKER_TIMEOUT);
+                leftovers.release();
             }
-            Some(_) | None => estate.is_given_up = true,
+            Some(_) | None => leftovers.is_given_up = true,
         }
-        self.look_around(now);
+        self.note_change(now);
     }
 
     // === All of them ===
 
-    /// Who has something to do since this was asked last.
+    /// Takes the members that have got something to do since the last call.
     pub fn take_woken(&mut self) -> impl Iterator<Item = Member> + use<> {
         let woken = std::mem::take(&mut self.woken);
         let members = Member::all();
         members.filter(move |member| woken.has(member.alone()))
     }
 
-    /// What `taker` has taken and its client has not confirmed is there for others.
+    /// Offers to others what `taker` had taken over and its client has not confirmed.
     fn release(&mut self, taker: Member) {
         for session in self.sessions.values_mut() {
-            if let State::Lingering(estate) = &mut session.state {
-                // Its place may be another's some time.
-                estate.failed.remove(taker.alone());
-                if estate.taker == Some(taker) {
-                    estate.release();
+            if let State::Lingering(leftovers) = &mut session.state {
+                // Another session may be the same member later.
+                leftovers.failed.remove(taker.alone());
+                if leftovers.taker == Some(taker) {
+                    leftovers.release();
                 }
             }
         }
     }
 
-    /// Somebody has come or gone: all others have to know, if messages depend on them.
-    fn look_around(&mut self, now: Instant) {
+    /// A session has come or gone: wakes all others, if any lingers.
+    fn note_change(&mut self, now: Instant) {
         let is_alone = !self.has_live();
         let mut lingers = false;
         for session in self.sessions.values_mut() {
-            if let State::Lingering(estate) = &mut session.state {
+            if let State::Lingering(leftovers) = &mut session.state {
                 lingers = true;
-                let since = estate.alone_since.unwrap_or(now);
-                estate.alone_since = is_alone.then_some(since);
+                let since = leftovers.alone_since.unwrap_or(now);
+                leftovers.alone_since = is_alone.then_some(since);
             }
         }
         if lingers {
@@ -531,27 +550,27 @@ impl Account {
         }
     }
 
-    /// Of messages that several have, the one who has most keeps them for the time when it is the last.
+    /// Leaves a message that several have to one of them: the one with the most messages, which ends last.
     fn leave_to_last(&mut self) {
-        let mut estates: Vec<_> = self
+        let mut all_leftovers: Vec<_> = self
             .sessions
             .iter_mut()
             .filter_map(|(member, session)| match &mut session.state {
-                State::Lingering(estate) => Some((estate.unsettled(), *member, estate)),
+                State::Lingering(leftovers) => Some((leftovers.unsettled(), *member, leftovers)),
                 State::Live { .. } | State::Leaving => None,
             })
             .collect();
-        estates.sort_unstable_by_key(|(unsettled, member, _)| (*unsettled, *member));
+        all_leftovers.sort_unstable_by_key(|(unsettled, member, _)| (*unsettled, *member));
         let mut kept = HashSet::new();
-        for (_, _, estate) in estates.iter_mut().rev() {
-            for left in &mut estate.messages {
+        for (_, _, leftovers) in all_leftovers.iter_mut().rev() {
+            for left in &mut leftovers.messages {
                 if let Some(noted) = left.message.noted
                     && !left.is_settled
                 {
                     left.is_settled = !kept.insert(noted);
                 }
             }
-            estate.prune();
+            leftovers.prune();
         }
     }
 
@@ -571,18 +590,18 @@ impl Account {
         })
     }
 
-    fn lingering(&self) -> impl Iterator<Item = (Member, &Estate)> {
+    fn lingering(&self) -> impl Iterator<Item = (Member, &Leftovers)> {
         self.sessions
             .iter()
             .filter_map(|(member, session)| match &session.state {
-                State::Lingering(estate) => Some((*member, estate)),
+                State::Lingering(leftovers) => Some((*member, leftovers)),
                 State::Live { .. } | State::Leaving => None,
             })
     }
 
-    fn estate(&self, member: Member) -> Option<&Estate> {
+    fn leftovers(&self, member: Member) -> Option<&Leftovers> {
         match &self.sessions.get(&member)?.state {
-            State::Lingering(estate) => Some(estate),
+            State::Lingering(leftovers) => Some(leftovers),
             State::Live { .. } | State::Leaving => None,
         }
     }

@@ -419,7 +419,7 @@ impl Model {
                 if settled == u64::MAX && self.tabs.iter().any(is_live) {
                     let tab = &self.tabs[tab];
                     let is_read = tab.acknowledged >= tab.sent_at_end;
-                    let is_late = tab.ended.is_some_and(|at| at + PATIENCE <= self.now);
+                    let is_late = tab.ended.is_some_and(|at| at + TAKER_TIMEOUT <= self.now);
                     assert!(
                         is_read || is_late || tab.is_hurried,
                         "no server stores what is on its way"
@@ -470,7 +470,7 @@ impl Model {
     /// Whoever is there goes on until nothing more happens; then the books are checked.
     fn finish(&mut self) {
         for _ in 0..20 {
-            self.pass(QUIET);
+            self.pass(QUIET_BEFORE_CLOSE);
             for tab in 0..self.tabs.len() {
                 while self.is_there(tab) && !self.tabs[tab].unread.is_empty() {
                     self.read(tab);
@@ -489,7 +489,7 @@ impl Model {
             assert!(!self.tabs.iter().any(lingers), "all is handed over at once");
         }
         for _ in 0..8 {
-            self.pass(PATIENCE);
+            self.pass(TAKER_TIMEOUT);
             self.settle();
         }
         assert!(!self.tabs.iter().any(lingers), "nobody lingers for ever");
@@ -593,7 +593,7 @@ fn messages_that_look_the_same_are_counted() {
 }
 
 #[test]
-fn what_came_before_the_other_session_counts_for_itself() {
+fn messages_from_before_the_other_session_are_counted_apart() {
     let now = Instant::now();
     let mut account = Account::default();
     let first = account.join("me@x/1", now).unwrap();
@@ -607,7 +607,7 @@ fn what_came_before_the_other_session_counts_for_itself() {
 }
 
 #[test]
-fn who_withdraws_confirms_what_it_has_and_leaves_the_rest() {
+fn a_session_that_withdraws_confirms_what_it_has_and_leaves_the_rest() {
     let now = Instant::now();
     let mut account = Account::default();
     let [first, second, third] = [(); 3].map(|()| account.join("me@x/1", now).unwrap());

@@ -1,10 +1,11 @@
-//! Stream management towards the server (XEP-0198), without resumption: who owns which stanza.
+//! Stream management towards the server (XEP-0198), without resumption: which side owns which stanza.
 //!
-//! The gateway is the client of this stream, and honest about it: a stanza of the server counts as
-//! handled when the web client has confirmed that it has it, or when the gateway has dealt with it
-//! alone. Whatever the session takes to its grave the server still owns, and stores or sends elsewhere.
-//! In the other direction, what the server has not acknowledged is remembered, so that its sender can
-//! be told when the stream breaks.
+//! *From the server*: the gateway acknowledges a stanza when the web client has confirmed it, or when the gateway has
+//! dealt with it alone. So the server still owns what is unconfirmed when a session ends, and stores it or sends it
+//! elsewhere.
+//!
+//! *To the server*: the gateway remembers what the server has not acknowledged. When the stream breaks, the senders are
+//! told.
 //!
 //! ```text
 //!            Bound               <enabled/>
@@ -12,7 +13,8 @@
 //!     ^-------------------+ <failed/>
 //! ```
 //!
-//! The stanzas given to the web client are counted by its session, the gateway's own among them.
+//! The session counts the stanzas that it gives to the web client, those of the gateway included. This must not count
+//! them itself.
 
 use std::{
     collections::VecDeque,
@@ -27,13 +29,13 @@ use crate::proto::{
     xml::Ns,
 };
 
-/// How long a server that asks has to wait while there is nothing new to tell it. ejabberd asks again as
-/// soon as it is answered, and gives up on a client that is silent for a minute.
+/// How long an answer waits while there is nothing new to acknowledge. ejabberd asks again as soon as it is answered,
+/// so answers at once would never end; and it gives up a client that is silent for a minute.
 const NOTHING_NEW: Duration = Duration::from_secs(15);
 /// How long the server may take to answer.
 const ANSWER: Duration = Duration::from_secs(60);
-/// How soon it is asked again, unless this many stanzas are waiting for it: each answer costs both sides as
-/// much as a stanza.
+/// Least time between two questions, unless [`MANY`] stanzas are unacknowledged: each answer costs both sides as much
+/// as a stanza.
 const PACE: Duration = Duration::from_millis(100);
 const MANY: usize = 32;
 /// Stanzas of the client, and their bytes, that may wait for the server's acknowledgement.
@@ -43,36 +45,37 @@ const MAX_OUTSTANDING_SIZE: usize = 4 << 20;
 const ENABLE: Bytes = Bytes::from_static(b"<enable xmlns='urn:xmpp:sm:3'/>");
 const REQUEST: &[u8] = b"<r xmlns='urn:xmpp:sm:3'/>";
 
-/// Both counters of one stream.
+/// The counters of one stream, in both directions.
 #[derive(Debug, Default)]
 pub struct StreamManagement {
     state: State,
-    /// What the server has sent, and what of that it may be told.
+    /// What the server has sent, and how much of it may be acknowledged.
     ledger: Ledger,
-    /// What the server was told last.
+    /// The `h` that was sent last.
     acknowledged: u32,
     /// Since when the server has been waiting for an answer.
     asked: Option<Instant>,
     /// Stanzas sent, and how many of them the server has acknowledged, modulo 2^32.
     sent: u32,
     settled: u32,
-    /// Those that it has not acknowledged, in order.
+    /// Stanzas that the server has not acknowledged, in order.
     outstanding: VecDeque<Outstanding>,
-    /// How many in `outstanding` are kept, and their size.
+    /// How many of them are kept, and their size in bytes.
     kept: usize,
     kept_size: usize,
     /// Since when we have been waiting for an answer.
     asking: Option<Instant>,
-    /// Not to ask before.
+    /// When we may ask again.
     asks_again: Option<Instant>,
-    /// The latest question that [`Self::ask`] has given out; the latest that has been sent; the latest that has been
-    /// answered.
+    /// The latest question that [`Self::ask`] has given out.
     wanted: Question,
+    /// The latest question that has been sent.
     questioned: Question,
+    /// The latest question that has been answered.
     answered: Question,
 }
 
-/// Names a question to the server (`<r/>`); several who ask before it is sent share it.
+/// Names a question to the server (`<r/>`). All that is asked before it is sent shares it.
 #[derive(Clone, Copy, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
 pub struct Question(u64);
 
@@ -89,7 +92,7 @@ enum State {
 enum Outstanding {
     /// A stanza whose sender has to hear if it is lost.
     Kept(Stanza),
-    /// That many stanzas that nobody will miss.
+    /// That many stanzas whose loss nobody has to be told of.
     Others(u32),
 }
 
@@ -138,8 +141,8 @@ impl StreamManagement {
         true
     }
 
-    /// A stanza of the server has been dealt with; `given` is how many stanzas the web client has been
-    /// given since its session began, those among them that came of this one.
+    /// A stanza of the server has been dealt with. By now, the web client has been given `given` stanzas in all, those
+    /// included that this one led to.
     pub fn handle_stanza(&mut self, given: u64) {
         if self.is_on() {
             self.ledger.receive(given);
@@ -176,7 +179,7 @@ impl StreamManagement {
         }
     }
 
-    /// `count` stanzas are being sent that nobody would miss.
+    /// `count` stanzas are being sent whose loss nobody has to be told of.
     pub fn sent_others(&mut self, count: u32) {
         if self.state == State::Off {
             return;
@@ -191,9 +194,10 @@ impl StreamManagement {
         }
     }
 
-    /// Has the server asked, at once or as soon as it has answered what it has been asked before. When the question
-    /// [is answered](Self::is_answered), the server has read all that was sent to it before this call, and all has been
-    /// read that it had sent by then: both sides keep to the order of the stream.
+    /// Wants a question sent to the server: at once, or as soon as the one before is answered.
+    ///
+    /// Both sides keep to the order of the stream. So when the question [is answered](Self::is_answered), the server
+    /// has read all that was sent to it before this call, and the gateway has read all that the server had sent by now.
     pub fn ask(&mut self) -> Question {
         self.wanted = Question(self.questioned.0.saturating_add(1));
         self.wanted
@@ -209,7 +213,7 @@ impl StreamManagement {
         self.kept >= MAX_OUTSTANDING || self.kept_size >= MAX_OUTSTANDING_SIZE
     }
 
-    /// Takes the stanzas that the server has not acknowledged and somebody will miss.
+    /// Takes the stanzas that the server has not acknowledged and whose senders have to be told.
     pub fn take_outstanding(&mut self) -> impl Iterator<Item = Stanza> + use<> {
         let outstanding = std::mem::take(self).outstanding;
         outstanding.into_iter().filter_map(|sent| match sent {
@@ -218,7 +222,7 @@ impl StreamManagement {
         })
     }
 
-    /// The server has handled `h` stanzas in all. What cannot be true is not believed.
+    /// The server has handled `h` stanzas in all. An `h` that cannot be true is ignored.
     fn settle(&mut self, h: u32) {
         let mut count = h.wrapping_sub(self.settled);
         if count > self.sent.wrapping_sub(self.settled) {
@@ -364,7 +368,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_gateway_consumed_waits_for_what_came_before_it() {
+    fn a_consumed_stanza_is_acknowledged_after_those_before_it() {
         let now = Instant::now();
         let mut sm = on(now);
         sm.handle_stanza(1);
@@ -396,7 +400,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_server_has_not_acknowledged_comes_back() {
+    fn unacknowledged_stanzas_come_back() {
         let now = Instant::now();
         let mut sm = StreamManagement::default();
         sm.sent(&message(0));
@@ -452,7 +456,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_asks_is_answered_by_the_answer_to_a_question_sent_later() {
+    fn only_the_answer_to_a_question_sent_later_counts() {
         const ASKED: &str = "<r xmlns='urn:xmpp:sm:3'/>";
         let now = Instant::now();
         let mut sm = on(now);

@@ -1,16 +1,18 @@
-//! Stream management (XEP-0198), without resumption: who owns which stanza.
+//! Stream management (XEP-0198), without resumption: which side owns which stanza.
 //!
-//! [`initiator`] is what the gateway is towards an XMPP server. The `Ledger` is the account of what one side has
-//! received for somebody behind it, and says when that may be acknowledged.
+//! [`initiator`] is the gateway's part towards an XMPP server. The `Ledger` counts the stanzas that one side has
+//! received on behalf of somebody else, and says how many of them may be acknowledged.
 
 pub mod initiator;
 
 use std::collections::VecDeque;
 
-/// Stanzas received on behalf of somebody else, until they confirm them. Counters are modulo 2^32, as `h` is.
+/// Counts stanzas received for a client, and how many may be acknowledged because the client has confirmed them.
+/// Counters are modulo 2^32, as `h` is.
 ///
-/// Each stanza received may make us give the other side some stanzas, or none, and those are counted by whoever
-/// delivers them. So an acknowledgement that is due is a pair: when `after` stanzas have been confirmed, `h` is true.
+/// The two sides count differently. A stanza of the server may lead to none, one or many for the client, and some that
+/// the client gets come from the gateway. So an acknowledgement that is due is a pair: once the client has confirmed
+/// `after` stanzas of its own count, `h` may be acknowledged.
 #[derive(Debug, Default)]
 struct Ledger {
     /// Stanzas received.
@@ -21,7 +23,7 @@ struct Ledger {
     due: VecDeque<Due>,
 }
 
-/// `h` may be acknowledged when `after` stanzas have been confirmed.
+/// `h` may be acknowledged once `after` stanzas have been confirmed.
 #[derive(Debug)]
 struct Due {
     after: u64,
@@ -29,7 +31,7 @@ struct Due {
 }
 
 impl Ledger {
-    /// A stanza has been dealt with; `given` is how many stanzas had to be delivered by then, since the beginning.
+    /// A stanza has been dealt with. By then, the client had been given `given` stanzas in all.
     fn receive(&mut self, given: u64) {
         self.received = self.received.wrapping_add(1);
         let h = self.received;
@@ -39,7 +41,7 @@ impl Ledger {
         }
     }
 
-    /// The first `given` stanzas have been confirmed by whom they were delivered to.
+    /// The client has confirmed the first `given` stanzas.
     fn confirm(&mut self, given: u64) {
         while let Some(due) = self.due.front()
             && due.after <= given
@@ -49,7 +51,7 @@ impl Ledger {
         }
     }
 
-    /// The `h` that may be told now.
+    /// The `h` that may be sent now.
     fn acknowledgeable(&self) -> u32 {
         self.acknowledgeable
     }

@@ -577,7 +577,7 @@ fn each_child_inherits_what_it_needs_itself() {
 }
 
 #[test]
-fn what_is_inherited_has_a_bound_for_each_child_and_for_all() {
+fn inherited_declarations_are_bounded_for_each_child_and_for_all() {
     let prefixes = |count: usize, length: usize| {
         let uri = "u".repeat(length);
         let declarations = (0..count).map(|number| format!(" xmlns:p{number}='{uri}'"));

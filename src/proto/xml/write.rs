@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_escaped_reads_back_the_same() {
+    fn escaped_text_reads_back_the_same() {
         for text in ["", "&amp;", "a\tb\r\nc", "<>'\"&", "]]>", "\u{1f600}"] {
             let mut out = Vec::new();
             attribute_into(&mut out, text);

@@ -1,15 +1,15 @@
-//! Absence of the client: since when it has had no request open, and when that means that it does not listen
-//! (XEP-0124 "Inactivity").
+//! Absence of the client (XEP-0124 "Inactivity"): since when no request has been open, when the client therefore counts
+//! as deaf, and when the session expires.
 
 use std::time::{Duration, Instant};
 
 use super::after;
 use crate::proto::bosh::terms::POLLING;
 
-/// How long a client may take for its next request before it counts as not listening, and how much
-/// longer for each stanza that it has been given to work on.
-pub(super) const BREATH: Duration = Duration::from_secs(1);
-pub(super) const WORK: Duration = Duration::from_millis(10);
+/// How long a client may take for its next request before it counts as deaf, and how much longer for each stanza of
+/// the last answer, which it has to work on first.
+pub(super) const NEXT_REQUEST: Duration = Duration::from_secs(1);
+pub(super) const PER_STANZA: Duration = Duration::from_millis(10);
 
 /// Whether the client is away.
 #[derive(Debug, Default)]
@@ -23,17 +23,17 @@ pub(super) struct Absence {
 }
 
 impl Absence {
-    /// A request waits for its answer, or nobody will wait any more: the clock is stopped.
+    /// Stops the clock: a request is open, or the session is over.
     pub(super) fn end(&mut self) {
         self.since = None;
     }
 
-    /// No request waits for an answer: the clock runs, unless it does already.
+    /// Starts the clock, unless it runs already: no request is open.
     pub(super) fn begin(&mut self, now: Instant) {
         self.since.get_or_insert(now);
     }
 
-    /// A request has come, so the client is there, whatever it hung up on before.
+    /// A request has come: the client is there, even if it hung up on others before.
     pub(super) fn note_request(&mut self) {
         self.hung_up = false;
     }
@@ -43,7 +43,7 @@ impl Absence {
         self.hung_up = true;
     }
 
-    /// A request was answered with `given` stanzas, so that the client has to come for the next answer.
+    /// A request was answered with `given` stanzas.
     pub(super) fn note_answer(&mut self, given: usize) {
         self.hung_up = false;
         self.given = u32::try_from(given).unwrap_or(u32::MAX);
@@ -54,14 +54,14 @@ impl Absence {
         self.since.map(|since| after(since, allowed))
     }
 
-    /// From when on the client counts as not listening: at once if it hung up, else when it has had time for what
-    /// it was given, and, if it polls, for the next poll.
+    /// From when on the client counts as deaf. If it hung up, that is at once. Otherwise it has time to work on what it
+    /// was given, and, if it polls, until its next poll.
     pub(super) fn deaf_at(&self, is_polling: bool) -> Option<Instant> {
         let since = self.since?;
         if self.hung_up {
             return Some(since);
         }
-        let work = BREATH.saturating_add(WORK.saturating_mul(self.given));
+        let work = NEXT_REQUEST.saturating_add(PER_STANZA.saturating_mul(self.given));
         let pace = match is_polling {
             true => POLLING,
             false => Duration::ZERO,

@@ -1,4 +1,5 @@
-//! The latest answers, for clients that lost theirs (XEP-0124 "Broken Connections", "Acknowledgements").
+//! Answers that were given lately, kept for clients that have lost theirs (XEP-0124 "Broken Connections",
+//! "Acknowledgements").
 
 use std::{
     collections::VecDeque,
@@ -10,21 +11,21 @@ use crate::proto::bosh::{
     body::{Document, Page, Request},
 };
 
-/// Answers, and their bytes, that are kept for a client that acknowledges until it has done so.
+/// Most answers, and most bytes of them, that are kept for a client that acknowledges and has not acknowledged them.
 const MAX_ANSWERS: u64 = 16;
 const MAX_SIZE: usize = 256 << 10;
 
-/// A request, as far as it matters when its rid comes again.
+/// What is remembered of a request, to compare with one that comes again with the same rid.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Asked {
     pub(super) digest: u64,
-    /// It asked for nothing but an answer.
+    /// It carried nothing, so it only asked for an answer.
     pub(super) empty: bool,
     pub(super) page: Option<Page>,
 }
 
 impl Asked {
-    /// None that was ever made.
+    /// Of no request that was ever made.
     pub(super) const NOTHING: Self = Self {
         digest: 0,
         empty: false,
@@ -64,7 +65,7 @@ pub(super) struct AnswerCache {
     answers: VecDeque<Answered>,
     /// Sum of their sizes, bytes.
     size: usize,
-    /// What has been reported, which is done once.
+    /// The latest answer that has been reported; each is reported once.
     reported: Option<Rid>,
     /// An answer that the client seems to lack, to be told with the next one.
     report: Option<Report>,
@@ -108,8 +109,8 @@ impl AnswerCache {
         }
     }
 
-    /// Takes note of whether the client lacks the answer after the one to `ack`: if that was given more than `grace`
-    /// ago, and is still here.
+    /// Looks whether the client seems to lack the answer after the one to `ack`: one that was given more than `grace`
+    /// ago and is still kept.
     pub(super) fn look_for_loss(&mut self, ack: Rid, grace: Duration, now: Instant) {
         let missing = self.get(ack.plus(1));
         let late = missing.filter(|it| now.saturating_duration_since(it.at) >= grace);

@@ -1,4 +1,4 @@
-//! When requests are answered, and with what.
+//! Answers: when a held request is answered, and with what.
 
 use std::{
     collections::VecDeque,
@@ -23,14 +23,14 @@ use crate::proto::{
 const STALE: Duration = Duration::from_secs(1);
 
 impl Session {
-    /// Answers whatever can and must be answered, strictly in the order of the rids.
+    /// Answers all requests that are due, or for which something is pending, strictly in the order of the rids.
     pub(super) fn settle(&mut self, now: Instant) {
         if !self.is_open() || !self.opening.is_introduced() {
             return;
         }
-        let put_off = self.pages.take_due(now);
+        let postponed = self.pages.take_due(now);
         self.responses
-            .extend(put_off.map(|slot| (slot, recoverable_error())));
+            .extend(postponed.map(|slot| (slot, recoverable_error())));
         while let Some(oldest) = self.held.front() {
             match oldest.slot {
                 None if self.held.len() == 1 => break,
@@ -44,7 +44,7 @@ impl Session {
         self.watch_for_absence(now);
     }
 
-    /// Whether a request must be answered, if with nothing.
+    /// Whether a request must be answered, even with nothing.
     fn is_due(&self, oldest: &Held, now: Instant) -> bool {
         // The answer to the creation waits for the features.
         oldest.deadline <= now
@@ -70,30 +70,32 @@ impl Session {
             || open > self.terms.hold && self.patient_until().is_none_or(|until| until <= now)
     }
 
-    /// The client gave up on the oldest request that is held, and went on to its next one.
+    /// The client gave up on the oldest held request, and went on to its next one.
     fn skip_oldest(&mut self, now: Instant) {
         if let Some(oldest) = self.held.pop_front() {
             self.remember(oldest.rid, oldest.asked, Document::empty(), now);
         }
     }
 
-    /// Answers the oldest request that is held, in `slot`.
+    /// Answers the oldest held request, in `slot`.
     fn answer_oldest(&mut self, slot: Slot, now: Instant) {
         let Some(oldest) = self.held.pop_front() else {
             return;
         };
         let (rid, asked) = (oldest.rid, oldest.asked);
         let next = self.held.front();
-        // Whoever has just come is there to read it; whoever was held may be a page that is gone.
+        // The client that sent the next request is there to read its answer. The older request may belong to a page
+        // that is gone, so it gets nothing.
         let is_stale = next.is_some_and(|next| next.slot.is_some())
             && after(oldest.received, STALE) <= now
             && !self.terms.polling();
         let is_replaced = asked.empty && next.is_some_and(|next| next.asked.empty);
-        let is_mute = matches!(oldest.release, Release::NowEmpty | Release::Left) || is_stale;
-        if is_replaced && (is_mute || self.pending.is_empty()) {
+        let is_empty_answer =
+            matches!(oldest.release, Release::NowEmpty | Release::Left) || is_stale;
+        if is_replaced && (is_empty_answer || self.pending.is_empty()) {
             self.held.note_replacement(now);
         }
-        let stanzas = match is_mute {
+        let stanzas = match is_empty_answer {
             true => VecDeque::new(),
             false => self.pending.take_next(),
         };
@@ -124,13 +126,13 @@ impl Session {
     /// The answer to `rid`, which `page` sent, carries these stanzas.
     fn account_for(&mut self, rid: Rid, page: Option<Page>, stanzas: VecDeque<Stanza>) {
         if !stanzas.is_empty() {
-            self.vain_poll = None;
+            self.last_empty_poll = None;
         }
         self.absence.note_answer(stanzas.len());
         self.deliveries.answered(rid, page, stanzas);
     }
 
-    /// Keeps an answer for a client that might ask again.
+    /// Keeps an answer, in case the client asks for it again.
     pub(super) fn remember(&mut self, rid: Rid, asked: Asked, document: Document, now: Instant) {
         // With a pause on top of the others, one answer more may be on its way.
         let on_top = u64::from(self.is_paused());
@@ -146,7 +148,7 @@ impl Session {
         );
     }
 
-    /// Until when a crowd of empty requests is left alone.
+    /// Until when empty requests are left unanswered, although more are open than need be.
     pub(super) fn patient_until(&self) -> Option<Instant> {
         let until = self.held.patient_until();
         until.filter(|_| self.window.buffered() == 0)
@@ -168,8 +170,7 @@ impl Session {
     }
 }
 
-/// What a request is answered with whose rid came again on another exchange (XEP-0124 "Recoverable Binding
-/// Conditions").
+/// The answer on an older exchange, if its rid came again on another one (XEP-0124 "Recoverable Binding Conditions").
 pub(super) fn recoverable_error() -> Document {
     Document::with(ERROR_ATTRIBUTES, std::iter::empty())
 }

@@ -1,4 +1,9 @@
-//! Which stanzas the client is known to have (XEP-0124 "Acknowledgements").
+//! Deliveries: which stanzas the client is known to have (XEP-0124 "Acknowledgements"), and which it has to be sent
+//! again.
+//!
+//! Two things are counted apart. *Confirmed* is what the client has by the rules of BOSH; the server is told of that.
+//! *Taken* is what the page that asked has shown to have, where pages say who they are. A later page is sent what was
+//! not taken, even if it counts as written.
 
 use std::collections::VecDeque;
 
@@ -7,13 +12,13 @@ use crate::proto::{
     stanza::Stanza,
 };
 
-/// Answers remembered one by one; beyond that, the oldest count as one.
+/// Answers that are remembered one by one; beyond that, the oldest count as one.
 const MAX_ANSWERS: usize = 64;
-/// What it may take to keep what pages have not shown to have, bytes; the last answer is kept in any case.
+/// Most bytes of stanzas that are kept because pages have not taken them; those of the last answer are always kept.
 const MAX_UNTAKEN: usize = 256 << 10;
-/// How often a stanza is taken back. Somebody may walk on before a page has shown what it has, but a name that is
-/// another in each request is none of a page.
-pub(super) const TIMES: u8 = 5;
+/// How often a stanza is taken back. A user may leave several pages before any has shown what it has. But a client with
+/// another name in each request would be sent the same for ever.
+pub(super) const MAX_TIMES: u8 = 5;
 
 /// How far delivery has come. Stanzas are counted in the order in which they were given to the session.
 #[derive(Debug, Default)]
@@ -23,9 +28,9 @@ pub(super) struct Deliveries {
     confirmed: u64,
     /// Answers that carried stanzas and are not confirmed.
     answers: VecDeque<Delivery>,
-    /// What it takes to keep what pages have not shown to have, bytes.
+    /// Size of what pages have not taken, in bytes.
     size: usize,
-    /// How often the stanzas that are given next have been taken back, as far as they have been.
+    /// The stanzas that were taken back come first in what is pending: how often each of them was.
     again: VecDeque<u8>,
 }
 
@@ -34,16 +39,16 @@ struct Delivery {
     rid: Rid,
     /// How many stanzas had been put into answers after this one.
     written: u64,
-    /// What it carried, until the page that asked for it has shown that it has it.
+    /// What it carried, until the page that asked for it has taken it.
     untaken: Option<Box<Untaken>>,
 }
 
 #[derive(Debug)]
 struct Untaken {
     page: Page,
-    /// With how often each has been taken back.
+    /// The stanzas, each with how often it has been taken back.
     stanzas: VecDeque<(Stanza, u8)>,
-    /// What it takes to keep them, bytes.
+    /// Their size, in bytes.
     size: usize,
 }
 
@@ -77,7 +82,7 @@ impl Deliveries {
         self.forget_surplus();
     }
 
-    /// Lets the oldest of what pages have not shown to have count as given, where it is too much.
+    /// Forgets the oldest stanzas that pages have not taken, if they are too many: no other page is sent them.
     fn forget_surplus(&mut self) {
         let earlier = self.answers.len().saturating_sub(1);
         for answer in self.answers.iter_mut().take(earlier) {
@@ -105,7 +110,7 @@ impl Deliveries {
         }
     }
 
-    /// The page has the answers to `rid` and to all requests before it: nothing of them is given again.
+    /// The page has the answers to `rid` and to all requests before it: no other page is sent what they carried.
     pub(super) fn taken(&mut self, rid: Rid) {
         let answers = self.answers.iter_mut();
         for answer in answers.take_while(|answer| answer.rid <= rid) {
@@ -114,8 +119,8 @@ impl Deliveries {
         }
     }
 
-    /// Takes back the last answers that other pages than `page` have not shown to have: their stanzas, in order,
-    /// count as not yet given. What has been taken back too often counts as given.
+    /// Takes back the last answers that pages other than `page` have not taken, and gives their stanzas, in order: they
+    /// are to be sent again. A stanza that has been taken back too often counts as taken.
     pub(super) fn take_back(&mut self, page: Option<Page>) -> VecDeque<Stanza> {
         let mut stanzas = VecDeque::new();
         let mut last = None;
@@ -131,7 +136,7 @@ impl Deliveries {
             earlier.append(&mut stanzas);
             stanzas = earlier;
         }
-        let is_settled = |(_, times): &mut (Stanza, u8)| *times >= TIMES;
+        let is_settled = |(_, times): &mut (Stanza, u8)| *times >= MAX_TIMES;
         while stanzas.pop_front_if(is_settled).is_some() {
             self.settle(last);
         }
@@ -140,7 +145,7 @@ impl Deliveries {
         stanzas.into_iter().map(|(stanza, _)| stanza).collect()
     }
 
-    /// Lets one stanza more count as given, by the answer to `rid`.
+    /// Counts one more stanza as written, by the answer to `rid`.
     fn settle(&mut self, rid: Option<Rid>) {
         self.written = self.written.saturating_add(1);
         match self.answers.back_mut() {

@@ -1,4 +1,4 @@
-//! How a session ends, and what is said of it afterwards.
+//! End of a session: what the client is told, and what later requests are told.
 
 use std::time::{Duration, Instant};
 
@@ -9,7 +9,7 @@ use crate::proto::bosh::{
     condition::Condition,
 };
 
-/// How long the end of a session is remembered once a client has been told.
+/// How long the end of a session is remembered once the client has been told.
 pub(super) const TOMBSTONE: Duration = Duration::from_secs(60);
 
 /// A session that is over, remembered so that its client learns how it ended.
@@ -19,9 +19,9 @@ pub(super) struct Ended {
     forget_at: Instant,
     /// What the client is told.
     last_words: Document,
-    /// The request that has been told.
+    /// The request that was answered with it.
     told: Option<Rid>,
-    /// Until when a client that is there would come by itself.
+    /// Until when a client that is still there will have come.
     awaited_until: Instant,
 }
 
@@ -34,14 +34,14 @@ impl Ended {
         self.told.is_some()
     }
 
-    /// Until when the client may be expected to come and hear; `None` when it has.
+    /// Until when a client that is still there will have come to hear of the end; `None` when it has.
     pub(super) fn awaited_until(&self) -> Option<Instant> {
         let awaited = self.told.is_none();
         awaited.then_some(self.awaited_until)
     }
 
-    /// The answer to a request that came too late. One that was answered before the end is answered the same,
-    /// by `repeated`; the first other one hears of the end.
+    /// The answer to a request that came after the end. One that was answered before the end gets the same answer,
+    /// `repeated`. The first other one hears of the end.
     fn answer(&mut self, rid: Rid, repeated: Option<&Document>, now: Instant) -> Document {
         if self.told == Some(rid) {
             self.last_words.clone()
@@ -58,7 +58,7 @@ impl Ended {
 }
 
 impl Session {
-    /// Ends the session because of the request in `slot`, which has not been taken in.
+    /// Ends the session because of the request in `slot`, which is refused.
     pub(super) fn violation(&mut self, condition: Condition, rid: Rid, slot: Slot, now: Instant) {
         let last_words = Document::terminate(Some(condition));
         self.responses.push_back((slot, last_words.clone()));
@@ -72,7 +72,7 @@ impl Session {
         self.inbox.push(Event::Ended(End::Violation(condition)));
     }
 
-    /// Ends the session. `offender`, else the oldest open request, hears why.
+    /// Ends the session. The request `offender` hears why, or the oldest open one.
     pub(super) fn close(
         &mut self,
         condition: Option<Condition>,
@@ -100,11 +100,11 @@ impl Session {
         self.inbox.push(Event::Ended(end));
     }
 
-    /// Writes what the client is told of the end, with all that is pending.
+    /// Writes the last answer, with all that is pending.
     fn last_words(&mut self, condition: Option<Condition>) -> Document {
         let mut attributes = self.opening.take();
         if condition.is_some() {
-            // A creation that failed names no session.
+            // The answer to a creation that failed names no session.
             attributes.clear();
         }
         attributes.push_str(&terminate_attributes(condition));
@@ -112,14 +112,14 @@ impl Session {
         Document::with(&attributes, stanzas.iter())
     }
 
-    /// Takes the exchange in which the client hears of the end: that of `offender`, else of the oldest request.
+    /// Takes the exchange that gets the last answer: that of `offender`, or of the oldest request.
     fn take_addressee(&mut self, offender: Option<Rid>) -> Option<(Rid, Slot)> {
         let open = self.held.slots_mut().chain(self.window.slots_mut());
         open.filter(|(rid, _)| offender.is_none_or(|it| it == *rid))
             .find_map(|(rid, slot)| Some((rid, slot.take()?)))
     }
 
-    /// Answers the requests that are not the one that hears why the session ended.
+    /// Answers the other open requests, which do not get the last answer.
     fn dismiss_all(&mut self, condition: Option<Condition>) {
         let document = match condition {
             Some(_) => Document::terminate(Some(Condition::OtherRequest)),
@@ -132,7 +132,7 @@ impl Session {
         self.absence.end();
     }
 
-    /// Ends the session with nobody there to be told.
+    /// Ends the session when there is nobody to be told.
     pub(super) fn finish(&mut self, end: End) {
         self.dismiss_all(None);
         self.state = State::Gone;

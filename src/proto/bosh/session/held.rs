@@ -1,6 +1,6 @@
-//! Requests that are held: received in order and unanswered (XEP-0124 "Overview").
+//! Held requests: received in order and unanswered (XEP-0124 "Overview").
 //!
-//! The queue knows whose turn it is; what an answer says is composed by the session.
+//! The queue owns their order, and says when each may be answered. The session composes the answers.
 
 use std::{
     collections::VecDeque,
@@ -10,10 +10,10 @@ use std::{
 use super::{Slot, after, answered::Asked};
 use crate::proto::bosh::{Rid, body::Page};
 
-/// Least time between two empty answers to a client that replaces one empty request by another.
+/// Least time between two empty answers to a client that sends the next empty request at once.
 pub(super) const REPLACEMENT: Duration = Duration::from_secs(1);
 
-/// A request in order that has not been answered.
+/// A held request.
 #[derive(Debug)]
 pub(super) struct Held {
     pub(super) rid: Rid,
@@ -35,7 +35,7 @@ pub(super) enum Release {
     Now,
     /// Now, and without stanzas: it asked for a pause.
     NowEmpty,
-    /// Without stanzas, as soon as a page that has been left may be: others take over from it.
+    /// Without stanzas, as soon as the brake on pages allows it: another page has taken over.
     Left,
 }
 
@@ -43,7 +43,7 @@ pub(super) enum Release {
 #[derive(Debug)]
 pub(super) struct Queue {
     held: VecDeque<Held>,
-    /// When an empty request was last answered with nothing because another empty one came.
+    /// When an empty request was last answered with nothing because another empty one had come.
     replaced_at: Option<Instant>,
 }
 
@@ -93,7 +93,7 @@ impl Queue {
         self.held.iter_mut().find(|held| held.rid == rid)
     }
 
-    /// How many there are, those included on whose exchanges the client has given up.
+    /// How many there are, with those that the client has given up on.
     pub(super) fn len(&self) -> usize {
         self.held.len()
     }
@@ -113,8 +113,8 @@ impl Queue {
         self.held.drain(..).filter_map(|held| held.slot)
     }
 
-    /// The request `rid` asked for a pause: all are answered now, this one and those of pages that have been left
-    /// without stanzas.
+    /// The request `rid` asked for a pause: all are answered now. This one gets no stanzas, nor do those of pages that
+    /// another has taken over from.
     pub(super) fn release_for_pause(&mut self, rid: Rid) {
         for held in &mut self.held {
             held.release = if held.rid == rid || held.release == Release::Left {
@@ -125,7 +125,7 @@ impl Queue {
         }
     }
 
-    /// `page` has taken over: what other pages wait for, they wait for in vain.
+    /// `page` has taken over: the requests of other pages get no stanzas any more.
     pub(super) fn leave_others(&mut self, page: Option<Page>) {
         for held in &mut self.held {
             if Page::differ(held.asked.page, page) {
@@ -134,7 +134,7 @@ impl Queue {
         }
     }
 
-    /// Whether pages that have been left wait for an answer.
+    /// Whether requests are open of pages that another has taken over from.
     pub(super) fn has_left(&self) -> bool {
         self.open().any(|held| held.release == Release::Left)
     }
@@ -144,8 +144,8 @@ impl Queue {
         self.replaced_at = Some(now);
     }
 
-    /// Until when a crowd of empty requests is left alone: a client that answers every empty answer with
-    /// another empty request, while one is held, would go round and round.
+    /// Until when no empty request is answered with nothing. A client that follows every empty answer with another
+    /// empty request, while one is held, would go round and round.
     pub(super) fn patient_until(&self) -> Option<Instant> {
         let is_idle = self.open().all(|held| held.asked.empty);
         let replaced_at = self.replaced_at.filter(|_| is_idle);

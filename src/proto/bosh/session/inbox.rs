@@ -1,4 +1,4 @@
-//! Inbox of the shell: what the client has said, and the shell has not yet taken.
+//! Inbox of the shell: the client's stanzas, restarts and end, until the shell takes them.
 
 use std::collections::VecDeque;
 
@@ -7,8 +7,7 @@ use smallvec::SmallVec;
 use super::Event;
 use crate::proto::stanza::Stanza;
 
-/// What it may take to keep stanzas of the client that wait for the shell to take them, bytes; besides those of
-/// one request.
+/// Most bytes of stanzas that may wait for the shell, besides those of one request.
 pub(super) const MAX_SIZE: usize = 1 << 20;
 
 /// Events, in order.
@@ -54,7 +53,7 @@ impl Inbox {
         self.size
     }
 
-    /// Whether these stanzas may be added. Those of one request always may if none wait.
+    /// Whether these stanzas may be added. If none wait, those of one request always may.
     pub(super) fn has_room_for(&self, stanzas: &[Stanza]) -> bool {
         self.size == 0 || self.size.saturating_add(footprint(stanzas)) <= MAX_SIZE
     }

@@ -1,5 +1,5 @@
-//! Key sequencing (XEP-0124 "Protecting Insecure Sessions"): each request proves that it comes from whoever
-//! made the one before it.
+//! Keys (XEP-0124 "Protecting Insecure Sessions"): each request proves that it comes from the client that made the one
+//! before it.
 
 use sha1::{Digest as _, Sha1};
 
@@ -26,7 +26,7 @@ impl Keys {
     /// Checks the key of the request that is next in order, and goes on to the next, or with a new chain.
     pub(super) fn advance(&mut self, key: Option<&str>, newkey: Option<&str>) -> bool {
         let Some(last) = &self.last else {
-            // A key that was never announced says nothing.
+            // Without a first `newkey` there is nothing to compare a key with.
             return true;
         };
         let Some(key) = key.filter(|key| hash(key).eq_ignore_ascii_case(last)) else {
@@ -48,7 +48,7 @@ mod tests {
     use super::{Keys, hash};
 
     #[test]
-    fn each_key_is_what_the_one_before_was_the_hash_of() {
+    fn each_key_hashes_to_the_one_before() {
         let (third, second) = ("seed", hash("seed"));
         let first = hash(&second).to_uppercase();
         let mut keys = Keys::new(Some(&first));
@@ -68,7 +68,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_without_a_chain_says_nothing() {
+    fn a_key_without_a_chain_is_ignored() {
         assert!(Keys::new(None).advance(Some("anything"), None));
     }
 }

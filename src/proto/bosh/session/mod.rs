@@ -1,4 +1,5 @@
-//! The connection manager's side of one BOSH session.
+//! Session of BOSH, on the connection manager's side: owns rids, held requests, answers, and what is pending. It must
+//! not know the server, nor what stanzas mean.
 //!
 //! ```text
 //!                               pause=n
@@ -9,15 +10,19 @@
 //!  Open, Paused: terminate, violation, server gone --> Ended -- remembered for long enough --> Gone
 //! ```
 //!
-//! What the first answer says besides is a state of its own (`opening`).
+//! How far the answer to the creation request has come is a state of its own (`opening`).
 //!
-//! Requests and their HTTP exchanges ([`Slot`]s) are data, not states. Every mutation must be followed
-//! by draining [`Session::poll_event`] and then [`Session::poll_response`], and by arming a timer for
-//! [`Session::poll_timeout`]. Answers are decided only while draining, so everything that one input
-//! causes, the gateway's own replies included, travels in one answer.
+//! Requests and their HTTP exchanges ([`Slot`]s) are data, not states. After every mutation the shell must drain
+//! [`Session::poll_event`], then [`Session::poll_response`], and arm a timer for [`Session::poll_timeout`]. Answers
+//! are decided only while draining. So everything that one input causes, the gateway's own replies included, travels
+//! in one answer.
 //!
-//! Only this machine knows rids. An ended session stays for a while, so that a client whose last answer
-//! was lost still learns how it ended.
+//! Only this machine knows rids. An ended session stays for a while: a client that has lost the last answer asks again,
+//! and learns how the session ended.
+//!
+//! The life of a request: `window` puts it in order, `requests` does what it says, `held` keeps it until `answers`
+//! answers it. Then `answered` keeps the answer for resends, and `delivery` what it carried until the client has
+//! confirmed it.
 
 mod absence;
 mod answered;
@@ -59,8 +64,8 @@ use super::{
 };
 use crate::proto::stanza::Stanza;
 
-/// How long a creation request waits for the features of the server at most.
-const FEATURES: Duration = Duration::from_secs(15);
+/// Longest time that a creation request waits for the features of the server.
+const FEATURES_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// An HTTP exchange that waits for its answer; numbered by the shell.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -123,8 +128,8 @@ pub struct Session {
     deliveries: Deliveries,
     keys: Keys,
     absence: Absence,
-    /// When a polling session last asked for nothing, while nothing has been delivered since.
-    vain_poll: Option<Instant>,
+    /// When a polling session last sent an empty request, if nothing has been delivered since.
+    last_empty_poll: Option<Instant>,
     inbox: Inbox,
     /// Answers that the shell has not yet written.
     responses: VecDeque<(Slot, Document)>,
@@ -136,7 +141,7 @@ enum State {
     Open,
     /// It said how long it will be away (XEP-0124 "Session Pause").
     Paused(Duration),
-    /// Over; whoever comes hears how it ended.
+    /// Over, and remembered: a later request hears how it ended.
     Ended(Ended),
     /// Over, and forgotten.
     Gone,
@@ -154,9 +159,9 @@ impl Session {
     ) -> Self {
         let terms = Terms::agree(creation, policy);
         let patience = if terms.polling() {
-            FEATURES
+            FEATURES_TIMEOUT
         } else {
-            terms.wait.min(FEATURES)
+            terms.wait.min(FEATURES_TIMEOUT)
         };
         let held = Held {
             rid: creation.rid,
@@ -182,14 +187,14 @@ impl Session {
             deliveries: Deliveries::default(),
             keys: Keys::new(creation.newkey.as_deref()),
             absence: Absence::default(),
-            vain_poll: None,
+            last_empty_poll: None,
             inbox: Inbox::default(),
             responses: VecDeque::new(),
         }
     }
 
-    /// Says who the parties are, in the words of the creation answer: the session id, the served
-    /// domain, and the id of the server's stream (`authid`).
+    /// Sets what the creation answer has to name: the session id, the served domain, and the id of the server's stream
+    /// (`authid`).
     pub fn introduce(&mut self, sid: &str, domain: &str, stream_id: Option<&str>) {
         let (terms, last) = (&self.terms, self.window.last());
         self.opening
@@ -224,7 +229,7 @@ impl Session {
             self.absence.note_hang_up();
         }
         if !self.opening.is_given() {
-            // Nobody has learned the sid, and nobody will.
+            // The client does not know the sid, so it can never come back.
             self.finish(End::Inactive);
         }
         self.watch_for_absence(now);
@@ -255,15 +260,15 @@ impl Session {
         }
     }
 
-    /// Ends the session: what is pending goes to the oldest open request, or to the next that comes.
+    /// Ends the session. The oldest open request gets what is pending, or the next one that comes.
     pub fn end(&mut self, condition: Option<Condition>, now: Instant) {
         if self.is_open() {
             self.close(condition, None, End::Closed, now);
         }
     }
 
-    /// Answers the oldest request that is held, if with nothing: the client's next one confirms what it
-    /// has been given.
+    /// Answers the oldest held request at once, even with nothing: the client's next request then confirms what it has
+    /// been given.
     pub fn ask_for_confirmation(&mut self) {
         if self.may_be_asked()
             && let Some(oldest) = self.held.front_mut()
@@ -285,8 +290,8 @@ impl Session {
         self.inbox.pop()
     }
 
-    /// Whether [`Self::poll_event`] has something. The shell may leave the client's stanzas there for a while;
-    /// a client that goes on sending them then is ended.
+    /// Whether [`Self::poll_event`] has something. The shell may leave the client's stanzas there for a while. A client
+    /// that sends too many meanwhile is ended.
     pub fn has_events(&self) -> bool {
         !self.inbox.is_empty()
     }
@@ -312,7 +317,7 @@ impl Session {
         }
     }
 
-    /// When something is due of a session that is not over.
+    /// When something is due in a session that is not over.
     fn next_due(&self) -> Option<Instant> {
         let held = self.held.open().map(|held| held.deadline);
         let held = held.filter(|_| self.opening.is_introduced());
@@ -335,12 +340,12 @@ impl Session {
         self.absence.expires_at(allowed)
     }
 
-    /// What it takes to keep the stanzas that [`Self::poll_event`] has, bytes.
+    /// Size of the stanzas that [`Self::poll_event`] has, in bytes.
     pub fn waiting(&self) -> usize {
         self.inbox.size()
     }
 
-    /// What it takes to keep what the client has not been sent, bytes.
+    /// Size of what the client has not been sent, in bytes.
     pub fn pending(&self) -> usize {
         self.pending.size()
     }
@@ -355,8 +360,8 @@ impl Session {
         self.pending.size() < self.max_pending
     }
 
-    /// Whether the gateway may say more by itself. That alone must not make a client count as one that does not
-    /// come for what the server says.
+    /// Whether the gateway may add something of its own. It stops at half of what may be pending, so that only what
+    /// the server sends can make a client look deaf.
     pub fn has_room(&self) -> bool {
         self.pending.size() < self.max_pending / 2
     }
@@ -371,20 +376,20 @@ impl Session {
         self.deliveries.written()
     }
 
-    /// How many of them the client has, by what it says or by its rids: it may not be two answers behind.
+    /// How many of them the client is known to have: by its `ack`, or by its rids, as a client may not be two answers
+    /// behind.
     pub fn confirmed(&self) -> u64 {
         self.deliveries.confirmed()
     }
 
-    /// From when on the client counts as not listening, unless a request comes: at once if it hung up,
-    /// else when it has had time for what it was given, and, if it polls, for the next poll. `None` while a request
+    /// From when on the client counts as deaf, unless a request comes; see [`Absence::deaf_at`]. `None` while a request
     /// is open.
     pub fn deaf_at(&self) -> Option<Instant> {
         self.absence.deaf_at(self.terms.polling())
     }
 
-    /// Once the session is over, until when its client may be expected to come and hear how it ended: a client
-    /// that is there comes at its usual pace. `None` when it has been told.
+    /// Once the session is over: until when a client that is still there will have come, at its usual pace, to hear how
+    /// it ended. `None` when the client has been told.
     pub fn awaited_until(&self) -> Option<Instant> {
         match &self.state {
             State::Ended(ended) => ended.awaited_until(),

@@ -10,18 +10,18 @@
 /// ```
 #[derive(Debug, Default)]
 pub(super) enum Opening {
-    /// There is nothing to say yet: an answer to a creation has a session id, however little time the
-    /// client gives it (XEP-0124 "Session Creation Response").
+    /// The session id is not known yet. No answer can be given without it, even if the client wants one sooner
+    /// (XEP-0124 "Session Creation Response").
     #[default]
     Awaited,
     /// These attributes go with the first answer.
     Ready(String),
-    /// The client has been told, or never will be.
+    /// The client has the session id, or will never get it.
     Given,
 }
 
 impl Opening {
-    /// The session has a session id. `attributes` are written unless it is too late.
+    /// The session id is known. The first answer gets these `attributes`, unless it has been given.
     pub(super) fn introduce(&mut self, attributes: impl FnOnce() -> String) {
         if !self.is_given() {
             *self = Self::Ready(attributes());
@@ -33,12 +33,12 @@ impl Opening {
         !matches!(self, Self::Awaited)
     }
 
-    /// Whether the client knows the session id, so that answers are nothing special any more.
+    /// Whether the creation request has been answered.
     pub(super) fn is_given(&self) -> bool {
         matches!(self, Self::Given)
     }
 
-    /// Takes the attributes for the answer that is being given now; most answers have none of these.
+    /// Takes the attributes for the answer that is being given now; only the first has any.
     pub(super) fn take(&mut self) -> String {
         match std::mem::replace(self, Self::Given) {
             Self::Ready(attributes) => attributes,

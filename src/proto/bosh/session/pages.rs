@@ -1,12 +1,11 @@
-//! Web pages that use the session one after the other.
+//! Pages that use the session one after the other.
 //!
-//! Who leaves a page does not hang up: browsers keep pages asleep, with their requests, to show them again
-//! (back/forward cache), and some proxies do not tell of a client that is gone. What is answered to such a
-//! page is seen by nobody, and the next page, which has read sid and rid where the one before has left them,
-//! goes on as if it had been. It looks the same as a page that has got its answer. So this rests on pages that
-//! say who they are ([`Page`]).
+//! A page that the user leaves does not hang up: browsers keep pages asleep, with their requests, to show them again
+//! (back/forward cache), and some proxies do not tell of a client that is gone. Nobody sees what such a page is sent.
+//! The next page reads sid and rid where the one before has stored them, and goes on. Its request looks the same as one
+//! of a page that has got its answer. So the gateway can tell pages apart only if they say who they are ([`Page`]).
 //!
-//! This file knows the pages; what their requests and the session's stanzas become is the session's.
+//! This owns what is known of the pages. It must not answer requests nor handle stanzas: the session does.
 
 use std::time::{Duration, Instant};
 
@@ -16,39 +15,39 @@ use crate::proto::bosh::{
     body::{Page, Request},
 };
 
-/// Most pages whose requests are remembered.
-const PAGES: usize = 8;
-/// How often pages may take over from each other within [`TURNS_IN`], before the one that is left is answered
+/// Pages whose requests are remembered, at most.
+const MAX_PAGES: usize = 8;
+/// How often pages may take over from each other within [`TAKEOVERS_IN`], before the one that is left is answered
 /// [`REPLACEMENT`] later.
-const TURNS: u32 = 4;
-const TURNS_IN: Duration = Duration::from_secs(10);
-/// How many requests a page that wakes up may be behind to go on with the session. It sends them all, one after
-/// the other, Strophe ten in a second.
-const BEHIND: u64 = 100;
+const MAX_TAKEOVERS: u32 = 4;
+const TAKEOVERS_IN: Duration = Duration::from_secs(10);
+/// How many requests behind a page that wakes up may be, and still go on with the session. It sends them all, one after
+/// the other; Strophe sends ten a second.
+const MAX_BEHIND: u64 = 100;
 
 /// The pages of a session.
 #[derive(Debug, Default)]
 pub(super) struct Pages {
-    /// The page that sent the last request in order, where pages say who they are.
+    /// The page that sent the last request in order, if it said who it is.
     current: Option<Page>,
-    /// What the pages that say who they are have sent, the latest last.
+    /// Which requests each page has sent. The page that sent one last is the last.
     sent: Vec<Sent>,
-    turns: Turns,
+    takeovers: Takeovers,
     /// Exchanges of pages from which others have taken over, and when they are answered at the latest.
-    put_off: Vec<(Slot, Instant)>,
+    postponed: Vec<(Slot, Instant)>,
 }
 
 /// How pages take over from each other.
 #[derive(Debug, Default)]
-struct Turns {
+struct Takeovers {
     since: Option<Instant>,
     /// How often they have since then.
     count: u32,
-    /// Until when no page that is left is answered.
+    /// Until when pages that another has taken over from are not answered.
     braked_until: Option<Instant>,
 }
 
-/// Which requests a page has sent, so that each of them is obeyed once.
+/// Which requests a page has sent, so that each of them is carried out once.
 #[derive(Debug)]
 struct Sent {
     page: Page,
@@ -60,7 +59,7 @@ struct Sent {
 
 impl Sent {
     fn has(&self, rid: Rid) -> bool {
-        // What is out of reach is too old to be obeyed.
+        // A rid out of reach is too old to be carried out.
         let is_known = |below| {
             self.rids
                 .checked_shr(below)
@@ -85,15 +84,19 @@ fn distance(low: Rid, high: Rid) -> Option<u32> {
     u32::try_from(high.0.saturating_sub(low.0)).ok()
 }
 
-impl Turns {
-    /// Counts a turn; true if they are so many that a brake begins. Two pages that are there together, such as a
+impl Takeovers {
+    /// Counts a takeover; true if there are so many that a brake begins. Two pages that are there together, such as a
     /// tab and its copy, would drive each other round and round.
     fn note(&mut self, now: Instant) -> bool {
-        if self.since.is_none_or(|since| after(since, TURNS_IN) <= now) {
+        if self
+            .since
+            .is_none_or(|since| after(since, TAKEOVERS_IN) <= now)
+        {
             (self.since, self.count) = (Some(now), 0);
         }
         self.count = self.count.saturating_add(1);
-        let brakes = self.count > TURNS && self.braked_until.is_none_or(|until| until <= now);
+        let brakes =
+            self.count > MAX_TAKEOVERS && self.braked_until.is_none_or(|until| until <= now);
         if brakes {
             self.braked_until = Some(after(now, REPLACEMENT));
         }
@@ -102,28 +105,28 @@ impl Turns {
 }
 
 impl Pages {
-    /// `page` is there now; true if pages take over from each other so often that those that are left have to wait
-    /// for their answers from now on.
+    /// `page` is there now. True if pages take over from each other so often that a brake begins: pages that another
+    /// has taken over from wait for their answers.
     pub(super) fn turn_to(&mut self, page: Page, now: Instant) -> bool {
         let is_other = self.is_other(Some(page));
         self.current = Some(page);
-        is_other && self.turns.note(now)
+        is_other && self.takeovers.note(now)
     }
 
-    /// Whether `page` is known to be another than the one that is there.
+    /// Whether `page` is known to be another page than the current one.
     pub(super) fn is_other(&self, page: Option<Page>) -> bool {
         Page::differ(self.current, page)
     }
 
-    /// Whether pages that are left have to wait for their answers.
+    /// Whether pages that another has taken over from have to wait for their answers.
     pub(super) fn is_braked(&self, now: Instant) -> bool {
-        self.turns.braked_until.is_some_and(|until| until > now)
+        self.takeovers.braked_until.is_some_and(|until| until > now)
     }
 
-    /// Whether a request is one by which a page that was asleep, while another went on up to the rid `last`, comes up
-    /// to the present.
+    /// Whether this request is one by which a page that was asleep catches up with the rid `last`, which another page
+    /// has got to meanwhile.
     pub(super) fn catches_up(&self, request: &Request, last: Rid) -> bool {
-        self.is_other(request.page) && request.rid <= last && last < request.rid.plus(BEHIND)
+        self.is_other(request.page) && request.rid <= last && last < request.rid.plus(MAX_BEHIND)
     }
 
     // === What they have sent ===
@@ -150,7 +153,7 @@ impl Pages {
             },
         };
         sent.add(rid);
-        if self.sent.len() >= PAGES {
+        if self.sent.len() >= MAX_PAGES {
             self.sent.remove(0);
         }
         // Mostly there is one.
@@ -162,35 +165,36 @@ impl Pages {
 
     /// Lets an exchange wait for its answer, until `deadline` at the latest. Gives one that has to be answered at
     /// once: no client that keeps the rules has more than `most`.
-    pub(super) fn put_off(&mut self, slot: Slot, deadline: Instant, most: u64) -> Option<Slot> {
-        self.put_off.push((slot, deadline));
-        let is_crowded = self.put_off.len() as u64 > most;
-        is_crowded.then(|| self.put_off.remove(0).0)
+    pub(super) fn postpone(&mut self, slot: Slot, deadline: Instant, most: u64) -> Option<Slot> {
+        self.postponed.push((slot, deadline));
+        let is_crowded = self.postponed.len() as u64 > most;
+        is_crowded.then(|| self.postponed.remove(0).0)
     }
 
     /// Takes the exchanges that have waited for long enough.
     pub(super) fn take_due(&mut self, now: Instant) -> impl Iterator<Item = Slot> {
         let is_braked = self.is_braked(now);
         let is_due = move |(_, deadline): &mut (Slot, Instant)| !is_braked || *deadline <= now;
-        let due = self.put_off.extract_if(.., is_due);
+        let due = self.postponed.extract_if(.., is_due);
         due.map(|(slot, _)| slot)
     }
 
     /// The client has given up on an exchange.
     pub(super) fn forget(&mut self, slot: Slot) {
-        self.put_off.retain(|(open, _)| *open != slot);
+        self.postponed.retain(|(open, _)| *open != slot);
     }
 
     /// Drops all that wait, and gives their exchanges.
     pub(super) fn drain(&mut self) -> impl Iterator<Item = Slot> {
-        self.put_off.drain(..).map(|(slot, _)| slot)
+        self.postponed.drain(..).map(|(slot, _)| slot)
     }
 
-    /// When there is something to do for pages that have been left; `is_any_held` if requests of such are held.
+    /// When there is something to do for pages that another has taken over from; `is_any_held` if requests of theirs
+    /// are held.
     pub(super) fn next_due(&self, is_any_held: bool) -> Option<Instant> {
-        let waits = is_any_held || !self.put_off.is_empty();
-        let until = self.turns.braked_until.filter(|_| waits);
-        let deadlines = self.put_off.iter().map(|(_, deadline)| *deadline);
+        let waits = is_any_held || !self.postponed.is_empty();
+        let until = self.takeovers.braked_until.filter(|_| waits);
+        let deadlines = self.postponed.iter().map(|(_, deadline)| *deadline);
         deadlines.chain(until).min()
     }
 }

@@ -1,4 +1,4 @@
-//! What the client has not been sent yet.
+//! Pending stanzas: those that the client has not been sent yet, and how many of them one answer may carry.
 
 use std::collections::VecDeque;
 
@@ -7,8 +7,8 @@ use crate::proto::{
     xml::Ns,
 };
 
-/// Most stanzas of one answer. Each may be a roster push, and a client may confirm all of them in its
-/// next request, which has to stay below the limits on requests.
+/// Most stanzas of one answer. Each may be a roster push, which the client answers. Its answers to all of them may come
+/// in one request, which has to stay within the limits on requests.
 const MAX_STANZAS: usize = 1000;
 
 /// Stanzas for the client, in order.
@@ -28,7 +28,7 @@ impl Pending {
         self.stanzas.push_back(stanza);
     }
 
-    /// Puts stanzas that had been taken before all others again.
+    /// Puts stanzas back that had been taken, before all others.
     pub(super) fn put_back(&mut self, mut stanzas: VecDeque<Stanza>) {
         let size = stanzas.iter().map(Stanza::footprint).sum();
         self.size = self.size.saturating_add(size);
@@ -53,13 +53,15 @@ impl Pending {
         std::mem::take(&mut self.stanzas)
     }
 
-    /// Takes what may travel in one answer. Converse.js makes contacts known to itself only after it
-    /// has gone through the whole answer; presence of a new contact in the same one would end its
-    /// listening to presence for good. So presence waits for the answer after the one with the roster.
+    /// Takes what may travel in one answer.
+    ///
+    /// Presence waits for the answer after the one with the roster. Converse.js adds new contacts only when it has gone
+    /// through the whole answer; after presence of such a contact in the same answer, it would never listen to presence
+    /// again.
     pub(super) fn take_next(&mut self) -> VecDeque<Stanza> {
         let is_roster = |stanza: &Stanza| matches!(stanza.payload(), Some((Ns::Roster, _)));
         let is_presence = |stanza: &Stanza| matches!(stanza.kind(), Kind::Presence(_));
-        // No more is looked at than may be taken, whatever else waits.
+        // No more stanzas are looked at than may be taken, so that a long queue costs nothing.
         let mut after_roster = self
             .stanzas
             .iter()

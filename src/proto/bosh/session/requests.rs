@@ -1,4 +1,5 @@
-//! What a request does: in order, ahead of others, or again.
+//! Requests: what each does that comes in order, ahead of others, or again. This decides; the window, the held requests
+//! and the pages keep what it decides by.
 
 use std::time::{Duration, Instant};
 
@@ -17,13 +18,12 @@ use crate::proto::bosh::{
     terms::POLLING,
 };
 
-/// How much sooner than [`POLLING`] says the next poll may come: the one before may have been on its way for
-/// long.
+/// How much earlier than [`POLLING`] the next poll may come: the one before may have been on its way for long.
 const SLACK: Duration = Duration::from_millis(2500);
 
 impl Session {
-    /// How many requests may be open, this one included: a pause or terminate request may come on top of
-    /// the others (XEP-0124 "Overactivity").
+    /// How many requests may be open, this one included. A request that pauses or terminates may come on top of the
+    /// others (XEP-0124 "Overactivity").
     pub(super) fn window_size(&self, request: &Request) -> u64 {
         let extra = u64::from(request.pause.is_some() || request.terminate);
         self.terms.requests.saturating_add(extra)
@@ -59,7 +59,8 @@ impl Session {
             asked,
             release: Release::Later,
         });
-        let last_poll = std::mem::replace(&mut self.vain_poll, asked.empty.then_some(received));
+        let last_poll =
+            std::mem::replace(&mut self.last_empty_poll, asked.empty.then_some(received));
         let is_hasty = last_poll.is_some_and(|last| after(last, POLLING) > after(received, SLACK));
         let violation = if !is_genuine {
             Some(Condition::ItemNotFound)
@@ -74,12 +75,12 @@ impl Session {
             let end = End::Violation(condition);
             return self.close(Some(condition), Some(request.rid), end, now);
         }
-        self.obey(request, None, now);
+        self.carry_out(request, None, now);
     }
 
-    /// Does what a request says that is new. The end that it may ask for is told to `addressee`, else to the oldest
+    /// Carries out what a request says. If it terminates the session, `addressee` gets the last answer, or the oldest
     /// open request.
-    fn obey(&mut self, request: Request, addressee: Option<Rid>, now: Instant) {
+    fn carry_out(&mut self, request: Request, addressee: Option<Rid>, now: Instant) {
         self.state = State::Open;
         if request.restart {
             self.inbox.push(Event::Restart);
@@ -108,8 +109,8 @@ impl Session {
         self.held.release_for_pause(rid);
     }
 
-    /// Takes note of what the client has (XEP-0124 "Acknowledgements"): by its own account, or as it could
-    /// not have made this request without.
+    /// Takes note of the answers that the client has (XEP-0124 "Acknowledgements"). It says so by `ack`; without `ack`,
+    /// it must have those before its window, or it could not have made this request.
     fn acknowledge(&mut self, request: &Request, asks: bool, now: Instant) {
         let rid = request.rid;
         if self.terms.acks {
@@ -128,7 +129,7 @@ impl Session {
 
     // === Ahead of others ===
 
-    /// Takes the requests that were ahead of one that has come.
+    /// Takes the buffered requests that have become the next in order.
     pub(super) fn accept_buffered(&mut self, now: Instant) {
         while self.is_open()
             && let Some(next) = self.window.pop_next()
@@ -151,8 +152,8 @@ impl Session {
         });
     }
 
-    /// A request that is buffered has come again: its new exchange is the one to be answered. What it says is added
-    /// to what the first one says, if it is none that was sent a second time.
+    /// A request has come whose rid is buffered already: its exchange is answered in place of the older one. If it is a
+    /// new request rather than a resend, what it says is added to what the buffered one says.
     fn buffer_again(&mut self, mut request: Request, slot: Slot, now: Instant) {
         let rid = request.rid;
         let Some(earlier) = self.window.buffered_mut(rid) else {
@@ -181,8 +182,8 @@ impl Session {
         }
     }
 
-    /// A rid was lost, and is given up if nobody waits for what came after it. Strophe counts a request when it
-    /// builds it, so a page that is reloaded in that instant leaves a rid that nobody will ever send.
+    /// A missing rid has not come in time. It is skipped if no request is held, else the session ends. Strophe counts a
+    /// request when it builds it, so a page that is reloaded in that instant leaves a rid that nobody will ever send.
     pub(super) fn give_up_on_gap(&mut self, now: Instant) {
         if self.held.open().next().is_some() {
             let condition = Condition::ItemNotFound;
@@ -197,7 +198,12 @@ impl Session {
 
     // === Again ===
 
-    /// A rid that has been received before (XEP-0124 "Broken Connections").
+    /// A request has come whose rid has been received before (XEP-0124 "Broken Connections"). It is one of:
+    ///
+    /// - a resend, by a client that has lost the answer: it gets the same answer;
+    /// - another request with the same rid, by a page that was reloaded: it is carried out as well;
+    /// - one by which a page that was asleep catches up: it is carried out, and answered with nothing;
+    /// - one that is too old to be remembered, or a flood: an error.
     pub(super) fn handle_resent(&mut self, request: Request, slot: Slot, now: Instant) {
         self.absence.note_request();
         let rid = request.rid;
@@ -221,9 +227,9 @@ impl Session {
         } else if let Some(original) = original {
             self.repeat(request, original, is_new, slot, now);
         } else if catches_up {
-            self.lead_on(request, slot, now);
+            self.answer_page_behind(request, slot, now);
         } else if self.open_requests() > 0 || self.pages.is_other(request.page) {
-            // A stale tab must not end the session of a live one.
+            // A tab that is out of date must not end the session of a live one.
             let document = Document::terminate(Some(Condition::ItemNotFound));
             self.responses.push_back((slot, document));
         } else {
@@ -231,8 +237,8 @@ impl Session {
         }
     }
 
-    /// A request has come again whose `original` is remembered. With `is_new`, it says something else than that, which
-    /// has to be done.
+    /// A request has come whose rid belongs to an `original` that is remembered. With `is_new`, it says something else
+    /// and has to be carried out.
     fn repeat(
         &mut self,
         request: Request,
@@ -257,11 +263,11 @@ impl Session {
             self.answer_again(rid, asked, is_other, slot);
         }
         if is_new {
-            self.obey(request, Some(rid), now);
+            self.carry_out(request, Some(rid), now);
         }
     }
 
-    /// A request that is held has come again: its new exchange is the one to be answered.
+    /// A held request has come again: its new exchange is answered in place of the older one.
     fn hold_again(&mut self, rid: Rid, asked: Asked, slot: Slot, now: Instant) {
         let Some(held) = self.held.get_mut(rid) else {
             return;
@@ -277,14 +283,14 @@ impl Session {
         }
         self.turn_to(asked.page, now);
         let to_be_answered = match older {
-            Some(older) if is_other => self.pages.put_off(older, deadline, self.terms.requests),
+            Some(older) if is_other => self.pages.postpone(older, deadline, self.terms.requests),
             older => older,
         };
         let error = to_be_answered.map(|slot| (slot, recoverable_error()));
         self.responses.extend(error);
     }
 
-    /// Holds a request out of order that ends the session, to be told so.
+    /// Holds a request that terminates the session, although its rid is not the next: it gets the last answer.
     fn hold_to_the_end(&mut self, rid: Rid, slot: Slot, now: Instant) {
         self.held.push_front(Held {
             rid,
@@ -299,7 +305,7 @@ impl Session {
     /// A request that has been answered has come again.
     fn answer_again(&mut self, rid: Rid, asked: Asked, is_other: bool, slot: Slot) {
         if is_other {
-            // The answer was for the other page. What that has not taken comes with a later one.
+            // The answer was for the other page. What that page has not taken comes with a later answer.
             self.answered.replace(rid, Document::empty());
         }
         if let Some(answered) = self.answered.get_mut(rid) {
@@ -310,8 +316,7 @@ impl Session {
 
     // === Of pages that take over from each other ===
 
-    /// `page` is there now. What others were sent and have not shown to have is sent again; what they wait for, they
-    /// wait for in vain.
+    /// `page` is there now. It is sent what other pages were sent and have not taken; their open requests get nothing.
     fn turn_to(&mut self, page: Option<Page>, now: Instant) {
         let Some(known) = page else {
             return;
@@ -323,8 +328,8 @@ impl Session {
         self.held.leave_others(page);
     }
 
-    /// Answers a page that catches up, with nothing: whatever its request has been answered with was for another.
-    fn lead_on(&mut self, request: Request, slot: Slot, now: Instant) {
+    /// Answers a page that catches up with nothing: the answer to this rid was for another page.
+    fn answer_page_behind(&mut self, request: Request, slot: Slot, now: Instant) {
         self.absence.end();
         let rid = request.rid;
         let is_new = !self.pages.has_sent(&request);
@@ -335,13 +340,13 @@ impl Session {
         }
         if is_new {
             self.pages.note_sent(&request);
-            self.obey(request, Some(rid), now);
+            self.carry_out(request, Some(rid), now);
         }
     }
 
-    /// Takes note of what the page of a request has, so that no other page is sent it again: all that it asked for
-    /// before, if it asks for nothing else and nothing else is on its way; or what it could not have made this
-    /// request without.
+    /// Takes note of what the page of a request has taken, so that no other page is sent it again. An empty request,
+    /// with nothing else held, shows that the page has all answers before. Another request shows only that it has those
+    /// before its window.
     fn note_taken(&mut self, request: &Request, asks: bool) {
         if request.page.is_none() {
             return;
@@ -354,9 +359,12 @@ impl Session {
     }
 }
 
-/// Whether a request whose rid has come before is another than the one that came with it, which `has_sent` says of its
-/// page. A resend says what the original said. Another page may not know of that, nor may one that was reloaded before
-/// it could count its last, empty request.
+/// Whether a request with the rid of an earlier one, `original`, is a new request and no resend. `has_sent`: its page
+/// has sent this rid before.
+///
+/// A resend says the same as the original. A request that says something else is new in two cases: another page sent
+/// the original, of which this page knows nothing; or the original was empty, and the page was reloaded before it
+/// could count it.
 fn is_new(original: Asked, request: &Request, has_sent: bool) -> bool {
     let may_be = match Page::differ(original.page, request.page) {
         true => !has_sent,

@@ -1,7 +1,7 @@
-//! The window of request ids (XEP-0124 "Request IDs", "In-Order Message Forwarding"): which rid is the next,
-//! which requests wait for one that is missing, and how often a rid may come again.
+//! Window of request ids (XEP-0124 "Request IDs", "In-Order Message Forwarding"): which rid is the next, which requests
+//! wait for a missing one, and how often a rid may come again.
 //!
-//! It counts and it keeps requests that are early. What a request says is none of its business.
+//! It owns the requests that are early. It must not read what a request says.
 
 use std::time::{Duration, Instant};
 
@@ -10,10 +10,10 @@ use smallvec::SmallVec;
 use super::{Slot, after};
 use crate::proto::bosh::{Rid, body::Request};
 
-/// How long a missing rid is waited for before it counts as lost in a page reload.
+/// How long the session waits for a missing rid before it counts as lost in a page reload.
 pub(super) const GAP: Duration = Duration::from_secs(12);
-/// Most resends of one rid within [`DUPLICATES_IN`]. Of all together, there may be twice as many, and one more for
-/// each request that is new: every answer may be lost once.
+/// Most resends of one rid within [`DUPLICATES_IN`]. Of all rids together there may be twice as many, and one more for
+/// each new request, as every answer may be lost once.
 const DUPLICATES: u32 = 10;
 const DUPLICATES_IN: Duration = Duration::from_secs(10);
 
@@ -51,13 +51,13 @@ pub(super) enum Place {
     Beyond,
 }
 
-/// Resends of late.
+/// Resends since a moment that is moved on every [`DUPLICATES_IN`].
 #[derive(Debug)]
 struct Resends {
     since: Instant,
     /// How often each rid has come again since then.
     counts: SmallVec<[(Rid, u32); 1]>,
-    /// How many requests have come since then that are none.
+    /// How many new requests have come since then.
     fresh: u32,
 }
 
@@ -130,7 +130,7 @@ impl Window {
         found
     }
 
-    /// Goes on without the lowest rid that is missing before a request that is kept, and tells which that was.
+    /// Skips the lowest missing rid, if a request behind it is kept; gives that rid.
     pub(super) fn skip_missing(&mut self) -> Option<Rid> {
         self.gap_since = None;
         let first = self.buffered.first()?;

@@ -7,7 +7,7 @@
 )]
 
 use super::{
-    absence::{BREATH, WORK},
+    absence::{NEXT_REQUEST, PER_STANZA},
     end::TOMBSTONE,
     *,
 };
@@ -583,7 +583,7 @@ fn an_answer_has_no_more_than_one_request_can_confirm() {
 }
 
 #[test]
-fn who_hangs_up_is_deaf_at_once_and_who_was_answered_after_a_moment() {
+fn a_client_that_hangs_up_is_deaf_at_once_and_one_that_was_answered_after_a_moment() {
     let mut harness = Harness::open("");
     harness.poll(101);
     assert_eq!(harness.session.deaf_at(), None);
@@ -591,7 +591,7 @@ fn who_hangs_up_is_deaf_at_once_and_who_was_answered_after_a_moment() {
         harness.session.send(message(1));
     }
     harness.answers();
-    let moment = BREATH + 50 * WORK;
+    let moment = NEXT_REQUEST + 50 * PER_STANZA;
     assert_eq!(harness.session.deaf_at(), Some(harness.now + moment));
     let slot = harness.poll(102);
     harness.session.handle_disconnect(slot, harness.now);
@@ -600,12 +600,12 @@ fn who_hangs_up_is_deaf_at_once_and_who_was_answered_after_a_moment() {
     assert_eq!(harness.session.deaf_at(), None);
 
     let polling = Harness::open("hold='0'");
-    let moment = POLLING + BREATH + WORK;
+    let moment = POLLING + NEXT_REQUEST + PER_STANZA;
     assert_eq!(polling.session.deaf_at(), Some(polling.now + moment));
 }
 
 #[test]
-fn whoever_is_there_is_awaited_for_the_last_words_at_its_usual_pace() {
+fn the_last_answer_waits_for_a_client_as_long_as_its_next_request_may_take() {
     let end = |harness: &mut Harness| {
         let now = harness.now;
         harness.session.end(Some(Condition::SystemShutdown), now);
@@ -613,14 +613,17 @@ fn whoever_is_there_is_awaited_for_the_last_words_at_its_usual_pace() {
     };
     let mut answered = Harness::open("");
     let since = answered.now;
-    answered.wait(BREATH / 2);
-    assert_eq!(end(&mut answered), Some(since + BREATH + WORK));
+    answered.wait(NEXT_REQUEST / 2);
+    assert_eq!(end(&mut answered), Some(since + NEXT_REQUEST + PER_STANZA));
     answered.poll(101);
     assert_eq!(answered.session.awaited_until(), None, "told");
 
     let mut polling = Harness::open("hold='0'");
     let since = polling.now;
-    assert_eq!(end(&mut polling), Some(since + POLLING + BREATH + WORK));
+    assert_eq!(
+        end(&mut polling),
+        Some(since + POLLING + NEXT_REQUEST + PER_STANZA)
+    );
 
     let mut gone = Harness::open("");
     let slot = gone.poll(101);
@@ -633,7 +636,7 @@ fn whoever_is_there_is_awaited_for_the_last_words_at_its_usual_pace() {
 }
 
 #[test]
-fn what_comes_with_a_newer_request_goes_to_that_and_not_to_a_page_that_may_be_gone() {
+fn a_newer_request_gets_the_stanzas_and_not_a_page_that_may_be_gone() {
     let mut harness = Harness::open("");
     let zombie = harness.poll(101);
     harness.wait(2 * SECOND);

@@ -18,7 +18,7 @@ use proptest::{
 };
 
 use super::{super::*, Harness, Message, Page, message, written, xml};
-use crate::proto::bosh::{Rid, session::delivery::TIMES};
+use crate::proto::bosh::{Rid, session::delivery::MAX_TIMES};
 
 /// How many steps `cargo test` takes.
 const STEPS: u32 = 50_000;
@@ -320,7 +320,7 @@ impl Model {
         });
         // Nobody leaves too many pages, one after the other, before they could show what they have.
         let hasty = if self.answers < 6 { self.hasty + 1 } else { 0 };
-        if !self.kind.pages || !all_arrive || hasty >= TIMES {
+        if !self.kind.pages || !all_arrive || hasty >= MAX_TIMES {
             return;
         }
         self.hasty = hasty;

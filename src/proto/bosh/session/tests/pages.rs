@@ -33,7 +33,7 @@ impl Harness {
 }
 
 #[test]
-fn what_a_page_that_is_asleep_was_sent_goes_to_the_next_page_too() {
+fn the_next_page_is_sent_what_a_sleeping_page_was_sent() {
     let mut harness = Harness::open("");
     let asleep = harness.poll_of("a", 101);
     assert_eq!(harness.push(&[1, 2]), [(asleep, vec![1, 2])]);
@@ -47,7 +47,7 @@ fn what_a_page_that_is_asleep_was_sent_goes_to_the_next_page_too() {
 }
 
 #[test]
-fn what_a_page_had_when_it_asked_again_is_not_sent_to_the_next_page() {
+fn the_next_page_is_not_sent_what_a_page_had_when_it_asked_again() {
     let mut harness = Harness::open("");
     let first = harness.poll_of("a", 101);
     assert_eq!(harness.push(&[1]), [(first, vec![1])]);
@@ -84,7 +84,7 @@ fn one_page_is_sent_nothing_twice_nor_are_pages_that_do_not_say_who_they_are() {
 }
 
 #[test]
-fn what_a_new_page_causes_goes_to_that_however_short_the_old_one_has_waited() {
+fn a_new_page_gets_what_it_causes_however_short_the_old_one_has_waited() {
     let mut harness = Harness::open("");
     let old = harness.poll_of("a", 101);
     let new = harness.say_of("b", 102, 7);
@@ -114,7 +114,7 @@ fn a_page_that_wakes_up_takes_over_and_what_it_says_is_forwarded() {
 }
 
 #[test]
-fn a_page_that_wakes_up_late_is_not_shown_what_another_was_sent_but_what_that_has_missed() {
+fn a_page_that_wakes_up_late_is_sent_only_what_the_other_page_has_missed() {
     let mut harness = Harness::open("");
     harness.poll_of("a", 101);
     let asleep = harness.poll_of("b", 102);
@@ -155,7 +155,7 @@ fn with_keys_nobody_takes_over_without_the_next_one() {
 }
 
 #[test]
-fn a_page_that_is_behind_comes_up_by_requests_of_which_nothing_is_known_any_more() {
+fn a_page_catches_up_by_requests_that_are_forgotten() {
     let mut harness = Harness::open("");
     harness.poll_of("a", 101);
     for rid in 102..150 {
@@ -199,7 +199,7 @@ fn a_page_that_is_too_far_behind_has_to_log_in_again_and_disturbs_nobody() {
 }
 
 #[test]
-fn nobody_comes_up_to_the_present_of_a_session_with_keys() {
+fn no_page_catches_up_in_a_session_with_keys() {
     let [first, second, third, seed] = keys::keys();
     let mut harness = Harness::open(&format!("newkey='{first}'"));
     for (rid, key) in [(101, second), (102, third), (103, seed)] {
@@ -269,7 +269,7 @@ fn a_page_that_is_behind_pauses_and_restarts() {
 }
 
 #[test]
-fn requests_of_a_page_that_comes_up_are_forwarded_once_in_whatever_order_they_come() {
+fn requests_of_a_page_that_catches_up_are_forwarded_once_in_any_order() {
     let mut harness = Harness::open("");
     harness.say_of("a", 101, 1);
     for rid in 102..110 {
@@ -305,7 +305,7 @@ fn pages_that_are_behind_together_are_each_forwarded_once() {
 }
 
 #[test]
-fn what_two_pages_say_ahead_of_a_gap_by_one_rid_is_forwarded() {
+fn two_pages_may_use_one_rid_ahead_of_a_gap() {
     for page in ["", "a"] {
         let page = Some(page).filter(|page| !page.is_empty());
         let mut harness = Harness::open("");
@@ -323,7 +323,7 @@ fn what_two_pages_say_ahead_of_a_gap_by_one_rid_is_forwarded() {
 }
 
 #[test]
-fn who_has_another_name_in_each_request_is_sent_everything_six_times_at_most() {
+fn a_client_with_another_name_in_each_request_is_sent_everything_six_times_at_most() {
     let mut harness = Harness::open("");
     harness.session.send(message(1));
     let mut heard = Vec::new();
@@ -345,7 +345,7 @@ fn who_has_another_name_in_each_request_is_sent_everything_six_times_at_most() {
 }
 
 #[test]
-fn what_is_kept_for_the_next_page_has_a_bound() {
+fn stanzas_kept_for_the_next_page_are_bounded() {
     let mut harness = Harness::open("ack='1'");
     let text = "x".repeat(100 << 10);
     for rid in 101..150 {

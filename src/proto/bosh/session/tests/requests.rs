@@ -142,7 +142,7 @@ fn each_request_may_be_sent_again() {
 }
 
 #[test]
-fn what_is_pending_waits_for_the_next_request_when_the_client_gave_up() {
+fn pending_stanzas_wait_for_the_next_request_when_the_client_gave_up() {
     let mut harness = Harness::open("");
     let aborted = harness.poll(101);
     assert_eq!(harness.answers(), []);

@@ -1,4 +1,5 @@
-//! Estate: the messages that an ended session leaves, in order, and who takes them.
+//! Leftovers: the messages that an ended session leaves, in order, and who takes them. [`super::Account`] decides what
+//! becomes of them.
 
 use std::{
     collections::VecDeque,
@@ -10,48 +11,48 @@ use super::{
     member::{Member, Members},
 };
 
-/// How long a session lingers for a client that does not confirm, or for one to come that takes its messages. Longer
-/// than it takes by default to find out that a client has vanished, who may have taken them before.
-pub(super) const PATIENCE: Duration = Duration::from_secs(240);
+/// How long a session lingers until a taker comes, and how long until that taker's client confirms. By default, this is
+/// longer than it takes to find out that a taker's client has vanished.
+pub(super) const TAKER_TIMEOUT: Duration = Duration::from_secs(240);
 
 /// What an ended session leaves.
 #[derive(Debug)]
-pub(super) struct Estate {
-    /// When it ended.
+pub(super) struct Leftovers {
+    /// The tick at which the session ended.
     pub(super) since: u64,
-    /// From the first that is not settled on.
-    pub(super) messages: VecDeque<Left>,
+    /// The messages, from the first that is not settled on.
+    pub(super) messages: VecDeque<Leftover>,
     /// Number of the first of them.
     pub(super) first: u64,
-    /// Number of the first that its taker has not been given.
+    /// Number of the first that the taker has not been given.
     pub(super) next: u64,
     pub(super) taker: Option<Member>,
-    /// When the taker came.
+    /// The tick at which the taker came.
     pub(super) taken: u64,
-    /// Takers whose time is over.
+    /// Takers whose clients did not confirm in time.
     pub(super) failed: Members,
     pub(super) deadline: Instant,
-    /// When the last message came for it, or it ended.
+    /// When the session ended, or the latest message has come since.
     pub(super) latest: Instant,
     /// Since when no session is live.
     pub(super) alone_since: Option<Instant>,
-    pub(super) is_hurried: bool,
+    pub(super) is_shutting_down: bool,
     pub(super) is_given_up: bool,
-    /// Bytes.
+    /// Size of the messages, in bytes.
     pub(super) size: usize,
 }
 
-/// A message of an estate.
+/// One of the messages.
 #[derive(Debug)]
-pub(super) struct Left {
+pub(super) struct Leftover {
     pub(super) message: Unconfirmed,
-    /// What the taker has to have read up to before it is given this.
+    /// The tick that the taker has to have read up to before it is given this.
     pub(super) since: u64,
     pub(super) is_settled: bool,
 }
 
-impl Estate {
-    /// Of a session that ended at the tick `since`.
+impl Leftovers {
+    /// Nothing yet, of a session that ended at the tick `since`.
     pub(super) fn new(since: u64, now: Instant) -> Self {
         Self {
             since,
@@ -61,10 +62,10 @@ impl Estate {
             taker: None,
             taken: 0,
             failed: Members::default(),
-            deadline: after(now, PATIENCE),
+            deadline: after(now, TAKER_TIMEOUT),
             latest: now,
             alone_since: None,
-            is_hurried: false,
+            is_shutting_down: false,
             is_given_up: false,
             size: 0,
         }
@@ -76,7 +77,7 @@ impl Estate {
     }
 
     /// The message of this number, unless it has been forgotten.
-    pub(super) fn get_mut(&mut self, number: u64) -> Option<&mut Left> {
+    pub(super) fn get_mut(&mut self, number: u64) -> Option<&mut Leftover> {
         let index = usize::try_from(number.checked_sub(self.first)?).ok()?;
         self.messages.get_mut(index)
     }
@@ -84,14 +85,15 @@ impl Estate {
     /// Adds a message, which its taker may be given when it has read up to the fence `since`.
     pub(super) fn push(&mut self, message: Unconfirmed, since: u64) {
         self.size = self.size.saturating_add(message.stanza.footprint());
-        self.messages.push_back(Left {
+        self.messages.push_back(Leftover {
             message,
             since,
             is_settled: false,
         });
     }
 
-    /// Forgets what is settled at the front: of the rest, the server must not be told.
+    /// Forgets the settled messages at the front. Others must stay, as acknowledging one to the server acknowledges all
+    /// before it.
     pub(super) fn prune(&mut self) {
         while let Some(left) = self.messages.front()
             && left.is_settled
@@ -104,7 +106,7 @@ impl Estate {
         self.next = self.next.max(self.first);
     }
 
-    /// What its taker has not confirmed is there for another.
+    /// Another session may take what the taker's client has not confirmed.
     pub(super) fn release(&mut self) {
         self.taker = None;
         self.next = self.first;
