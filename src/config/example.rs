@@ -209,7 +209,7 @@ fn values_are_the_defaults() {
 
 /// A default that is commented out would not be compared with that of the code.
 #[test]
-fn what_is_commented_out_has_no_default() {
+fn commented_keys_have_no_default() {
     for entry in entries().iter().filter(|entry| entry.is_absent) {
         let is_said = ["No default", "Default: ", "Without "]
             .iter()

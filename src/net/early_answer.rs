@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_read_is_what_was_sent() {
+    async fn the_body_that_was_sent_is_read() {
         let (mut request, remainder) = watch(over_http_2(Full::new(Bytes::from_static(b"[]"))));
         assert_eq!(request.body().size_hint().exact(), Some(2));
         let frame = request.body_mut().frame().await.expect("a frame");

@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_can_be_read() {
+    fn a_written_header_can_be_read() {
         for (source, destination, line) in [
             (
                 "192.0.2.7:4711",

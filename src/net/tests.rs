@@ -379,7 +379,7 @@ async fn silent_peers_lose_their_tls_connection() {
 }
 
 #[tokio::test]
-async fn who_answers_no_pings_is_gone_and_who_does_is_not() {
+async fn only_a_client_that_answers_no_pings_is_cut_off() {
     let limits = Limits {
         ping: Duration::from_millis(100),
         ..Limits::default()

@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_is_found_first_counts() {
+    async fn the_first_outcome_counts() {
         let breaker = Breaker::default();
         for _ in 0..2 * FAILURES {
             let attempt = breaker.admit().expect("open");

@@ -211,7 +211,7 @@ async fn a_space_keeps_an_idle_connection() {
 /// Where a server leaves Nagle's algorithm on, its next stanza waits for that.
 #[cfg(target_os = "linux")]
 #[tokio::test]
-async fn what_is_read_can_be_acknowledged_at_once() {
+async fn data_that_was_read_can_be_acknowledged_at_once() {
     const TURNS: usize = 20;
     let port = serve(async |mut server: Server| {
         server.expect(OPENED).await;
