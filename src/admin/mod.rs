@@ -87,7 +87,7 @@ mod status;
 #[cfg(test)]
 mod tests;
 
-/// Who is at the other end of the connection: the server puts it into each request's extensions.
+/// Address of the connection's other end: the server puts it into each request's extensions.
 #[derive(Clone, Copy, Debug)]
 pub struct Peer(pub SocketAddr);
 

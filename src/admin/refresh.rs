@@ -156,7 +156,7 @@ impl<S: ContactSource + 'static> Call<S> {
         let body = body.map_err(|_| Failure::SlowBody)??;
         let accepted = self.accept(body.len())?;
         let turns = Arc::clone(&self.turns);
-        // What has been accepted must not wait for what may wait for its caller.
+        // An accepted refresh must not wait for one whose caller waits: that caller may keep the backend busy.
         let _among_all = match accepted {
             Some(_) => None,
             None => self.turn(&turns.all, &body).await?,

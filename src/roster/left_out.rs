@@ -6,7 +6,7 @@ use std::fmt;
 const REMEMBERED: usize = 100;
 /// Most of them in a line of the log.
 const LOGGED: usize = 10;
-/// How much of a JID that is none is kept, bytes.
+/// Longest beginning of an invalid JID that is kept, bytes.
 const LONGEST: usize = 200;
 
 /// The entries of one answer that are no contacts, and why.

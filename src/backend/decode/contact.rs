@@ -1,4 +1,4 @@
-//! One contact: name, groups and subscription of an entry.
+//! Reader of one contact: name, groups and subscription of an entry.
 
 use std::fmt;
 
@@ -31,7 +31,7 @@ pub(super) fn is_data(json: &str) -> bool {
     json.starts_with('{') || json == "null" || is_empty_array()
 }
 
-/// The contact of that JID. Whatever is said of it, it is one.
+/// The contact of that JID. No data costs it its place on the list.
 pub(super) fn contact(jid: BareJid, json: &str, groups_left: usize) -> serde_json::Result<Contact> {
     let data = match json.starts_with('{') {
         true => serde_json::Deserializer::from_str(json).deserialize_map(DataReader)?,
@@ -47,7 +47,7 @@ pub(super) fn contact(jid: BareJid, json: &str, groups_left: usize) -> serde_jso
     Ok(Contact::new(jid, name, groups, subscription))
 }
 
-/// What is said of a contact, as it is written.
+/// Data of a contact, as it is written.
 #[derive(Default)]
 struct Data<'a> {
     name: Option<&'a str>,

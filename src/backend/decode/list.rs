@@ -1,4 +1,4 @@
-//! The whole list: which entries have a place on it, and whether it is one at all.
+//! Reader of the whole list: decides which entries are contacts, and whether the answer is a list at all.
 
 use std::fmt;
 
@@ -19,7 +19,7 @@ pub(super) const MAX_CONTACTS: usize = 100_000;
 /// Most groups of all contacts of one list together.
 pub(super) const MAX_GROUPS_OF_LIST: usize = 4 * MAX_CONTACTS;
 
-/// Takes the map entry by entry.
+/// Reads the object entry by entry.
 pub(super) struct ListReader<'a> {
     pub(super) owner: &'a BareJid,
 }
@@ -27,9 +27,9 @@ pub(super) struct ListReader<'a> {
 #[derive(Default)]
 pub(super) struct List {
     pub(super) found: Contacts,
-    /// Somebody is among the entries, be it the owner.
+    /// An entry has a localpart; it may be the owner's.
     has_somebody: bool,
-    /// A domain is among them that has no data of a contact, like `{"error.message": "down"}`.
+    /// An entry is a domain whose value is no data of a contact, like `{"error.message": "down"}`.
     has_other_data: bool,
     groups: usize,
 }
@@ -72,13 +72,13 @@ impl<'de> Visitor<'de> for ListReader<'_> {
 }
 
 impl List {
-    /// Whether it is one, and no error that is told with status 200. Whoever is alone on their own list has an
-    /// empty one. Where there are only domains, nothing else may be among them: keys of errors have dots, too.
+    /// Whether this is a list, and not an error with status 200. A list with its owner alone counts as empty. If all
+    /// entries are domains, each must look like a contact: keys of error objects have dots, too.
     pub(super) fn is_list(&self) -> bool {
         self.has_somebody || (self.found.left_out.count() == 0 && !self.has_other_data)
     }
 
-    /// The JID, if it may have a place on the list.
+    /// The JID, if it may be a contact.
     fn usable(&mut self, jid: Option<BareJid>, owner: &BareJid) -> Option<BareJid> {
         let jid = jid?;
         let reason = if jid == *owner {
@@ -93,7 +93,7 @@ impl List {
     }
 }
 
-/// Reads the JID of an entry; says why it is none.
+/// Reads the JID of an entry; notes the reason if it is none.
 struct JidReader<'a>(&'a mut LeftOut);
 
 impl<'de> DeserializeSeed<'de> for JidReader<'_> {

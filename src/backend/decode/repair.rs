@@ -17,7 +17,7 @@ pub(super) fn replace_what_is_no_text(mut json: &mut [u8]) {
     }
 }
 
-/// In JSON, halves of a character can be written as `\ud83d`; in a string of ours they cannot be.
+/// Replaces halves of a character, which JSON can write as `\ud83d`, and Rust strings cannot hold.
 pub(super) fn replace_lone_surrogates(json: &mut [u8]) {
     let mut at = 0;
     while let Some(found) = json.get(at..).and_then(|rest| memchr(b'\\', rest)) {
@@ -38,8 +38,8 @@ pub(super) fn replace_lone_surrogates(json: &mut [u8]) {
     }
 }
 
-/// Python writes `NaN` and `Infinity`, templates write `007`, and the reader of the original module takes them: empty
-/// strings in their places are as good as nothing.
+/// Puts empty strings, which count as absent, in the place of numbers that JSON does not know. Python writes `NaN` and
+/// `Infinity`, templates write `007`, and the original module reads them.
 pub(super) fn replace_odd_numbers(json: &mut [u8]) {
     let mut at = 0;
     while let Some(first) = json.get(at) {
@@ -69,7 +69,7 @@ fn end_of_string(json: &[u8], begin: usize) -> usize {
         if json[at - 1] == b'"' {
             return at;
         }
-        // Whatever is escaped.
+        // Skips the escaped byte.
         at += 1;
     }
     json.len()

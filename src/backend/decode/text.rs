@@ -1,4 +1,4 @@
-//! One value as a text that a list can show: a name, a group, a word.
+//! Reader of one value as text that a list can show: a name, a group, a word.
 
 use std::fmt;
 
@@ -64,8 +64,8 @@ impl Visitor<'_> for StringReader {
     }
 }
 
-/// What a list can show of a text: a space in the place of what XML cannot carry and of what no client
-/// should show; nothing around it; and no more than has room.
+/// Makes a text fit for a list: trimmed, cut to its bound, and with a space for each character that XML cannot carry or
+/// no client should show.
 fn printable(text: &str) -> String {
     let is_hidden = |c: char| c.is_control() || matches!(c, '\u{fffe}' | '\u{ffff}');
     let is_blank = |c: char| c.is_whitespace() || is_hidden(c);

@@ -77,23 +77,23 @@ const RESERVED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'_')
     .remove(b'~');
 
-/// Longest answer that is read among other tasks, bytes: about 1,000 contacts.
+/// Longest answer that is read on a thread of the runtime, bytes: about 1,000 contacts.
 const LARGE: usize = 96 << 10;
 
-/// Longest answer that may always be read, bytes.
+/// Longest answer that is read without a permit for its memory, bytes.
 const SMALL: usize = 256 << 10;
 /// Bytes of longer answers of one host that are read, or made a list of, at once.
 pub const LARGE_UNDER_WAY: usize = 32 << 20;
-/// What room is counted in, bytes.
+/// Unit of the permits for memory, bytes.
 const UNIT: usize = 1 << 10;
 
-/// What `Last-Modified` counts in.
+/// Resolution of `Last-Modified`.
 const ONE_SECOND: Duration = Duration::from_secs(1);
 
 /// Longest validator that is sent back, bytes.
 const LONGEST_VALIDATOR: usize = 1024;
 
-/// Sources that there have been.
+/// Number of sources that have been made.
 static SOURCES: AtomicU64 = AtomicU64::new(1);
 
 /// Longest part of a `Location` that is shown, characters.
@@ -120,7 +120,7 @@ fn shown_location(location: &str) -> String {
     before_parameters.take(LONGEST_LOCATION).collect()
 }
 
-/// What may be sent back of what an answer says of its version; `received` is the time by our clock.
+/// The validators of an answer that may be sent back; `received` is the time by the gateway's clock.
 ///
 /// Many servers make their `ETag` of the same time in seconds (Nginx, of that and the size), so both go together.
 fn validators(headers: &HeaderMap, received: SystemTime) -> [Option<HeaderValue>; 2] {
@@ -158,11 +158,11 @@ pub struct HttpSource {
     authorization: Option<HeaderValue>,
     host: Option<HeaderValue>,
     permits: Arc<Semaphore>,
-    /// For large answers.
+    /// Permits for the memory of large answers.
     room: Arc<Semaphore>,
-    /// Of answers; its key is nobody's to know, so that nobody can make two lists look the same.
+    /// Hashes answers. Its key is secret, so that nobody can make two lists with the same hash.
     hasher: RandomState,
-    /// Among all sources that there have been.
+    /// Number of this source among all.
     number: u64,
     omissions: Arc<Omissions>,
 }
@@ -247,8 +247,8 @@ impl HttpSource {
         }))
     }
 
-    /// Makes contacts of an answer. Takes the time that it takes, which is bounded by the length of the answer: the
-    /// backend has none of it, and what is read off this thread cannot be stopped.
+    /// Reads contacts from an answer, without a deadline: the backend has no part in that time, a read on another
+    /// thread cannot be stopped, and the length of the answer bounds it.
     async fn read(
         &self,
         answer: Answer,
@@ -306,7 +306,7 @@ impl HttpSource {
 
     fn uri(&self, user: &Username) -> Result<Uri, FetchError> {
         let name = user.as_str();
-        // A path segment of dots alone would be a way out of the folder.
+        // A path segment of dots alone would lead out of the folder.
         let name = if name.bytes().all(|b| b == b'.') {
             "%2E".repeat(name.len())
         } else {
@@ -330,8 +330,8 @@ impl HttpSource {
         }
         let mut bytes = BytesMut::with_capacity(stated);
         while let Some(data) = body.next().await? {
-            // How much more there is, nobody has said. To ask for it bit by bit might let several wait
-            // for each other.
+            // The answer does not say how long it is. If permits were taken bit by bit, several answers might wait for
+            // each other for ever.
             if room.is_none() && bytes.len() + data.len() > SMALL {
                 room = Some(self.room(limit).await?);
             }
@@ -340,7 +340,7 @@ impl HttpSource {
         Ok((bytes, room))
     }
 
-    /// Room for an answer; for one that is larger than all of it, all of it.
+    /// A permit for an answer's memory; for an answer larger than all permits, all of them.
     async fn room(&self, bytes: usize) -> Result<Room, FetchError> {
         let units = bytes.min(LARGE_UNDER_WAY).div_ceil(UNIT);
         let units = u32::try_from(units).unwrap_or(u32::MAX);
@@ -349,7 +349,7 @@ impl HttpSource {
     }
 }
 
-/// An answer as it has come, with what it holds until it has been read.
+/// Answer that has been received, with the permit that it holds until it has been read.
 struct Answer {
     json: BytesMut,
     validators: Validators,
@@ -358,7 +358,7 @@ struct Answer {
 }
 
 impl Answer {
-    /// The contacts, unless it is the version that is known.
+    /// The contacts; unchanged if this is the known version.
     fn read(
         mut self,
         owner: &BareJid,
