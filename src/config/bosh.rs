@@ -1,4 +1,4 @@
-//! `[bosh]`: what is BOSH's alone.
+//! `[bosh]`: settings of BOSH only.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! `[server]` and `[[certificate]]`: where the gateway listens, and what a connection may be.
+//! `[server]` and `[[certificate]]`: where the gateway listens, and the bounds on connections.
 
 use std::{
     net::{Ipv4Addr, Ipv6Addr, SocketAddr},

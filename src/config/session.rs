@@ -1,4 +1,4 @@
-//! `[session]`: what every session may be, whatever its client speaks.
+//! `[session]`: the bounds on every session, by whatever front its client comes.
 
 use std::num::NonZeroU32;
 

@@ -1,4 +1,4 @@
-//! Values: from the text of one to what it means.
+//! Values: from the text of a value to what it means.
 
 use std::{
     fs,

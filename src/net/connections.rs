@@ -1,4 +1,4 @@
-//! How many connections there may be, in all and from one address.
+//! Connections: how many there may be, in all and from one address.
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
 

@@ -1,4 +1,4 @@
-//! How everything ends: first nothing new, then what is under way gets its time, then a stop.
+//! Drain: first nothing new is accepted, then what is under way gets its time, then everything stops.
 //!
 //! Whoever does work that must end in order holds a [`Watch`]; the work counts as ended when its
 //! watch is dropped. The [`Signal`] belongs to the composition root. No task is waited for by name,

@@ -1,4 +1,4 @@
-//! Proxies: the networks of those whose word counts, and where they say it.
+//! Proxies: the networks of those that are trusted, and where they name the client.
 
 use std::{net::IpAddr, sync::Arc};
 

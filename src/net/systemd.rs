@@ -1,4 +1,4 @@
-//! What systemd and the gateway tell each other: readiness, the watchdog, sockets that are listened at
+//! Systemd: what it and the gateway tell each other: readiness, the watchdog, sockets that are listened at
 //! already (sd_notify(3), sd_listen_fds(3)).
 //!
 //! Without systemd all of it does nothing.

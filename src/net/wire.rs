@@ -1,4 +1,4 @@
-//! Wire: one connection over TCP or TLS, driven by polling. Chunks go out by a queue, bytes come in.
+//! Connection over TCP or TLS, driven by polling: chunks go out by a queue, bytes come in.
 //!
 //! What the bytes mean is not known here. There is no task behind it: whoever owns it polls it, and dropping it cuts the
 //! connection.

@@ -1,4 +1,4 @@
-//! How a connection comes about: addresses, TLS by policy, header and features.
+//! Dialing: opens a connection to the server: addresses, TLS by policy, header and features.
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 

@@ -1,4 +1,4 @@
-//! The connection of one session to the XMPP server.
+//! Connection of one session to the XMPP server.
 //!
 //! A [`Connector`] (one per host) dials, settles TLS and returns when the server has sent its
 //! features; what follows, SASL included, is between client and server. The [`Upstream`] it gives

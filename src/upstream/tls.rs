@@ -1,4 +1,4 @@
-//! TLS towards the XMPP server: which certificate is good enough.
+//! TLS towards the XMPP server: which certificate is accepted.
 
 use std::{net::IpAddr, sync::Arc};
 

@@ -382,7 +382,7 @@ impl Session {
         self.deliveries.confirmed()
     }
 
-    /// From when on the client counts as deaf, unless a request comes; see [`Absence::deaf_at`]. `None` while a request
+    /// From when on the client counts as deaf, unless a request comes; see `Absence::deaf_at`. `None` while a request
     /// is open.
     pub fn deaf_at(&self) -> Option<Instant> {
         self.absence.deaf_at(self.terms.polling())
