@@ -24,7 +24,7 @@ pub(super) fn read(text: &str, name: &str, base: &Path) -> Result<Config, Config
 
 fn config(file: &mut Section<'_, '_>) -> Config {
     let mut taken = Taken::default();
-    let has_more = file.has("certificate");
+    let has_more = !file.has_none("certificate");
     let mut server = file.section("server", |it| Server::read(it, &mut taken, has_more));
     let mut is_first = server.certificates.is_empty();
     let more = file.sections("certificate", |it| {
@@ -40,7 +40,7 @@ fn config(file: &mut Section<'_, '_>) -> Config {
     let admin = file.section("admin", |it| Admin::read(it, &mut taken, &server, &bosh));
     let monitoring = file.section("monitoring", |it| it.read("listen", |t| taken.address(t)));
     let log = file.section("log", Log::read);
-    if !file.has("host") {
+    if file.has_none("host") {
         let cure = "add [[host]] with its domain and upstream";
         file.fault("host", Fault::new("no host to serve", cure));
     }

@@ -198,7 +198,7 @@ impl<'r, 'a> Section<'r, 'a> {
                     let table = Spanned::new(span, table);
                     all.extend(Section::read_as(self.reader, name, table, &mut read));
                 }
-                other => self.mistyped(name, span, &other, "a table"),
+                other => self.mistyped(name, span, &other, "a table for each"),
             }
         }
         all
@@ -220,6 +220,12 @@ impl<'r, 'a> Section<'r, 'a> {
     /// Whether the section says something of `key`.
     pub(super) fn has(&self, key: &str) -> bool {
         self.spans.contains_key(key)
+    }
+
+    /// Whether `key` is an empty list, or not there.
+    pub(super) fn has_none(&self, key: &str) -> bool {
+        let value = self.table.get(key).map(Spanned::get_ref);
+        value.is_none_or(|value| matches!(value, DeValue::Array(items) if items.is_empty()))
     }
 
     /// Puts what the value of `key` means, if it is there, into `target`.
@@ -434,7 +440,7 @@ impl<'r, 'a> Section<'r, 'a> {
         let path = self.path(key);
         let got = (!redact::is_secret(&path)).then(|| described(&path, got));
         let cure = match (expected, self.name) {
-            ("a list", "") => Some(format!("write [[{key}]]")),
+            ("a list" | "a table for each", "") => Some(format!("write [[{key}]]")),
             ("a table", "") => Some(format!("write [{key}]")),
             _ => error::example(self.name, key),
         };
