@@ -106,7 +106,13 @@ impl Watch {
 
 #[cfg(test)]
 mod tests {
+    use tokio::{io::AsyncWriteExt as _, net::TcpStream};
+
     use super::*;
+    use crate::net::{
+        listener::Limits,
+        testing::{FOREVER, GET, Served, answer, closed, serve},
+    };
 
     #[tokio::test]
     async fn drain_ends_when_the_last_watch_is_dropped() {
@@ -147,5 +153,60 @@ mod tests {
         assert!(watch.is_draining());
         watch.draining().await;
         watch.stopped().await;
+    }
+
+    #[tokio::test]
+    async fn drain_answers_held_requests_and_closes_the_rest() {
+        let served = serve(None, Limits::default());
+        let mut held = TcpStream::connect(served.address).await.unwrap();
+        held.write_all(b"GET /held HTTP/1.1\r\nhost: localhost\r\n\r\n")
+            .await
+            .unwrap();
+        served.arrived.notified().await;
+        let mut idle = TcpStream::connect(served.address).await.unwrap();
+        idle.write_all(GET).await.unwrap();
+        answer(&mut idle).await;
+        let mut silent = TcpStream::connect(served.address).await.unwrap();
+        let mut halting = TcpStream::connect(served.address).await.unwrap();
+        halting.write_all(b"GET / HTTP/1.1\r\nhost:").await.unwrap();
+        // Accepting is in order, so once this is answered the others have been accepted too.
+        let mut last = TcpStream::connect(served.address).await.unwrap();
+        last.write_all(GET).await.unwrap();
+        answer(&mut last).await;
+
+        let Served {
+            address,
+            signal,
+            release,
+            accepting,
+            ..
+        } = served;
+        let drained = tokio::spawn(async move { signal.drain_within(FOREVER).await });
+        assert_eq!(closed(&mut idle).await, "");
+        assert_eq!(closed(&mut silent).await, "");
+        assert_eq!(closed(&mut halting).await, "");
+        accepting.await.unwrap();
+        TcpStream::connect(address)
+            .await
+            .expect_err("nobody accepts any more");
+        assert!(!drained.is_finished());
+        release.notify_one();
+        let last_words = closed(&mut held).await;
+        assert!(last_words.contains("200 OK"), "{last_words}");
+        assert!(last_words.contains("connection: close"), "{last_words}");
+        assert_eq!(drained.await.unwrap(), Drained::Whole);
+    }
+
+    #[tokio::test]
+    async fn drain_cuts_what_outlives_its_grace() {
+        let served = serve(None, Limits::default());
+        let mut held = TcpStream::connect(served.address).await.unwrap();
+        held.write_all(b"GET /held HTTP/1.1\r\nhost: localhost\r\n\r\n")
+            .await
+            .unwrap();
+        served.arrived.notified().await;
+        let drained = served.signal.drain_within(Duration::from_millis(50)).await;
+        assert_eq!(drained, Drained::Stopped(1));
+        assert_eq!(closed(&mut held).await, "");
     }
 }

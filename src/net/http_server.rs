@@ -320,3 +320,148 @@ impl<S: Service<Request<Incoming>>> Service<Request<Incoming>> for Asked<S> {
         self.service.call(request)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use http::Version;
+    use http_body_util::{BodyExt as _, Empty};
+    use hyper::client::conn::http2;
+    use tokio::{
+        io::{AsyncReadExt as _, AsyncWriteExt as _},
+        net::TcpStream,
+        time::timeout,
+    };
+
+    use super::*;
+    use crate::net::{
+        drain::Drained,
+        listener::Limits,
+        testing::{FOREVER, GET, answer, certs, checked, closed, serve, soon, store, tls_client},
+        tls::Trust,
+    };
+
+    #[tokio::test]
+    async fn plain_connection_tells_its_peer() {
+        let served = serve(None, Limits::default());
+        let mut client = TcpStream::connect(served.address).await.unwrap();
+        client.write_all(GET).await.unwrap();
+        let expected = format!("{} tls=false HTTP/1.1", client.local_addr().unwrap());
+        assert!(answer(&mut client).await.ends_with(&expected));
+        // And stays open for the next.
+        client.write_all(GET).await.unwrap();
+        assert!(answer(&mut client).await.ends_with(&expected));
+    }
+
+    #[tokio::test]
+    async fn silent_peers_lose_their_connection() {
+        let served = serve(None, soon());
+        let mut silent = TcpStream::connect(served.address).await.unwrap();
+        let mut halting = TcpStream::connect(served.address).await.unwrap();
+        halting.write_all(b"GET / HTTP/1.1\r\nhost:").await.unwrap();
+        let mut idle = TcpStream::connect(served.address).await.unwrap();
+        idle.write_all(GET).await.unwrap();
+        assert!(answer(&mut idle).await.contains("200 OK"));
+        assert_eq!(closed(&mut silent).await, "");
+        closed(&mut halting).await;
+        assert_eq!(closed(&mut idle).await, "");
+    }
+
+    #[tokio::test]
+    async fn held_request_outlives_the_idle_deadline() {
+        let served = serve(None, soon());
+        let mut client = TcpStream::connect(served.address).await.unwrap();
+        client
+            .write_all(b"GET /held HTTP/1.1\r\nhost: localhost\r\n\r\n")
+            .await
+            .unwrap();
+        served.arrived.notified().await;
+        // A connection that begins later has come to its end: so had this one, were it subject to it.
+        let mut silent = TcpStream::connect(served.address).await.unwrap();
+        closed(&mut silent).await;
+        served.release.notify_one();
+        assert!(answer(&mut client).await.contains("200 OK"));
+    }
+
+    #[tokio::test]
+    async fn alpn_chooses_the_http_version() {
+        let served = serve(Some(store("localhost")), Limits::default());
+        let ca = certs("ca.crt");
+        for alpn in [&[][..], &[&b"http/1.1"[..]]] {
+            let mut client = tls_client(served.address, checked(&ca), alpn)
+                .await
+                .unwrap();
+            client.write_all(GET).await.unwrap();
+            assert!(answer(&mut client).await.ends_with("tls=true HTTP/1.1"));
+        }
+        let client = tls_client(served.address, checked(&ca), &[b"h2"])
+            .await
+            .unwrap();
+        let (mut sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(client))
+            .await
+            .unwrap();
+        let connection = tokio::spawn(connection);
+        let request = Request::get("https://localhost/")
+            .body(Empty::<Bytes>::new())
+            .unwrap();
+        let response = sender.send_request(request).await.unwrap();
+        assert_eq!(response.version(), Version::HTTP_2);
+        let body = response.into_body().collect().await.unwrap().to_bytes();
+        assert!(body.ends_with(b"tls=true HTTP/2.0"));
+        // A drain tells the client to go away, and waits for nothing.
+        assert_eq!(served.signal.drain_within(FOREVER).await, Drained::Whole);
+        connection.await.unwrap().unwrap();
+    }
+
+    #[tokio::test]
+    async fn silent_peers_lose_their_tls_connection() {
+        let served = serve(Some(store("localhost")), soon());
+        let mut silent = TcpStream::connect(served.address).await.unwrap();
+        closed(&mut silent).await;
+        // hyper itself would wait for the HTTP/2 preface for ever.
+        let mut no_preface = tls_client(served.address, Trust::Anyone, &[b"h2"])
+            .await
+            .unwrap();
+        let mut text = Vec::new();
+        let read = timeout(FOREVER, no_preface.read_to_end(&mut text)).await;
+        assert!(
+            read.expect("closed in time")
+                .is_err_and(|e| e.kind().to_string().contains("end of"))
+        );
+    }
+
+    #[tokio::test]
+    async fn only_a_client_that_answers_no_pings_is_cut_off() {
+        let limits = Limits {
+            ping: Duration::from_millis(100),
+            ..Limits::default()
+        };
+        let served = serve(Some(store("localhost")), limits);
+        let connect = async || {
+            tls_client(served.address, Trust::Anyone, &[b"h2"])
+                .await
+                .unwrap()
+        };
+        let (mut sender, connection) =
+            http2::handshake(TokioExecutor::new(), TokioIo::new(connect().await))
+                .await
+                .unwrap();
+        tokio::spawn(connection);
+        let request = Request::get("https://localhost/held")
+            .body(Empty::<Bytes>::new())
+            .unwrap();
+        let held = tokio::spawn(sender.send_request(request));
+        served.arrived.notified().await;
+        // RFC 9113 §3.4: the preface, empty settings. What follows is never answered.
+        let mut mute = connect().await;
+        mute.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0")
+            .await
+            .unwrap();
+        let mut text = Vec::new();
+        let read = timeout(FOREVER, mute.read_to_end(&mut text)).await;
+        // With or without a word: it is over.
+        let _ended = read.expect("closed in time");
+        served.release.notify_one();
+        assert_eq!(held.await.unwrap().unwrap().status(), 200);
+    }
+}

@@ -303,3 +303,91 @@ impl Accepted {
         false
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use arc_swap::ArcSwap;
+    use rustls::pki_types::ServerName;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio_rustls::TlsConnector;
+
+    use super::*;
+    use crate::net::{
+        testing::{ANY, FOREVER, GET, Served, answer, closed, serve_on, soon, store},
+        tls::{Trust, client_config},
+    };
+
+    /// A listener that knows a single proxy: the system has more than one loopback address.
+    fn serve_behind(proxy: [u8; 4], tls: Option<Arc<CertificateStore>>, limits: Limits) -> Served {
+        let listener = Listener::bind(ANY, tls).expect("a free port");
+        let is_proxy = move |address| address == IpAddr::from(proxy);
+        let listener = listener.with_limits(&Arc::new(ArcSwap::from_pointee(limits)));
+        serve_on(listener.with_proxies(is_proxy))
+    }
+
+    const PROXY: &[u8] = b"PROXY TCP4 192.0.2.7 127.0.0.1 4711 80\r\n";
+
+    #[tokio::test]
+    async fn taken_address_is_named() {
+        let first = Listener::bind(ANY, None).unwrap();
+        let error = Listener::bind(first.local_addr(), None)
+            .err()
+            .expect("taken");
+        let expected = format!(
+            "cannot listen at {}: another program does",
+            first.local_addr()
+        );
+        assert!(error.to_string().starts_with(&expected), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_proxy_tells_the_peer_and_has_to() {
+        let served = serve_behind([127, 0, 0, 1], None, soon());
+        let mut proxy = TcpStream::connect(served.address).await.unwrap();
+        proxy.write_all(&[PROXY, GET].concat()).await.unwrap();
+        let expected = "by proxy 192.0.2.7:4711 tls=false HTTP/1.1";
+        assert!(answer(&mut proxy).await.ends_with(expected));
+        proxy.write_all(GET).await.unwrap();
+        let again = answer(&mut proxy).await;
+        assert!(again.ends_with(expected), "for as long as it is open");
+
+        for begin in [GET, b"PROXY TCP4 192.0.2.7\r\n", b"PROXY ", b""] {
+            let mut proxy = TcpStream::connect(served.address).await.unwrap();
+            proxy.write_all(begin).await.unwrap();
+            // What it has sent is not read, so the system may say that with a reset.
+            let mut said = Vec::new();
+            let ended = timeout(FOREVER, proxy.read_to_end(&mut said)).await;
+            let _ = ended.expect("refused in time");
+            assert_eq!(String::from_utf8_lossy(&said), "", "{begin:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn only_a_proxy_tells_the_peer() {
+        let served = serve_behind([127, 0, 0, 9], None, Limits::default());
+        let mut client = TcpStream::connect(served.address).await.unwrap();
+        client.write_all(GET).await.unwrap();
+        let expected = format!("{} tls=false HTTP/1.1", client.local_addr().unwrap());
+        assert!(answer(&mut client).await.ends_with(&expected));
+        let mut impostor = TcpStream::connect(served.address).await.unwrap();
+        impostor.write_all(&[PROXY, GET].concat()).await.unwrap();
+        let refused = closed(&mut impostor).await;
+        assert!(refused.starts_with("HTTP/1.1 400"), "{refused}");
+    }
+
+    #[tokio::test]
+    async fn a_proxy_tells_the_peer_before_tls() {
+        let served = serve_behind([127, 0, 0, 1], Some(store("localhost")), Limits::default());
+        let mut stream = TcpStream::connect(served.address).await.unwrap();
+        stream.write_all(PROXY).await.unwrap();
+        let config = client_config(Trust::Anyone, None).unwrap();
+        let name = ServerName::try_from("localhost").unwrap();
+        let mut client = TlsConnector::from(config)
+            .connect(name, stream)
+            .await
+            .unwrap();
+        client.write_all(GET).await.unwrap();
+        let expected = "by proxy 192.0.2.7:4711 tls=true HTTP/1.1";
+        assert!(answer(&mut client).await.ends_with(expected));
+    }
+}

@@ -23,4 +23,4 @@ pub mod tls;
 pub mod wire;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod testing;

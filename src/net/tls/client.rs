@@ -110,3 +110,77 @@ impl ServerCertVerifier for AnyCertificate {
         self.0.signature_verification_algorithms.supported_schemes()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rustls::{
+        ServerConfig,
+        pki_types::PrivateKeyDer,
+        sign::{CertifiedKey, SingleCertAndKey},
+    };
+    use rustls_pki_types::pem::PemObject as _;
+    use tokio::{io::AsyncWriteExt as _, net::TcpListener};
+    use tokio_rustls::TlsAcceptor;
+
+    use super::*;
+    use crate::net::{
+        listener::Limits,
+        testing::{ANY, GET, answer, certs, checked, serve, store, tls_client},
+    };
+
+    #[tokio::test]
+    async fn verify_wants_a_certificate_that_is_valid_for_the_name() {
+        let ca = certs("ca.crt");
+        for (name, complaint) in [("expired", "Expired"), ("wrong-name", "NotValidForName")] {
+            let served = serve(Some(store(name)), Limits::default());
+            let refused = tls_client(served.address, checked(&ca), &[]).await;
+            let error = format!("{:?}", refused.expect_err(name));
+            assert!(error.contains(complaint), "{name}: {error}");
+            let mut client = tls_client(served.address, Trust::Anyone, &[])
+                .await
+                .expect(name);
+            client.write_all(GET).await.unwrap();
+            assert!(answer(&mut client).await.contains("200 OK"));
+        }
+        let served = serve(Some(store("localhost")), Limits::default());
+        let other = certs("wrong-name.crt");
+        let refused = tls_client(served.address, checked(&other), &[]).await;
+        assert!(format!("{:?}", refused.expect_err("unknown")).contains("UnknownIssuer"));
+    }
+
+    #[tokio::test]
+    async fn insecure_still_wants_the_key_of_the_certificate() {
+        let chain = vec![CertificateDer::from_pem_file(certs("localhost.crt")).unwrap()];
+        let other = PrivateKeyDer::from_pem_file(certs("wrong-name.key")).unwrap();
+        let pair = CertifiedKey::new(chain, ring::sign::any_supported_type(&other).unwrap());
+        for version in rustls::ALL_VERSIONS {
+            let provider = Arc::new(ring::default_provider());
+            let config = ServerConfig::builder_with_provider(provider)
+                .with_protocol_versions(&[version])
+                .unwrap()
+                .with_no_client_auth()
+                .with_cert_resolver(Arc::new(SingleCertAndKey::from(pair.clone())));
+            let listener = TcpListener::bind(ANY).await.unwrap();
+            let address = listener.local_addr().unwrap();
+            let server = tokio::spawn(async move {
+                let (stream, _) = listener.accept().await.unwrap();
+                TlsAcceptor::from(Arc::new(config))
+                    .accept(stream)
+                    .await
+                    .map(drop)
+            });
+            let refused = tls_client(address, Trust::Anyone, &[]).await;
+            let error = format!("{:?}", refused.expect_err("an impostor"));
+            assert!(error.contains("BadSignature"), "{version:?}: {error}");
+            server.await.unwrap().expect_err("the client has left");
+        }
+    }
+
+    #[test]
+    fn authorities_that_are_not_there_are_an_error() {
+        for file in ["missing.crt", "ca.key"] {
+            let error = Trust::authorities(Some(&certs(file))).expect_err(file);
+            assert!(matches!(error, TlsError::Pem { .. }), "{error}");
+        }
+    }
+}

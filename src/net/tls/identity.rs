@@ -117,13 +117,10 @@ impl ResolvesServerCert for ByName {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::fs;
 
-    fn identity(name: &str) -> Identity {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("certs");
-        let file = |extension| folder.join(name).with_extension(extension);
-        Identity::load(&file("crt"), &file("key")).expect("a test certificate")
-    }
+    use super::*;
+    use crate::net::testing::{certs, identity};
 
     #[test]
     fn the_name_chooses_the_certificate() {
@@ -145,5 +142,27 @@ mod tests {
         let both = ByName::new(&[old.clone(), new]).expect("two of them");
         assert!(Arc::ptr_eq(both.choose(Some("localhost")), &old.key));
         assert!(ByName::new(&[]).is_none());
+    }
+
+    #[test]
+    fn an_unusable_certificate_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let (chain, key) = (certs("localhost.crt"), certs("localhost.key"));
+        let load = |chain: &Path, key: &Path| Identity::load(chain, key).unwrap_err();
+        let error = load(&chain, &certs("wrong-name.key"));
+        assert!(matches!(error, TlsError::Pair { .. }), "{error}");
+        let broken = folder.path().join("a.crt");
+        fs::write(&broken, "nothing").unwrap();
+        let error = load(&broken, &key).to_string();
+        assert!(error.ends_with("a.crt: no usable certificate"), "{error}");
+        let error = load(&chain, &broken).to_string();
+        assert!(error.ends_with("a.crt: no usable private key"), "{error}");
+        fs::write(
+            &broken,
+            "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
+        )
+        .unwrap();
+        let error = load(&broken, &key);
+        assert!(matches!(error, TlsError::Leaf { .. }), "{error}");
     }
 }

@@ -68,3 +68,37 @@ fn server_config(
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(Arc::new(config))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use rustls::pki_types::CertificateDer;
+    use rustls_pki_types::pem::PemObject as _;
+
+    use super::*;
+    use crate::net::{
+        listener::Limits,
+        testing::{certs, identity, serve, store, tls_client},
+        tls::Trust,
+    };
+
+    /// The certificate that a client is shown now.
+    async fn shown(address: SocketAddr) -> CertificateDer<'static> {
+        let client = tls_client(address, Trust::Anyone, &[]).await.unwrap();
+        client.get_ref().1.peer_certificates().unwrap()[0].clone()
+    }
+
+    #[tokio::test]
+    async fn new_handshakes_see_the_new_certificate() {
+        let file = |name: &str| CertificateDer::from_pem_file(certs(name)).unwrap();
+        let store = store("localhost");
+        let served = serve(Some(store.clone()), Limits::default());
+        assert_eq!(shown(served.address).await, file("localhost.crt"));
+        store.replace(&[identity("wrong-name")], None).unwrap();
+        assert_eq!(shown(served.address).await, file("wrong-name.crt"));
+        let error = store.replace(&[], None).unwrap_err();
+        assert!(matches!(error, TlsError::NoIdentity), "{error}");
+        assert_eq!(shown(served.address).await, file("wrong-name.crt"));
+    }
+}
