@@ -196,11 +196,23 @@ impl StreamManagement {
 
     /// Wants a question sent to the server: at once, or as soon as the one before is answered.
     ///
-    /// Both sides keep to the order of the stream. So when the question [is answered](Self::is_answered), the server
-    /// has read all that was sent to it before this call, and the gateway has read all that the server had sent by now.
+    /// The server keeps to the order of the stream. So when the question [is answered](Self::is_answered), the gateway
+    /// has read all that the server had sent by now.
     pub fn ask(&mut self) -> Question {
         self.wanted = Question(self.questioned.0.saturating_add(1));
         self.wanted
+    }
+
+    /// How many stanzas have been sent, modulo 2^32.
+    pub fn sent_count(&self) -> u32 {
+        self.sent
+    }
+
+    /// Whether the server has acknowledged the first `sent` stanzas. A server may acknowledge without being asked, so
+    /// that it [has answered](Self::is_answered) does not tell.
+    pub fn has_acknowledged(&self, sent: u32) -> bool {
+        // Counted modulo 2^32: nobody is ahead by half of that.
+        self.settled.wrapping_sub(sent) <= u32::MAX / 2
     }
 
     /// Whether the server has answered a question.
@@ -484,10 +496,13 @@ mod tests {
         sm.sent_others(2);
         assert_eq!(told(&mut sm, now), "");
         let question = sm.ask();
+        let sent = sm.sent_count();
         assert_eq!(told(&mut sm, now), "<r xmlns='urn:xmpp:sm:3'/>");
         assert!(!sm.is_answered(question));
+        acknowledges(&mut sm, 1, now);
+        assert!(!sm.has_acknowledged(sent), "that was said unasked");
         acknowledges(&mut sm, 2, now);
-        assert!(sm.is_answered(question));
+        assert!(sm.is_answered(question) && sm.has_acknowledged(sent));
     }
 
     #[test]

@@ -26,7 +26,7 @@ use tracing::debug;
 use super::{Input, Task};
 use crate::{
     pipe::{Effect, blocked::Change},
-    proto::{sm::initiator::Question, stanza::Stanza},
+    proto::stanza::Stanza,
     session::accounts::{AllDone, Done, Notice, Sibling},
 };
 
@@ -41,9 +41,9 @@ pub(super) struct Blocking {
     /// The place among the siblings, once the resource is bound.
     sibling: Option<Sibling>,
     held: Option<Held>,
-    /// Notices that are being carried out. `Done` is dropped when the server has answered the question; `None` until
-    /// that is asked.
-    unfinished: SmallVec<[(Option<Question>, Done); 1]>,
+    /// Notices that are being carried out. `Done` is dropped when the server has acknowledged so many stanzas; `None`
+    /// until it is asked.
+    unfinished: SmallVec<[(Option<u32>, Done); 1]>,
 }
 
 /// The client's request, which the server has not got.
@@ -152,9 +152,12 @@ impl Task {
         // Without stream management, a server does not say what it has read; then written has to be good enough.
         let is_managed = self.link.sm.is_on() && self.link.is_up();
         let sm = &mut self.link.sm;
-        self.blocking.unfinished.retain(|(question, _)| {
-            let question = *question.get_or_insert_with(|| sm.ask());
-            is_managed && !sm.is_answered(question)
+        self.blocking.unfinished.retain(|(awaited, _)| {
+            let sent = *awaited.get_or_insert_with(|| {
+                sm.ask();
+                sm.sent_count()
+            });
+            is_managed && !sm.has_acknowledged(sent)
         });
     }
 }
