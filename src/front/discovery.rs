@@ -4,7 +4,7 @@ use bytes::Bytes;
 use http::{HeaderValue, Method, Response, StatusCode, header};
 use http_body_util::Full;
 
-use crate::{config::DISCOVERY_PATHS, net::answer, proto::xml::write};
+use crate::{config::DISCOVERY_PATHS, net::answer, proto::xml::write::Tag};
 
 /// Link relation of BOSH.
 const BOSH: &str = "urn:xmpp:alt-connections:xbosh";
@@ -21,11 +21,13 @@ impl Discovery {
     /// Documents that say that the connection manager is at `url`.
     pub fn new(url: &str) -> Self {
         let mut xml = b"<?xml version='1.0' encoding='utf-8'?>\n\
-            <XRD xmlns='http://docs.oasis-open.org/ns/xri/xrd-1.0'>\n  <Link"
+            <XRD xmlns='http://docs.oasis-open.org/ns/xri/xrd-1.0'>\n  "
             .to_vec();
-        write::attribute(&mut xml, "rel", BOSH);
-        write::attribute(&mut xml, "href", url);
-        xml.extend(b"/>\n</XRD>\n");
+        Tag::within(&mut xml, "Link")
+            .attribute("rel", BOSH)
+            .attribute("href", url)
+            .empty();
+        xml.extend(b"\n</XRD>\n");
         let json = serde_json::json!({ "links": [{ "rel": BOSH, "href": url }] });
         Self {
             xml: xml.into(),

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use super::Effect;
 use crate::proto::{
     stanza::{IqType, Kind, MessageType, Stanza},
-    xml::write,
+    xml::{Ns, write::Tag},
 };
 
 /// Longest id or address that an answer repeats, bytes, after escaping. A valid address is not longer (RFC 7622 §3.1).
@@ -97,18 +97,22 @@ fn error(
     (side, peer): (&str, Option<Cow<'_, str>>),
     (kind, condition): (&str, &str),
 ) -> Stanza {
-    let mut text = format!("<{name} xmlns='jabber:client' type='error'").into_bytes();
-    for (name, value) in [("id", stanza.id()), (side, peer)] {
-        if let Some(value) = value.filter(|value| is_repeated(value)) {
-            write::attribute(&mut text, name, &value);
-        }
-    }
-    text.extend_from_slice(
-        format!(
-            "><error type='{kind}'><{condition} xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error>\
-             </{name}>"
-        )
-        .as_bytes(),
-    );
-    Stanza::ours(text)
+    let id = stanza.id().filter(|id| is_repeated(id));
+    let peer = peer.filter(|peer| is_repeated(peer));
+    let error = Tag::new(name)
+        .ns(Ns::Client)
+        .attribute("type", "error")
+        .attribute_if("id", id.as_deref())
+        .attribute_if(side, peer.as_deref())
+        .content(|out| write_error(out, kind, condition));
+    Stanza::ours(error)
+}
+
+/// Appends what an answer of type `error` has in it (RFC 6120 §8.3).
+pub(super) fn write_error(out: &mut Vec<u8>, kind: &str, condition: &str) {
+    Tag::within(out, "error")
+        .attribute("type", kind)
+        .content(|out| {
+            Tag::within(out, condition).ns(Ns::Stanzas).empty();
+        });
 }

@@ -6,11 +6,15 @@ use std::sync::Arc;
 use bytes::Bytes;
 use jid::Jid;
 
-use super::{Effect, bounce::is_repeated, identity::Identity};
+use super::{
+    Effect,
+    bounce::{is_repeated, write_error},
+    identity::Identity,
+};
 use crate::{
     proto::{
         stanza::Stanza,
-        xml::{Ns, write},
+        xml::{Ns, write::Tag},
     },
     roster::{Roster, address},
 };
@@ -120,12 +124,13 @@ impl RosterService {
         let Some(contact) = contact.map(Jid::into_bare) else {
             return;
         };
-        let mut text = b"<presence xmlns='jabber:client' type='unsubscribed' from='".to_vec();
-        write::attribute_into(&mut text, contact.as_str());
-        text.extend_from_slice(b"' to='");
-        write::attribute_into(&mut text, identity.bare());
-        text.extend_from_slice(b"'/>");
-        effects.push_back(Effect::ToClient(complete(text)));
+        let declined = Tag::new("presence")
+            .ns(Ns::Client)
+            .attribute("type", "unsubscribed")
+            .attribute("from", contact.as_str())
+            .attribute("to", identity.bare())
+            .empty();
+        effects.push_back(Effect::ToClient(Stanza::ours(declined)));
         self.push_contact(contact.as_str(), identity, effects);
     }
 
@@ -134,10 +139,13 @@ impl RosterService {
         let Some(roster) = &self.roster else { return };
         for get in self.waiting.drain(..) {
             self.interested = true;
-            let mut text = reply(b"result", Some(&get.id), get.to.as_deref(), identity);
-            text.extend_from_slice(b"<query xmlns='jabber:iq:roster'>");
-            let at = text.len();
-            text.extend_from_slice(b"</query></iq>");
+            let mut at = 0;
+            let reply = reply("result", Some(&get.id), get.to.as_deref(), identity);
+            let text = reply.content(|out| {
+                Tag::within(out, "query")
+                    .ns(Ns::Roster)
+                    .content(|out| at = out.len());
+            });
             let answer = Stanza::from_trusted(text.into(), at, roster.items());
             effects.push_back(Effect::ToClient(answer));
         }
@@ -148,12 +156,9 @@ impl RosterService {
         for get in self.waiting.drain(..) {
             self.interested = true;
             // Not service-unavailable: Converse understands that as "there are no rosters here".
-            let error = error(
-                reply(b"error", Some(&get.id), get.to.as_deref(), identity),
-                "wait",
-                "internal-server-error",
-            );
-            effects.push_back(Effect::ToClient(error));
+            let reply = reply("error", Some(&get.id), get.to.as_deref(), identity);
+            let error = reply.content(|out| write_error(out, "wait", "internal-server-error"));
+            effects.push_back(Effect::ToClient(Stanza::ours(error)));
         }
     }
 
@@ -184,29 +189,28 @@ impl RosterService {
             return;
         }
         self.pushes = self.pushes.wrapping_add(1);
-        let mut text = format!(
-            "<iq xmlns='jabber:client' type='set' id='{PUSH_ID}{}' to='",
-            self.pushes
-        )
-        .into_bytes();
-        write::attribute_into(&mut text, identity.full());
-        text.extend_from_slice(b"'><query xmlns='jabber:iq:roster'>");
-        text.extend_from_slice(item);
-        text.extend_from_slice(b"</query></iq>");
-        effects.push_back(Effect::ToClient(complete(text)));
+        let push = Tag::new("iq")
+            .ns(Ns::Client)
+            .attribute("type", "set")
+            .plain("id", format_args!("{PUSH_ID}{}", self.pushes))
+            .attribute("to", identity.full())
+            .content(|out| {
+                Tag::within(out, "query")
+                    .ns(Ns::Roster)
+                    .content(|out| out.extend_from_slice(item));
+            });
+        effects.push_back(Effect::ToClient(Stanza::ours(push)));
     }
 }
 
 /// Answers a push of the server's own roster in the client's place: the client must not see that list.
 pub fn acknowledge_server_push(push: &Stanza, effects: &mut Effects) {
-    let mut text = b"<iq xmlns='jabber:client' type='result'".to_vec();
-    if let Some(id) = push.id() {
-        text.extend_from_slice(b" id='");
-        write::attribute_into(&mut text, &id);
-        text.push(b'\'');
-    }
-    text.extend_from_slice(b"/>");
-    effects.push_back(Effect::ToServer(complete(text)));
+    let result = Tag::new("iq")
+        .ns(Ns::Client)
+        .attribute("type", "result")
+        .attribute_if("id", push.id().as_deref())
+        .empty();
+    effects.push_back(Effect::ToServer(Stanza::ours(result)));
 }
 
 /// Answers as a server without rosters does (RFC 6121 §2.1.3). Clients then do not ask again for a list that will never
@@ -216,44 +220,33 @@ fn refuse_without_list(iq: &Stanza, identity: &Identity, effects: &mut Effects) 
 }
 
 fn refuse(iq: &Stanza, identity: &Identity, kind: &str, condition: &str, effects: &mut Effects) {
-    let head = reply(b"error", iq.id().as_deref(), iq.to().as_deref(), identity);
-    effects.push_back(Effect::ToClient(error(head, kind, condition)));
+    let reply = reply("error", iq.id().as_deref(), iq.to().as_deref(), identity);
+    let error = reply.content(|out| write_error(out, kind, condition));
+    effects.push_back(Effect::ToClient(Stanza::ours(error)));
 }
 
 /// Start tag of an answer to the client, from the address that it has asked.
-fn reply(kind: &[u8], id: Option<&str>, asked: Option<&str>, identity: &Identity) -> Vec<u8> {
-    let mut text = b"<iq xmlns='jabber:client' type='".to_vec();
-    text.extend_from_slice(kind);
-    for (name, value) in [("' id='", id), ("' from='", asked)] {
-        if let Some(value) = value.filter(|value| is_repeated(value)) {
-            text.extend_from_slice(name.as_bytes());
-            write::attribute_into(&mut text, value);
-        }
-    }
-    text.extend_from_slice(b"' to='");
-    write::attribute_into(&mut text, identity.full());
-    text.extend_from_slice(b"'>");
-    text
-}
-
-fn error(mut head: Vec<u8>, kind: &str, condition: &str) -> Stanza {
-    let text = format!(
-        "<error type='{kind}'><{condition} xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error></iq>"
-    );
-    head.extend_from_slice(text.as_bytes());
-    complete(head)
+fn reply(
+    kind: &str,
+    id: Option<&str>,
+    asked: Option<&str>,
+    identity: &Identity,
+) -> Tag<'static, Vec<u8>> {
+    Tag::new("iq")
+        .ns(Ns::Client)
+        .attribute("type", kind)
+        .attribute_if("id", id.filter(|id| is_repeated(id)))
+        .attribute_if("from", asked.filter(|asked| is_repeated(asked)))
+        .attribute("to", identity.full())
 }
 
 /// The `<item/>` that takes a contact off the list.
 pub(super) fn removal(jid: &str) -> Bytes {
-    let mut text = b"<item jid='".to_vec();
-    write::attribute_into(&mut text, jid);
-    text.extend_from_slice(b"' subscription='remove'/>");
-    text.into()
-}
-
-fn complete(text: Vec<u8>) -> Stanza {
-    Stanza::ours(text)
+    let item = Tag::new("item")
+        .attribute("jid", jid)
+        .attribute("subscription", "remove")
+        .empty();
+    item.into()
 }
 
 fn into_owned(text: std::borrow::Cow<'_, str>) -> String {

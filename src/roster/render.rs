@@ -5,7 +5,7 @@
 use bytes::Bytes;
 
 use super::Contact;
-use crate::proto::xml::write;
+use crate::proto::xml::write::Tag;
 
 /// All items one after the other, and where each one ends.
 pub(crate) fn items(contacts: &[Contact]) -> (Bytes, Box<[usize]>) {
@@ -21,25 +21,19 @@ pub(crate) fn items(contacts: &[Contact]) -> (Bytes, Box<[usize]>) {
 }
 
 fn item(out: &mut Vec<u8>, contact: &Contact) {
-    out.extend_from_slice(b"<item jid='");
-    write::attribute_into(out, contact.jid.as_str());
-    if let Some(name) = &contact.name {
-        out.extend_from_slice(b"' name='");
-        write::attribute_into(out, name);
-    }
-    out.extend_from_slice(b"' subscription='");
-    out.extend_from_slice(contact.subscription.as_str().as_bytes());
+    let item = Tag::within(out, "item")
+        .attribute("jid", contact.jid.as_str())
+        .attribute_if("name", contact.name.as_deref())
+        .attribute("subscription", contact.subscription.as_str());
     if contact.groups.is_empty() {
-        out.extend_from_slice(b"'/>");
+        item.empty();
         return;
     }
-    out.extend_from_slice(b"'>");
-    for group in &contact.groups {
-        out.extend_from_slice(b"<group>");
-        write::text_into(out, group);
-        out.extend_from_slice(b"</group>");
-    }
-    out.extend_from_slice(b"</item>");
+    item.content(|out| {
+        for group in &contact.groups {
+            Tag::within(out, "group").text(group);
+        }
+    });
 }
 
 #[cfg(test)]

@@ -5,7 +5,10 @@ use bytes::Bytes;
 use super::Effects;
 use crate::{
     pipe::{Effect, bounce::is_repeated, identity::Identity},
-    proto::{stanza::Stanza, xml::write},
+    proto::{
+        stanza::Stanza,
+        xml::{Ns, write::Tag},
+    },
 };
 
 /// Purpose of directed presence that a gateway sends; the receiving gateway reads it from the stanza's `id`.
@@ -47,24 +50,31 @@ pub(super) fn unavailable(mark: Mark) -> Stanza {
 
 /// Unavailable presence that tells the client that a resource has gone.
 pub(super) fn gone(full: &str, identity: &Identity) -> Stanza {
-    let mut text = b"<presence xmlns='jabber:client' type='unavailable' from='".to_vec();
-    write::attribute_into(&mut text, full);
-    text.extend_from_slice(b"' to='");
-    write::attribute_into(&mut text, identity.full());
-    text.extend_from_slice(b"'/>");
-    Stanza::ours(text)
+    let gone = Tag::new("presence")
+        .ns(Ns::Client)
+        .attribute("type", "unavailable")
+        .attribute("from", full)
+        .attribute("to", identity.full())
+        .empty();
+    Stanza::ours(gone)
 }
 
 /// The answer to a broadcast presence of more than [`MAX_BROADCAST`](super::MAX_BROADCAST) (RFC 6120 §8.3).
 pub fn too_large(presence: &Stanza) -> Stanza {
-    let mut text = b"<presence xmlns='jabber:client' type='error'".to_vec();
-    if let Some(id) = presence.id().filter(|id| is_repeated(id)) {
-        write::attribute(&mut text, "id", &id);
-    }
-    text.extend_from_slice(
-        b"><error type='modify'><policy-violation xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/>\
-          <text xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'>presence is too large</text></error>\
-          </presence>",
-    );
-    Stanza::ours(text)
+    let id = presence.id().filter(|id| is_repeated(id));
+    let error = Tag::new("presence")
+        .ns(Ns::Client)
+        .attribute("type", "error")
+        .attribute_if("id", id.as_deref())
+        .content(|out| {
+            Tag::within(out, "error")
+                .attribute("type", "modify")
+                .content(|out| {
+                    Tag::within(out, "policy-violation").ns(Ns::Stanzas).empty();
+                    Tag::within(out, "text")
+                        .ns(Ns::Stanzas)
+                        .text("presence is too large");
+                });
+        });
+    Stanza::ours(error)
 }

@@ -9,7 +9,7 @@ use smallvec::SmallVec;
 use super::{Rid, condition::Condition};
 use crate::proto::{
     stanza::{Kind, Stanza, scan_body},
-    xml::{self, Ns, lint::is_language},
+    xml::{self, Ns, lint::is_language, write::Tag},
 };
 
 /// The document of an empty answer (XEP-0124 "Empty Response").
@@ -306,10 +306,9 @@ impl Document {
         Self::with(&terminate_attributes(condition), std::iter::empty())
     }
 
-    /// The same with a word to whoever looks into it; `text` has no markup.
+    /// The same with a word to whoever looks into it.
     pub fn terminate_because(condition: Condition, text: &str) -> Self {
-        let text = format!("<text xmlns='urn:ietf:params:xml:ns:xmpp-streams'>{text}</text>");
-        let text = Stanza::ours(text);
+        let text = Stanza::ours(Tag::new("text").ns(Ns::StreamConditions).text(text));
         Self::with(
             &terminate_attributes(Some(condition)),
             std::iter::once(&text),

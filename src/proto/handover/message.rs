@@ -9,7 +9,7 @@ use bytes::Bytes;
 
 use crate::proto::{
     stanza::{Child, Children, Kind, MessageType, Stanza},
-    xml::{Ns, write},
+    xml::{Ns, write::Tag},
 };
 
 /// Whether a message may be handed over: whether a server would store it. Rooms have a history of their own, headlines
@@ -120,10 +120,11 @@ pub fn delayed(stanza: &Stanza, domain: &str, stamp: &str) -> Stanza {
     if stanza.may_have(Ns::Delay) && stanza.children().any(by_server) {
         return stanza.clone();
     }
-    let mut delay = b"<delay xmlns='urn:xmpp:delay'".to_vec();
-    write::attribute(&mut delay, "from", domain);
-    write::attribute(&mut delay, "stamp", stamp);
-    delay.extend_from_slice(b"/>");
+    let delay = Tag::new("delay")
+        .ns(Ns::Delay)
+        .attribute("from", domain)
+        .attribute("stamp", stamp)
+        .empty();
     let bytes = stanza.to_bytes();
     match before_end(&bytes) {
         Some(at) => Stanza::from_trusted(bytes, at, delay.into()),

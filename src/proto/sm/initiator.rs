@@ -26,7 +26,7 @@ use bytes::Bytes;
 use super::Ledger;
 use crate::proto::{
     stanza::{IqType, Kind, MessageType, Stanza},
-    xml::Ns,
+    xml::{Ns, write::Tag},
 };
 
 /// How long an answer waits while there is nothing new to acknowledge. ejabberd asks again as soon as it is answered,
@@ -272,7 +272,7 @@ impl StreamManagement {
             self.acknowledged = self.ledger.acknowledgeable();
             self.asked = None;
             let h = self.ledger.acknowledgeable();
-            out.extend_from_slice(format!("<a xmlns='urn:xmpp:sm:3' h='{h}'/>").as_bytes());
+            Tag::within(&mut out, "a").ns(Ns::Sm3).plain("h", h).empty();
         }
         let may_ask = self.kept >= MANY || self.asks_again.is_none_or(|at| at <= now);
         let is_awaited = self.wanted > self.questioned && self.asking.is_none();

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::proto::{
     stanza::{Inheritance, Kind, Stanza, scan_next_stanza, scan_stanza},
-    xml::{Ns, Scope, scan_header, write::attribute_into},
+    xml::{Ns, Scope, scan_header, write::Tag},
 };
 
 /// The closing tag that matches what [`header`] opens.
@@ -30,19 +30,15 @@ static ASKS: LazyLock<Stanza> = LazyLock::new(|| Stanza::ours(ACK_REQUEST));
 /// for streams that nobody can overhear (§4.7.1); `lang` is the default language of the client.
 pub fn header(to: &str, from: Option<&str>, lang: Option<&str>) -> Bytes {
     let mut out = Vec::with_capacity(192);
-    out.extend_from_slice(b"<?xml version='1.0'?><stream:stream to='");
-    attribute_into(&mut out, to);
-    if let Some(from) = from {
-        out.extend_from_slice(b"' from='");
-        attribute_into(&mut out, from);
-    }
-    if let Some(lang) = lang {
-        out.extend_from_slice(b"' xml:lang='");
-        attribute_into(&mut out, lang);
-    }
-    out.extend_from_slice(
-        b"' version='1.0' xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams'>",
-    );
+    out.extend_from_slice(b"<?xml version='1.0'?>");
+    Tag::within(&mut out, "stream:stream")
+        .attribute("to", to)
+        .attribute_if("from", from)
+        .attribute_if("xml:lang", lang)
+        .attribute("version", "1.0")
+        .ns(Ns::Client)
+        .attribute("xmlns:stream", "http://etherx.jabber.org/streams")
+        .open();
     out.into()
 }
 

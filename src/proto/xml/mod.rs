@@ -20,7 +20,7 @@
 //! from around it is written into its start tag, so that it means the same in any wrapper.
 //!
 //! **Order.** Each file uses those before it: `error`, `limits`, `name`, `names` ← `lint` ← `decode`, `tag` ←
-//! `scope` ← `token` ← `header`. `write` stands alone.
+//! `scope` ← `token` ← `header`. `write` uses `name` alone.
 
 pub mod error;
 pub mod limits;

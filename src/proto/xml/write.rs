@@ -1,7 +1,102 @@
-//! Escaping.
+//! Elements that the gateway writes itself, and escaping.
 //!
 //! Characters that XML cannot carry are left out, whoever supplied them: one of them would end the
 //! reader's stream.
+
+use std::{borrow::BorrowMut, fmt::Display, io::Write as _};
+
+use super::Ns;
+
+/// An element whose start tag is being written: attributes first, then one call that ends it. It is written to a
+/// buffer of its own or to somebody else's, which that call gives back.
+#[derive(Debug)]
+#[must_use = "nothing has ended the start tag"]
+pub struct Tag<'a, Out> {
+    out: Out,
+    name: &'a str,
+}
+
+impl<'a> Tag<'a, Vec<u8>> {
+    /// Begins an element that stands alone.
+    pub fn new(name: &'a str) -> Self {
+        Self::begin(Vec::with_capacity(128), name)
+    }
+}
+
+impl<'a, 'b> Tag<'a, &'b mut Vec<u8>> {
+    /// Begins an element at the end of `out`.
+    pub fn within(out: &'b mut Vec<u8>, name: &'a str) -> Self {
+        Self::begin(out, name)
+    }
+}
+
+impl<'a, Out: BorrowMut<Vec<u8>>> Tag<'a, Out> {
+    fn begin(mut out: Out, name: &'a str) -> Self {
+        let written = out.borrow_mut();
+        written.push(b'<');
+        written.extend_from_slice(name.as_bytes());
+        Self { out, name }
+    }
+
+    /// Declares the namespace of the element and of what is in it.
+    pub fn ns(mut self, ns: Ns) -> Self {
+        let out = self.out.borrow_mut();
+        out.extend_from_slice(b" xmlns='");
+        out.extend_from_slice(ns.uri().unwrap_or_default().as_bytes());
+        out.push(b'\'');
+        self
+    }
+
+    /// Adds an attribute, escaping its value.
+    pub fn attribute(mut self, name: &str, value: &str) -> Self {
+        attribute(self.out.borrow_mut(), name, value);
+        self
+    }
+
+    /// Adds an attribute if there is a value for it.
+    pub fn attribute_if(self, name: &str, value: Option<&str>) -> Self {
+        match value {
+            Some(value) => self.attribute(name, value),
+            None => self,
+        }
+    }
+
+    /// Adds an attribute whose value needs no escapes, such as a number.
+    pub fn plain(mut self, name: &str, value: impl Display) -> Self {
+        // A vector takes whatever is written.
+        let _ = write!(self.out.borrow_mut(), " {name}='{value}'");
+        self
+    }
+
+    /// Ends the start tag of an element that somebody else ends.
+    pub fn open(mut self) -> Out {
+        self.out.borrow_mut().push(b'>');
+        self.out
+    }
+
+    /// Ends an element with nothing in it.
+    pub fn empty(mut self) -> Out {
+        self.out.borrow_mut().extend_from_slice(b"/>");
+        self.out
+    }
+
+    /// Ends an element that has in it what `write` appends.
+    pub fn content(self, write: impl FnOnce(&mut Vec<u8>)) -> Out {
+        let name = self.name;
+        let mut out = self.open();
+        let written = out.borrow_mut();
+        write(written);
+        written.extend_from_slice(b"</");
+        written.extend_from_slice(name.as_bytes());
+        written.push(b'>');
+        out
+    }
+
+    /// Ends an element that has `text` in it, escaping that.
+    pub fn text(self, text: &str) -> Out {
+        self.content(|out| text_into(out, text))
+    }
+}
 
 /// Appends `text` as an attribute value, for either quote. Tabs and line breaks survive, as
 /// references: written as such they would be read as spaces (XML 1.0 §3.3.3).
@@ -83,6 +178,25 @@ mod tests {
         let mut out = b">".to_vec();
         write(&mut out, text);
         String::from_utf8(out).unwrap_or_default()
+    }
+
+    #[test]
+    fn a_tag_ends_what_it_begins() {
+        let whole = Tag::new("a")
+            .ns(Ns::Client)
+            .attribute("to", "O'Hara")
+            .attribute_if("from", None)
+            .attribute_if("id", Some("<"))
+            .plain("h", 7)
+            .content(|out| {
+                Tag::within(out, "b").empty();
+                Tag::within(out, "c").text("x & y");
+                Tag::within(out, "d").text("");
+            });
+        let expected = "<a xmlns='jabber:client' to='O&apos;Hara' id='&lt;' h='7'>\
+                        <b/><c>x &amp; y</c><d></d></a>";
+        assert_eq!(String::from_utf8_lossy(&whole), expected);
+        assert_eq!(Tag::new("a").attribute("b", "").open(), b"<a b=''>");
     }
 
     #[test]

@@ -13,7 +13,10 @@ use super::Task;
 use crate::{
     metrics::{Limit, health::Dependency},
     pipe::bounce,
-    proto::stanza::Stanza,
+    proto::{
+        stanza::Stanza,
+        xml::{Ns, write::Tag},
+    },
     session::downstream::Reason,
 };
 
@@ -126,11 +129,11 @@ impl Task {
 
 /// A stream error of the gateway's own.
 pub(super) fn stream_error(condition: &str, text: &str) -> Stanza {
-    let error = format!(
-        "<stream:error xmlns:stream='http://etherx.jabber.org/streams'>\
-         <{condition} xmlns='urn:ietf:params:xml:ns:xmpp-streams'/>\
-         <text xmlns='urn:ietf:params:xml:ns:xmpp-streams'>{text}</text>\
-         </stream:error>"
-    );
+    let error = Tag::new("stream:error")
+        .attribute("xmlns:stream", "http://etherx.jabber.org/streams")
+        .content(|out| {
+            Tag::within(out, condition).ns(Ns::StreamConditions).empty();
+            Tag::within(out, "text").ns(Ns::StreamConditions).text(text);
+        });
     Stanza::ours(error)
 }

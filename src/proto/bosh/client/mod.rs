@@ -40,7 +40,7 @@ use crate::proto::{
         initiator::husk,
         split::{Piece, Splitter},
     },
-    xml::{Ns, ScanError, Scope, write::attribute},
+    xml::{Ns, ScanError, Scope, write::Tag},
 };
 
 /// Longest time that the server is asked to hold a request. Less than the minute after which common
@@ -219,14 +219,16 @@ impl Client {
             events: VecDeque::new(),
             unread: 0,
         };
-        let mut attributes = Vec::new();
-        attribute(&mut attributes, "to", to);
-        attribute(&mut attributes, "wait", &WAIT.as_secs().to_string());
-        attribute(&mut attributes, "xml:lang", lang.unwrap_or("en"));
-        // Servers look for these very prefixes, and for no later version.
-        attributes.extend_from_slice(
-            b" hold='1' ver='1.6' xmpp:version='1.0' xmlns:xmpp='urn:xmpp:xbosh'",
-        );
+        let attributes = [
+            ("to", to),
+            ("wait", &*WAIT.as_secs().to_string()),
+            ("xml:lang", lang.unwrap_or("en")),
+            ("hold", "1"),
+            // Servers look for these very prefixes, and for no later version.
+            ("ver", "1.6"),
+            ("xmpp:version", "1.0"),
+            ("xmlns:xmpp", "urn:xmpp:xbosh"),
+        ];
         client.push(&attributes, &[], now);
         client
     }
@@ -495,10 +497,13 @@ impl Client {
             let Some(Item::Restart(lang)) = self.queue.pop_front() else {
                 return;
             };
-            let mut attributes = Vec::new();
-            attribute(&mut attributes, "to", &self.to);
-            attribute(&mut attributes, "xml:lang", lang.as_deref().unwrap_or("en"));
-            attributes.extend_from_slice(b" xmpp:restart='true' xmlns:xmpp='urn:xmpp:xbosh'");
+            let to = self.to.clone();
+            let attributes = [
+                ("to", &*to),
+                ("xml:lang", lang.as_deref().unwrap_or("en")),
+                ("xmpp:restart", "true"),
+                ("xmlns:xmpp", "urn:xmpp:xbosh"),
+            ];
             if self.phase != Phase::Closing {
                 self.phase = Phase::Restarting;
             }
@@ -508,12 +513,12 @@ impl Client {
         let payload = self.take_payload();
         if self.phase == Phase::Closing && self.queue.is_empty() {
             self.terminating = true;
-            self.push(b" type='terminate'", &payload, now);
+            self.push(&[("type", "terminate")], &payload, now);
         } else if !payload.is_empty() {
             self.owes = true;
-            self.push(b"", &payload, now);
+            self.push(&[], &payload, now);
         } else if self.is_idle() && self.next_empty() <= now {
-            self.push(b"", &[], now);
+            self.push(&[], &[], now);
         }
     }
 
@@ -538,25 +543,23 @@ impl Client {
         payload
     }
 
-    fn push(&mut self, attributes: &[u8], payload: &[Bytes], now: Instant) {
+    fn push(&mut self, attributes: &[(&str, &str)], payload: &[Bytes], now: Instant) {
         let rid = self.next;
         self.next = rid.plus(1);
         self.not_before = None;
-        let mut document = b"<body xmlns='http://jabber.org/protocol/httpbind'".to_vec();
-        attribute(&mut document, "rid", &rid.to_string());
-        if !self.sid.is_empty() {
-            attribute(&mut document, "sid", &self.sid);
+        let sid = Some(&*self.sid).filter(|sid| !sid.is_empty());
+        let mut body = Tag::new("body")
+            .ns(Ns::HttpBind)
+            .plain("rid", rid)
+            .attribute_if("sid", sid);
+        for (name, value) in attributes {
+            body = body.attribute(name, value);
         }
-        document.extend_from_slice(attributes);
-        if payload.is_empty() {
-            document.extend_from_slice(b"/>");
+        let document = if payload.is_empty() {
+            body.empty()
         } else {
-            document.push(b'>');
-            for stanzas in payload {
-                document.extend_from_slice(stanzas);
-            }
-            document.extend_from_slice(b"</body>");
-        }
+            body.content(|out| payload.iter().for_each(|it| out.extend_from_slice(it)))
+        };
         self.open.push_back(Open {
             rid,
             document: document.into(),
