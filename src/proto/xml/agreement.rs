@@ -1,4 +1,4 @@
-//! Documents made up for the judge in `tests/checks/agreement.rs`, most of them right or nearly so.
+//! Generated documents for the comparison in `tests/checks/agreement.rs`; most are right or nearly so.
 #![allow(clippy::expect_used, clippy::unwrap_used, clippy::indexing_slicing)]
 #![allow(clippy::arithmetic_side_effects)]
 
@@ -78,7 +78,7 @@ const TEXTS: &[&str] = &[
     "<![CDATA[]]]]><![CDATA[>]]>",
 ];
 
-/// Pieces that a document breaks on, or nearly.
+/// Pieces that make a document invalid, or nearly do.
 const TOKENS: &[&str] = &[
     "<",
     ">",
@@ -314,7 +314,7 @@ fn changed(mut document: Vec<u8>, changes: &[Change]) -> Vec<u8> {
 }
 
 proptest! {
-    // What it finds becomes a named test. More cases: PROPTEST_CASES=1000000.
+    // Each finding becomes a named test. More cases: PROPTEST_CASES=1000000.
     #![proptest_config(ProptestConfig {
         cases: ProptestConfig::default().cases.max(4096),
         failure_persistence: None,
@@ -337,7 +337,7 @@ proptest! {
     }
 }
 
-/// The generator is worth something: much of what it makes is accepted, and much is refused.
+/// The generator is of use: many of its documents are accepted, and many are refused.
 #[test]
 fn the_generator_reaches_both_outcomes() {
     use proptest::strategy::ValueTree;

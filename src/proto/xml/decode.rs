@@ -1,11 +1,11 @@
-//! What an attribute value means, as opposed to how it is written.
+//! Attribute values: what they mean, as opposed to how they are written.
 
 use std::borrow::Cow;
 
 use super::lint;
 
-/// What an attribute value means: references resolved, white space normalized (XML 1.0 §3.3.3). The
-/// value has been accepted by the scanner before.
+/// What an attribute value means: references resolved, white space normalized (XML 1.0 §3.3.3). The scanner must
+/// have accepted the value before.
 pub(in crate::proto) fn attribute_value(raw: &[u8]) -> Cow<'_, str> {
     let text = std::str::from_utf8(raw).unwrap_or_default();
     if !raw
@@ -25,7 +25,7 @@ pub(in crate::proto) fn attribute_value(raw: &[u8]) -> Cow<'_, str> {
             rest = after;
             continue;
         }
-        // A line end of two characters is one (XML 1.0 §2.11), and then a space.
+        // CR LF is one line end (XML 1.0 §2.11), and becomes one space.
         let (meant, written) = match c {
             '\r' if rest.starts_with("\r\n") => (' ', "\r\n".len()),
             '\t' | '\n' | '\r' => (' ', c.len_utf8()),

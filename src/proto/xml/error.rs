@@ -29,8 +29,8 @@ pub enum ScanErrorKind {
     /// A comment, a processing instruction or a DTD (RFC 6120 §11.1).
     #[error("markup that XMPP forbids")]
     Restricted,
-    /// Legal, but written as no server and hardly anybody does: a name that only XML 1.0's fifth edition knows, a
-    /// namespace name with references to what needs none.
+    /// Legal, but hardly ever written: a name that only the fifth edition of XML 1.0 allows, or a namespace name
+    /// with a reference to a character that needs none.
     #[error("unusual markup")]
     Unusual,
     /// The root element is not the one expected.
@@ -39,7 +39,7 @@ pub enum ScanErrorKind {
 }
 
 impl ScanErrorKind {
-    /// Whether it is legal XML all the same: whoever passes it on has done nothing wrong.
+    /// Whether the document is legal XML all the same, so that a server that passes it on has done nothing wrong.
     pub fn is_legal(self) -> bool {
         matches!(self, Self::Limit | Self::Unusual)
     }

@@ -17,8 +17,8 @@ pub fn is_char(c: char) -> bool {
     matches!(c, '\t' | '\n' | '\r' | ' '..='\u{fffd}' | '\u{10000}'..)
 }
 
-/// A document's text, if it is UTF-8 and has only characters that XML can carry; otherwise where it
-/// is not so, and what it is.
+/// The document as text if it is UTF-8 and has only characters that XML can carry; otherwise the place and the kind
+/// of the first error.
 pub fn characters(document: &[u8]) -> Result<&str, (usize, ScanErrorKind)> {
     let text = std::str::from_utf8(document)
         .map_err(|error| (error.valid_up_to(), ScanErrorKind::Encoding))?;
@@ -58,7 +58,7 @@ pub fn reference(name: &[u8]) -> Option<char> {
         [b'#', digits @ ..] => (digits, 10),
         _ => return None,
     };
-    // Eight digits suffice for every character; and no sign, which `from_str_radix` would take.
+    // Eight digits suffice for every character. A sign, which `from_str_radix` would take, is refused.
     if digits.is_empty() || digits.len() > 8 || !digits.iter().all(u8::is_ascii_hexdigit) {
         return None;
     }
@@ -84,7 +84,7 @@ pub fn references(value: &[u8]) -> bool {
     true
 }
 
-/// Whether a namespace name refers to nothing but characters that cannot stand in it as they are.
+/// Whether every reference in a namespace name stands for a character that may need one, such as `&` or a quote.
 pub fn is_plain_uri(uri: &[u8]) -> bool {
     let has_to_be_referred_to =
         |c: char| matches!(c, '&' | '<' | '>' | '"' | '\'' | '\t' | '\n' | '\r');
@@ -114,8 +114,8 @@ pub(super) fn split_once(byte: u8, text: &[u8]) -> Option<(&[u8], &[u8])> {
     Some((before, rest.get(1..)?))
 }
 
-/// Whether a name without a colon is one (XML 1.0 §2.3 up to its fourth edition, Namespaces in XML §3). The
-/// text is UTF-8.
+/// Whether `name`, which is UTF-8, is a name without a colon (XML 1.0 §2.3 up to its fourth edition, Namespaces in
+/// XML §3).
 pub fn is_nc_name(name: &[u8]) -> bool {
     if name
         .iter()
@@ -132,7 +132,7 @@ pub fn is_nc_name(name: &[u8]) -> bool {
     chars.next().is_some_and(is_name_start) && chars.all(is_name_char)
 }
 
-/// Whether a name without a colon is one as XML 1.0 has it since its fifth edition.
+/// The same by the fifth edition of XML 1.0.
 pub(super) fn is_new_nc_name(name: &[u8]) -> bool {
     let is_start = |c: char| {
         is_name_start(c)
@@ -164,7 +164,7 @@ fn is_name_char(c: char) -> bool {
 /// Longest language tag, bytes (RFC 5646 §4.4.1).
 pub(in crate::proto) const MAX_LANGUAGE: usize = 35;
 
-/// Whether this is a language tag: subtags of letters and digits, of which the first has letters only
+/// Whether this is a language tag: subtags of letters and digits, the first of letters only
 /// (RFC 5646 §2.1).
 pub fn is_language(tag: &str) -> bool {
     let is_subtag = |subtag: &str| {

@@ -1,23 +1,23 @@
 //! XML as bytes with spans: no tree is ever built.
 //!
-//! A document is read once, front to back, token by token; [`stanza`](crate::proto::stanza) cuts it into stanzas as
-//! it goes, and nobody downstream parses again.
+//! A document is read once, front to back, token by token. [`stanza`](crate::proto::stanza) cuts it into stanzas on
+//! the way, and no later stage parses them again.
 //!
 //! **What is checked.** Everything that decides where an element begins and ends and what it is
 //! called: UTF-8, legal characters, names, quotes, duplicate attributes, references, balanced tags,
 //! one root, and namespaces with all prefixes declared. Markup that XMPP forbids (comments,
 //! processing instructions, DTDs; RFC 6120 §11.1, XEP-0124 "`<body/>` Wrapper Element") is refused.
-//! quick-xml finds where a tag ends, with its own parser of elements; its reader, which checks less than
-//! this, took more than all of that together (docs/performance.md). Whatever is accepted here, a strict
-//! parser must accept with the same elements in it; the tests hold this against one.
+//! quick-xml only finds where a tag ends, with its `ElementParser`; its reader, which checks less, took more time
+//! than all of this together (docs/performance.md). A strict parser must accept every document that is accepted
+//! here, and see the same elements in it; the tests compare the two.
 //!
-//! **What is not checked.** Whether a stanza makes sense; that the URI of a namespace is a URI;
-//! that a language tag is one. The XMPP server judges that. This is safe because every session has
-//! a stream of its own to the server: what is wrong there ends nobody's session but its owner's. If
-//! sessions ever share a stream, this reasoning falls.
+//! **What is not checked.** Whether a stanza makes sense; whether the URI of a namespace is a URI; whether a
+//! language tag is one. The XMPP server judges that. This is safe because every session has a stream of its own to
+//! the server, so that an error there ends only its owner's session. It is no longer safe if sessions ever share a
+//! stream.
 //!
-//! **The invariant.** A [`Stanza`](crate::proto::stanza::Stanza) is namespace-closed: what it takes
-//! from around it is written into its start tag, so that it means the same in any wrapper.
+//! **The invariant.** A [`Stanza`](crate::proto::stanza::Stanza) is namespace-closed: what it inherits
+//! is written into its start tag, so that it means the same in any wrapper.
 //!
 //! **Order.** Each file uses those before it: `error`, `limits`, `name`, `names` ← `lint` ← `decode`, `tag` ←
 //! `scope` ← `token` ← `header`. `write` uses `name` alone.

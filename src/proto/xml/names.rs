@@ -1,14 +1,14 @@
 //! Characters of names beyond ASCII, as XML 1.0 had them up to its fourth edition (Appendix B).
 //!
-//! The fifth edition allows many more. Parsers of the fourth, expat above all, are what most servers read
-//! with: what they refuse ends the stream of whoever gets it.
+//! The fifth edition allows many more. But most servers read with a parser of the fourth, expat above all: a name
+//! that it refuses ends the stream of the user who gets it.
 
-/// Whether a name may begin with it.
+/// Whether a name may begin with this character.
 pub(super) fn is_start(c: char) -> bool {
     is_in(&STARTS, c)
 }
 
-/// Whether it may stand later in a name.
+/// Whether a name may have this character after its first.
 pub(super) fn is_part(c: char) -> bool {
     is_start(c) || is_in(&PARTS, c)
 }

@@ -1,4 +1,4 @@
-//! Which prefix means which namespace, and where.
+//! Namespaces in scope: which prefix means which namespace, and where.
 
 use std::sync::Arc;
 
@@ -60,20 +60,20 @@ pub(in crate::proto) struct Declaration<'d> {
     pub(in crate::proto) depth: usize,
 }
 
-/// The declarations in scope while a document is read, innermost last. Those of the default namespace are
-/// kept apart: it is looked up most, and then costs nothing however many prefixes there are.
+/// The declarations in scope while a document is read, innermost last. Those of the default namespace are kept
+/// apart: it is looked up most, and this lookup must not take longer when there are many prefixes.
 #[derive(Debug)]
 pub(in crate::proto) struct Scopes<'d> {
     /// Around the document.
     outside: &'d Scope,
-    /// What has no namespace out there is `jabber:client`.
+    /// Outside the document, the namespace of `<body/>`, and no namespace at all, mean `jabber:client`.
     is_unwrapped: bool,
     prefixes: SmallVec<[Declaration<'d>; 8]>,
     defaults: SmallVec<[Declaration<'d>; 4]>,
 }
 
 impl Declaration<'_> {
-    /// The same within `<body/>`: what belongs to that or to no namespace at all belongs to `jabber:client`.
+    /// The same declaration within `<body/>`, where that element's namespace, and none, mean `jabber:client`.
     fn unwrapped(self) -> Self {
         let belongs_to_client = match self.ns {
             Ns::HttpBind => true,
@@ -100,8 +100,7 @@ const NONE: Declaration<'static> = Declaration {
 const XML: &[u8] = b"http://www.w3.org/XML/1998/namespace";
 const XMLNS: &[u8] = b"http://www.w3.org/2000/xmlns/";
 
-/// Longest declaration, prefix and URI together, bytes: comparing names must not cost more than they are
-/// worth.
+/// Longest declaration, prefix and URI together, bytes. This bounds the cost of comparing names.
 const MAX_DECLARATION: usize = 1024;
 
 impl<'d> Scopes<'d> {
@@ -135,10 +134,10 @@ impl<'d> Scopes<'d> {
         })
     }
 
-    /// Takes up the declaration `attr` of an element at `depth`.
+    /// Adds the declaration `attr` of an element at `depth` to the scope.
     ///
-    /// A value may refer to characters that have to be written so, and to no others: none of these is in a
-    /// namespace that is known here, so that the others can be compared as they are written.
+    /// A value may contain references only to characters that may need one. No namespace known here contains such a
+    /// character, so that values can be compared as they are written.
     pub(super) fn declare(&mut self, attr: &Attr<'d>, depth: usize) -> Result<(), ScanErrorKind> {
         let prefix = if attr.prefix.is_empty() {
             b""
@@ -195,7 +194,7 @@ impl<'d> Scopes<'d> {
         }
     }
 
-    /// Forgets what elements at `depth` and deeper have declared.
+    /// Removes the declarations of elements at `depth` and deeper.
     pub(super) fn leave(&mut self, depth: usize) {
         while self.prefixes.last().is_some_and(|last| last.depth >= depth) {
             self.prefixes.pop();
@@ -205,8 +204,8 @@ impl<'d> Scopes<'d> {
         }
     }
 
-    /// From here on, what belongs to the wrapper at `depth` or to no namespace at all belongs to
-    /// `jabber:client`: clients leave the declaration away (XEP-0206).
+    /// From here on, the namespace of the wrapper at `depth`, and no namespace at all, mean `jabber:client`:
+    /// clients omit that declaration (XEP-0206).
     pub(in crate::proto) fn unwrap_client(&mut self, depth: usize) {
         self.is_unwrapped = true;
         for known in self.prefixes.iter_mut().chain(&mut self.defaults) {
@@ -225,14 +224,14 @@ impl<'d> Scopes<'d> {
         self.outside().chain(own.copied())
     }
 
-    /// Declarations made outside an element at `depth`. For all elements of one wrapper they are the same, in the
-    /// same order.
+    /// Declarations made outside an element at `depth`. All elements of one wrapper see the same ones, in the same
+    /// order.
     pub(in crate::proto) fn outer(&self, depth: usize) -> impl Iterator<Item = Declaration<'d>> {
         self.iter().filter(move |known| known.depth < depth)
     }
 
-    /// Those that it does not override itself, whose content must not have been left yet, and their places
-    /// among [all of them](Self::outer).
+    /// The outer declarations that the element does not override, each with its place among
+    /// [all of them](Self::outer). The element's own declarations must still be in scope.
     pub(in crate::proto) fn inherited(
         &self,
         depth: usize,

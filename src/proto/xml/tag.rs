@@ -1,4 +1,4 @@
-//! The inside of a start tag, its name and its attributes, and of the XML declaration, which looks the same.
+//! Start tags: the name and the attributes in one. The XML declaration is read here too, as it has the same form.
 
 use std::borrow::Cow;
 
@@ -45,7 +45,7 @@ impl Attr<'_> {
     }
 }
 
-/// One attribute, both parts sharing the document's memory.
+/// One attribute; its name and its value share the document's memory.
 #[derive(Clone, Debug)]
 pub struct Attribute {
     /// Namespace; [`Ns::None`] for an attribute without a prefix.
@@ -62,7 +62,7 @@ impl Attribute {
         std::str::from_utf8(&self.local).unwrap_or_default()
     }
 
-    /// The value, references resolved, white space normalized (XML 1.0 §3.3.3).
+    /// The value, with references resolved and white space normalized (XML 1.0 §3.3.3).
     pub fn value(&self) -> Cow<'_, str> {
         attribute_value(&self.raw)
     }
@@ -83,11 +83,11 @@ impl Attribute {
     }
 }
 
-/// What a byte can be in a name.
+/// The byte may stand in a name.
 const NAME: u8 = 1;
-/// It begins one.
+/// The byte may begin a name.
 const START: u8 = 2;
-/// Whether it may is not told by the byte alone.
+/// The byte alone does not tell: it is a colon, or part of a longer character.
 const SPECIAL: u8 = 4;
 
 #[expect(clippy::indexing_slicing, reason = "when it is compiled")]
@@ -110,7 +110,7 @@ fn class(byte: u8) -> u8 {
     CLASSES.get(usize::from(byte)).copied().unwrap_or_default()
 }
 
-/// Splits a qualified name off the front: prefix, local name, rest. Nothing if there is none.
+/// Splits a qualified name off the front: prefix, local name, rest. `None` if there is no name.
 pub(super) fn split_name(text: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
     let mut seen = 0;
     let ends = |byte: &u8| {
@@ -120,7 +120,7 @@ pub(super) fn split_name(text: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
     };
     let end = text.iter().position(ends).unwrap_or(text.len());
     let (name, rest) = text.split_at_checked(end)?;
-    // Nearly all are of this kind.
+    // Nearly all names are plain ASCII without a prefix.
     if seen & SPECIAL == 0 {
         let begins = class(*name.first()?) & START != 0;
         return begins.then_some((b"", name, rest));
@@ -215,8 +215,8 @@ pub(super) fn read_attributes<'d>(
     }
 }
 
-/// Checks what stands between `<?xml` and `?>`: version 1.0, UTF-8 if an encoding is given, and no
-/// more declarations elsewhere (XML 1.0 §2.8, §2.9; RFC 6120 §11.4, §11.6).
+/// Checks what stands between `<?xml` and `?>`: version 1.0, UTF-8 if an encoding is given, and nothing declared
+/// outside the document (XML 1.0 §2.8, §2.9; RFC 6120 §11.4, §11.6).
 pub(super) fn declaration(content: &[u8]) -> Result<(), ScanErrorKind> {
     let mut pairs = SmallVec::new();
     read_attributes(content, 0, 3, &mut pairs).map_err(|error| error.kind)?;

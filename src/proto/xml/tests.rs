@@ -1,4 +1,4 @@
-//! The tables: what is refused, what is accepted, and what becomes of namespaces.
+//! Tables of documents: which are refused, which are accepted, and what becomes of their namespaces.
 #![allow(clippy::expect_used, clippy::unwrap_used, clippy::indexing_slicing)]
 #![allow(clippy::arithmetic_side_effects)]
 
@@ -26,7 +26,7 @@ fn written(stanza: &Stanza) -> String {
     String::from_utf8(stanza.to_bytes().to_vec()).unwrap()
 }
 
-/// What a scanner makes of `content` in an otherwise sound body.
+/// Scans an otherwise sound body that has `content` in it.
 fn refusal(content: &str) -> Option<ScanErrorKind> {
     scan(format!("<body xmlns='{BODY}'>{content}</body>")).err()
 }
@@ -412,7 +412,7 @@ fn inherited_stanzas_are_client_stanzas() {
     );
 }
 
-/// What has to be referred to may be: no namespace known here has it in its name.
+/// A reference is accepted where the character needs one: no namespace known here contains such a character.
 #[test]
 fn takes_namespaces_whose_names_need_references() {
     for uri in [
@@ -558,7 +558,7 @@ fn equal_children_share_what_they_inherit() {
     assert_eq!(places.len(), 1);
 }
 
-/// What one child has declared itself changes nothing of what the next one inherits.
+/// A child's own declarations do not change what the next child inherits.
 #[test]
 fn each_child_inherits_what_it_needs_itself() {
     let wrapper = "xmlns:p='urn:p' xmlns:q='urn:q' xmlns:r='urn:r'";
@@ -610,7 +610,7 @@ fn a_language_that_is_none_is_not_passed_on() {
     assert_eq!(lang(&"x".repeat(36)), "<iq xmlns='jabber:client'/>");
 }
 
-/// Few are compared with each other, many are sorted: both see the same.
+/// A few attributes are compared pairwise and many are sorted: both ways find the same duplicates.
 #[test]
 fn attributes_are_told_apart_however_many_there_are() {
     let declared = "xmlns:a='urn:a' xmlns:b='urn:a' xmlns:c='urn:c'";
@@ -699,7 +699,7 @@ fn closes_elements_of_a_stream() {
             Kind::Message(MessageType::Other),
         ),
         (
-            // Only looks like the prefix; to declare it does no harm.
+            // This only looks like the prefix. Declaring it does no harm.
             "<message><body>upstream:</body></message>",
             "<message xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams'>\
              <body>upstream:</body></message>",

@@ -1,4 +1,4 @@
-//! The tokens of a document, checked.
+//! Tokens of a document, with all checks made.
 
 use std::borrow::Cow;
 
@@ -28,7 +28,7 @@ pub(in crate::proto) struct Lexer<'d> {
     depth: usize,
     /// Names of the elements that are open, as written.
     open: SmallVec<[&'d [u8]; 8]>,
-    /// The last start tag was an empty element's, whose end is still to be told.
+    /// The last start tag was that of an empty element (`<x/>`), whose end is the next token.
     empty: bool,
     declaration_allowed: bool,
     root_seen: bool,
@@ -92,7 +92,7 @@ impl<'d> Lexer<'d> {
             return Err(ScanErrorKind::Limit.at(0));
         }
         let text = lint::characters(document).map_err(|(at, kind)| kind.at(at))?;
-        // The reader would skip it and not count it.
+        // The reader would skip a byte order mark and not count it.
         if text.starts_with('\u{feff}') {
             return Err(ScanErrorKind::NotWellFormed.at(0));
         }
@@ -176,7 +176,7 @@ impl<'d> Lexer<'d> {
                     let text = rest.get(..length).unwrap_or_default();
                     self.at = at.saturating_add(length);
                     if depth > 0 {
-                        // To look for one byte costs less than to prepare for three, which are rare.
+                        // Most text has no `]`, and looking for one byte is faster than setting up a search for three.
                         if memchr(b']', text).is_some()
                             && let Some(found) = memmem::find(text, b"]]>")
                         {
@@ -250,7 +250,7 @@ impl<'d> Lexer<'d> {
         Ok(())
     }
 
-    /// Reads `</…`, which has to close what was opened last.
+    /// Reads `</…`, which has to close the element that was opened last.
     fn close(&mut self) -> Result<Token<'d>, ScanError> {
         let malformed = || ScanErrorKind::NotWellFormed.at(self.at);
         let rest = self.rest();
@@ -325,15 +325,15 @@ impl<'d> Lexer<'d> {
         }))
     }
 
-    /// Takes up the declarations among the attributes, resolves the prefixes of the others, and
-    /// makes sure that no attribute is there twice, under whatever prefix.
+    /// Adds the declarations among the attributes to the scope, resolves the prefixes of the others, and makes sure
+    /// that no attribute is there twice, whatever its prefix.
     fn resolve_attributes(&mut self, at: usize) -> Result<(), ScanError> {
         for attr in self.attributes.iter().filter(|attr| attr.is_declaration()) {
             self.scopes
                 .declare(attr, self.depth)
                 .map_err(|kind| kind.at(attr.value_at))?;
         }
-        // Looking a prefix up walks the declarations in scope: this bounds it.
+        // A lookup of a prefix walks the declarations in scope. This bounds the walk.
         if self.scopes.len() > self.limits.attributes.saturating_add(self.limits.depth) {
             return Err(ScanErrorKind::Limit.at(at));
         }
@@ -351,9 +351,9 @@ impl<'d> Lexer<'d> {
     }
 }
 
-/// Whether an attribute is there twice, under whatever prefix.
+/// Whether an attribute is there twice, whatever its prefix.
 fn is_twice<'d>(attributes: &[Attr<'d>]) -> bool {
-    /// Fewer are compared each with each: that is quicker than to sort them.
+    /// Up to so many are compared pairwise, which is faster than sorting them.
     const FEW: usize = 8;
     // Declarations have no URI themselves, and all the same prefix.
     let name = |attr: &Attr<'d>| (attr.prefix.is_empty(), attr.local);

@@ -8,7 +8,7 @@ use std::{borrow::BorrowMut, fmt::Display, io::Write as _};
 use super::Ns;
 
 /// An element whose start tag is being written: attributes first, then one call that ends it. It is written to a
-/// buffer of its own or to somebody else's, which that call gives back.
+/// buffer of its own or at the end of the caller's; the last call returns that buffer.
 #[derive(Debug)]
 #[must_use = "nothing has ended the start tag"]
 pub struct Tag<'a, Out> {
@@ -63,24 +63,24 @@ impl<'a, Out: BorrowMut<Vec<u8>>> Tag<'a, Out> {
 
     /// Adds an attribute whose value needs no escapes, such as a number.
     pub fn plain(mut self, name: &str, value: impl Display) -> Self {
-        // A vector takes whatever is written.
+        // Writing to a vector cannot fail.
         let _ = write!(self.out.borrow_mut(), " {name}='{value}'");
         self
     }
 
-    /// Ends the start tag of an element that somebody else ends.
+    /// Ends the start tag; the caller writes the end tag.
     pub fn open(mut self) -> Out {
         self.out.borrow_mut().push(b'>');
         self.out
     }
 
-    /// Ends an element with nothing in it.
+    /// Ends the element, which is empty.
     pub fn empty(mut self) -> Out {
         self.out.borrow_mut().extend_from_slice(b"/>");
         self.out
     }
 
-    /// Ends an element that has in it what `write` appends.
+    /// Ends the element, with the content that `write` appends.
     pub fn content(self, write: impl FnOnce(&mut Vec<u8>)) -> Out {
         let name = self.name;
         let mut out = self.open();
@@ -92,14 +92,14 @@ impl<'a, Out: BorrowMut<Vec<u8>>> Tag<'a, Out> {
         out
     }
 
-    /// Ends an element that has `text` in it, escaping that.
+    /// Ends the element, with `text` as its content, which is escaped.
     pub fn text(self, text: &str) -> Out {
         self.content(|out| text_into(out, text))
     }
 }
 
-/// Appends `text` as an attribute value, for either quote. Tabs and line breaks survive, as
-/// references: written as such they would be read as spaces (XML 1.0 §3.3.3).
+/// Appends `text` as an attribute value, for either quote. Tabs and line breaks become references:
+/// written as they are, they would be read as spaces (XML 1.0 §3.3.3).
 pub fn attribute_into(out: &mut Vec<u8>, text: &str) {
     replace_into(out, text, |byte| match byte {
         b'"' => Some(b"&quot;"),
