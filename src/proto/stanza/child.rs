@@ -1,4 +1,4 @@
-//! Looking into a stanza, for those who have to know more of it than its head tells.
+//! Child elements of a stanza, for callers that need more of it than its head tells.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -47,13 +47,13 @@ impl Child {
         Children::of(self.bytes.clone(), &self.scope)
     }
 
-    /// The element with what is declared around it: it means the same in any wrapper. `None` if that is
-    /// more than anybody declares.
+    /// The element with the declarations around it written into it: it means the same in any wrapper. `None` if there
+    /// are more of them than anybody declares.
     pub fn closed(&self) -> Option<Stanza> {
         scan_stanza(self.bytes.clone(), &self.scope, &Limits::NONE).ok()
     }
 
-    /// Hashes what the element means, however it is written: names, attributes in any order, character data.
+    /// Hashes what the element means, not how it is written: names, attributes in any order, character data.
     pub fn hash_meaning(&self, state: &mut impl Hasher) {
         let mut text = Cow::Borrowed("");
         let mut lexer = Lexer::again(&self.bytes, &self.scope);
@@ -122,15 +122,15 @@ pub(super) fn find_attribute<'d>(
         .attributes
         .iter()
         .find(|attr| attr.is(name.as_bytes()))?;
-    // Through the document, since the lexer borrows the scope for no longer than this.
+    // The value is cut from the document: what the lexer finds lives no longer than the lexer.
     let at = found.value_at;
     element
         .get(at..at.saturating_add(found.value.len()))
         .map(attribute_value)
 }
 
-/// The direct children of an element that has been accepted before. There may be very many: until it is asked
-/// for, each is only known by its place.
+/// The direct children of an element that has been accepted before. There may be very many, so each is kept as its
+/// place alone until it is asked for.
 #[derive(Debug)]
 pub struct Children {
     element: Bytes,
@@ -151,7 +151,7 @@ struct Place {
 }
 
 impl Children {
-    /// Those of `element`, around which `scope` is declared.
+    /// The children of `element`, around which `scope` is declared.
     pub(super) fn of(element: Bytes, scope: &Scope) -> Self {
         let mut lexer = Lexer::again(&element, scope);
         let mut inside = Scope::default();
@@ -180,7 +180,7 @@ impl Children {
 
 impl Place {
     fn new(child: &Element<'_>, end: usize) -> Self {
-        // The scanner takes no documents of more bytes than this can count.
+        // The scanner accepts no document of more bytes than this can count.
         let narrow = |at: usize| u32::try_from(at).unwrap_or(u32::MAX);
         Self {
             ns: child.ns,

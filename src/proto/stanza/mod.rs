@@ -1,4 +1,4 @@
-//! One complete top-level element of an XMPP stream, kept as the bytes that it came as.
+//! Stanzas: complete top-level elements of an XMPP stream, each kept as the bytes that it came as.
 
 mod child;
 mod scan;
@@ -20,15 +20,15 @@ use super::xml::{
 };
 
 /// A complete, namespace-closed element: its bytes, as [`Stanza::chunks`] gives them, mean the same
-/// in any wrapper. Cloning shares the bytes; they are no part of anything larger, so that a stanza that is
-/// kept keeps nothing else.
+/// in any wrapper. Cloning shares the bytes. They are no part of anything larger, so that keeping a stanza keeps no
+/// other memory.
 #[derive(Clone)]
 pub struct Stanza {
     /// The element as it came.
     bytes: Bytes,
     /// Where `insert` belongs in `bytes`.
     at: u32,
-    /// What closes the namespaces (or, in our own stanzas, a shared payload); often empty.
+    /// The inherited declarations (or, in our own stanzas, a shared payload); often empty.
     insert: Bytes,
     head: Head,
 }
@@ -57,13 +57,13 @@ pub(super) struct Head {
     id: Option<Span>,
     /// Namespace and local name of the first child element.
     payload: Option<(Ns, Span)>,
-    /// There are more.
+    /// There are more child elements.
     has_more: bool,
 }
 
 impl Span {
-    /// `length` bytes that end at `end`, both counted from where the stanza begins at `origin`. The
-    /// scanner takes no documents of more than `u32::MAX` bytes.
+    /// `length` bytes that end at `end` in the document, counted from `origin`, where the stanza begins. The scanner
+    /// accepts no document of more than `u32::MAX` bytes.
     fn ending(end: usize, length: usize, origin: usize) -> Self {
         let narrow = |at: usize| u32::try_from(at.saturating_sub(origin)).unwrap_or(u32::MAX);
         Self {
@@ -109,7 +109,7 @@ impl Head {
         head
     }
 
-    /// Takes note of an element in `root`.
+    /// Takes note of `element` if it is a child of `root`.
     pub(super) fn see_child(&mut self, root: &Element<'_>, element: &Element<'_>) {
         if element.depth != root.depth.saturating_add(1) {
             return;
@@ -247,23 +247,23 @@ impl Stanza {
         scan_stanza(text.into(), &Scope::default(), &Limits::default())
     }
 
-    /// A stanza of our own, with all namespaces declared in it. Only its start tag and its first child are looked at,
-    /// so that it must be well-formed; debug builds check that.
+    /// A stanza of our own, with all namespaces declared in it. It must be well-formed, since only its start tag and
+    /// its first child are looked at; debug builds check these.
     pub fn ours(bytes: impl Into<Bytes>) -> Self {
         Self::from_trusted(bytes.into(), 0, Bytes::new())
     }
 
-    /// A stanza of our own, in two parts: `insert` belongs at offset `at` of `bytes` and is shared,
-    /// not copied. Only the start tag and the first child in `bytes` are looked at, so that `bytes`
-    /// must be well-formed, with all namespaces declared in it, and `insert` must be elements,
-    /// text, or (next to a name) attributes that fit there; debug builds check the first part.
+    /// A stanza of our own, in two parts: `insert` belongs at offset `at` of `bytes`, and is shared, not copied.
+    /// `bytes` must be well-formed, with all namespaces declared in it, since only its start tag and its first child
+    /// are looked at; debug builds check these. `insert` must be elements, text, or (next to a name) attributes that
+    /// fit there.
     pub fn from_trusted(bytes: Bytes, at: usize, insert: Bytes) -> Self {
         let head = Self::read_head(&bytes);
         debug_assert!(
             head.is_ok() && at <= bytes.len(),
             "our own stanza is wrong: {head:?}"
         );
-        // Out of a debug build, what is unreadable is passed on as something that nobody knows.
+        // In a release build, an unreadable stanza is passed on as an element of unknown kind.
         let head = head.unwrap_or(Head::UNKNOWN);
         let at = u32::try_from(at.min(bytes.len())).unwrap_or(u32::MAX);
         Self {
@@ -325,8 +325,8 @@ impl Stanza {
         self.head.id.map(|span| attribute_value(self.slice(span)))
     }
 
-    /// The value of another attribute without a prefix, references resolved. Reads the start tag again:
-    /// for rare needs.
+    /// The value of another attribute without a prefix, references resolved. Reads the start tag again, so it is for
+    /// rare needs only.
     pub fn attribute(&self, name: &str) -> Option<Cow<'_, str>> {
         find_attribute(&self.bytes, &Scope::default(), name)
     }
@@ -373,12 +373,12 @@ impl Stanza {
         self.bytes.len().saturating_add(self.insert.len())
     }
 
-    /// What it takes to keep it, bytes: more than its size, which counts if there are many small ones.
+    /// Memory that it takes, bytes: more than its size, which matters where many small ones are kept.
     pub fn footprint(&self) -> usize {
         self.size().saturating_add(size_of::<Self>())
     }
 
-    /// The stanza in one piece: a copy, unless it is in one piece already.
+    /// The stanza in one piece: a copy, unless it is in one piece anyway.
     pub fn to_bytes(&self) -> Bytes {
         if self.insert.is_empty() {
             return self.bytes.clone();
@@ -449,9 +449,9 @@ impl Stanza {
         Self::ours(self.to_bytes())
     }
 
-    /// False if no element in it can be of `ns`, as nothing declares it. Costs much less than to look at them.
+    /// False if no element in it can be of `ns`, because nothing declares that. Much cheaper than looking at them.
     pub fn may_have(&self, ns: Ns) -> bool {
-        // That one is meant where nothing is declared.
+        // `jabber:client` is what an undeclared namespace means.
         let (Some(uri), true) = (ns.uri(), ns != Ns::Client) else {
             return true;
         };
@@ -459,7 +459,7 @@ impl Stanza {
         self.chunks().any(|piece| has(&piece))
     }
 
-    /// The direct child elements, in order. Walks the bytes: for small stanzas and rare needs.
+    /// The direct child elements, in order. Walks the bytes, so it is for small stanzas and rare needs.
     pub fn children(&self) -> Children {
         Children::of(self.to_bytes(), &Scope::default())
     }
@@ -482,7 +482,7 @@ impl Stanza {
 }
 
 impl fmt::Debug for Stanza {
-    /// Says what it is, and nothing of what is in it: that is nobody's business but the user's.
+    /// Tells its kind and nothing of its content, which is the user's alone.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Stanza")
             .field("kind", &self.head.kind)

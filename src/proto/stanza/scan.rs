@@ -12,7 +12,7 @@ use crate::proto::xml::{
     Scope, Token, lint,
 };
 
-/// What one element may inherit from around it, bytes: several times what any client or server declares.
+/// Most bytes of declarations that one element may inherit: several times what any client or server declares.
 const MAX_INHERITANCE: usize = 1024;
 
 /// A BOSH `<body/>`: its attributes and the stanzas in it.
@@ -57,7 +57,7 @@ fn scan_bare_body(document: &Bytes, limits: &Limits) -> Result<Body, ScanError> 
         .iter()
         .find(|attr| attr.is_lang())
         .map(|attr| attr.value)
-        // What is longer is none.
+        // A longer value is no language tag, and is ignored.
         .filter(|lang| lang.len() <= lint::MAX_LANGUAGE);
     lexer.scopes.unwrap_client(root.depth);
     let mut last = Inheritance::default();
@@ -70,7 +70,7 @@ fn scan_bare_body(document: &Bytes, limits: &Limits) -> Result<Body, ScanError> 
             }
             Token::Start(element) => {
                 let (span, insert, head) = cut(&mut lexer, &mut closing, element)?;
-                // A copy, so that one stanza that is kept does not keep the whole document.
+                // A copy, so that keeping one stanza does not keep the whole document.
                 let bytes = Bytes::copy_from_slice(document.get(span).unwrap_or_default());
                 children.push(Stanza::new(bytes, head.local.end, insert, head));
             }
@@ -99,7 +99,7 @@ pub fn scan_stanza(element: Bytes, scope: &Scope, limits: &Limits) -> Result<Sta
     scan_next_stanza(element, scope, limits, &mut Inheritance::default())
 }
 
-/// The same for one of many that are read in one scope: `last` is what the one before inherited.
+/// The same for one of many elements in one scope: `last` is what the previous one inherited.
 pub(in crate::proto) fn scan_next_stanza(
     element: Bytes,
     scope: &Scope,
@@ -124,8 +124,8 @@ pub(in crate::proto) fn scan_next_stanza(
     }
 }
 
-/// Reads the rest of the element that begins with `root`: where it lies, what closes its namespaces, and
-/// what routing needs to know.
+/// Reads the rest of the element that begins with `root`. Returns where it lies, the declarations that it inherits,
+/// and what routing needs to know.
 fn cut<'d>(
     lexer: &mut Lexer<'d>,
     closing: &mut Closing<'d, '_>,
@@ -151,7 +151,7 @@ fn cut<'d>(
     }
 }
 
-/// Writes down what the children of one wrapper take from it. Children that need the same share it.
+/// Writes down what the children of one wrapper inherit from it. Successive children that inherit the same share it.
 struct Closing<'d, 'l> {
     /// Language of the wrapper.
     lang: Option<&'d [u8]>,
@@ -160,7 +160,7 @@ struct Closing<'d, 'l> {
     last: &'l mut Inheritance,
 }
 
-/// What the last child took from its wrapper, and how that is written.
+/// What the last child inherited from its wrapper, and the text of it.
 #[derive(Debug, Default)]
 pub(in crate::proto) struct Inheritance {
     /// Places of declarations among those around it.
@@ -174,9 +174,10 @@ impl<'d, 'l> Closing<'d, 'l> {
         Self { lang, left, last }
     }
 
-    /// What the element from `root` to `end`, which is about to be left, needs in its start tag to mean the
-    /// same elsewhere: the default namespace if it lives on it, and every prefix, since content may use
-    /// prefixes, too. Only that of the stream itself is declared everywhere and used nearly nowhere.
+    /// What the element from `root` to `end`, whose own declarations are still in scope, needs in its start tag to mean
+    /// the same elsewhere: the default namespace if the element uses it, and every prefix, since content may use
+    /// prefixes too. Only the prefix of the stream itself is left out where it is not used: it is declared everywhere
+    /// and used nearly nowhere.
     fn close(
         &mut self,
         lexer: &Lexer<'d>,
@@ -186,7 +187,8 @@ impl<'d, 'l> Closing<'d, 'l> {
         has_lang: bool,
     ) -> Result<Bytes, ScanErrorKind> {
         let inherited = || lexer.scopes.inherited(root.depth);
-        // A search costs as much as the element is long: one is enough, and nobody declares that twice.
+        // A search costs as much as the element is long, so that only one prefix is searched for. Nobody declares two
+        // for this namespace.
         let mut streams = inherited().filter(|(_, outer)| outer.ns == Ns::Streams);
         let uses_streams = match (streams.next(), streams.next()) {
             (Some((_, only)), None) => uses_prefix(lexer.between(root.at, end), only.prefix),
@@ -223,7 +225,7 @@ impl<'d, 'l> Closing<'d, 'l> {
         } = &*self.last;
         let outer = |place: &usize| lexer.scopes.outer(depth).nth(*place);
         let declared = places.iter().filter_map(outer);
-        // What nearly every stanza needs, if anything.
+        // Nearly every stanza that needs anything needs only this.
         let is_client = |it: &Declaration<'_>| it.prefix.is_empty() && it.ns == Ns::Client;
         if places.len() == 1 && !has_lang && declared.clone().all(|it| is_client(&it)) {
             return Bytes::from_static(CLIENT);
@@ -244,7 +246,7 @@ fn uses_prefix(element: &[u8], prefix: &[u8]) -> bool {
     memmem::find_iter(element, prefix).any(|at| is_colon(at.saturating_add(prefix.len())))
 }
 
-/// Appends an attribute whose value is as written elsewhere, in whichever quotes it fits.
+/// Appends an attribute whose raw value was written elsewhere, in the quotes that fit it.
 fn push_raw(out: &mut Vec<u8>, prefix: &[u8], local: &[u8], raw: &[u8]) {
     let quote: &[u8] = if raw.contains(&b'\'') { b"\"" } else { b"'" };
     let colon: &[u8] = if local.is_empty() { b"" } else { b":" };
