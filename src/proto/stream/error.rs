@@ -1,4 +1,4 @@
-//! Errors of streams: what makes one unreadable, and what a `stream:error` says (RFC 6120 §4.9).
+//! Errors of streams: why one cannot be read, and what a `stream:error` says (RFC 6120 §4.9).
 
 use super::split::SplitError;
 use crate::proto::{
@@ -26,7 +26,7 @@ pub enum Malformed {
 pub struct StreamCondition {
     /// Name of the defined condition; `undefined-condition` where there is none.
     pub name: String,
-    /// What stands in the condition: the other host in `see-other-host`, else nothing.
+    /// Text of the condition: the other host in `see-other-host`, else nothing.
     pub content: String,
     /// The explanation for people.
     pub text: Option<String>,

@@ -1,4 +1,4 @@
-//! A client's stream as a machine: bytes in, events out (RFC 6120 §4).
+//! Client's side of a stream to a server, without I/O: bytes in, events out (RFC 6120 §4).
 
 use std::{fmt::Write as _, sync::LazyLock};
 
@@ -21,8 +21,8 @@ use crate::proto::{
 /// The closing tag that matches what [`header`] opens.
 pub const CLOSE: Bytes = Bytes::from_static(b"</stream:stream>");
 
-/// What a server with stream management says after nearly every stanza, as Prosody writes it: read once for
-/// all. Written otherwise, it is read like anything else.
+/// The request for an acknowledgement as Prosody writes it. With stream management it follows nearly every stanza, so
+/// that it is parsed only once. One that is written otherwise is parsed like any element.
 const ACK_REQUEST: Bytes = Bytes::from_static(b"<r xmlns='urn:xmpp:sm:3'/>");
 static ASKS: LazyLock<Stanza> = LazyLock::new(|| Stanza::ours(ACK_REQUEST));
 
@@ -51,9 +51,8 @@ pub enum Event {
     Features(Stanza),
     /// Any other element but a stream error.
     Stanza(Stanza),
-    /// A stanza that is legal and cannot be passed on, deeper than [`LIMITS`] allow, for instance: whoever sent it
-    /// must not end the stream of whom it was sent to. Nothing but its start tag is left of it, and perhaps
-    /// nothing but its name.
+    /// A legal stanza that cannot be passed on, for instance because it is deeper than [`LIMITS`] allow. Its sender
+    /// must not be able to end the recipient's stream. Only its start tag is left of it, or only its name.
     Unreadable(Stanza),
     /// `stream:error`; nothing but [`Self::Closed`] will follow.
     Error(Stanza),
@@ -74,11 +73,11 @@ pub struct Header {
 #[derive(Debug)]
 pub struct Stream {
     splitter: Splitter,
-    /// Bytes not yet taken apart; keeps no memory while it is empty.
+    /// Bytes not yet split; holds no memory while it is empty.
     buffer: BytesMut,
     /// What the header declared; every element is read in it.
     scope: Scope,
-    /// What the last element took of that.
+    /// What the last element inherited from the header.
     inheritance: Inheritance,
 }
 
@@ -111,8 +110,8 @@ impl Stream {
         self.buffer.extend_from_slice(bytes);
     }
 
-    /// Whether bytes are waiting that no event has told of: part of an element, or elements that
-    /// were not polled for.
+    /// Whether there are bytes that no event has covered: part of an element, or elements that were not
+    /// polled for.
     pub fn has_unread(&self) -> bool {
         !self.buffer.is_empty()
     }
@@ -136,7 +135,7 @@ impl Stream {
                 let stanza = if bytes == ACK_REQUEST {
                     ASKS.clone()
                 } else {
-                    // A copy, as the piece shares what else has come with it.
+                    // A copy, as the piece shares memory with what else has come with it.
                     let element = Bytes::copy_from_slice(&bytes);
                     let inheritance = &mut self.inheritance;
                     match scan_next_stanza(element.clone(), &self.scope, &LIMITS, inheritance) {
@@ -186,8 +185,8 @@ impl Stream {
     }
 }
 
-/// What is left of an element if nothing but its addresses, id and type are read, or, if that does not do, its name
-/// alone; `None` if it is no stanza. Nothing else of its start tag is looked at: there may be any amount of it.
+/// The husk of an element: its name, addresses, id and type, or its name alone if that cannot be read; `None` if it is
+/// no stanza. The rest of its start tag is skipped, because it may be of any length.
 pub(in crate::proto) fn husk(element: &Bytes, scope: &Scope) -> Option<Stanza> {
     let tag = element.strip_prefix(b"<")?;
     let length = ElementParser::default().feed(tag)?;

@@ -1,4 +1,4 @@
-//! XML streams (RFC 6120 §4): where elements begin and end ([`split`]), what we are towards a server
+//! XML streams (RFC 6120 §4): where elements begin and end ([`split`]), our side of a stream to a server
 //! ([`initiator`]), and how streams end ([`error`]).
 
 pub mod error;
@@ -11,7 +11,7 @@ use super::xml::Limits;
 pub const MAX_ELEMENT: usize = 4 << 20;
 
 /// Bounds on the inside of an element. Wider than those on what clients send: servers wrap stanzas
-/// (carbons, archives), and nobody's stanza may end the session of another.
+/// (carbons, archives), and one user's stanza must not end another user's session.
 pub const LIMITS: Limits = Limits {
     depth: 256,
     attributes: 256,

@@ -1,4 +1,4 @@
-//! Finds where the elements of a stream begin and end while its bytes arrive in any portions.
+//! Boundaries of the elements of a stream, found while its bytes arrive in any portions.
 //!
 //! This is a boundary finder and no parser: it knows tags, quotes and CDATA sections, counts the
 //! nesting and refuses the markup that XMPP forbids (RFC 6120 §11.1), so that a complete piece can
@@ -104,7 +104,7 @@ impl Splitter {
     pub fn next(&mut self, buf: &mut BytesMut) -> Result<Option<Piece>, SplitError> {
         loop {
             if self.within == Within::Text && self.at == 0 {
-                // White space between elements is no part of anything.
+                // White space between elements belongs to no piece.
                 let blank = buf.iter().take_while(|byte| is_space(**byte)).count();
                 buf.advance(blank);
             }
@@ -146,8 +146,8 @@ impl Splitter {
             Within::Markup => self.markup(rest),
             Within::StartTag => match memchr3(b'>', b'"', b'\'', rest) {
                 Some(at) if rest.get(at) == Some(&b'>') => {
-                    // The tag's name is at least one byte in front of a slash that counts; where
-                    // `rest` begins behind a quote, the slash can only be in `rest`.
+                    // A slash that counts is always in `rest`: after `<` comes at least one byte of the name, after a
+                    // value its quote, and a slash at the end of an earlier `rest` was kept.
                     let empty = at
                         .checked_sub(1)
                         .is_some_and(|before| rest.get(before) == Some(&b'/'));
@@ -236,7 +236,7 @@ impl Splitter {
         }
     }
 
-    /// Skips everything up to and with `end`, then is within `then`.
+    /// Skips everything up to and including `end`, and goes on within `then`.
     fn past(&mut self, rest: &[u8], end: &[u8], then: Within) -> Option<Step> {
         match memmem::find(rest, end) {
             Some(at) => self.skip(at.saturating_add(end.len()), true, then),
@@ -265,7 +265,7 @@ impl Splitter {
     }
 }
 
-/// What a change of state means for the piece under way.
+/// What a change of state means for the piece that is being read.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Step {
     Inside,
@@ -321,7 +321,7 @@ mod tests {
         (pieces, None)
     }
 
-    /// At once and byte by byte, which must agree.
+    /// Splits the stream at once and byte by byte; both must give the same.
     fn both(text: &str, max: usize) -> (Vec<String>, Option<SplitError>) {
         let whole = split([text.as_bytes()], max);
         assert_eq!(whole, split(text.as_bytes().chunks(1), max), "{text}");
@@ -413,7 +413,7 @@ mod tests {
             both(&endless, 100).1,
             Some(SplitError::TooLong { max: 100 })
         );
-        // White space is nobody's length.
+        // White space between elements counts for no element.
         assert_eq!(
             both(&format!("{HEADER}{}<a/>", " ".repeat(500)), 100).1,
             None
@@ -441,7 +441,7 @@ mod tests {
 
     #[test]
     fn looks_at_no_byte_twice() {
-        // Quadratic work would show: 4 MiB in portions of one byte.
+        // 4 MiB in portions of one byte: quadratic work would show.
         let text = format!(
             "{HEADER}<a b='{}'>{}</a>",
             "x".repeat(1 << 21),
