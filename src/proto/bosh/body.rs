@@ -18,7 +18,7 @@ const OPEN: &[u8] = b"<body xmlns='http://jabber.org/protocol/httpbind'";
 const XMLNS_STREAM: &[u8] = b" xmlns:stream='http://etherx.jabber.org/streams'";
 const CLOSE: &[u8] = b"</body>";
 
-/// Pieces up to this size are copied together: cheaper than one more piece to write.
+/// Pieces up to this size are copied together, which costs less than writing one more piece.
 const COPY: usize = 2048;
 
 /// One request document.
@@ -77,16 +77,16 @@ pub struct Request {
     pub payload: SmallVec<[Stanza; 2]>,
     /// Hash of the document, to tell a resend from another request with the same rid.
     pub digest: u64,
-    /// The web page that sent it, where pages say who they are; not part of the document.
+    /// The web page that sent it, if pages say who they are; not part of the document.
     pub page: Option<Page>,
 }
 
-/// A web page among those that share a session, one after the other. One that is loaded again is another.
+/// One of the web pages that share a session, one after the other. A page that is loaded again is another page.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Page(u64);
 
 impl Page {
-    /// The page that calls itself so. Whoever makes two names collide fools no session but their own.
+    /// The page with this name. A client that makes two names collide deceives only its own session.
     pub fn named(name: &[u8]) -> Self {
         Self(FixedState::default().hash_one(name))
     }
@@ -119,7 +119,7 @@ impl InvalidDocument {
 impl Message {
     /// Reads a complete request document. Nothing of any session has changed when this fails.
     pub fn parse(document: Bytes, limits: &xml::Limits) -> Result<Self, InvalidDocument> {
-        // Whoever makes two documents collide fools no session but their own.
+        // A client that makes two documents collide deceives only its own session.
         let digest = FixedState::default().hash_one(&document);
         let body = scan_body(document, limits).map_err(|error| {
             if error.kind.is_limit() {
@@ -170,10 +170,10 @@ impl Message {
     }
 }
 
-/// The `sid` in the start tag that a document begins with, if that is complete and a `<body/>`: for documents
-/// that are too large to be read whole.
+/// The `sid` in the start tag that a document begins with, if the tag is complete and that of a `<body/>`. It is for
+/// documents that are too large to be read whole.
 pub fn sid_at_the_beginning(beginning: &[u8]) -> Option<String> {
-    // Whatever follows the start tag is not looked at.
+    // Nothing after the start tag is looked at.
     let end = beginning.iter().position(|byte| *byte == b'>')?;
     let tag = beginning.get(..end)?.trim_ascii_end();
     let tag = tag.strip_suffix(b"/").unwrap_or(tag);
@@ -275,9 +275,9 @@ fn version(text: &str) -> Option<(u32, u32)> {
 
 /// The content type for answers that a client asks for by `content`, if it is one of plain XML.
 ///
-/// Of other types a browser would make more than data: a page of `text/html`, but also of
-/// `application/xhtml+xml` or `image/svg+xml`, runs the scripts that a message can contain. Parameters
-/// make no difference: answers are UTF-8.
+/// A browser would treat other types as more than data: it runs the scripts that a message can contain in a page
+/// of `text/html`, but also of `application/xhtml+xml` or `image/svg+xml`. Parameters make no difference: answers
+/// are UTF-8.
 fn content_type(text: &str) -> Option<&'static str> {
     let (media_type, _) = text.split_once(';').unwrap_or((text, ""));
     match media_type.trim().to_ascii_lowercase().as_str() {
@@ -301,12 +301,12 @@ impl Document {
         }
     }
 
-    /// A `<body/>` that ends a session for `condition`, or without one when it was asked for.
+    /// A `<body/>` that ends a session for `condition`, or without one if the client asked for the end.
     pub fn terminate(condition: Option<Condition>) -> Self {
         Self::with(&terminate_attributes(condition), std::iter::empty())
     }
 
-    /// The same with a word to whoever looks into it.
+    /// The same with an explanation for people.
     pub fn terminate_because(condition: Condition, text: &str) -> Self {
         let text = Stanza::ours(Tag::new("text").ns(Ns::StreamConditions).text(text));
         Self::with(

@@ -30,8 +30,8 @@ impl Rid {
     /// Largest rid that a session may begin with or reach, so that JavaScript can count it exactly.
     pub const MAX: Self = Self((1 << 53) - 1);
 
-    /// Reads decimal digits; nothing else is a rid. Larger numbers than [`Self::MAX`] are read too, so
-    /// that they can be told from garbage: no session will ever have got there.
+    /// Reads decimal digits; nothing else is a rid. Numbers larger than [`Self::MAX`] are read too, to tell
+    /// them from garbage: no session ever reaches them.
     pub fn parse(text: &str) -> Option<Self> {
         if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
             return None;

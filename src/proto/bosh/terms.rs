@@ -23,7 +23,7 @@ pub struct Policy {
     pub inactivity: Duration,
     /// Longest pause.
     pub max_pause: Duration,
-    /// How long a client that acknowledges may be behind before it is told of the answer it lacks.
+    /// How long a client that acknowledges may be behind before it is told of the answer that it lacks.
     pub report_grace: Duration,
 }
 

@@ -1,4 +1,4 @@
-//! The client's side of one BOSH session, for servers that are reached by their own BOSH.
+//! Client's side of one BOSH session, for servers that are reached by their own BOSH.
 //!
 //! ```text
 //!            answer              restart                features            stanza           close
@@ -12,15 +12,16 @@
 //! the server can answer, and never more than two.
 //!
 //! Two requests at once take two connections, and the later one may arrive first. ejabberd then holds the
-//! earlier one and never looks at the later one, unless it happens to have something to say. Therefore
-//! the later request keeps a distance to the earlier one that grows with the time that answers take, and
-//! there is no empty request which the one that binds a resource could overtake. Where it happens all the
-//! same, both are sent again after a while, upon which ejabberd ends the session. From then on a request
-//! is open without a pause: what a server says as it ends a session goes to one that it holds, or is lost.
+//! earlier one and never looks at the later one, unless it happens to have something to send. Therefore
+//! the later request keeps a distance from the earlier one that grows with the time that answers take,
+//! and no empty request is open that the request which binds a resource could overtake. If it happens all the
+//! same, both are sent again after a while, upon which ejabberd ends the session. Once a resource is being
+//! bound, a request is open without a pause: a server that ends a session says so in the answer to a request
+//! that it holds, or not at all.
 //!
-//! A request keeps its rid and its bytes until it has been answered; the server tells by the rid that it
-//! has seen it. So it can be sent again whenever it is unclear what became of it. Answers are taken in
-//! the order of rids.
+//! A request keeps its rid and its bytes until it has been answered. The server knows by the rid whether it
+//! has seen the request, so that it can be sent again whenever it is unclear whether it arrived. Answers are
+//! taken in the order of rids.
 //!
 //! Drain [`Client::poll_request`] and [`Client::poll_event`] after every other call, and arm a timer for
 //! [`Client::poll_timeout`].
@@ -46,20 +47,20 @@ use crate::proto::{
 /// Longest time that the server is asked to hold a request. Less than the minute after which common
 /// proxies lose patience.
 const WAIT: Duration = Duration::from_secs(55);
-/// How much longer than agreed an answer may take; and how long the answer to a request may take once a
-/// later one is on its way, which the server need not hold it for.
+/// How much later than agreed an answer may come. Also how long an answer may take once a later request is
+/// on its way, as the server then need not hold the earlier one.
 const LATE: Duration = Duration::from_secs(10);
-/// What servers take for their `inactivity` that do not say it; none has less.
+/// The `inactivity` of servers that do not state it; no server has less.
 const INACTIVITY: Duration = Duration::from_secs(30);
-/// How long an answer that is missing is waited for once a later one has ended the session.
+/// How long a missing answer is waited for once a later one has ended the session.
 const LAST_WORDS: Duration = Duration::from_secs(2);
-/// How soon an empty answer to an empty request makes the next one wait.
+/// If an empty request gets an empty answer sooner than this, the next one waits for as long.
 const HASTE: Duration = Duration::from_secs(1);
 /// Least and most time between two requests on their way at once.
 const SPACING: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(500));
-/// Bytes of stanzas in one request, but for a stanza that is larger alone. Prosody takes 256 KiB in all.
+/// Most bytes of stanzas in one request, unless one stanza alone is larger. Prosody takes 256 KiB in all.
 pub const MAX_PAYLOAD: usize = 192 << 10;
-/// Bytes of stanzas that nobody has polled for, beyond which nothing more is asked of the server.
+/// Bytes of events not yet polled for, beyond which nothing more is asked of the server.
 const MAX_UNREAD: usize = 4 << 20;
 /// Most requests that are open at once, whatever the server allows.
 const MAX_OPEN: usize = 2;
@@ -73,7 +74,7 @@ pub enum Event {
     Features(Stanza),
     /// Any other element but a stream error.
     Stanza(Stanza),
-    /// What is left of a stanza that is legal, and cannot be passed on: nothing but its start tag.
+    /// The husk of a legal stanza that cannot be passed on: its start tag alone.
     Unreadable(Stanza),
     /// `stream:error`
     Error(Stanza),
@@ -114,7 +115,7 @@ pub enum Loss {
         /// The condition.
         condition: String,
     },
-    /// The server gave no answer for as long as it keeps a silent session, or not to the first request.
+    /// The server did not answer the first request, or it gave no answer for as long as it keeps a silent session.
     #[error("no answer from the server")]
     Unanswered,
 }
@@ -133,21 +134,21 @@ pub struct Client {
     /// Unanswered, or answered ahead of their turn, lowest rid first.
     open: VecDeque<Open>,
     queue: VecDeque<Item>,
-    /// What it takes to keep the stanzas in `queue`, bytes.
+    /// Memory that the stanzas in `queue` take, bytes.
     queued: usize,
     /// The server owes an answer to what was sent, in a phase where it is asked for nothing else.
     owes: bool,
     /// The last request says `terminate`.
     terminating: bool,
-    /// Somebody waits for events.
+    /// The caller waits for events.
     reading: bool,
     /// Time between two requests on their way at once.
     spacing: Duration,
-    /// The last time that the server was heard.
+    /// When the server was last heard.
     heard: Instant,
     /// Since when every attempt has failed.
     failing: Option<Instant>,
-    /// No empty request before.
+    /// No empty request is sent before this time.
     not_before: Option<Instant>,
     events: VecDeque<Event>,
     /// Bytes in `events`.
@@ -185,7 +186,7 @@ struct Open {
 enum State {
     /// To be sent, from this time on.
     Due(Instant),
-    /// On its way since; an answer is due by `deadline`.
+    /// On its way; an answer is due by `deadline`.
     Sent {
         since: Instant,
         deadline: Instant,
@@ -194,8 +195,8 @@ enum State {
 }
 
 impl Client {
-    /// A session with the domain `to`, the language of whose stream is `lang`. `random` decides about
-    /// the first rid.
+    /// A session with the domain `to`; `lang` is the language of its stream. `random` decides about the first
+    /// rid.
     pub fn new(to: &str, lang: Option<&str>, random: u64, now: Instant) -> Self {
         const RIDS: u64 = (1 << 52) - 1;
         let mut client = Self {
@@ -224,7 +225,7 @@ impl Client {
             ("wait", &*WAIT.as_secs().to_string()),
             ("xml:lang", lang.unwrap_or("en")),
             ("hold", "1"),
-            // Servers look for these very prefixes, and for no later version.
+            // Servers look for exactly these prefixes, and for no later version.
             ("ver", "1.6"),
             ("xmpp:version", "1.0"),
             ("xmlns:xmpp", "urn:xmpp:xbosh"),
@@ -233,8 +234,8 @@ impl Client {
         client
     }
 
-    /// Queues stanzas, namespace-closed, written one after the other. More than [`MAX_PAYLOAD`] at
-    /// once are told apart.
+    /// Queues stanzas, namespace-closed, written one after the other. More than [`MAX_PAYLOAD`] bytes at once are
+    /// split into single stanzas.
     pub fn queue(&mut self, stanzas: Bytes) {
         if stanzas.is_empty() || matches!(self.phase, Phase::Closing | Phase::Ended) {
             return;
@@ -269,13 +270,13 @@ impl Client {
         }
     }
 
-    /// What it takes to keep what has not been sent, bytes.
+    /// Memory that all unsent stanzas take, bytes.
     pub fn queued(&self) -> usize {
         self.queued
     }
 
-    /// Whether somebody waits for events. If not, the server is asked for no more than keeps the
-    /// session alive.
+    /// Says whether the caller waits for events. If not, the server is asked for no more than keeps the session
+    /// alive.
     pub fn set_reading(&mut self, reading: bool) {
         self.reading = reading;
     }
@@ -312,7 +313,7 @@ impl Client {
         }
         (self.heard, self.failing) = (now, None);
         self.measure(index, now);
-        // An earlier request is answered to make room for a later one.
+        // Only a lone request counts: an earlier one is answered to make room for a later one.
         let is_only = self.open.len() == 1;
         if let Some(open) = self.open.get_mut(index) {
             if let State::Sent { since, .. } = open.state
@@ -321,7 +322,7 @@ impl Client {
                 && body.children.is_empty()
                 && now.saturating_duration_since(since) < HASTE
             {
-                // A server that holds nothing must not be asked all the time.
+                // Otherwise a server that holds no request would be asked without a pause.
                 self.not_before = Some(after(now, HASTE));
             }
             open.state = State::Answered(Box::new(body));
@@ -336,16 +337,16 @@ impl Client {
         self.take_answers();
     }
 
-    /// Learns from an answer that the server need not have held back how long answers take.
+    /// Learns how long answers take, from an answer that the server had no reason to hold back.
     fn measure(&mut self, index: usize, now: Instant) {
         let sent = |open: &Open| match open.state {
             State::Sent { since, .. } => Some(since),
             State::Answered(_) | State::Due(_) => None,
         };
-        // An empty request is answered once another one comes after it.
+        // An empty request is answered when another one comes after it.
         let cause = match self.open.get(index) {
             Some(open) if open.empty => self.open.get(index.saturating_add(1)),
-            // What is sent once the session is open may be of a kind that nobody answers.
+            // In an open session, a request may carry something that needs no answer.
             open => open.filter(|_| self.owes && self.phase != Phase::Open),
         };
         if let Some(since) = cause.and_then(sent) {
@@ -365,7 +366,7 @@ impl Client {
         }
         let is_over = self.open.iter().skip(index).any(Open::is_terminate);
         if is_over {
-            // What it was about has ended meanwhile.
+            // The session is ending, so that nothing is sent again.
             self.open.remove(index);
             return self.take_answers();
         }
@@ -382,7 +383,7 @@ impl Client {
             let sent_later =
                 |open: &Open| open.rid > rid && matches!(open.state, State::Sent { .. });
             if self.open.iter().any(sent_later) {
-                // Nobody knows which of them the server misses.
+                // It is unknown which of them the server misses.
                 self.repeat(now);
             } else {
                 self.handle_failure(rid, now);
@@ -390,8 +391,8 @@ impl Client {
         }
     }
 
-    /// The next request to be sent: its rid and its document. An earlier attempt at the same rid is to
-    /// be given up.
+    /// The next request to be sent: its rid and its document. The caller gives up an earlier attempt at the same
+    /// rid.
     pub fn poll_request(&mut self, now: Instant) -> Option<(Rid, Bytes)> {
         if self.spaced().is_some_and(|at| at > now) {
             return None;
@@ -402,7 +403,7 @@ impl Client {
         }
         let index = self.open.iter().position(unsent)?;
         let open = self.open.get_mut(index)?;
-        // A later one would only have to wait for it at the server.
+        // A later request is not sent first: the server would make it wait for this one.
         if matches!(open.state, State::Due(at) if at > now) {
             return None;
         }
@@ -419,7 +420,7 @@ impl Client {
         Some(request)
     }
 
-    /// The next thing that the server has said.
+    /// The next event, in the order in which the server has sent them.
     pub fn poll_event(&mut self) -> Option<Event> {
         let event = self.events.pop_front()?;
         self.unread = self.unread.saturating_sub(size(&event));
@@ -463,7 +464,7 @@ impl Client {
         self.open.len() < window && !self.is_full() && !self.terminating
     }
 
-    /// Whether it is time to ask for what the server has to say, as far as requests go.
+    /// Whether an empty request may be sent: no other is open, and the server may have something to send.
     fn is_idle(&self) -> bool {
         self.open.is_empty()
             && match self.phase {
@@ -480,7 +481,7 @@ impl Client {
     /// When the next empty request may be sent.
     fn next_empty(&self) -> Instant {
         let at = self.not_before.unwrap_or(self.heard);
-        // Before the client binds a resource the server has nothing to say unasked.
+        // Before the client binds a resource, the server sends nothing unasked.
         if self.reading && (self.phase != Phase::Binding || self.owes) {
             at
         } else {
@@ -537,7 +538,7 @@ impl Client {
             }
         }
         if self.queue.is_empty() {
-            // A burst must not cost an idle session its memory.
+            // An idle session must not keep the memory of a burst.
             self.queue.shrink_to(4);
         }
         payload
@@ -579,7 +580,7 @@ impl Client {
         }
     }
 
-    /// An attempt failed: make another one, later and later, for as long as the server would wait.
+    /// An attempt failed: makes another one, after growing delays, for as long as the server keeps the session.
     fn fail(&mut self, index: usize, now: Instant) {
         const DELAYS: [Duration; 4] = [
             Duration::ZERO,
@@ -728,8 +729,8 @@ fn split(stanzas: &Bytes) -> Option<Vec<Bytes>> {
     Some(body.children.iter().map(Stanza::to_bytes).collect())
 }
 
-/// An answer without the stanzas that cannot be passed on, whose husks are added to `husks`: whoever sent one must
-/// not end the session of whom it was sent to.
+/// An answer without the stanzas that cannot be passed on; their husks are added to `husks`. The sender of such a
+/// stanza must not be able to end the recipient's session.
 fn readable_part(document: &Bytes, husks: &mut Vec<Stanza>) -> Option<Bytes> {
     const CLOSE: &[u8] = b"</body>";
     let mut splitter = Splitter::new(document.len());
@@ -737,7 +738,7 @@ fn readable_part(document: &Bytes, husks: &mut Vec<Stanza>) -> Option<Bytes> {
     let Ok(Some(Piece::Header(header))) = splitter.next(&mut rest) else {
         return None;
     };
-    // It is read once more for each stanza.
+    // The header is read again for each stanza, so it must be short.
     if header.len() > 4096 {
         return None;
     }

@@ -60,7 +60,7 @@ impl Test {
 
     fn try_request(&mut self) -> Option<(Rid, String)> {
         let next = self.client.poll_request(self.now).or_else(|| {
-            // It may have to keep its distance from the one before.
+            // The request may have to keep a distance from the one before.
             let soon = self.now + self.client.spacing;
             self.now = self.client.poll_timeout().filter(|at| *at <= soon)?;
             self.client.poll_request(self.now)
@@ -79,7 +79,7 @@ impl Test {
         self.client.handle_timeout(self.now);
     }
 
-    /// What has come, in short.
+    /// The events so far, each in a word or two.
     fn events(&mut self) -> Vec<String> {
         std::iter::from_fn(|| self.client.poll_event())
             .map(|event| match event {
@@ -153,7 +153,7 @@ fn asks_for_features_that_come_late() {
     assert_eq!(test.try_request(), None);
 }
 
-/// Prosody gives the new features to whatever comes after success.
+/// Prosody sends the new features in answer to whichever request follows `<success/>`.
 #[test]
 fn the_restart_comes_right_after_success() {
     let mut test = Test::new();
@@ -501,7 +501,7 @@ fn a_later_request_keeps_a_distance_that_grows_with_the_time_answers_take() {
     assert_eq!(distances, [20, 20, 100, 500, 250]);
 }
 
-/// ejabberd holds both where the later one comes first.
+/// ejabberd holds both requests if the later one arrives first.
 #[test]
 fn both_are_sent_again_when_a_later_request_does_not_make_the_server_answer_the_earlier_one() {
     let (mut test, empty) = Test::open();
@@ -520,7 +520,7 @@ fn asks_at_once_after_an_answer_that_made_room_for_a_later_request() {
     let (mut test, empty) = Test::open();
     test.client.queue(message("out").into());
     let (rid, _) = test.request();
-    // It may hold one only.
+    // The server may hold only one request.
     test.answer(empty, &body("", ""));
     test.answer(rid, &body("", &message("in")));
     assert_eq!(test.events(), ["in"]);
@@ -528,7 +528,7 @@ fn asks_at_once_after_an_answer_that_made_room_for_a_later_request() {
     assert!(empty.ends_with("sid='s1'/>"), "{empty}");
 }
 
-/// A server that keeps to the rules, at the far end of a line that does not.
+/// A correct server behind an unreliable network.
 mod model {
     use std::collections::BTreeMap;
 
@@ -538,14 +538,14 @@ mod model {
 
     #[derive(Default)]
     struct Server {
-        /// What came, by rid, not yet in turn.
+        /// Requests that arrived ahead of their turn, by rid.
         ahead: BTreeMap<u64, Vec<String>>,
         last: u64,
         received: Vec<String>,
         answers: BTreeMap<u64, String>,
         /// The last rid that has an answer.
         answered: u64,
-        /// To be said.
+        /// Not yet sent.
         pending: Vec<String>,
         said: Vec<String>,
     }
@@ -654,7 +654,7 @@ mod model {
                         test.client.handle_failure(rid, test.now);
                     }
                     Step::LoseAnswer(at) if at < waiting.len() => {
-                        // Perhaps it had been written.
+                        // The answer may have been written before it was lost.
                         server.answer(waiting[at].0);
                         let rid = waiting.remove(at);
                         test.client.handle_failure(rid, test.now);
