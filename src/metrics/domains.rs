@@ -1,4 +1,4 @@
-//! What is counted for each domain: its backend and its XMPP server.
+//! Domains: what is counted for the backend and the XMPP server of each.
 
 use std::{collections::BTreeMap, fmt::Display, sync::Arc, time::Duration};
 
@@ -39,7 +39,7 @@ struct DomainOutcome {
     outcome: &'static str,
 }
 
-/// The families that a [`Domain`] is a row of.
+/// The families in which each [`Domain`] is a row.
 #[derive(Debug)]
 pub(super) struct Domains {
     known: Mutex<BTreeMap<String, Domain>>,
@@ -53,14 +53,14 @@ pub(super) struct Domains {
     lost: Family<OfDomain, Counter>,
 }
 
-/// What is counted for one domain. Clones count together.
+/// What is counted for one domain. Clones share their counters.
 #[derive(Clone, Debug)]
 pub struct Domain {
     domain: String,
     fetches: Family<DomainOutcome, Counter>,
     fetch_seconds: Histogram,
     left_out: Counter,
-    /// Rosters of before that were given to sessions, as the backend had failed.
+    /// Rosters fetched earlier that were given to sessions because the backend had failed.
     pub stale: Counter,
     connects: Family<DomainOutcome, Counter>,
     connect_seconds: Histogram,
@@ -73,7 +73,7 @@ pub struct Domain {
 }
 
 impl Default for Domain {
-    /// One that nobody looks at.
+    /// A domain whose numbers nobody reads.
     fn default() -> Self {
         Domains::default().of("")
     }
@@ -102,12 +102,12 @@ impl Domains {
         known.or_insert_with(|| self.row(domain)).clone()
     }
 
-    /// All domains that there have been.
+    /// All domains that have been known since the start.
     pub(super) fn all(&self) -> Vec<Domain> {
         self.known.lock().values().cloned().collect()
     }
 
-    /// What has failed of late, the latest first.
+    /// The recent failures, the latest first.
     pub(super) fn failures(&self) -> Vec<Failure> {
         let mut failures = self.failures.all();
         failures.reverse();
@@ -188,13 +188,13 @@ impl Domain {
         self.backend.note(worked, since_1970());
     }
 
-    /// So many entries of a new roster could not be used.
+    /// This many entries of a new roster could not be used.
     pub fn left_out(&self, count: usize) {
         self.left_out
             .inc_by(u64::try_from(count).unwrap_or(u64::MAX));
     }
 
-    /// The server has been connected to, or not.
+    /// An attempt to connect to the server has succeeded or failed.
     pub fn connected(&self, outcome: &'static str, worked: bool, took: Duration) {
         self.connects.get_or_create(&self.outcome(outcome)).inc();
         self.connect_seconds.observe(took.as_secs_f64());
@@ -207,7 +207,7 @@ impl Domain {
         self.upstream.note(false, since_1970());
     }
 
-    /// Something did not work: `error` says what, in a sentence, in which others may have had a word.
+    /// Something did not work. `error` says what in a sentence, which may quote the other side.
     pub fn failed(&self, dependency: Dependency, error: impl Display) {
         self.failures.push(Failure {
             at: since_1970(),
@@ -217,7 +217,7 @@ impl Domain {
         });
     }
 
-    /// Which one it is.
+    /// The name of the domain.
     pub fn name(&self) -> &str {
         &self.domain
     }

@@ -18,7 +18,7 @@ pub enum Dependency {
 }
 
 impl Dependency {
-    /// In a word.
+    /// Its name in one word.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Backend => "backend",
@@ -34,17 +34,17 @@ pub struct Failure {
     pub at: Duration,
     /// Of which domain.
     pub domain: String,
-    /// Whose fault it is.
+    /// The dependency at fault.
     pub dependency: Dependency,
     /// What is wrong; a sentence.
     pub error: String,
 }
 
-/// When something last worked, and last did not. Clones share that.
+/// When something last worked and when it last failed. Clones share these times.
 #[derive(Clone, Debug, Default)]
 pub struct Health(Arc<Times>);
 
-/// Milliseconds since 1970 (UTC); 0: never.
+/// Milliseconds since 1970 (UTC); 0 means never.
 #[derive(Debug, Default)]
 struct Times {
     worked: AtomicU64,
@@ -52,7 +52,7 @@ struct Times {
 }
 
 impl Health {
-    /// It has worked, or not, at this time since 1970.
+    /// Notes that it has worked, or failed, at this time since 1970.
     pub fn note(&self, worked: bool, at: Duration) {
         let times = &*self.0;
         let time = if worked { &times.worked } else { &times.failed };

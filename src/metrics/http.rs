@@ -16,7 +16,7 @@ const HOLDS: [f64; 12] = [
     0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 60.0, 120.0,
 ];
 
-/// The status of a request whose client has hung up before there was an answer; Nginx logs the same.
+/// The status of a request whose client has hung up before the answer; Nginx logs the same.
 pub const HUNG_UP: u16 = 499;
 
 /// What a request is for.
@@ -30,7 +30,7 @@ pub enum Interface {
     Discovery,
     /// Metrics and health.
     Monitoring,
-    /// Nothing that there is.
+    /// A path that does not exist.
     Unknown,
 }
 
@@ -58,7 +58,7 @@ struct OfInterface {
     interface: &'static str,
 }
 
-/// The families of requests. What is counted often is looked up once.
+/// The families of requests. The counters in frequent use are looked up once.
 #[derive(Debug)]
 pub(super) struct Http {
     requests: Family<OfRequest, Counter>,
@@ -149,7 +149,7 @@ impl Metrics {
         }
     }
 
-    /// A BOSH request has been answered, by its session or, with a condition, by none.
+    /// A BOSH request has been answered: by its session, or without a session and then with a condition.
     pub fn answered(&self, refusal: Option<&'static str>) {
         match refusal {
             Some(outcome) => self
@@ -161,7 +161,7 @@ impl Metrics {
         };
     }
 
-    /// A BOSH request has come to its session.
+    /// A BOSH request has reached its session.
     pub fn hold(&self) -> Hold<'_> {
         self.http.held.inc();
         Hold {

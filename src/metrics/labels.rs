@@ -1,8 +1,8 @@
-//! Labels that several families have.
+//! Labels that several families share.
 
 use prometheus_client::encoding::EncodeLabelSet;
 
-/// How something went, in a word.
+/// How something went, in one word.
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
 pub(super) struct Outcome {
     pub(super) outcome: &'static str,

@@ -1,4 +1,4 @@
-//! Limits that were hit.
+//! Limits that were reached.
 
 use prometheus_client::{
     encoding::EncodeLabelSet,
@@ -8,7 +8,7 @@ use prometheus_client::{
 
 use super::Metrics;
 
-/// A limit because of which something was refused, made to wait or ended. Most have a key in the configuration.
+/// A limit because of which something was refused, delayed or ended. Most have a key in the configuration.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Limit {
     /// `server.max_connections`
@@ -27,7 +27,7 @@ pub enum Limit {
     BoshBody,
     /// `bosh.body_timeout`
     BoshBodyTimeout,
-    /// Unfinished bodies of requests that gave way to others.
+    /// Unfinished bodies of requests that were dropped in favour of others.
     UnfinishedBodies,
     /// `session.max_sessions`
     Sessions,
@@ -49,9 +49,9 @@ pub enum Limit {
     AdminBody,
     /// `admin.deadline`
     AdminDeadline,
-    /// Refreshes that were not accepted, as too many were unfinished.
+    /// Refreshes that were refused because too many were unfinished.
     UnfinishedRefreshes,
-    /// Stanzas of servers that are deeper or larger in their parts than what is passed on.
+    /// Stanzas of servers that are nested more deeply, or larger in their parts, than what is passed on.
     StanzaShape,
 }
 
@@ -81,7 +81,7 @@ impl Limit {
         Self::StanzaShape,
     ];
 
-    /// Its label: the key that configures it, or a word.
+    /// Its label: the key that configures it, or a word of its own.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Connections => "server.max_connections",
@@ -131,7 +131,7 @@ impl Limits {
 }
 
 impl Metrics {
-    /// Something was refused, made to wait or ended because of `limit`.
+    /// Something was refused, delayed or ended because of `limit`.
     pub fn limit(&self, limit: Limit) {
         let limit = limit.as_str();
         self.limits.0.get_or_create(&OfLimit { limit }).inc();

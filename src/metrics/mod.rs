@@ -1,8 +1,7 @@
-//! Metrics: what the gateway counts, for those who look at it from outside (`docs/metrics.md`).
+//! Metrics: what the gateway counts, for monitoring from outside (`docs/metrics.md`).
 //!
-//! Counters are increased where things happen; [`Metrics::render`] writes them down in the format of
-//! OpenMetrics. What there is at a moment, such as sessions, is counted by whoever asks ([`Gauges`]): nothing here
-//! looks at sessions or connections.
+//! Counters are increased where things happen; [`Metrics::render`] writes them in the format of OpenMetrics. Nothing
+//! here looks at sessions or connections: the caller counts how many there are at the moment ([`Gauges`]).
 //!
 //! Each file here has the families of one subject. It registers them, and has the methods that count in them.
 
@@ -46,7 +45,7 @@ fn unix_time() -> i64 {
     i64::try_from(since_1970().as_secs()).unwrap_or(i64::MAX)
 }
 
-/// All of it. Cheap to count in: what is counted often is looked up once.
+/// All metrics. Counting is cheap: the counters in frequent use are looked up once.
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
@@ -61,7 +60,7 @@ pub struct Metrics {
     domains: Domains,
 }
 
-/// What there is at a moment, as the caller of [`Metrics::render`] has counted it.
+/// What exists at a moment, as the caller of [`Metrics::render`] has counted it.
 #[derive(Debug)]
 pub struct Gauges {
     /// Sessions in each state, by its label.
@@ -70,7 +69,7 @@ pub struct Gauges {
     pub interested: usize,
     /// Connections of all listeners.
     pub connections: usize,
-    /// Bytes that wait for clients to come for them.
+    /// Bytes that are pending for clients.
     pub pending: usize,
 }
 
@@ -81,19 +80,19 @@ pub struct Survey {
     pub started: Duration,
     /// Requests that wait for their answer.
     pub held: i64,
-    /// Sessions ever.
+    /// Sessions ever created.
     pub created: u64,
     /// Contacts that were pushed.
     pub pushes: u64,
     /// Users that were refreshed.
     pub updated: u64,
-    /// Users that could not be.
+    /// Users that could not be refreshed.
     pub failed: u64,
-    /// When the backend last said that any have changed.
+    /// When the backend last said that any list has changed.
     pub last_refresh: Option<Duration>,
-    /// All domains that there have been.
+    /// All domains that have been known since the start.
     pub domains: Vec<Domain>,
-    /// What has failed of late, the latest first.
+    /// The recent failures, the latest first.
     pub failures: Vec<Failure>,
 }
 
@@ -145,7 +144,7 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    /// Those of a domain, the same for ever.
+    /// The metrics of a domain. They stay the same for as long as the program runs.
     pub fn domain(&self, domain: &str) -> Domain {
         self.domains.of(domain)
     }
@@ -155,7 +154,7 @@ impl Metrics {
         self.reloads.get_or_create(&Outcome { outcome }).inc();
     }
 
-    /// A few of them, for people who look at a page.
+    /// A few of the numbers, for people who look at a page.
     pub fn survey(&self) -> Survey {
         Survey {
             started: Duration::from_secs(self.started.get().unsigned_abs()),
@@ -170,7 +169,7 @@ impl Metrics {
         }
     }
 
-    /// Everything, in the text format of OpenMetrics 1.0.
+    /// All metrics, in the text format of OpenMetrics 1.0.
     pub fn render(&self, gauges: &Gauges) -> String {
         self.sessions.set(gauges);
         let connections = i64::try_from(gauges.connections).unwrap_or(i64::MAX);

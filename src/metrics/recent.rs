@@ -1,10 +1,10 @@
-//! Ring of the latest events: keeps so many, and forgets the oldest.
+//! Ring of the latest events: keeps a bounded number, and forgets the oldest first.
 
 use std::collections::VecDeque;
 
 use parking_lot::Mutex;
 
-/// The latest events, at most as many as it was made for.
+/// The latest events, up to a fixed number.
 #[derive(Debug)]
 pub struct Recent<T> {
     most: usize,
@@ -12,7 +12,7 @@ pub struct Recent<T> {
 }
 
 impl<T: Clone> Recent<T> {
-    /// An empty one, for at most `most` events.
+    /// An empty ring for at most `most` events.
     pub fn new(most: usize) -> Self {
         Self {
             most,
@@ -25,7 +25,7 @@ impl<T: Clone> Recent<T> {
         self.replace(|_| false, Some(event));
     }
 
-    /// Removes the events that `is_outdated` names, and adds one, if there is one.
+    /// Removes the events for which `is_outdated` is true, and adds `event`, if there is one.
     pub fn replace(&self, is_outdated: impl Fn(&T) -> bool, event: Option<T>) {
         let mut events = self.events.lock();
         events.retain(|event| !is_outdated(event));
@@ -36,7 +36,7 @@ impl<T: Clone> Recent<T> {
         events.push_back(event);
     }
 
-    /// The latest event that `is_meant` names.
+    /// The latest event for which `is_meant` is true.
     pub fn last(&self, is_meant: impl Fn(&T) -> bool) -> Option<T> {
         let events = self.events.lock();
         events.iter().rev().find(|event| is_meant(event)).cloned()

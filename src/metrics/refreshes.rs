@@ -44,12 +44,12 @@ impl Refreshes {
         self.updated.get()
     }
 
-    /// How many users could not be.
+    /// How many users could not be refreshed.
     pub(super) fn failed(&self) -> u64 {
         self.failed.get()
     }
 
-    /// When the backend last said that any have changed, since 1970 (UTC).
+    /// When the backend last said that any list has changed, since 1970 (UTC).
     pub(super) fn last(&self) -> Option<Duration> {
         let at = Duration::from_secs(self.last.get().unsigned_abs());
         (!at.is_zero()).then_some(at)
@@ -57,7 +57,7 @@ impl Refreshes {
 }
 
 impl Metrics {
-    /// So many users have been refreshed, and so many could not be.
+    /// This many users have been refreshed, and this many could not be.
     pub fn refreshed(&self, updated: usize, failed: usize) {
         let count = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
         self.refreshes.updated.inc_by(count(updated));

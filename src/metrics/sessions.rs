@@ -1,4 +1,4 @@
-//! Sessions: how many there are and were, how they ended, and what they were told of contact lists.
+//! Sessions: how many exist and have existed, how they ended, and what they were told of contact lists.
 
 use prometheus_client::{
     encoding::EncodeLabelSet,
@@ -92,7 +92,7 @@ impl Sessions {
         self.pending.set(count(gauges.pending));
     }
 
-    /// How many were created.
+    /// How many sessions were created.
     pub(super) fn created(&self) -> u64 {
         self.created.get()
     }
@@ -109,17 +109,17 @@ impl Metrics {
         self.sessions.created.inc();
     }
 
-    /// A session is over.
+    /// A session has ended.
     pub fn ended(&self, reason: &'static str) {
         self.sessions.ended.get_or_create(&Reason { reason }).inc();
     }
 
-    /// A session was given so many roster pushes (RFC 6121 §2.1.6).
+    /// A session was given this many roster pushes (RFC 6121 §2.1.6).
     pub fn pushed(&self, count: u64) {
         self.sessions.pushes.inc_by(count);
     }
 
-    /// A message was handed over from a session that had ended to another one of the same account.
+    /// A message was handed over from an ended session to another session of the same account.
     pub fn handed_over(&self) {
         self.sessions.handed_over.inc();
     }

@@ -9,8 +9,8 @@ use prometheus_client::{
 use super::Metrics;
 use crate::proto::stanza::Kind;
 
-/// Where a stanza comes from or goes. What is taken from one side need not be given to the other: the gateway
-/// answers some, and some are its own.
+/// Where a stanza comes from or goes. The numbers of the two sides need not agree: the gateway answers some stanzas
+/// itself, and sends some of its own.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Direction {
     /// Taken from a client.
@@ -60,7 +60,7 @@ fn index_of(kind: Kind) -> usize {
     }
 }
 
-/// The counters of each direction and kind, looked up once: every stanza passes here.
+/// The counters of each direction and kind, looked up once, since every stanza is counted here.
 #[derive(Debug)]
 pub(super) struct Stanzas([[Counter; KINDS.len()]; Direction::ALL.len()]);
 
@@ -84,12 +84,12 @@ impl Stanzas {
 }
 
 impl Metrics {
-    /// A stanza, or another element of the stream, is on its way.
+    /// A stanza, or another element of the stream, has been taken or given.
     pub fn stanza(&self, direction: Direction, kind: Kind) {
         self.stanzas.0[direction as usize][index_of(kind)].inc();
     }
 
-    /// So many stanzas of presence have been given to a server.
+    /// This many presence stanzas have been given to a server.
     pub fn presence_to_server(&self, count: u32) {
         self.stanzas.0[Direction::ToServer as usize][PRESENCE].inc_by(count.into());
     }
