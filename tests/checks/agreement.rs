@@ -1,6 +1,6 @@
-//! Whatever the scanner accepts, a strict parser that shares no code with it accepts too, and sees
-//! the same: the same children, named alike, each meaning the same when cut out. Where the two
-//! disagree, a client could show the gateway one stanza and the server another.
+//! Agreement of the scanner with a strict parser that shares no code with it: whatever the scanner accepts, the
+//! parser accepts too, and sees the same children, named alike, each meaning the same when cut out. Where the
+//! two disagree, a client could show the gateway one stanza and the server another.
 
 use std::collections::BTreeMap;
 
@@ -96,7 +96,7 @@ impl Node {
             .map(String::as_str)
     }
 
-    /// What BOSH makes of it: the wrapper's namespace and none at all mean `jabber:client`.
+    /// The element as BOSH reads it: the wrapper's namespace, and none at all, mean `jabber:client`.
     fn unwrapped(mut self) -> Self {
         let is_wrapper = |ns: &str| ns == "http://jabber.org/protocol/httpbind";
         if is_wrapper(&self.ns) || self.ns.is_empty() {
@@ -125,11 +125,11 @@ fn joined(stanza: &Stanza) -> Vec<u8> {
     chunks.concat()
 }
 
-/// Prefixes that mean something else around a stanza that has been cut out.
+/// Prefixes that get another meaning around a stanza that has been cut out.
 pub const PREFIXES: &[&str] = &["a", "b", "c", "stream"];
 
-/// The stanza as the strict parser sees it, in a wrapper that gives a wrong meaning to whatever the
-/// stanza does not declare itself.
+/// The stanza as the strict parser sees it, in a wrapper that gives a wrong meaning to everything that the stanza does
+/// not declare itself.
 pub fn in_hostile_wrapper(stanza: &Stanza) -> Node {
     let mut document = b"<w xmlns='urn:hostile'".to_vec();
     for prefix in PREFIXES {
@@ -143,7 +143,7 @@ pub fn in_hostile_wrapper(stanza: &Stanza) -> Node {
     wrapper.children()[0].clone()
 }
 
-/// Everything that the stanza says of itself is what the strict parser sees in `node`.
+/// All that the stanza tells of itself agrees with what the strict parser sees in `node`.
 fn assert_same(stanza: &Stanza, node: &Node) {
     assert_eq!(
         (stanza.ns(), stanza.local()),
@@ -224,7 +224,7 @@ pub fn agrees(document: &[u8]) -> bool {
     let Ok(body) = scan_body(Bytes::copy_from_slice(document), &Limits::default()) else {
         return false;
     };
-    // The strict parser takes neither of these, though XML 1.0 §2.8 and §4.3.3 do.
+    // The strict parser accepts neither of these, though XML 1.0 §2.8 and §4.3.3 do.
     let bare = document.strip_prefix(b"\xef\xbb\xbf").unwrap_or(document);
     let bare = bare.trim_ascii_start();
     let root = Node::read(bare).expect("what is accepted is well-formed");
@@ -241,7 +241,7 @@ pub fn agrees(document: &[u8]) -> bool {
         assert!(same, "attribute {attr:?}");
     }
     assert_eq!(body.children.len(), root.children().len());
-    // A longer one is none (RFC 5646 §4.4.1), and is not passed on to every child.
+    // A longer value is no language tag (RFC 5646 §4.4.1), and is not passed on to every child.
     let lang = root
         .attribute("http://www.w3.org/XML/1998/namespace", "lang")
         .filter(|lang| lang.len() <= 35);
@@ -296,7 +296,7 @@ pub fn agrees_in_stream(header: &[u8], element: &[u8]) -> bool {
     if header.windows(CLIENT.len()).any(|part| part == CLIENT) {
         assert_eq!(alone, within);
     }
-    // A server that declares no default namespace means that of its stanzas.
+    // A server that declares no default namespace still means that of its stanzas.
     assert_eq!(alone.clone().unwrapped(), within.unwrapped());
     assert_same(&stanza, &alone);
     assert_addressable(&stanza, alone);

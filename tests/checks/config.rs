@@ -1,10 +1,10 @@
-//! `rostergate.toml`: whatever is written there, it is understood, or the complaint says where.
+//! Configuration: any text is either understood or refused with a message that names the place.
 
 use std::path::Path;
 
 use rostergate::config::Config;
 
-/// Nothing in a configuration may make the check read files of this machine.
+/// Whether a configuration may name a file: the check must not read any.
 fn names_a_path(text: &str) -> bool {
     let keys = [
         "token_file",

@@ -1,4 +1,4 @@
-//! A backend's answer: what is taken from it can be shown to any client.
+//! Backend's answer: whatever is accepted from it can be shown to any client.
 
 use std::collections::BTreeSet;
 
@@ -18,7 +18,7 @@ pub fn decode(bytes: &[u8]) -> bool {
     };
     let json = json.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&json);
     serde_json::from_slice::<IgnoredAny>(json).expect("what is accepted is JSON");
-    // It may be nested more deeply than this reader goes.
+    // The answer may be nested more deeply than this reader goes.
     match serde_json::from_slice(json) {
         Ok(Value::Object(entries)) => {
             assert!(found.contacts.len() + found.left_out.count() >= entries.len());
@@ -41,7 +41,7 @@ pub fn decode(bytes: &[u8]) -> bool {
     true
 }
 
-/// Whatever else it says, an object that names somebody is no error message.
+/// An object that names a contact is no error message, whatever else it says.
 fn is_roster(bytes: &[u8]) -> bool {
     let Ok(Value::Object(entries)) = serde_json::from_slice(bytes) else {
         return false;
@@ -53,7 +53,7 @@ fn is_roster(bytes: &[u8]) -> bool {
     entries.is_empty() || entries.keys().any(is_contact)
 }
 
-/// A strict parser reads every contact from the rendered items, as it is.
+/// A strict parser finds every contact in the rendered items, unchanged.
 fn assert_shown(roster: &Roster) {
     let items = roster.items();
     let document = [b"<query xmlns='jabber:iq:roster'>", &items[..], b"</query>"].concat();

@@ -1,7 +1,7 @@
-//! Whatever is read takes memory in proportion to its length, with a small factor.
+//! Cost of reading: memory in proportion to the length of what is read, with a small factor.
 //!
-//! Who measures has an allocator that counts: the fuzz target `cost`, and `tests/fuzz_corpus.rs`. What it takes
-//! in instructions is counted for the worst inputs known, by `benches/instructions.rs`.
+//! The callers have an allocator that counts: the fuzz target `cost`, and `tests/fuzz_corpus.rs`. Instructions are
+//! counted by `benches/instructions.rs`, for the worst inputs known.
 
 use bytes::Bytes;
 use jid::BareJid;
@@ -17,15 +17,15 @@ use rostergate::{
     roster::Roster,
 };
 
-/// Bytes that may be allocated for each byte that is read. The shortest stanza has four, and takes a `Stanza`
-/// and memory of its own.
+/// Most bytes allocated for each byte that is read. The shortest stanza has four bytes, and takes a `Stanza` and memory
+/// of its own.
 const PER_BYTE: usize = 128;
-/// What little input may take, bytes: tables that grow by doubling, and 64 features of a server, to each of which
-/// 1 KiB of declarations may be added.
+/// Bytes that even a short input may take: for tables that grow by doubling, and for 64 features of a server, to each
+/// of which 1 KiB of declarations may be added.
 const AT_LEAST: usize = 96 << 10;
 
-/// Reads `bytes` as their first one says: a client's request, a server's stream, a stanza and all in it, a
-/// contact list. `allocated` is how much has been allocated so far, bytes.
+/// Reads `bytes` as what their first byte says: a client's request, a server's stream, a stanza and all in it, or a
+/// contact list. `allocated` tells how many bytes have been allocated so far.
 pub(crate) fn read(bytes: &[u8], allocated: impl Fn() -> usize) -> bool {
     let Some((&how, input)) = bytes.split_first() else {
         return false;
@@ -43,7 +43,7 @@ fn request(input: &[u8]) -> bool {
     Message::parse(Bytes::copy_from_slice(input), &Limits::default()).is_ok()
 }
 
-/// As far as the gateway itself looks into it.
+/// Reads the stream as far as the gateway itself looks into it.
 fn stream(input: &[u8]) -> bool {
     let mut stream = Stream::new();
     let mut events = 0;

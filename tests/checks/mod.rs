@@ -1,5 +1,5 @@
-//! What must hold whatever bytes come in. Each check takes any bytes and panics where something does
-//! not hold; fuzzers look for such bytes (`fuzz/`), `tests/fuzz_corpus.rs` replays what they found.
+//! Checks of what must hold whatever bytes come in. Each check takes any bytes, and panics where something does
+//! not hold. Fuzzers look for such bytes (`fuzz/`); `tests/fuzz_corpus.rs` replays what they have found.
 #![allow(clippy::disallowed_methods, reason = "tests may look at the clock")]
 #![allow(missing_docs, unreachable_pub, reason = "shared by tests and fuzzers")]
 
@@ -11,14 +11,14 @@ pub mod stream;
 
 use agreement::agrees;
 
-/// A check: true when the bytes were accepted, so that a corpus can be seen to reach both outcomes.
+/// A check. It returns true if the bytes were accepted, so that a corpus can be seen to reach both outcomes.
 pub struct Check {
     /// The fuzz target, and the folder of its corpus.
     pub name: &'static str,
     pub run: fn(&[u8]) -> bool,
 }
 
-/// All of them.
+/// All checks.
 pub const CHECKS: [Check; 5] = [
     Check {
         name: "config_toml",

@@ -1,4 +1,4 @@
-//! A session under any requests, losses and delays: the order is kept, nothing is lost or doubled,
+//! Session under any requests, losses and delays: the order is kept, nothing is lost or doubled,
 //! no more is held than agreed, every request has its one answer, and the clock is always set.
 
 use std::{
@@ -22,7 +22,7 @@ const MAX_PENDING: usize = 1000;
 const GAP: Duration = Duration::from_secs(12);
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// The first byte sets the terms, every further pair is one thing that happens.
+/// The first byte sets the terms; every further pair of bytes is one event.
 pub fn operate(bytes: &[u8]) -> bool {
     let Some((&terms, operations)) = bytes.split_first() else {
         return false;
@@ -324,7 +324,7 @@ impl World {
         );
         let held = || self.open.iter().filter(|(_, rid)| *rid <= self.last);
         let count = held().count();
-        // A client that goes round with empty requests is slowed down by holding one more of them.
+        // Holding one more request slows down a client that sends empty requests without a pause.
         let are_empty = held().all(|(_, rid)| !self.documents[rid].contains("<message"));
         assert!(
             count <= self.hold || are_empty && count as u64 <= self.requests,
@@ -371,7 +371,7 @@ impl World {
         }
         let count = carried.len() as u32;
         match self.answers.get(&rid) {
-            // How a session ended is told once to whoever comes, with whichever rid.
+            // The end of a session is told once, to the first request that comes, whatever its rid.
             Some(earlier) if !is_fault || self.has_last_words => {
                 assert_eq!(*earlier, text, "the same again for {rid}");
             }
@@ -400,7 +400,7 @@ impl World {
         self.on_their_way.clear();
     }
 
-    /// Nobody does anything any longer: the session ends by itself, and nothing is missing.
+    /// Nothing happens any more: the session ends by itself, and no stanza is missing.
     fn finish(&mut self) {
         if !self.session.is_open() && !self.session.is_told() {
             self.is_honest = false;

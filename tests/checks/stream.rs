@@ -1,4 +1,4 @@
-//! A server's stream: the same elements come out, however its bytes are cut on the way.
+//! Stream of a server: the same elements come out, wherever its bytes are cut on the way.
 
 use bytes::{Bytes, BytesMut};
 use rostergate::proto::stream::split::{Piece, Splitter};
@@ -8,7 +8,7 @@ use super::agreement::agrees_in_stream;
 /// Longest element, bytes.
 const MAX: usize = 1024;
 
-/// All pieces, and whether the stream could be split to the end of what has come.
+/// All pieces, and whether the stream could be split up to the end of the bytes.
 fn pieces<'a>(portions: impl IntoIterator<Item = &'a [u8]>) -> (Vec<Piece>, bool) {
     let (mut splitter, mut buffer) = (Splitter::new(MAX), BytesMut::new());
     let mut pieces = Vec::new();
@@ -26,8 +26,8 @@ fn pieces<'a>(portions: impl IntoIterator<Item = &'a [u8]>) -> (Vec<Piece>, bool
     (pieces, true)
 }
 
-/// The first byte says how the rest is cut: into portions of that many bytes, or, above 127, at
-/// every byte that equals it less 128.
+/// The first byte says how the rest is cut: up to 127, into portions of that many bytes; above, after every byte that
+/// equals it less 128.
 pub fn split(bytes: &[u8]) -> bool {
     let Some((&cut, stream)) = bytes.split_first() else {
         return false;

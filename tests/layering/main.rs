@@ -1,5 +1,5 @@
-//! The order of the house (see `ARCHITECTURE.md`, "Layers"): who may use whom, and what stays free of I/O, clocks
-//! and randomness.
+//! Layers of the program (see `ARCHITECTURE.md`, "Layers"): which module may use which, and which are free of I/O,
+//! clocks and randomness.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -11,7 +11,7 @@ use modules::{Modules, Names};
 
 mod modules;
 
-/// The modules of the top level, from the bottom to the top. A module may use those below it, none beside it.
+/// The modules of the top level, from the bottom to the top. A module may use those below it, but none beside it.
 const FLOORS: [&[&str]; 13] = [
     &["clock"],
     &["proto"],
@@ -28,7 +28,7 @@ const FLOORS: [&[&str]; 13] = [
     &["server"],
 ];
 
-/// The same for what folders hold, where the order is worth knowing.
+/// The same for the modules of `proto/xml`.
 const XML: [&[&str]; 8] = [
     &["error", "limits", "name", "write"],
     &["names"],
@@ -40,7 +40,7 @@ const XML: [&[&str]; 8] = [
     &["header"],
 ];
 
-/// What has no place in the lower layers.
+/// Names that must not occur in the lower layers.
 const FORBIDDEN: [&str; 11] = [
     "Instant::now",
     "SystemTime",
@@ -62,7 +62,7 @@ fn source() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("src")
 }
 
-/// Uses that go upwards, or beside: `(from, to)`.
+/// Uses that go upwards or sideways: `(from, to)`.
 fn against(floors: &[&[&str]], uses: impl IntoIterator<Item = (String, String)>) -> Vec<String> {
     let floor = |module: &str| {
         let at = floors.iter().position(|floor| floor.contains(&module));
@@ -84,7 +84,7 @@ fn within(modules: &Modules, folder: &[&str]) -> Vec<(String, String)> {
         .collect()
 }
 
-/// Modules of one folder that use each other in a circle, be it over others.
+/// Modules of one folder that use each other in a circle, directly or through others.
 fn circles(modules: &Modules) -> Vec<String> {
     let mut edges: BTreeMap<(Names, String), Vec<String>> = BTreeMap::new();
     for (folder, from, to) in modules.siblings() {
@@ -151,8 +151,8 @@ fn lower_layers_know_nothing_of_the_outside() {
     assert!(breaches.is_empty(), "{}", breaches.join("\n"));
 }
 
-/// The numbered lines that are not only there for tests, which may do as they like. As `rustfmt`
-/// indents them, an item ends where a line at the margin does.
+/// The lines, with their numbers, that are not for tests alone: tests may use anything. `rustfmt` indents what is in an
+/// item, so that the item ends at the next line without indentation.
 fn code(text: &str) -> impl Iterator<Item = (usize, &str)> {
     let mut is_test = false;
     (1..).zip(text.lines()).filter(move |(_, line)| {
@@ -163,7 +163,7 @@ fn code(text: &str) -> impl Iterator<Item = (usize, &str)> {
     })
 }
 
-/// A crate of these files.
+/// A crate that consists of these files.
 fn sample(files: &[(&str, &str)]) -> Modules {
     let files: BTreeMap<_, _> = files
         .iter()
@@ -234,7 +234,7 @@ fn what_goes_upwards_or_in_a_circle_is_found() {
         ),
         ("net/mod.rs", "mod tls; mod wire; pub use tls::Trust;"),
         ("net/tls.rs", "use super::wire::Wire;"),
-        // By the name that the folder gives it.
+        // It uses the name that its parent module re-exports.
         ("net/wire.rs", "use super::Trust;"),
         ("config.rs", "use crate::{net::Trust, session::Options};"),
         ("session.rs", "use crate::net;"),

@@ -1,6 +1,6 @@
-//! The modules of a crate as the compiler finds them, and the paths that their code names.
+//! Modules of a crate, as the compiler finds them, and the paths that their code names.
 //!
-//! Read are tokens, so comments and strings do not count, and what stands in macros does. What is there for
+//! The code is read as tokens, so that comments and strings do not count, but the arguments of macros do. Code for
 //! tests alone (`#[cfg(test)]`) is left out.
 
 use std::{
@@ -21,9 +21,9 @@ pub(crate) type Names = Vec<String>;
 pub(crate) struct Module {
     /// The file that it is in.
     pub(crate) file: PathBuf,
-    /// Paths within the crate that its code names. They lead to modules, or to what is in them.
+    /// Paths within the crate that its code names. Each leads to a module or to something in one.
     pub(crate) uses: BTreeSet<Names>,
-    /// Where the names lead that it imports.
+    /// The names that it imports, and where they lead.
     imports: BTreeMap<String, Names>,
 }
 
@@ -33,7 +33,7 @@ pub(crate) struct Modules(pub(crate) BTreeMap<Names, Module>);
 
 /// Where a module's text comes from.
 pub(crate) trait Source {
-    /// The text of one of these files, relative to the root's folder: the first that there is.
+    /// The text of the first of these files that exists; their paths are relative to the root's folder.
     fn read(&self, candidates: [PathBuf; 2]) -> Option<(PathBuf, String)>;
 }
 
@@ -86,11 +86,11 @@ impl Modules {
         }
     }
 
-    /// Notes the paths in the code of a module; the names of its children with files of their own come back.
+    /// Notes the paths in the code of a module. Returns the names of its children that have files of their own.
     fn walk(&mut self, tokens: TokenStream, name: &Names) -> Vec<String> {
         let mut children = Vec::new();
         let mut tokens = tokens.into_iter().peekable();
-        // Behind how many colons: `T: crate::a` begins a path, `other::crate` does not.
+        // Colons just before the token: `T: crate::a` begins a path, `other::crate` does not.
         let mut colons = 0;
         while let Some(token) = tokens.next() {
             let colons_before = std::mem::take(&mut colons);
@@ -171,7 +171,7 @@ impl Modules {
         if let Some(alias) = alias {
             module.imports.insert(alias, absolute.clone());
         }
-        // Whether another path leads into this crate is known once all modules are.
+        // Whether any other path leads into this crate is known only when all modules have been read.
         if is_relative || absolute.len() > name.len() {
             module.uses.insert(absolute);
         }
@@ -193,8 +193,7 @@ impl Modules {
         }
     }
 
-    /// The modules beside each other in a folder that use each other: `(folder, from, to)`. What a folder's own
-    /// file uses does not count.
+    /// Uses between modules of the same folder: `(folder, from, to)`. What a folder's own file uses does not count.
     pub(crate) fn siblings(&self) -> BTreeSet<(Names, String, String)> {
         let mut edges = BTreeSet::new();
         for (name, module) in &self.0 {
@@ -242,7 +241,7 @@ fn is_for_tests(attribute: &TokenTree) -> bool {
     attribute.to_string().replace(' ', "") == "[cfg(test)]"
 }
 
-/// Skips what an attribute is for: up to a semicolon, or what stands in braces; of a field or an arm, to the comma.
+/// Skips what an attribute applies to: up to a semicolon or a block in braces; for a field or an arm, up to the comma.
 fn skip_item(tokens: &mut Tokens) {
     let mut is_import = false;
     let mut is_item = false;
@@ -289,7 +288,7 @@ fn is_joint(token: &TokenTree) -> bool {
     matches!(token, TokenTree::Punct(it) if it.spacing() == proc_macro2::Spacing::Joint)
 }
 
-/// Reads `a::{b, c::d as e}` of a `use`; what is found are paths and the names by which they are known.
+/// Reads `a::{b, c::d as e}` of a `use`. Finds the paths, and the names by which the code knows them.
 fn read_tree(tokens: &mut Tokens, before: &mut Names, found: &mut Vec<(Names, String)>) {
     let length = before.len();
     while let Some(token) = tokens.next() {
