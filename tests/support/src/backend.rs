@@ -1,4 +1,4 @@
-//! The web application: `/contacts/{user}`, with what a test wants to go wrong.
+//! Backend of the site: answers `/contacts/{user}`, and fails as a test wants it to.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -46,13 +46,13 @@ pub enum Fault {
     Redirect(String),
     /// No answer, ever.
     Hang,
-    /// The headers, half of the body, and no more.
+    /// The headers and half of the body, and then nothing more.
     HangMidway,
-    /// The connection ends instead.
+    /// The connection ends without an answer.
     Drop,
 }
 
-/// A request as it came.
+/// A request as it arrived.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Recorded {
     pub method: String,
@@ -69,14 +69,14 @@ impl Recorded {
     }
 }
 
-/// Requests stop here until the test opens it; dropping opens it too.
+/// Holds requests until the test opens it; dropping it opens it too.
 pub struct Gate {
     open: watch::Sender<bool>,
     waiting: watch::Receiver<usize>,
 }
 
 impl Gate {
-    /// Waits until that many requests stand here.
+    /// Waits until this many requests are held.
     pub async fn reached_by(&mut self, requests: usize) {
         let waiting = self.waiting.wait_for(|waiting| *waiting >= requests);
         within("requests at the gate", waiting)
@@ -84,7 +84,7 @@ impl Gate {
             .expect("the backend runs");
     }
 
-    /// Lets them through, and all later ones. Each is answered with the roster of the time when it
+    /// Lets these requests and all later ones through. The answer to each has the roster of the time when the request
     /// came.
     pub fn open(self) {}
 }
@@ -104,7 +104,7 @@ struct GateSide {
 struct State {
     users: Mutex<HashMap<String, User>>,
     requests: watch::Sender<Vec<Recorded>>,
-    /// Now, and the most there ever were.
+    /// Requests now, and the most there ever were at a time.
     in_flight: Mutex<(usize, usize)>,
     etags: Mutex<Etags>,
 }
@@ -119,7 +119,7 @@ struct User {
 
 type Answer = Response<BoxBody<Bytes, Infallible>>;
 
-/// What its answers say of their versions.
+/// The `ETag`s of its answers.
 #[derive(Clone, Debug, Default)]
 enum Etags {
     #[default]
@@ -166,7 +166,7 @@ impl Backend {
         }
     }
 
-    /// What `http_roster_url` says.
+    /// The value of `http_roster_url`.
     pub fn url(&self) -> String {
         format!("http://{}/contacts/%s", self.address)
     }
@@ -175,17 +175,17 @@ impl Backend {
         self.address
     }
 
-    /// The roster of a user from now on. Users without one are answered 404.
+    /// Sets the roster of a user. Requests about users without one are answered 404.
     pub fn set(&self, user: &str, roster: Value) {
         self.user(user, |user| user.roster = Some(roster));
     }
 
-    /// Faults for the next requests about a user, one each.
+    /// Sets faults for the next requests about a user, one for each request.
     pub fn fail_next(&self, user: &str, faults: impl IntoIterator<Item = Fault>) {
         self.user(user, |user| user.faults.extend(faults));
     }
 
-    /// One fault for all requests about a user, until [`Self::heal`].
+    /// Sets one fault for all requests about a user, until [`Self::heal`].
     pub fn fail(&self, user: &str, fault: Fault) {
         self.user(user, |user| user.lasting_fault = Some(fault));
     }
@@ -197,7 +197,7 @@ impl Backend {
         });
     }
 
-    /// Makes the requests about a user wait for the test.
+    /// Holds the requests about a user until the test lets them through.
     pub fn gate(&self, user: &str) -> Gate {
         let (open, opened) = watch::channel(false);
         let (waiting, waiting_seen) = watch::channel(0);
@@ -212,17 +212,17 @@ impl Backend {
         }
     }
 
-    /// Answers bear an `ETag`, and requests that know it are answered 304.
+    /// From now on answers have an `ETag`, and a request that knows it is answered 304.
     pub fn send_etags(&self) {
         *self.state.etags.lock() = Etags::OfContent;
     }
 
-    /// All of them bear this one.
+    /// From now on all answers have this `ETag`.
     pub fn send_etag(&self, etag: &str) {
         *self.state.etags.lock() = Etags::Always(etag.to_owned());
     }
 
-    /// All requests so far, in the order they came.
+    /// All requests so far, in the order in which they came.
     pub fn requests(&self) -> Vec<Recorded> {
         self.state.requests.borrow().clone()
     }
@@ -270,7 +270,7 @@ async fn serve(listener: std::net::TcpListener, state: Arc<State>) {
         tokio::spawn(async move {
             let service = service_fn(|request| answer(Arc::clone(&state), request));
             let connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
-            // An error is a fault that was asked for, or a client that went away.
+            // An error is a fault that the test has asked for, or a client that has gone away.
             let _ = connection.await;
         });
     }
@@ -311,7 +311,7 @@ async fn answer(state: Arc<State>, request: Request<Incoming>) -> Result<Answer,
     };
     let name = user_of(&recorded.target);
     let known_etag = recorded.header("if-none-match").map(str::to_owned);
-    // Taken with the request recorded, so that a test that saw it knows what it will answer.
+    // Read together with recording the request: a test that has seen the request knows its answer.
     let (roster, fault, gate) = {
         let mut users = state.users.lock();
         state
@@ -330,7 +330,7 @@ async fn answer(state: Arc<State>, request: Request<Incoming>) -> Result<Answer,
     };
     if let Some(mut gate) = gate {
         gate.waiting.send_modify(|waiting| *waiting += 1);
-        // An error is a gate that was dropped: open.
+        // An error means that the gate was dropped, and so is open.
         let _ = gate.open.wait_for(|open| *open).await;
     }
     match (fault, roster) {
@@ -381,7 +381,7 @@ async fn fail(fault: Fault) -> Result<Answer, std::io::Error> {
     }
 }
 
-/// Begins a roster and never ends it.
+/// A body that begins a roster and never ends it.
 struct Half(Option<Bytes>);
 
 impl Body for Half {
@@ -394,7 +394,7 @@ impl Body for Half {
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         match self.0.take() {
             Some(half) => Poll::Ready(Some(Ok(Frame::data(half)))),
-            // Without a waker: nothing will ever come.
+            // No waker is kept, since nothing will ever come.
             None => Poll::Pending,
         }
     }

@@ -16,13 +16,13 @@ use crate::{
     xml::{BIND, CLIENT, Element, HTTPBIND, SASL, STREAMS, XBOSH, escape},
 };
 
-/// One session; whoever holds it decides what goes out, in which order, over which connection.
+/// One session. The test decides which requests are sent, in which order, and over which connection.
 #[derive(Clone, Debug)]
 pub struct Bosh {
     pub endpoint: Endpoint,
     pub domain: String,
     pub sid: String,
-    /// Of the last request sent in order.
+    /// The rid of the last request sent in order.
     pub rid: u64,
     /// The answer to the creation request.
     pub creation: Element,
@@ -34,7 +34,7 @@ impl Bosh {
         Self::open_with(endpoint, domain, &[]).await
     }
 
-    /// The same with other attributes; an empty value leaves one out.
+    /// The same with other attributes; an attribute with an empty value is left out.
     pub async fn open_with(endpoint: &Endpoint, domain: &str, changes: &[(&str, &str)]) -> Self {
         let response = endpoint.post(&creation(domain, changes)).await;
         let creation = response.xml();
@@ -51,7 +51,7 @@ impl Bosh {
         }
     }
 
-    /// Opens a session and logs in by PLAIN, one request at a time; none is open afterward.
+    /// Opens a session and logs in by PLAIN, one request at a time; none is open afterwards.
     pub async fn log_in(endpoint: &Endpoint, account: &Account, resource: &str) -> Self {
         Self::log_in_with(endpoint, account, resource, &[]).await
     }
@@ -68,7 +68,7 @@ impl Bosh {
         bosh
     }
 
-    /// SASL PLAIN and the restart; gives the features that follow.
+    /// SASL PLAIN and the restart; returns the features that follow.
     pub async fn authenticate(&mut self, account: &Account) -> Element {
         let plain = BASE64.encode(format!("\0{}\0{}", account.local, account.password));
         let auth = format!("<auth xmlns='{SASL}' mechanism='PLAIN'>{plain}</auth>");
@@ -89,7 +89,7 @@ impl Bosh {
         )
     }
 
-    /// Binds a resource and gives the full JID.
+    /// Binds a resource and returns the full JID.
     pub async fn bind(&mut self, resource: &str) -> String {
         let request = bind_request(resource);
         let reply = self
@@ -123,12 +123,12 @@ impl Bosh {
         Pending::send(&self.endpoint, rid, self.request(rid, attributes, payload)).await
     }
 
-    /// Sends the next request and gives its answer.
+    /// Sends the next request and returns its answer.
     pub async fn exchange(&mut self, payload: &str) -> Element {
         self.send("", payload).await.body().await
     }
 
-    /// Asks for a pause.
+    /// Asks for a session pause.
     pub async fn exchange_pause(&mut self, seconds: u32) -> Element {
         self.send(&format!("pause='{seconds}'"), "")
             .await
@@ -136,7 +136,7 @@ impl Bosh {
             .await
     }
 
-    /// Sends the next request and then empty ones, until an answer brings such a child.
+    /// Sends the next request and then empty ones, until an answer has a matching child.
     pub async fn exchange_until(
         &mut self,
         payload: &str,
@@ -153,13 +153,13 @@ impl Bosh {
     }
 }
 
-/// Between two requests to another service than ours.
+/// Time between two requests to a service other than ours.
 const SPACING: Duration = Duration::from_millis(20);
 
 /// The rid of every creation request.
 pub const FIRST_RID: u64 = 1_573_741_820;
 
-/// A creation request, with attributes changed, added, or (empty value) left out.
+/// A creation request, with attributes changed, added, or (if the value is empty) left out.
 pub fn creation(domain: &str, changes: &[(&str, &str)]) -> String {
     let rid = FIRST_RID.to_string();
     let mut attributes = vec![
@@ -238,7 +238,7 @@ impl Pending {
         body
     }
 
-    /// Waits until the answer begins to arrive, and leaves it unread.
+    /// Waits until the answer begins to arrive, and does not read it.
     pub async fn answered(&self) {
         within("an answer", self.connection.readable()).await;
     }
@@ -247,17 +247,17 @@ impl Pending {
     pub fn abort(self) {}
 }
 
-/// Keeps a session going for a [`Client`](crate::client::Client): always one poll out, payloads at
-/// once, at most two requests, answers taken in order.
+/// Keeps a session going for a [`Client`](crate::client::Client): one poll is always open, stanzas are sent at once,
+/// at most two requests are open, and answers are taken in order.
 pub struct Driver {
     session: Bosh,
     idle: Vec<Connection>,
     open: JoinSet<(u64, Option<(Connection, Response)>)>,
-    /// Answers that came before those of earlier requests.
+    /// Answers that came before the answers to earlier requests.
     early: BTreeMap<u64, Response>,
     next_answer: u64,
     queue: Vec<Command>,
-    /// No polls: after `<success/>` the restart has to be the next request.
+    /// No polls are sent: after `<success/>` the next request has to be the restart.
     quiet: bool,
 }
 
@@ -351,8 +351,8 @@ impl Driver {
     }
 
     async fn post(&mut self, attributes: &str, payload: &str) {
-        // ejabberd seems to answer neither of two requests when the later one arrives first. What
-        // else another service does is to be seen, too.
+        // ejabberd seems to answer neither of two requests when the later one arrives first. This distance
+        // keeps them in order, so that the rest of what another service does can be tested.
         if foreign().is_some() && !self.open.is_empty() {
             tokio::time::sleep(SPACING).await;
         }
@@ -367,7 +367,7 @@ impl Driver {
             {
                 return (rid, Some(answered));
             }
-            // The connection was closed while idle: as browsers do, the same again on a new one.
+            // The connection was closed while idle. Send the same on a new one, as browsers do.
             let Some(connection) = Connection::try_open(&endpoint).await else {
                 return (rid, None);
             };

@@ -43,7 +43,7 @@ impl Driver {
         }
     }
 
-    /// Gives the end, unless it was the test that vanished.
+    /// Runs the stream and returns how it ended, or `None` if the test has vanished.
     async fn talk(
         &mut self,
         commands: &mut UnboundedReceiver<Command>,
@@ -101,7 +101,7 @@ impl Driver {
         self.write(&header).await;
     }
 
-    /// That the server has closed shows when reading.
+    /// Writes; if the server has closed the stream, the next read will show it.
     async fn write(&mut self, xml: &str) {
         let _ = self.socket.write_all(xml.as_bytes()).await;
     }

@@ -1,4 +1,4 @@
-//! A well-behaved client, over BOSH or TCP, with an inbox to look into.
+//! Client that keeps to the rules, over BOSH or TCP, with an inbox to look into.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -23,7 +23,7 @@ use crate::{
     },
 };
 
-/// Somebody whom the server knows.
+/// A user whom the server knows.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Account {
     pub local: String,
@@ -45,12 +45,12 @@ pub enum Transport {
     Tcp(SocketAddr),
 }
 
-/// What a client wants its driver to do.
+/// What a client tells its driver to do.
 #[derive(Debug)]
 pub enum Command {
     Send(String),
     Restart,
-    /// In good order.
+    /// End the session in good order.
     Close,
     /// Cut every connection.
     Vanish,
@@ -73,7 +73,7 @@ pub struct End {
     pub error: Option<Element>,
     /// An HTTP status other than 200.
     pub status: Option<u16>,
-    /// The connection was gone without a word.
+    /// The connection ended without a word.
     pub lost: bool,
 }
 
@@ -92,7 +92,7 @@ impl End {
         }
     }
 
-    /// What a terminating `<body/>` says.
+    /// The end that a terminating `<body/>` tells of.
     pub fn of(body: &Element) -> Self {
         Self {
             condition: body.attr("condition").map(str::to_owned),
@@ -114,7 +114,7 @@ impl End {
 pub struct Client {
     /// The full JID, once bound.
     pub jid: String,
-    /// What was offered last.
+    /// The features offered last.
     pub features: Element,
     /// The server's stream header, or the answer to the creation request.
     pub opening: Element,
@@ -184,7 +184,7 @@ impl Client {
         self.await_features().await;
     }
 
-    /// SASL alone; gives the `<failure/>` where it fails.
+    /// SASL alone; returns the `<failure/>` if it fails.
     pub async fn try_authenticate(
         &mut self,
         mechanism: Mechanism,
@@ -217,7 +217,7 @@ impl Client {
         self.command(Command::Restart);
     }
 
-    /// Binds a resource, and opens a session as RFC 3921 has it where that is offered.
+    /// Binds a resource, and opens a session as RFC 3921 has it if that is offered.
     pub async fn bind(&mut self, resource: &str) {
         self.send(&bind_request(resource));
         let reply = self
@@ -239,11 +239,11 @@ impl Client {
     }
 
     fn command(&self, command: Command) {
-        // A driver that has ended says so through the events.
+        // If the driver has ended, the events say so.
         let _ = self.commands.send(command);
     }
 
-    /// Sends anything, any number of elements, as it is written.
+    /// Sends any text, of any number of elements, as it is.
     pub fn send(&self, xml: &str) {
         self.command(Command::Send(xml.to_owned()));
     }
@@ -257,7 +257,7 @@ impl Client {
         self.send(&format!("<presence xmlns='{CLIENT}'>{children}</presence>"));
     }
 
-    /// An iq of a new id and its reply. An empty `to` is left out.
+    /// Sends an iq with a new id and returns its reply. An empty `to` is left out.
     pub async fn iq(&mut self, kind: &str, to: &str, payload: &str) -> Element {
         let id = self.send_iq(kind, to, payload);
         self.expect(&format!("the reply to {payload}"), |stanza| {
@@ -266,7 +266,7 @@ impl Client {
         .await
     }
 
-    /// An iq without waiting; gives its id.
+    /// Sends an iq without waiting for its reply; returns its id.
     pub fn send_iq(&self, kind: &str, to: &str, payload: &str) -> String {
         let id = format!("it-{}", unique());
         let to = if to.is_empty() {
@@ -280,12 +280,12 @@ impl Client {
         id
     }
 
-    /// Takes the first element that fits out of the inbox, waiting for it; the others stay.
+    /// Takes the first matching element out of the inbox, waiting for it; the others stay.
     pub async fn expect(&mut self, what: &str, fits: impl Fn(&Element) -> bool) -> Element {
         self.expect_within(DEADLINE, what, fits).await
     }
 
-    /// The same for what takes longer.
+    /// The same with a longer limit.
     pub async fn expect_within(
         &mut self,
         limit: Duration,
@@ -319,13 +319,13 @@ impl Client {
             .await
     }
 
-    /// The next element, whatever it is.
+    /// The next element of any kind.
     pub async fn next(&mut self) -> Element {
         self.expect("anything", |_| true).await
     }
 
-    /// Takes out everything up to the marker, which is left out, waiting for it: what the test
-    /// then does not find in there did not come before it.
+    /// Waits for the marker and takes out everything before it; the marker is left out. What the test does not find in
+    /// the result did not come before the marker.
     pub async fn until(&mut self, what: &str, marks: impl Fn(&Element) -> bool) -> Vec<Element> {
         let deadline = Instant::now() + DEADLINE;
         let mut seen = Vec::new();
@@ -343,7 +343,7 @@ impl Client {
         }
     }
 
-    /// Takes out everything that was on its way here: all that comes before a ping's reply.
+    /// Takes out everything that was on its way to the client: all that comes before the reply to a ping.
     pub async fn fence(&mut self) -> Vec<Element> {
         let domain = self
             .jid
@@ -356,7 +356,7 @@ impl Client {
             .await
     }
 
-    /// Asserts that nothing of the kind came up to a [`fence`](Self::fence); the rest stays.
+    /// Asserts that no matching element has come before a [`fence`](Self::fence); the others stay.
     pub async fn expect_none(&mut self, what: &str, fits: impl Fn(&Element) -> bool) {
         let seen = self.fence().await;
         let unwanted = seen.iter().find(|element| fits(element));
@@ -364,7 +364,7 @@ impl Client {
         self.inbox.extend(seen);
     }
 
-    /// How the session ends, waiting for it.
+    /// Waits for the session to end; returns how.
     pub async fn expect_end(&mut self) -> End {
         self.expect_end_within(DEADLINE).await
     }
@@ -378,7 +378,7 @@ impl Client {
         }
     }
 
-    /// Waits for one more event; false where there can be none or the deadline passes.
+    /// Waits for one more event; false if there can be none or the deadline has passed.
     async fn more(&mut self, deadline: Instant) -> bool {
         match timeout_at(deadline, self.events.recv()).await {
             Ok(Some(Event::Element(element))) => {
@@ -424,7 +424,7 @@ impl Client {
         roster
     }
 
-    /// Asks for the roster where there is none to be had, which takes a while to be found out; gives the answer.
+    /// Asks for the roster if there is none to be had, which takes the gateway a while to find out; returns the answer.
     pub async fn refused_roster(&mut self) -> Element {
         let get = self.send_iq("get", "", &format!("<query xmlns='{ROSTER}'/>"));
         self.expect_within(3 * DEADLINE, "an answer to the roster get", |stanza| {
@@ -467,7 +467,7 @@ impl Client {
         self.expect_end().await
     }
 
-    /// Cuts every connection, as a browser that crashes.
+    /// Cuts every connection, as a browser does that crashes.
     pub fn vanish(self) {
         self.command(Command::Vanish);
     }

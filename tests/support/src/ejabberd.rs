@@ -22,10 +22,10 @@ use crate::{
     unique,
 };
 
-/// Slow machines with many tests at once need it.
+/// Slow machines that run many tests at once need this long.
 const START: Duration = Duration::from_secs(60);
 
-/// An ejabberd that runs, or did.
+/// An ejabberd, running or stopped.
 pub struct Ejabberd {
     // Before the directory, so that the process ends first.
     process: Option<Process>,
@@ -37,12 +37,12 @@ pub struct Ejabberd {
     http: u16,
 }
 
-/// What is special about one.
+/// The settings of one.
 #[derive(Clone, Debug)]
 pub struct Builder {
     modules: Vec<String>,
     options: String,
-    /// Of the c2s listener.
+    /// Options of the c2s listener.
     c2s_options: String,
 }
 
@@ -52,11 +52,11 @@ impl Ejabberd {
             "mod_admin_extra: {}",
             "mod_bosh: {}",
             "mod_disco: {}",
-            // Its cached counts are one off if they are asked for while messages are being stored.
+            // The cached counts are off by one if they are asked for while messages are being stored.
             "mod_offline: {use_cache: false}",
             "mod_ping: {}",
             "mod_roster: {}",
-            // By default it keeps nothing of what was not acknowledged.
+            // By default it drops what was not acknowledged.
             "mod_stream_mgmt: {resend_on_timeout: true}",
         ];
         Builder {
@@ -66,7 +66,7 @@ impl Ejabberd {
         }
     }
 
-    /// One for all tests that need nothing special; accounts keep them apart.
+    /// One for all tests that need nothing special; each test has accounts of its own there.
     pub fn shared() -> &'static Self {
         static SHARED: OnceLock<Ejabberd> = OnceLock::new();
         SHARED.get_or_init(|| Self::builder().launch(true))
@@ -85,7 +85,7 @@ impl Ejabberd {
         self.process.as_ref().expect("it runs").pid()
     }
 
-    /// A new user whose name starts so and is nobody else's.
+    /// A new user whose name starts with `name` and is unique.
     pub async fn account(&self, name: &str) -> Account {
         self.account_named(&format!("{name}-{}", unique())).await
     }
@@ -102,7 +102,7 @@ impl Ejabberd {
         }
     }
 
-    /// Waits until so many messages are stored for this user; says whether they were in the end.
+    /// Waits until this many messages are stored for the user; returns whether they were in the end.
     pub async fn stores(&self, account: &Account, count: u32) -> bool {
         let user = json!({ "user": account.local, "server": DOMAIN });
         let mut stored = 0;
@@ -116,7 +116,7 @@ impl Ejabberd {
         storing.await.is_ok()
     }
 
-    /// Where this full JID is connected from, as the server sees it.
+    /// The address that this full JID is connected from, as the server sees it.
     pub async fn address_of(&self, jid: &str) -> String {
         let users = self.call("connected_users_info", &json!({})).await;
         let users = users.as_array().expect("a list");
@@ -146,16 +146,16 @@ impl Ejabberd {
         client
     }
 
-    /// Ends it as its administrator would; sessions are told.
+    /// Stops it as an administrator would: sessions are told.
     pub async fn stop(&mut self) {
         let mut process = self.process.take().expect("it runs");
         process.signal("TERM");
-        // The clients of the test have to go on meanwhile.
+        // The clients of the test must keep running meanwhile.
         let end = tokio::task::spawn_blocking(move || process.wait(START));
         end.await.expect("it ends");
     }
 
-    /// Ends it as a power cut would.
+    /// Stops it as a power cut would.
     pub fn kill(&mut self) {
         self.process.take().expect("it runs").kill();
     }
@@ -170,13 +170,13 @@ impl Ejabberd {
         tail(&self.directory.join("ejabberd.log"))
     }
 
-    /// Starts the process; false where a port is taken.
+    /// Starts the process; false if a port is taken.
     fn run(&mut self) -> bool {
         let path = |name: &str| {
             let path = self.directory.join(name);
             path.to_str().expect("a directory of ours").to_owned()
         };
-        // Without a node name: no epmd, and nobody else's node is in the way.
+        // Without a node name it needs no epmd, and cannot clash with another node.
         let spool = format!("\"{}\"", path("spool"));
         let args = ["-noinput", "-mnesia", "dir", &spool, "-s", "ejabberd"];
         let environment = [
@@ -233,7 +233,7 @@ impl Drop for Ejabberd {
 }
 
 impl Builder {
-    /// With another module, as it is written in the configuration.
+    /// Adds a module, as it is written in the configuration.
     pub fn with(mut self, module: &str) -> Self {
         self.modules.push(module.to_owned());
         self
@@ -245,20 +245,20 @@ impl Builder {
         self
     }
 
-    /// A module beyond the usual ones, with its options.
+    /// Adds a module to the usual ones, with its options.
     pub fn module(mut self, line: &str) -> Self {
         self.modules.push(line.to_owned());
         self
     }
 
-    /// A line of the configuration.
+    /// Adds a line to the configuration.
     pub fn option(mut self, line: &str) -> Self {
         self.options.push_str(line);
         self.options.push('\n');
         self
     }
 
-    /// An option of the listener for clients; then they have to come by way of a gateway.
+    /// Sets an option of the listener for clients; then they have to come through a gateway.
     pub fn c2s_option(mut self, option: &str) -> Self {
         self.c2s_options = format!(", {option}");
         self
@@ -289,7 +289,7 @@ impl Builder {
             c2s: 0,
             http: 0,
         };
-        // Somebody else may take a port between our asking and ejabberd's binding it.
+        // Another program may take a port after it was found free and before ejabberd binds it.
         for _ in 0..10 {
             [ejabberd.c2s, ejabberd.http] = free_ports();
             let config = self.config(&ejabberd);

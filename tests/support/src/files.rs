@@ -1,4 +1,4 @@
-//! A real Nginx whose files are the contact lists.
+//! Files as contact lists, served by a real Nginx.
 
 use std::{
     fs::{self, File},
@@ -15,7 +15,7 @@ use crate::{
     proxy::{START, certificate, run_nginx, start},
 };
 
-/// It ends when the value is dropped.
+/// The server; it ends when the value is dropped.
 pub struct Files {
     process: Process,
     folder: TempDir,
@@ -23,7 +23,7 @@ pub struct Files {
     tls_port: u16,
 }
 
-/// Who may have lists below `/private/`.
+/// The users who may have lists below `/private/`.
 pub const USER: &str = "the site";
 pub const PASSWORD: &str = "p@ssw/rd %?";
 
@@ -35,12 +35,12 @@ impl Files {
         started.expect("Nginx starts: make deps")
     }
 
-    /// What `http_roster_url` says.
+    /// The value of `http_roster_url`.
     pub fn url(&self) -> String {
         format!("http://127.0.0.1:{}/%s", self.port)
     }
 
-    /// The same for those who have a password; what stands before `@` is in the URL.
+    /// The same for lists that need a password; the URL has what stands before `@`.
     pub fn private_url(&self, userinfo: &str) -> String {
         format!("http://{userinfo}127.0.0.1:{}/private/%s", self.port)
     }
@@ -50,7 +50,7 @@ impl Files {
         format!("https://localhost:{}/%s", self.tls_port)
     }
 
-    /// The list of a user from now on.
+    /// Sets the list of a user.
     pub fn set(&self, user: &str, list: &Value) {
         fs::write(self.path(user), list.to_string()).expect("a writable folder");
     }
@@ -61,14 +61,14 @@ impl Files {
         file.modified().expect("a time")
     }
 
-    /// Makes it so.
+    /// Sets when the list of a user last changed.
     pub fn set_modified(&self, user: &str, time: SystemTime) {
         let file = File::options().write(true).open(self.path(user));
         let file = file.expect("it is there");
         file.set_modified(time).expect("its time can be set");
     }
 
-    /// The statuses that requests about a user were answered with.
+    /// The statuses of the answers to requests about a user.
     pub fn statuses(&self, user: &str) -> Vec<String> {
         let log = fs::read_to_string(self.folder.path().join("statuses.log")).expect("a log");
         let about = |line: &str| Some(line.split_once(&format!("/{user} "))?.1.to_owned());
@@ -123,7 +123,7 @@ impl Files {
 
 impl Drop for Files {
     fn drop(&mut self) {
-        // In good order, so that it sees its own children off.
+        // In good order, so that it ends its own children.
         self.process.signal("TERM");
         self.process.wait(START);
     }

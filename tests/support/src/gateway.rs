@@ -1,4 +1,4 @@
-//! The gateway: the real program, with a configuration of its own.
+//! Gateway: the real program, with a configuration of its own.
 
 use std::{
     fmt::Write as _,
@@ -20,15 +20,15 @@ use crate::{
     rostergate, site,
 };
 
-/// Slow machines with many tests at once need it.
+/// Slow machines that run many tests at once need this long.
 const START: Duration = Duration::from_secs(30);
 
-/// An XMPP server that a gateway can stand before.
+/// An XMPP server that a gateway can stand in front of.
 pub trait Server {
     fn place(&self) -> Place;
 }
 
-/// Where a server is.
+/// The addresses of a server.
 #[derive(Clone, Debug)]
 pub struct Place {
     pub domain: String,
@@ -38,8 +38,8 @@ pub struct Place {
 }
 
 impl Place {
-    /// What the gateway is told: the plain c2s port, or with `UPSTREAM_UNDER_TEST=bosh` the server's own
-    /// BOSH, so that the same tests can be run over either.
+    /// The upstream that the gateway is configured with: the plain c2s port, or with `UPSTREAM_UNDER_TEST=bosh` the
+    /// server's own BOSH, so that the same tests can be run with either.
     fn upstream(&self) -> String {
         if std::env::var_os("UPSTREAM_UNDER_TEST").is_some_and(|value| value == "bosh") {
             self.bosh_url()
@@ -54,7 +54,7 @@ impl Place {
     }
 }
 
-/// A gateway that runs.
+/// A running gateway.
 #[must_use = "it ends when dropped"]
 pub struct Gateway {
     // Before the directory, so that the process ends first.
@@ -66,15 +66,15 @@ pub struct Gateway {
     admin: Option<SocketAddr>,
     admin_https: Option<SocketAddr>,
     monitoring: Option<SocketAddr>,
-    /// What it is started with; none for another BOSH.
+    /// How it is started; none for another BOSH.
     builder: Option<Builder>,
 }
 
-/// What its configuration says.
+/// The contents of its configuration.
 #[derive(Clone, Debug)]
 pub struct Builder {
     environment: Vec<(String, String)>,
-    /// All of it, in place of what is said below.
+    /// The whole text, in place of the fields below.
     text: Option<String>,
     listen: SocketAddr,
     server: String,
@@ -82,7 +82,7 @@ pub struct Builder {
     web: String,
     bosh: String,
     admin: String,
-    /// The first one's table; then whole tables.
+    /// The table of the first host; then further whole tables.
     host: String,
     more_hosts: String,
     domain: String,
@@ -90,7 +90,7 @@ pub struct Builder {
 }
 
 impl Gateway {
-    /// In front of this server, without rosters.
+    /// A gateway in front of this server, without rosters.
     pub fn builder(server: &impl Server) -> Builder {
         let place = server.place();
         Builder {
@@ -109,7 +109,7 @@ impl Gateway {
         }
     }
 
-    /// In front of this server, with nothing special. It ends when the value is dropped: keep it.
+    /// A gateway in front of this server, with nothing special. It ends when the value is dropped, so keep it.
     pub fn start(server: &impl Server) -> Self {
         Self::builder(server).start()
     }
@@ -126,12 +126,12 @@ impl Gateway {
         self.admin_https.expect("configured with admin.listen_tls")
     }
 
-    /// The admin API, wherever it listens without TLS.
+    /// The admin API, if it listens without TLS.
     pub fn admin(&self) -> Endpoint {
         Endpoint::new(self.admin.unwrap_or(self.http), "/roster_admin")
     }
 
-    /// What watches over it, wherever it is asked.
+    /// Metrics and health, at whichever address they are served.
     pub fn monitoring(&self) -> Endpoint {
         let address = self.monitoring.or(self.admin).unwrap_or(self.http);
         Endpoint::new(address, "/metrics")
@@ -141,7 +141,7 @@ impl Gateway {
         Transport::Bosh(self.bosh())
     }
 
-    /// Logs in through it.
+    /// Logs in through the gateway.
     pub async fn login(&self, account: &Account, resource: &str) -> Client {
         Client::login(&self.transport(), account, resource).await
     }
@@ -150,7 +150,7 @@ impl Gateway {
         self.process.as_ref().expect("it runs").pid()
     }
 
-    /// Most memory that it has had resident so far, bytes.
+    /// Peak of its resident memory so far, bytes.
     pub fn peak_memory(&self) -> usize {
         let status = fs::read_to_string(format!("/proc/{}/status", self.pid()));
         let status = status.expect("it runs");
@@ -165,12 +165,12 @@ impl Gateway {
         self.process.as_ref().expect("it runs").signal(signal);
     }
 
-    /// Waits for its end.
+    /// Waits for it to end.
     pub fn wait(&mut self) -> ExitStatus {
         self.process.as_mut().expect("it runs").wait(DEADLINE)
     }
 
-    /// Starts it again, on the same port for HTTP; it has ended before.
+    /// Starts it again, on the same port for HTTP; it must have ended before.
     pub fn start_again(self) -> Self {
         let config = fs::read_to_string(self.config_path()).expect("it is there");
         let listen = format!("listen = [\"{}\"]", self.http);
@@ -181,91 +181,91 @@ impl Gateway {
         builder.run(self.directory, None)
     }
 
-    /// All that it has logged.
+    /// All that it has logged so far.
     pub fn log(&self) -> String {
         self.process.as_ref().map(Process::log).unwrap_or_default()
     }
 
-    /// The file it reads, for tests that change it and send `HUP`.
+    /// The path of its configuration, for tests that change it and send `HUP`.
     pub fn config_path(&self) -> PathBuf {
         self.directory.path().join("rostergate.toml")
     }
 }
 
 impl Builder {
-    /// Rosters from this backend, for the host of the server.
+    /// Takes rosters from this backend, for the host of the server.
     pub fn backend(self, backend: &Backend) -> Self {
         let url = backend.url();
         self.host(&format!("http_roster_url = \"{url}\""))
     }
 
-    /// Another upstream than the server's plain c2s port.
+    /// Uses another upstream than the server's plain c2s port.
     pub fn upstream(mut self, url: &str) -> Self {
         url.clone_into(&mut self.upstream);
         self
     }
 
-    /// A variable of its environment.
+    /// Sets a variable of its environment.
     pub fn env(mut self, name: &str, value: &str) -> Self {
         self.environment.push((name.to_owned(), value.to_owned()));
         self
     }
 
-    /// Its configuration is this one, whatever else is said.
+    /// Uses this configuration, whatever else is set here.
     pub fn text(mut self, text: &str) -> Self {
         self.text = Some(text.to_owned());
         self
     }
 
-    /// Listens there, not at any free port.
+    /// Listens at this address, not at any free port.
     pub fn listen(mut self, listen: SocketAddr) -> Self {
         self.listen = listen;
         self
     }
 
-    /// A line of `[server]`; `listen` is taken.
+    /// Adds a line to `[server]`; `listen` is there already.
     pub fn server(mut self, line: &str) -> Self {
         push_line(&mut self.server, line);
         self
     }
 
-    /// Whole tables more.
+    /// Adds whole tables.
     pub fn tables(mut self, text: &str) -> Self {
         push_line(&mut self.more_hosts, text);
         self
     }
 
-    /// A line of `[session]`.
+    /// Adds a line to `[session]`.
     pub fn session(mut self, line: &str) -> Self {
         push_line(&mut self.session, line);
         self
     }
 
-    /// A line of `[web]`.
+    /// Adds a line to `[web]`.
     pub fn web(mut self, line: &str) -> Self {
         push_line(&mut self.web, line);
         self
     }
 
-    /// A line of `[bosh]`.
+    /// Adds a line to `[bosh]`.
     pub fn bosh(mut self, line: &str) -> Self {
         push_line(&mut self.bosh, line);
         self
     }
 
-    /// A line of `[admin]`.
+    /// Adds a line to `[admin]`.
     pub fn admin(mut self, line: &str) -> Self {
         push_line(&mut self.admin, line);
         self
     }
 
-    /// A line of the server's `[[host]]`.
+    /// Adds a line to the server's `[[host]]`.
     pub fn host(mut self, line: &str) -> Self {
         push_line(&mut self.host, line);
         self
     }
 
-    /// A whole `[[host]]` more, in front of another server.
+    /// Adds a whole `[[host]]`, in front of another server.
     pub fn another_host(mut self, server: &impl Server, lines: &str) -> Self {
         let place = server.place();
         let (domain, upstream) = (&place.domain, place.upstream());
@@ -304,7 +304,7 @@ impl Builder {
         self.start_with(None)
     }
 
-    /// With standard error there, not in the log.
+    /// The same with standard error going there, not to the log.
     pub fn start_logging_to(self, stderr: Stdio) -> Gateway {
         self.start_with(Some(stderr))
     }
@@ -312,7 +312,7 @@ impl Builder {
     fn start_with(self, stderr: Option<Stdio>) -> Gateway {
         let directory = tempfile::Builder::new().prefix("rostergate-it-").tempdir();
         let directory = directory.expect("a temporary directory can be made");
-        // To compare: what does another BOSH make of the same test?
+        // For comparison, the same test can be run against another BOSH.
         if let Some(foreign) = site::foreign() {
             let lines = [
                 &self.server,

@@ -18,15 +18,15 @@ use crate::{site::foreign, tls::Certificates, within, xml::Element};
 /// Of stream errors (RFC 6120 §4.9).
 const ERRORS: &str = "urn:ietf:params:xml:ns:xmpp-streams";
 
-/// Where a service is, and how to get there.
+/// The address of a service, and how to reach it.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Endpoint {
     pub address: SocketAddr,
-    /// With the leading slash.
+    /// The path, with the leading slash.
     pub path: String,
-    /// Over TLS, to `example.org`, and whose certificate will do.
+    /// Uses TLS with the name `example.org`; says which certificates are accepted.
     tls: Option<Certificates>,
-    /// From this address of the loopback network.
+    /// Connects from this address of the loopback network.
     from: Option<Ipv4Addr>,
     /// Sent before anything else.
     preamble: String,
@@ -71,19 +71,19 @@ impl Endpoint {
         Self { from, ..self }
     }
 
-    /// As a proxy begins a connection that it passes on.
+    /// Begins connections as a proxy does that passes TCP on.
     pub fn beginning_with(self, preamble: &str) -> Self {
         let preamble = preamble.to_owned();
         Self { preamble, ..self }
     }
 
-    /// As a proxy adds a header to what it passes on.
+    /// Adds a header as a proxy does to what it passes on.
     pub fn adding(mut self, name: &str, value: &str) -> Self {
         self.headers.push((name.to_owned(), value.to_owned()));
         self
     }
 
-    /// One request on a connection of its own.
+    /// Sends one request on a connection of its own.
     pub async fn request(&self, method: &str, headers: &[(&str, &str)], body: &str) -> Response {
         let mut connection = Connection::open(self).await;
         connection.send(method, &self.path, headers, body).await;
@@ -102,7 +102,7 @@ pub struct Connection {
     stream: Stream,
     headers: Vec<(String, String)>,
     buffer: Vec<u8>,
-    /// Of the request whose answer comes next.
+    /// The request whose answer comes next is a `HEAD`.
     head: bool,
 }
 
@@ -142,7 +142,7 @@ impl Connection {
         self.write(head.as_bytes()).await;
     }
 
-    /// Sends bytes as they are. That the other side has closed shows when reading.
+    /// Sends bytes as they are. If the other side has closed the connection, the next read will show it.
     pub async fn write(&mut self, bytes: &[u8]) {
         let written = within("room to write", self.stream.write_all(bytes)).await;
         drop(written);
@@ -154,7 +154,7 @@ impl Connection {
         response.expect("an HTTP response, not the end of the connection")
     }
 
-    /// The same without a deadline; `None` if the connection ends instead.
+    /// The same without a deadline; `None` if the connection ends first.
     pub async fn try_response(&mut self) -> Option<Response> {
         let end = loop {
             if let Some(end) = find(&self.buffer, b"\r\n\r\n") {
@@ -197,7 +197,7 @@ impl Connection {
         Some(response)
     }
 
-    /// The status of an answer that announces another one, such as 100.
+    /// The status of an interim answer, such as 100.
     pub async fn interim(&mut self) -> u16 {
         self.head = true;
         let status = self.response().await.status();
@@ -308,7 +308,7 @@ impl Response {
         status.parse().expect("a status is a number")
     }
 
-    /// A header that must not be there twice.
+    /// A header that may occur only once.
     #[track_caller]
     pub fn header(&self, name: &str) -> Option<&str> {
         let mut values = self.headers.iter().filter(|header| header.0 == name);
@@ -321,8 +321,8 @@ impl Response {
         std::str::from_utf8(&self.body).expect("a body is UTF-8")
     }
 
-    /// Asserts that a browser that shows this makes nothing of it but text, and gives it to no page of
-    /// another origin but by CORS.
+    /// Asserts that a browser shows this as text only, and gives it to a page of another origin only if CORS
+    /// allows.
     #[track_caller]
     pub fn assert_inert(&self) {
         for (name, value) in [
@@ -334,11 +334,11 @@ impl Response {
         }
     }
 
-    /// Asserts what every answer has, whatever its status: that any page may read it, that nobody
-    /// keeps it or runs it, that its length is known.
+    /// Asserts what every answer has, whatever its status: any page may read it, nothing stores or runs it, and its
+    /// length is known.
     #[track_caller]
     pub fn assert_usual_headers(&self) {
-        // Much of that is no specification's, but ours.
+        // Much of this is required by no specification, only by us.
         if foreign().is_some() {
             return;
         }
@@ -364,7 +364,7 @@ impl Response {
         body.attr("condition").map(str::to_owned)
     }
 
-    /// The condition of an answer that tells the client to come again, and what it says to people.
+    /// The condition of an answer that tells the client to come again, and its text for people.
     #[track_caller]
     pub fn not_now(&self) -> (String, String) {
         self.assert_usual_headers();

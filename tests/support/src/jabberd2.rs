@@ -1,5 +1,5 @@
-//! jabberd2 as installed, with SQLite: a router, a session manager and what clients connect to, each a program,
-//! with configurations and a database of their own.
+//! jabberd2 as installed, with SQLite: a router, a session manager and a c2s component, each a program of its own,
+//! with configurations and a database for the test.
 
 use std::{
     fs,
@@ -21,12 +21,12 @@ use crate::{
     unique,
 };
 
-/// Slow machines with many tests at once need it.
+/// Slow machines that run many tests at once need this long.
 const START: Duration = Duration::from_secs(60);
 const MODULES: &str = "/usr/lib/x86_64-linux-gnu/jabberd2";
-/// Where Debian has the tables that it wants.
+/// Where Debian keeps the tables that it needs.
 const SCHEMA: &str = "/usr/share/doc/jabberd2/db-setup.sqlite.gz";
-/// What its session manager does, as Debian configures it, less what the tests have no use for.
+/// What its session manager does, as Debian configures it, without what the tests do not use.
 const CHAINS: [(&str, &str); 8] = [
     (
         "in-sess",
@@ -41,9 +41,9 @@ const CHAINS: [(&str, &str); 8] = [
     ("user-create", "active"),
 ];
 
-/// A jabberd2 that runs.
+/// A running jabberd2.
 pub struct Jabberd2 {
-    // Before the directory, so that they end first.
+    // Before the directory, so that the processes end first.
     _programs: Vec<Process>,
     _scratch: TempDir,
     c2s: u16,
@@ -56,7 +56,7 @@ impl Jabberd2 {
             .tempdir();
         let scratch = scratch.expect("a temporary directory can be made");
         create_database(scratch.path());
-        // Somebody else may take a port between our asking and its binding it.
+        // Another program may take a port after it was found free and before jabberd2 binds it.
         for _ in 0..10 {
             let [c2s, router] = free_ports();
             configure(scratch.path(), c2s, router);
@@ -80,7 +80,7 @@ impl Jabberd2 {
         (Ipv4Addr::LOCALHOST, self.c2s).into()
     }
 
-    /// A new user, registered by XEP-0077, whose name starts so and is nobody else's.
+    /// A new user, registered by XEP-0077, whose name starts with `name` and is unique.
     pub async fn account(&self, name: &str) -> Account {
         let local = format!("{name}-{}", unique());
         let password = format!("secret of {local}");
@@ -103,7 +103,7 @@ impl Jabberd2 {
         let account = self.account(name).await;
         let mut client = Client::login(&self.transport(), &account, "desk").await;
         client.send_presence("");
-        // It tells nobody of their own presence: what is answered later was done later.
+        // It does not echo presence to its sender. But it works in order: once it answers this, it has handled that.
         client.fence().await;
         client
     }
@@ -188,7 +188,7 @@ fn configure(directory: &Path, c2s: u16, router: u16) {
     }
 }
 
-/// Starts its programs, each when the one before is ready; none where a port is taken.
+/// Starts its programs, each when the one before is ready; none if a port is taken.
 fn run(directory: &Path) -> Option<Vec<Process>> {
     [
         ("router", "listening for incoming connections"),

@@ -1,8 +1,8 @@
-//! What the tests stand on: real servers, a scripted backend, clients that can misbehave.
+//! Support for the tests: real servers, a scripted backend, clients that can misbehave.
 //!
-//! It knows the gateway by its program alone, and uses none of its code.
+//! It runs the gateway as a program, and uses none of its code.
 //!
-//! Nothing here sleeps to wait for something: it waits for the thing itself, up to [`DEADLINE`].
+//! No test waits by sleeping for some time. It waits for the event itself, for at most [`DEADLINE`].
 #![allow(missing_docs, reason = "for the tests alone")]
 #![expect(clippy::disallowed_methods, reason = "tests may look at the clock")]
 
@@ -50,7 +50,7 @@ pub fn rostergate() -> PathBuf {
 /// Longest time that anything expected may take.
 pub const DEADLINE: Duration = Duration::from_secs(10);
 
-/// The result of `future`; panics, naming `what`, where it takes longer than [`DEADLINE`].
+/// The result of `future`; panics with the name `what` if it takes longer than [`DEADLINE`].
 pub async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
     within_limit(DEADLINE, what, future).await
 }
@@ -71,7 +71,7 @@ pub fn unique() -> u64 {
     NEXT.fetch_add(1, Ordering::Relaxed)
 }
 
-/// Ports that nobody has right now.
+/// Ports that are free at the moment.
 pub fn free_ports<const N: usize>() -> [u16; N] {
     let listeners = [(); N]
         .map(|()| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("loopback has free ports"));

@@ -1,5 +1,5 @@
-//! A machine of a test's own, where every port is free and Debian's folders can be written to: `tests/machine/run`.
-//! So the examples of this repository can be used as they are.
+//! Machine of a test's own, where every port is free and Debian's folders can be written to: `tests/machine/run`.
+//! There the examples of this repository can be used as they are.
 
 use std::{
     fs::{self, File},
@@ -15,14 +15,14 @@ use tempfile::TempDir;
 
 use crate::{process::Process, root};
 
-/// Slow machines with many tests at once need it.
+/// Slow machines that run many tests at once need this long.
 const START: Duration = Duration::from_secs(30);
 
-/// Addresses of a machine that are not loopback's: who comes from there is a stranger.
+/// Addresses of the machine that are not loopback addresses: a client that comes from there is a stranger.
 pub const ADDRESS: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 pub const STRANGER: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
 
-/// A machine that this thread works on, with all that it starts.
+/// A machine that this thread has entered, with all that it starts.
 #[must_use = "the thread goes back when it is dropped"]
 pub struct Machine {
     // Before the folder, so that all programs end first.
@@ -30,12 +30,12 @@ pub struct Machine {
     /// The first program, as seen from outside.
     pid: u32,
     folder: TempDir,
-    /// The network that the thread comes from.
+    /// The network that the thread came from.
     home: File,
 }
 
 impl Machine {
-    /// Makes one, and goes there.
+    /// Makes a machine and enters it.
     pub fn enter() -> Self {
         let folder = tempfile::Builder::new().prefix("rostergate-it-").tempdir();
         let folder = folder.expect("a temporary directory can be made");
@@ -56,7 +56,7 @@ impl Machine {
         }
     }
 
-    /// Does what the first comment of an example says.
+    /// Carries out the first comment of an example.
     pub fn follow(&self, example: &Path) {
         self.run(&[&scripts().join("follow"), example]);
     }
@@ -69,7 +69,7 @@ impl Machine {
         fs::write(path, text).expect("a writable layer");
     }
 
-    /// Runs a program there until it ends, which it must in good order. What it starts may go on.
+    /// Runs a program there until it ends, which must be successful. What it has started may keep running.
     fn run(&self, command: &[&Path]) {
         let log = self.folder.path().join("command.log");
         let out = File::create(&log).expect("a writable folder");
@@ -90,7 +90,7 @@ impl Machine {
 
 impl Drop for Machine {
     fn drop(&mut self) {
-        // Where tests run one by one, they share a thread.
+        // Tests that run one after the other share a thread.
         go(&self.home);
     }
 }
@@ -109,7 +109,7 @@ fn scripts() -> PathBuf {
     root().join("tests/machine")
 }
 
-/// Where the scripts come first, and what is root's is there.
+/// The search path: the scripts first, then the usual folders, and those of root's programs.
 fn path() -> String {
     let own = std::env::var("PATH").unwrap_or_default();
     format!("{}:{own}:/usr/sbin:/sbin", scripts().display())

@@ -1,4 +1,4 @@
-//! A program that never outlives the tests, however they end.
+//! Programs under test; none outlives the tests, however these end.
 
 use std::{
     ffi::OsStr,
@@ -13,8 +13,8 @@ use std::{
 
 use parking_lot::Mutex;
 
-/// Runs "$@", says its pid, and ends it and all that it has started when standard input closes, which the
-/// kernel sees to when this process dies; then removes `$SCRATCH`.
+/// Runs "$@" and prints its pid. When standard input closes, which the kernel sees to when this process dies, ends it
+/// and all that it has started; then removes `$SCRATCH`.
 const KEEPER: &str = r#"
 setsid sh -c 'echo "$$"; exec "$@"' sh "$@" </dev/null &
 child=$!
@@ -40,8 +40,8 @@ pub struct Process {
     status: Option<ExitStatus>,
 }
 
-/// What to start for `name`: what the variable says, so that another version can be put to the same tests, or
-/// what is installed.
+/// The program to start for `name`: the value of the variable, so that another version can be tested, or the one that
+/// is installed.
 pub fn program(variable: &str, name: &str) -> PathBuf {
     std::env::var_os(variable)
         .unwrap_or_else(|| name.into())
@@ -59,7 +59,7 @@ impl Process {
         Self::start_logging_to(stderr.into(), program, args, environment, log)
     }
 
-    /// The same with standard error elsewhere; `log` stays empty.
+    /// The same with standard error going elsewhere; `log` stays empty.
     pub fn start_logging_to<S: AsRef<OsStr>>(
         stderr: Stdio,
         program: &Path,
@@ -83,7 +83,7 @@ impl Process {
         let (sender, lines) = channel();
         thread::spawn(move || {
             for line in output.lines().map_while(Result::ok) {
-                // Nobody may care for the rest; the program must still be able to write it.
+                // The test may not read the rest, but the program must still be able to write it.
                 let _ = sender.send(line);
             }
         });
@@ -104,7 +104,7 @@ impl Process {
         self.pid
     }
 
-    /// The next line of output; `None` once there can be no more.
+    /// The next line of output; `None` if no more can come.
     #[track_caller]
     pub fn line(&mut self, within: Duration) -> Option<String> {
         match self.lines.get_mut().recv_timeout(within) {
@@ -128,14 +128,14 @@ impl Process {
         let _ = kill.expect("kill can be run");
     }
 
-    /// Waits for its end; panics where it does not come.
+    /// Waits for it to end; panics if it does not.
     #[track_caller]
     pub fn wait(&mut self, within: Duration) -> ExitStatus {
         if let Some(status) = self.status {
             return status;
         }
         let deadline = Instant::now() + within;
-        // The output closes when the program ends: no need to look again and again.
+        // The output closes when the program ends, so that no polling is needed.
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             match self.lines.get_mut().recv_timeout(left) {
@@ -163,7 +163,7 @@ impl Process {
         }
     }
 
-    /// The end of what it wrote to standard error.
+    /// The last part of what it wrote to standard error.
     pub fn log_tail(&self) -> String {
         tail(&self.log)
     }

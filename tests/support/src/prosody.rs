@@ -23,13 +23,13 @@ use crate::{
     xml::STREAMS,
 };
 
-/// Slow machines with many tests at once need it.
+/// Slow machines that run many tests at once need this long.
 const START: Duration = Duration::from_secs(60);
 
-/// The domain of every server that is not told otherwise.
+/// The domain of every server that is not given another one.
 pub const DOMAIN: &str = "example.org";
 
-/// A Prosody that runs, or did.
+/// A Prosody, running or stopped.
 pub struct Prosody {
     // Before the directory, so that the process ends first.
     process: Option<Process>,
@@ -44,7 +44,7 @@ pub struct Prosody {
     tls: bool,
 }
 
-/// What is special about one.
+/// The settings of one.
 #[derive(Clone, Debug)]
 pub struct Builder {
     modules: Vec<String>,
@@ -57,13 +57,13 @@ pub struct Builder {
     gc: &'static str,
     log: &'static str,
     inactivity: u32,
-    /// If it has to be this one.
+    /// The port, if it has to be this one.
     c2s: Option<u16>,
 }
 
 impl Prosody {
     pub fn builder() -> Builder {
-        // Where the gateway is its client, a killed one has to be noticed in time.
+        // With gateways as its clients, Prosody has to notice in time that one was killed.
         let is_behind_bosh = std::env::var_os("UPSTREAM_UNDER_TEST").is_some();
         let modules = [
             "bosh", "carbons", "disco", "ping", "posix", "saslauth", "smacks",
@@ -83,19 +83,19 @@ impl Prosody {
         }
     }
 
-    /// One for all tests that need nothing special; accounts keep them apart.
+    /// One for all tests that need nothing special; each test has accounts of its own there.
     pub fn shared() -> &'static Self {
         static SHARED: OnceLock<Prosody> = OnceLock::new();
         SHARED.get_or_init(|| Self::builder().launch(true))
     }
 
-    /// The same with passwords kept as SCRAM-SHA-256 has them, which makes it offer that.
+    /// The same with passwords kept for SCRAM-SHA-256, so that it offers that.
     pub fn shared_hashed() -> &'static Self {
         static SHARED: OnceLock<Prosody> = OnceLock::new();
         SHARED.get_or_init(|| Self::builder().hashed().launch(true))
     }
 
-    /// The same without rosters of its own, so that it knows of no contacts at all.
+    /// The same without rosters of its own, so that it knows no contacts at all.
     pub fn shared_without_roster() -> &'static Self {
         static SHARED: OnceLock<Prosody> = OnceLock::new();
         SHARED.get_or_init(|| Self::builder().roster(false).launch(true))
@@ -114,18 +114,18 @@ impl Prosody {
         Endpoint::new((Ipv4Addr::LOCALHOST, self.http).into(), "/http-bind")
     }
 
-    /// The certificate it shows, self-signed.
+    /// The certificate that it shows, which is self-signed.
     pub fn certificate(&self) -> PathBuf {
         assert!(self.tls, "started without TLS");
         self.directory.join("tls.crt")
     }
 
-    /// A new user whose name starts so and is nobody else's.
+    /// A new user whose name starts with `name` and is unique.
     pub fn account(&self, name: &str) -> Account {
         self.account_named(&format!("{name}-{}", unique()))
     }
 
-    /// Waits until so many messages are stored for this user.
+    /// Waits until this many messages are stored for the user.
     pub async fn stores(&self, account: &Account, count: usize) {
         let path = self
             .directory
@@ -194,11 +194,11 @@ impl Prosody {
         self.process.as_ref().expect("it runs").pid()
     }
 
-    /// Ends it as its administrator would; sessions are told.
+    /// Stops it as an administrator would: sessions are told.
     pub async fn stop(&mut self) {
         let mut process = self.process.take().expect("it runs");
         process.signal("TERM");
-        // The clients of the test have to go on meanwhile.
+        // The clients of the test must keep running meanwhile.
         let end = tokio::task::spawn_blocking(move || process.wait(START));
         end.await.expect("it ends");
     }
@@ -208,7 +208,7 @@ impl Prosody {
         self.process.as_ref().expect("it runs").signal(signal);
     }
 
-    /// Ends it as a power cut would.
+    /// Stops it as a power cut would.
     pub fn kill(&mut self) {
         self.process.take().expect("it runs").kill();
     }
@@ -223,7 +223,7 @@ impl Prosody {
         tail(&self.directory.join("prosody.log"))
     }
 
-    /// Starts the process; false where a port is taken.
+    /// Starts the process; false if a port is taken.
     fn run(&mut self) -> bool {
         let config = self.directory.join("prosody.cfg.lua");
         let args = ["-F".into(), "--config".into(), config.into_os_string()];
@@ -277,26 +277,26 @@ impl Drop for Prosody {
 }
 
 impl Builder {
-    /// Modules beyond the usual ones.
+    /// Adds modules to the usual ones.
     pub fn modules<'a>(mut self, names: impl IntoIterator<Item = &'a str>) -> Self {
         self.modules.extend(names.into_iter().map(str::to_owned));
         self
     }
 
-    /// Whether it has rosters of its own (it does).
+    /// Whether it has rosters of its own, as it has by default.
     pub fn roster(mut self, roster: bool) -> Self {
         self.roster = roster;
         self
     }
 
-    /// A line of the host's configuration.
+    /// Adds a line to the host's configuration.
     pub fn option(mut self, line: &str) -> Self {
         self.options.push_str(line);
         self.options.push('\n');
         self
     }
 
-    /// How long its own BOSH does without requests, in seconds.
+    /// How long its own BOSH waits for a request before it ends a session, in seconds.
     pub fn bosh_inactivity(mut self, seconds: u32) -> Self {
         self.inactivity = seconds;
         self
@@ -314,7 +314,7 @@ impl Builder {
         self
     }
 
-    /// Keeps passwords as SCRAM-SHA-256 has them.
+    /// Keeps passwords for SCRAM-SHA-256.
     pub fn hashed(mut self) -> Self {
         self.hashed = true;
         self
@@ -326,13 +326,13 @@ impl Builder {
         self
     }
 
-    /// Takes clients at this port, which must be free.
+    /// Listens for clients at this port, which must be free.
     pub fn at_port(mut self, c2s: u16) -> Self {
         self.c2s = Some(c2s);
         self
     }
 
-    /// Collects garbage as Prosody does unless it is told otherwise, which costs it more.
+    /// Collects garbage as Prosody does by default, which costs it more.
     pub fn incremental_gc(mut self) -> Self {
         self.gc = "incremental";
         self
@@ -378,7 +378,7 @@ impl Builder {
             },
         };
         fs::create_dir_all(prosody.directory.join("data")).expect("a directory can be made");
-        // Somebody else may take a port between our asking and Prosody's binding it.
+        // Another program may take a port after it was found free and before Prosody binds it.
         for _ in 0..10 {
             [prosody.c2s, prosody.http] = free_ports();
             prosody.c2s = self.c2s.unwrap_or(prosody.c2s);
@@ -465,7 +465,7 @@ fn greet(to: SocketAddr, domain: &str) {
     }
 }
 
-/// Names as Prosody's file storage writes them.
+/// Encodes a name as Prosody's file storage does.
 fn encode(name: &str) -> String {
     let mut out = String::new();
     for byte in name.bytes() {

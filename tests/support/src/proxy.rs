@@ -1,5 +1,5 @@
-//! Nginx and Apache as Debian has them, with the examples of this repository, at ports of their own: for tests that
-//! run side by side. `machine` has the examples as they are. And those that pass TCP on. They run without
+//! Proxies: Nginx and Apache as Debian has them, with the examples of this repository at ports of their own, for tests
+//! that run side by side (`machine` uses the examples as they are), and those that pass TCP on. They run without
 //! privileges, in a folder of their own.
 
 use std::{
@@ -14,12 +14,12 @@ use tempfile::TempDir;
 
 use crate::{free_ports, http::Endpoint, process::Process, root};
 
-/// Slow machines with many tests at once need it.
+/// Slow machines that run many tests at once need this long.
 pub(super) const START: Duration = Duration::from_secs(30);
-/// Whom to become where the tests run as root: nobody.
+/// The user that proxies run as if the tests run as root: nobody.
 const NOBODY: u32 = 65534;
 
-/// What Debian's Apache has from the beginning, and what `apache-example.conf` says to enable.
+/// The modules that Debian's Apache has by default, and those that `apache-example.conf` says to enable.
 const APACHE_MODULES: [&str; 25] = [
     "access_compat",
     "alias",
@@ -51,16 +51,16 @@ const APACHE_MODULES: [&str; 25] = [
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Kind {
     Apache,
-    /// Ends TLS, passes TCP on, and says for whom in version 2 of the PROXY protocol.
+    /// Ends TLS and passes TCP on, with the client's address in version 2 of the PROXY protocol.
     HaproxyTcp,
     Nginx,
     /// Without the lines of the example that make it speak HTTP/1.1 to the gateway.
     NginxHttp10,
-    /// Passes TCP on, and says for whom in version 1 of the PROXY protocol.
+    /// Passes TCP on, with the client's address in version 1 of the PROXY protocol.
     NginxStream,
 }
 
-/// A proxy that runs.
+/// A running proxy.
 #[must_use = "it ends when dropped"]
 pub struct Proxy {
     // Before the folder, so that the process ends first.
@@ -74,7 +74,7 @@ pub struct Proxy {
 impl Proxy {
     /// In front of a gateway that listens there.
     pub fn start(kind: Kind, gateway: SocketAddr) -> Self {
-        // Between finding free ports and using them somebody else may take one.
+        // Another program may take a port after it was found free and before the proxy binds it.
         for _ in 0..10 {
             if let Some(proxy) = Self::try_start(kind, gateway) {
                 return proxy;
@@ -93,7 +93,7 @@ impl Proxy {
         Endpoint::new(self.https, "/http-bind").over_tls()
     }
 
-    /// Has it read its configuration again, and waits until it works by it.
+    /// Makes it read its configuration again, and waits until the new one is in use.
     pub fn reload(&mut self) {
         let (signal, sign) = match self.kind {
             // As `apachectl graceful` does.
@@ -149,7 +149,7 @@ impl Proxy {
 
 impl Drop for Proxy {
     fn drop(&mut self) {
-        // In good order, so that it sees its own children off.
+        // In good order, so that it ends its own children.
         if !std::thread::panicking() {
             self.process.signal("TERM");
             self.process.wait(START);
@@ -157,7 +157,7 @@ impl Drop for Proxy {
     }
 }
 
-/// Runs a server with all that it says on its standard output, as nobody if we are root.
+/// Runs a server so that all it says goes to its standard output; as nobody if we are root.
 pub(super) fn start(folder: &Path, args: Vec<String>) -> Process {
     let mut command = vec![
         "-c".to_owned(),
@@ -213,7 +213,7 @@ fn example(name: &str, changes: &[(&str, String)]) -> String {
     text
 }
 
-/// A copy of a test certificate for `example.org`, and of its key.
+/// Copies a test certificate for `example.org` and its key.
 pub(super) fn certificate(folder: &Path) -> [PathBuf; 2] {
     fs::create_dir_all(folder.join("certs")).expect("a folder");
     ["crt", "key"].map(|kind| {
@@ -293,7 +293,7 @@ pub(super) fn run_nginx(folder: &Path, config: &str) -> Vec<String> {
     args.map(str::to_owned).to_vec()
 }
 
-/// `/etc/apache2` anew: Debian's own main file, its modules, and one site.
+/// A new `/etc/apache2`: Debian's own main file, its modules, and one site.
 fn apache(folder: &Path, gateway: SocketAddr, [http, https]: [u16; 2]) -> Vec<String> {
     let [crt, key] = certificate(folder).map(|path| path.display().to_string());
     for name in ["conf-enabled", "mods-enabled", "run", "sites-enabled"] {
@@ -342,7 +342,7 @@ fn apache(folder: &Path, gateway: SocketAddr, [http, https]: [u16; 2]) -> Vec<St
         fs::write(folder.join(name), text).expect("a writable folder");
     }
     let folder = folder.to_str().expect("a folder of ours");
-    // What Debian's envvars say, and a log that can be followed.
+    // The variables of Debian's envvars, and a log that can be followed.
     let mut command = vec!["env".to_owned()];
     for (name, value) in [
         ("RUN_DIR", format!("{folder}/run")),

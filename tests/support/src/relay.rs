@@ -1,4 +1,4 @@
-//! A line that is late, slow or cut: which of it when, says a seed.
+//! Relay that delays, slows or cuts connections; a seed decides which of them and when.
 
 use std::{
     array,
@@ -16,16 +16,16 @@ use tokio::{
     task::JoinSet,
 };
 
-/// What may become of a request and its answer. A cut ends the connection, both ways.
+/// What may happen to a request and its answer. A cut ends the connection in both directions.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Fault {
-    /// Everything waits.
+    /// All bytes are delayed.
     Late,
-    /// A few bytes at a time.
+    /// The bytes come in small pieces.
     Slow,
     CutBeforeRequest,
     CutInRequest,
-    /// The request has arrived, which its sender does not learn.
+    /// The request has arrived, but its sender does not learn of that.
     CutBeforeAnswer,
     CutInAnswer,
 }
@@ -41,27 +41,27 @@ impl Fault {
     ];
 }
 
-/// Longest time that something is late.
+/// Longest delay.
 const LATE: Duration = Duration::from_millis(40);
 
-/// How much later than others a request arrives that is held back.
+/// How much later a request arrives that is held back.
 pub const HELD_BACK: Duration = Duration::from_millis(300);
 
 /// Listens in place of a service.
 pub struct Relay {
     pub address: SocketAddr,
     line: Arc<Line>,
-    // Ends with this.
+    // Ends when this value is dropped.
     _task: JoinSet<()>,
 }
 
 struct Line {
     faults: Vec<Fault>,
-    /// What is held back, whether the line is bad or not.
+    /// Which requests are held back, at any odds.
     is_late: fn(&[u8]) -> bool,
-    /// One request in so many meets a fault; 0 is none.
+    /// One request in this many meets a fault; 0 means none.
     odds: AtomicUsize,
-    /// How many have; each fault comes as often as any other.
+    /// How many faults there were. They take turns, so that each comes as often as any other.
     turn: AtomicUsize,
     happened: [AtomicUsize; Fault::ALL.len()],
 }
@@ -72,7 +72,7 @@ impl Relay {
         Self::launch(to, faults, seed, |_| false).await
     }
 
-    /// In front of `to`, where those requests arrive [`HELD_BACK`] later that `is_late` is true of.
+    /// In front of `to`. Requests for which `is_late` is true arrive [`HELD_BACK`] later.
     pub async fn holding_back(to: SocketAddr, is_late: fn(&[u8]) -> bool) -> Self {
         Self::launch(to, &[], 0, is_late).await
     }
@@ -103,7 +103,7 @@ impl Relay {
                     let Ok(far) = TcpStream::connect(to).await else {
                         return;
                     };
-                    // How it ends is up to both sides.
+                    // An error here is the end of a connection, which both sides see for themselves.
                     let _ = line.carry(near, far, dice).await;
                 });
                 while connections.try_join_next().is_some() {}
@@ -121,14 +121,14 @@ impl Relay {
         self.line.odds.store(odds, Ordering::Relaxed);
     }
 
-    /// How often it has happened.
+    /// How often this fault has happened.
     pub fn count(&self, fault: Fault) -> usize {
         self.line.happened[fault as usize].load(Ordering::Relaxed)
     }
 }
 
 impl Line {
-    /// What is to become of a request.
+    /// Decides what happens to a request.
     fn draw(&self, dice: &mut fastrand::Rng) -> Option<Fault> {
         let odds = self.odds.load(Ordering::Relaxed);
         if odds == 0 || dice.usize(0..odds) > 0 {
@@ -138,7 +138,7 @@ impl Line {
         self.faults.get(turn % self.faults.len()).copied()
     }
 
-    /// Carries bytes until a side or the line ends.
+    /// Carries bytes until one side or a fault ends the connection.
     async fn carry(
         &self,
         mut near: TcpStream,
@@ -163,7 +163,7 @@ impl Line {
             if bytes.is_empty() {
                 return Ok(());
             }
-            // What follows an answer, or nothing, is a new request.
+            // The first bytes from the client, and those after an answer, begin a new request.
             if is_request && !asking {
                 fault = self.draw(&mut dice);
             }
@@ -181,8 +181,8 @@ impl Line {
                     tokio::time::sleep(LATE.mul_f64(dice.f64())).await;
                     to.write_all(bytes).await?;
                 }
-                // Expat waits for as many bytes again after it has looked in vain for the end of a tag
-                // (CVE-2023-52425): a server that reads with it answers no tag that comes in many pieces.
+                // When Expat has not found the end of a tag, it waits until the bytes have doubled (CVE-2023-52425). A
+                // server that reads with it would never answer a tag that comes in many pieces.
                 (Fault::Slow, true) => {
                     let (one, other) = bytes.split_at(bytes.len() / 2);
                     to.write_all(one).await?;

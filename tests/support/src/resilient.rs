@@ -1,4 +1,4 @@
-//! A client that gets its messages through, whatever the line does.
+//! Resilient client: gets its messages through, whatever the network does.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -10,19 +10,19 @@ use crate::{
     xml::{CLIENT, Element, PING, message},
 };
 
-/// Requests that may be out at once.
+/// Most requests that are open at once.
 const WINDOW: u64 = 2;
-/// Longest time that a client lets a request wait on purpose.
+/// Longest time that the client holds a request back on purpose.
 const HESITATION: Duration = Duration::from_millis(20);
 
-/// What it has done on purpose, as browsers and their pages do by accident.
+/// What it has done on purpose, and browsers and their pages do by accident.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Mischief {
     /// Requests sent after a later one.
     pub swapped: usize,
     /// Requests sent twice at once.
     pub doubled: usize,
-    /// Requests sent again as they got no answer.
+    /// Requests sent again because they got no answer.
     pub repeated: usize,
 }
 
@@ -30,7 +30,7 @@ pub struct Resilient {
     session: Bosh,
     acknowledges: bool,
     dice: fastrand::Rng,
-    /// By rid: those that are unanswered, or still out.
+    /// By rid: requests that are unanswered or have copies on their way.
     open: BTreeMap<u64, Open>,
     attempts: JoinSet<(u64, Option<Response>)>,
     next_answer: u64,
@@ -43,12 +43,12 @@ pub struct Resilient {
 struct Open {
     document: String,
     answered: bool,
-    /// Copies that are out.
+    /// Copies on their way.
     copies: usize,
 }
 
 impl Resilient {
-    /// Goes on with a session in which nothing is open.
+    /// Takes over a session that has no open request.
     pub fn new(session: Bosh, acknowledges: bool, seed: u64) -> Self {
         Self {
             next_answer: session.rid + 1,
@@ -63,8 +63,8 @@ impl Resilient {
         }
     }
 
-    /// Sends these texts, waits for as many, and stays until `all` have done so; gives the texts that
-    /// have come until then.
+    /// Sends these texts, waits for as many, and stays until `all` have done so. Returns the texts that have come by
+    /// then.
     pub async fn chat(
         mut self,
         to: &str,
@@ -118,7 +118,7 @@ impl Resilient {
         self.inbox.iter().filter_map(Element::body).collect()
     }
 
-    /// The service knows the answers to the latest requests only: no copy may be older.
+    /// The service keeps the answers to the latest requests only, so that no copy may be older.
     fn may_ask(&self) -> bool {
         let lowest = self.open.keys().next();
         lowest.is_none_or(|lowest| self.session.rid + 1 - lowest < WINDOW)
@@ -129,7 +129,7 @@ impl Resilient {
         self.session.rid += 1;
         let rid = self.session.rid;
         let attributes = if self.acknowledges {
-            // What is acknowledged is forgotten: no copy may be out.
+            // The service forgets an answer that is acknowledged, so that no copy of its request may be on its way.
             let oldest = self.open.keys().next().copied().unwrap_or(rid);
             format!("ack='{}'", oldest.min(self.next_answer) - 1)
         } else {
@@ -172,7 +172,7 @@ impl Resilient {
             assert_eq!(response.status(), 200, "{response:?}");
             response.xml()
         });
-        // An error takes nothing with it: the request is to be sent again.
+        // An error loses nothing: the request is sent again.
         let body = body.filter(|body| body.attr("type") != Some("error"));
         match body {
             Some(body) if !open.answered => {
@@ -195,7 +195,7 @@ impl Resilient {
     }
 }
 
-/// `None` where the connection ends before the answer has come whole.
+/// `None` if the connection ends before the whole answer has come.
 async fn post(endpoint: &Endpoint, document: &str) -> Option<Response> {
     let mut connection = Connection::try_open(endpoint).await?;
     let headers = [("Content-Type", "text/xml; charset=utf-8")];

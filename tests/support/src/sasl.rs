@@ -5,7 +5,7 @@ use std::num::NonZeroU32;
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use ring::{digest, hmac, pbkdf2};
 
-/// How to prove who one is.
+/// How a client proves who it is.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Mechanism {
     Plain,
@@ -61,7 +61,7 @@ impl Mechanism {
         digest::digest(self.algorithms().2, data).as_ref().to_vec()
     }
 
-    /// StoredKey and ServerKey, which is all that a server keeps.
+    /// StoredKey and ServerKey: a server keeps nothing else of the password.
     pub fn server_keys(self, password: &str, salt: &[u8], iterations: u32) -> (Vec<u8>, Vec<u8>) {
         let salted = self.salted_password(password, salt, iterations);
         let stored_key = self.hash(&self.hmac(&salted, b"Client Key"));
@@ -135,7 +135,7 @@ impl Sasl {
         BASE64.encode(format!("{without_proof},p={proof}"))
     }
 
-    /// Checks that the server knows the password too.
+    /// Checks that the server knows the password, too.
     #[track_caller]
     pub fn check(&self, success: &str) {
         if self.mechanism == Mechanism::Plain {

@@ -1,4 +1,4 @@
-//! A session driven by hand, and a contact on the server.
+//! Scene of many tests: a session driven by hand, and a contact on the server.
 
 use crate::{
     bosh::Bosh,
@@ -21,7 +21,7 @@ impl Scene {
         Self::with(&[], &[]).await
     }
 
-    /// With lines of `[bosh]` and attributes of the creation request.
+    /// With these lines in `[bosh]` and these attributes in the creation request.
     pub async fn with(config: &[&str], changes: &[(&str, &str)]) -> Self {
         let prosody = Site::shared();
         let mut builder = Gateway::builder(prosody);
@@ -45,7 +45,7 @@ impl Scene {
         format!("{}/web", self.account.jid())
     }
 
-    /// A message to the contact: when it arrives, the request that bore it has been taken.
+    /// A message to the contact. When it arrives, the gateway has accepted the request that carried it.
     pub fn to_desk(&self, body: &str) -> String {
         message(&self.desk.jid, body)
     }
@@ -55,7 +55,7 @@ impl Scene {
         format!("<presence xmlns='{CLIENT}' to='{}'/>", self.desk.jid)
     }
 
-    /// Says hello, and hangs up; the gateway may learn of that a moment later.
+    /// Says hello and hangs up, which the gateway may notice a moment later.
     pub async fn greet(&mut self) {
         let sent = self.web.send("", &self.hello()).await;
         self.desk.expect_presence(&self.jid(), "").await;

@@ -1,6 +1,6 @@
-//! The server that a test of the protocol finds: our Prosody, or any, with a BOSH of its own.
+//! Server that a test of the protocol runs against: our Prosody, or any other that has a BOSH of its own.
 //!
-//! For any other server the environment says all there is to know, since no test can configure it:
+//! No test can configure another server, so the environment tells all that is needed:
 //!
 //! - `BOSH_URL`: where its BOSH is, `http://127.0.0.1:5280/http-bind`
 //! - `BOSH_DOMAIN`: what it serves there
@@ -21,16 +21,16 @@ use crate::{
     prosody::{DOMAIN, Prosody},
 };
 
-/// What a test says that cannot be put to another service than rostergate.
+/// What a test says if it applies to rostergate alone.
 pub const ONLY_ROSTERGATE: &str = "only for rostergate";
 
-/// The server of the tests that need nothing special.
+/// The server for tests that need nothing special.
 pub enum Site {
     Prosody(&'static Prosody),
     Foreign(&'static Foreign),
 }
 
-/// A server with a BOSH of its own, which takes the place of the gateway.
+/// A server whose own BOSH takes the place of the gateway.
 pub struct Foreign {
     place: Place,
     users: Mutex<VecDeque<Account>>,
@@ -48,8 +48,8 @@ pub fn domain() -> &'static str {
     foreign().map_or(DOMAIN, |foreign| &foreign.place.domain)
 }
 
-/// Ends a test that asks for what a specification leaves open, and rostergate alone has settled so:
-/// `make compare` shows no verdict for others.
+/// Ends a test of something that a specification leaves open and rostergate has decided for itself: `make compare`
+/// shows no verdict for others.
 #[track_caller]
 pub fn only_rostergate(why: &str) {
     assert!(foreign().is_none(), "{ONLY_ROSTERGATE}: {why}");
@@ -68,7 +68,7 @@ impl Site {
         domain()
     }
 
-    /// A user whose name is nobody else's.
+    /// A user with a unique name.
     pub fn account(&self, name: &str) -> Account {
         match self {
             Self::Prosody(prosody) => prosody.account(name),

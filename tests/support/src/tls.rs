@@ -1,4 +1,4 @@
-//! TLS as a client of the tests speaks it.
+//! TLS on the client's side of the tests.
 
 use std::sync::Arc;
 
@@ -11,10 +11,10 @@ use tokio_rustls::rustls::{
 
 use crate::root;
 
-/// Which certificates will do.
+/// Which certificates are accepted.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Certificates {
-    /// Of the authority in `certs`.
+    /// Those of the authority in `certs`.
     Ours,
     Any,
 }
@@ -40,7 +40,7 @@ impl Certificates {
     }
 }
 
-/// Takes whatever a server shows.
+/// Accepts any certificate.
 #[derive(Debug)]
 struct AnyCertificate;
 

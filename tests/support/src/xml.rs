@@ -1,4 +1,4 @@
-//! Parsed XML, for looking at what came back. Strict: the parser takes only what XMPP allows.
+//! Parsed XML, for inspecting answers. The parser is strict: it accepts only what XMPP allows.
 
 use std::{
     collections::BTreeMap,
@@ -23,12 +23,12 @@ pub const STREAM_ERRORS: &str = "urn:ietf:params:xml:ns:xmpp-streams";
 pub const XBOSH: &str = "urn:xmpp:xbosh";
 const XML: &str = "http://www.w3.org/XML/1998/namespace";
 
-/// An element; equal to another if both mean the same, whatever the prefixes and quotes.
+/// An element. Two are equal if they mean the same, whatever their prefixes and quotes.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Element {
     pub ns: String,
     pub name: String,
-    /// By namespace (empty: none) and name.
+    /// By namespace (empty if there is none) and name.
     pub attrs: BTreeMap<(String, String), String>,
     pub nodes: Vec<Node>,
 }
@@ -41,7 +41,7 @@ pub enum Node {
 }
 
 impl Element {
-    /// The one element of a document; panics where it is not well-formed.
+    /// The one element of a document; panics if the document is not well-formed.
     #[track_caller]
     pub fn parse(document: impl AsRef<[u8]>) -> Self {
         let document = document.as_ref();
@@ -93,12 +93,12 @@ impl Element {
         })
     }
 
-    /// The first child of that name.
+    /// The first child of this name.
     pub fn child(&self, ns: &str, name: &str) -> Option<&Self> {
         self.children().find(|child| child.is(ns, name))
     }
 
-    /// Its own text, without that of its children.
+    /// Its own text, without the text of its children.
     pub fn text(&self) -> String {
         let texts = self.nodes.iter().filter_map(|node| match node {
             Node::Element(_) => None,
@@ -185,7 +185,7 @@ pub fn message(to: &str, body: &str) -> String {
     format!("<message xmlns='{CLIENT}' to='{to}' type='chat'><body>{body}</body></message>")
 }
 
-/// Text as it stands in an attribute or an element.
+/// Text, escaped for an attribute or an element.
 pub fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for char in text.chars() {
@@ -202,7 +202,7 @@ pub fn escape(text: &str) -> String {
     out
 }
 
-/// Puts elements together from parser events.
+/// Builds elements from parser events.
 #[derive(Debug, Default)]
 pub struct Builder {
     depth: usize,
@@ -210,7 +210,7 @@ pub struct Builder {
 }
 
 impl Builder {
-    /// The element that this event completes, where it stood inside exactly `depth` others.
+    /// The element that this event completes, if it was inside exactly `depth` others.
     pub fn event(&mut self, event: Event, depth: usize) -> Option<Element> {
         match event {
             Event::XmlDeclaration(..) => {}
@@ -254,7 +254,7 @@ pub struct Stream {
     header: Option<Element>,
 }
 
-/// What a stream brings.
+/// One part of a stream.
 #[derive(Debug)]
 pub enum Part {
     /// The root's start tag, as an element without content.
@@ -273,7 +273,7 @@ impl Stream {
         }
     }
 
-    /// Takes bytes off the front of `data` up to the next part; `None` where it needs more.
+    /// Takes bytes off the front of `data` up to the next part; `None` if it needs more bytes.
     pub fn part(&mut self, data: &mut &[u8]) -> Result<Option<Part>, Error> {
         loop {
             let event = match self.parser.parse(data, false) {
@@ -282,7 +282,7 @@ impl Stream {
                 Err(EndOrError::Error(error)) => return Err(error),
             };
             if self.header.is_none() && matches!(event, Event::StartElement(..)) {
-                // As a root without content: it is complete at once.
+                // The root's start tag is read as an element without content, so that it is complete at once.
                 let mut root = Builder::default();
                 self.builder.depth = 1;
                 let end = Event::EndElement(rxml::parser::EventMetrics::zero());
