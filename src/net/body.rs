@@ -9,7 +9,7 @@ use http_body_util::BodyExt as _;
 /// Why there is no whole body.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError<E> {
-    /// It ended before its end.
+    /// It broke off before its end.
     #[error(transparent)]
     Broken(E),
     /// It is longer than that.
@@ -32,7 +32,7 @@ impl<B: Body + Unpin> Limited<B> {
     ///
     /// # Errors
     ///
-    /// When it says that it has more.
+    /// When its stated length is more.
     pub fn new(body: B, limit: usize) -> Result<Self, ReadError<B::Error>> {
         let limited = Self {
             body,
@@ -45,7 +45,7 @@ impl<B: Body + Unpin> Limited<B> {
         Ok(limited)
     }
 
-    /// How many bytes it says that there are still to come, at least.
+    /// A lower bound of the bytes that are still to come, by its own account.
     pub fn stated(&self) -> usize {
         usize::try_from(self.body.size_hint().lower()).unwrap_or(usize::MAX)
     }
@@ -84,7 +84,7 @@ pub async fn read<B: Body>(body: B, limit: usize) -> Result<Bytes, ReadError<B::
     Ok(bytes.freeze())
 }
 
-/// Reads until the end, or some piece beyond `most` bytes, and keeps nothing of it.
+/// Reads and drops the body, to its end or to the piece that exceeds `most` bytes.
 pub async fn discard<B: Body>(body: B, most: usize) {
     let mut body: Pin<&mut B> = pin!(body);
     let mut length = 0_usize;

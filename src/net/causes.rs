@@ -7,7 +7,7 @@ pub fn causes<'a>(
     error: &'a (dyn Error + 'static),
 ) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
     iter::successors(Some(error), |&error| {
-        // The `source` of an `io::Error` is what its inner error came from, not that error.
+        // The `source` of an `io::Error` is that of its inner error, and skips the inner error itself.
         match error.downcast_ref::<io::Error>() {
             Some(wrapper) => wrapper.get_ref().map(|inner| inner as _),
             None => error.source(),

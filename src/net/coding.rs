@@ -5,13 +5,13 @@ use http::{
     header::{ACCEPT_ENCODING, CONTENT_ENCODING},
 };
 
-/// What goes with 415, so that a client knows what to do instead (RFC 9110 §12.5.3).
+/// The header of a 415 that says what to send instead (RFC 9110 §12.5.3).
 pub const ONLY_IDENTITY: (HeaderName, HeaderValue) =
     (ACCEPT_ENCODING, HeaderValue::from_static("identity"));
 
-/// Whether the body of a request is compressed, or otherwise not what it says.
+/// Whether the body of a request is compressed, or coded otherwise.
 ///
-/// libpurple 2 names its content type in this header; a slash is in no coding's name.
+/// libpurple 2 puts its content type into this header. So a value with a slash, which no coding has, does not count.
 pub fn is_coded(headers: &HeaderMap) -> bool {
     let fields = headers.get_all(CONTENT_ENCODING).iter();
     let codings = fields.flat_map(|field| field.as_bytes().split(|byte| *byte == b','));

@@ -20,9 +20,9 @@ use super::{
     sandbox,
 };
 
-/// How long it may take to hear it.
+/// How long a refused client may take to read the refusal.
 const HEARING: Duration = Duration::from_secs(1);
-/// Bytes of its request that are read meanwhile: what is unread at the end would take the answer with it.
+/// Bytes of its request that are read meanwhile: a socket closed with unread data is reset, which may lose the answer.
 const UNREAD: u64 = 64 << 10;
 
 /// How many there may be.
@@ -64,7 +64,7 @@ impl Refusal {
     }
 }
 
-/// A bound of a connection that was admitted, and is ended for it.
+/// A bound for which an admitted connection is ended.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Overrun {
     /// `handshake_timeout`
@@ -92,7 +92,7 @@ impl Overrun {
 /// The connections of all listeners.
 #[derive(Debug)]
 pub struct Connections {
-    /// With the networks of the proxies, whose connections are bounded only in all.
+    /// With the networks of the proxies, whose connections are bounded in all only.
     bounds: ArcSwap<(Bounds, Networks)>,
     in_all: Arc<Quota<()>>,
     by_address: Arc<Quota<IpAddr>>,
@@ -110,7 +110,7 @@ pub struct Counted {
 }
 
 impl Connections {
-    /// None yet; those of `proxies` are bounded only in all, and refusals are counted in `metrics`.
+    /// No connections yet. Those of `proxies` are bounded in all only; refusals are counted in `metrics`.
     pub fn new(bounds: Bounds, proxies: Networks, metrics: Arc<Metrics>) -> Self {
         Self {
             bounds: ArcSwap::from_pointee((bounds, proxies)),
@@ -121,7 +121,7 @@ impl Connections {
         }
     }
 
-    /// Goes by other bounds from now on; connections that there are stay.
+    /// Applies other bounds from now on; open connections stay.
     pub fn bound(&self, bounds: Bounds, proxies: Networks) {
         self.bounds.store(Arc::new((bounds, proxies)));
     }
@@ -168,13 +168,13 @@ impl Connections {
 }
 
 impl Counted {
-    /// Counts a connection that is ended for what it did, or did not.
+    /// Counts that the connection is ended for `bound`.
     pub(super) fn overran(&self, bound: Overrun) {
         self.metrics.limit(bound.limit());
     }
 }
 
-/// Says over an unencrypted connection why it is closed.
+/// Answers 503 with the reason over an unencrypted connection, and closes it.
 pub(super) async fn refuse(mut stream: TcpStream, why: Refusal) {
     let text = format!("{why}\n");
     let length = text.len();

@@ -1,8 +1,7 @@
-//! Drain: first nothing new is accepted, then what is under way gets its time, then everything stops.
+//! Drain: nothing new is accepted, then work under way gets its time, then everything stops.
 //!
-//! Whoever does work that must end in order holds a [`Watch`]; the work counts as ended when its
-//! watch is dropped. The [`Signal`] belongs to the composition root. No task is waited for by name,
-//! so none can be forgotten.
+//! Work that must end in order holds a [`Watch`], and counts as ended when it drops it. The [`Signal`] belongs to the
+//! composition root. It waits for all watches instead of a list of tasks, so no task can be forgotten.
 
 use std::time::Duration;
 
@@ -78,7 +77,7 @@ impl Signal {
     }
 }
 
-/// Learns of the end. Hold it as long as there is something to end.
+/// Learns of the drain and of the stop. Hold it for as long as the work is unfinished.
 #[derive(Clone, Debug)]
 pub struct Watch(watch::Receiver<Phase>);
 
@@ -169,7 +168,7 @@ mod tests {
         let mut silent = TcpStream::connect(served.address).await.unwrap();
         let mut halting = TcpStream::connect(served.address).await.unwrap();
         halting.write_all(b"GET / HTTP/1.1\r\nhost:").await.unwrap();
-        // Accepting is in order, so once this is answered the others have been accepted too.
+        // Connections are accepted in order: once this one is answered, the others have been accepted, too.
         let mut last = TcpStream::connect(served.address).await.unwrap();
         last.write_all(GET).await.unwrap();
         answer(&mut last).await;

@@ -1,8 +1,7 @@
-//! Early answers: the rest of a request that was answered before all of it had come.
+//! Early answers: reads the rest of a request that was answered before all of it had come.
 //!
-//! HTTP/2 lets a server answer early and then reset the stream with `NO_ERROR` (RFC 9113 §8.1), but
-//! clients such as curl 7.88 take that for a failure and never show the answer. So the rest of a
-//! short request is read.
+//! HTTP/2 lets a server answer early and then reset the stream with `NO_ERROR` (RFC 9113 §8.1). But clients such as
+//! curl 7.88 take that for a failure and never show the answer. So the rest of a short request is read.
 
 use std::{
     pin::Pin,
@@ -16,21 +15,21 @@ use tokio::{sync::oneshot, time::timeout};
 
 use super::body;
 
-/// Bytes of a request that are read without being looked at.
+/// Most bytes of the rest that are read.
 const MOST: usize = 64 << 10;
-/// How long they are waited for.
+/// How long the rest is waited for.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// A request body that, where it is watched and dropped before its end, is handed back.
+/// A request body. If it is watched and dropped before its end, its [`Remainder`] gets it back.
 pub struct Watched<B> {
     body: Option<B>,
     back: Option<oneshot::Sender<B>>,
 }
 
-/// Where it is handed back to.
+/// Receives a watched body that was dropped before its end.
 pub struct Remainder<B>(oneshot::Receiver<B>);
 
-/// Watches what becomes of the body of `request`, if that is a stream of its own.
+/// Watches the body of `request` over HTTP/2; over HTTP/1 there is no remainder.
 pub fn watch<B>(request: Request<B>) -> (Request<Watched<B>>, Option<Remainder<B>>) {
     let (back, remainder) = if request.version() == Version::HTTP_2 {
         let (back, remainder) = oneshot::channel();
@@ -46,14 +45,13 @@ pub fn watch<B>(request: Request<B>) -> (Request<Watched<B>>, Option<Remainder<B
 }
 
 impl<B: Body + Unpin> Remainder<B> {
-    /// Reads the rest, within bounds. To be called when there is an answer; without a rest, it
-    /// takes no time.
+    /// Reads the rest, within bounds. To be called once there is an answer. Takes no time if nothing is left.
     pub async fn discard(self) {
         let rest = async {
             let Ok(body) = self.0.await else { return };
             body::discard(body, MOST).await;
         };
-        // In time or not: the answer goes out.
+        // The answer goes out even if the rest has not come in time.
         let _ = timeout(PATIENCE, rest).await;
     }
 }
@@ -84,7 +82,7 @@ impl<B: Body + Unpin> Body for Watched<B> {
 impl<B> Drop for Watched<B> {
     fn drop(&mut self) {
         if let (Some(body), Some(back)) = (self.body.take(), self.back.take()) {
-            // Nobody waits for it where the client has hung up.
+            // If the client has hung up, nothing waits for the body.
             let _ = back.send(body);
         }
     }

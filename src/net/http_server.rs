@@ -1,8 +1,8 @@
-//! HTTP/1.1 and HTTP/2 on the connections that a listener accepts.
+//! HTTP server: HTTP/1.1 and HTTP/2 on the connections that a listener accepts.
 //!
-//! One task per connection: TLS handshake, then HTTP/1.1, or HTTP/2 where ALPN says so. Every
-//! connection has an end: a handshake, a first request and a request head have deadlines, and a
-//! [`drain::Watch`] ends what is left. What is answered is not known here.
+//! Each connection has a task: TLS handshake, then HTTP/1.1, or HTTP/2 if ALPN says so. Every connection ends:
+//! handshake, first request and request head have deadlines, and a [`drain::Watch`] ends what is left. The server does
+//! not know what is answered.
 
 use std::{
     error::Error as StdError,
@@ -43,20 +43,19 @@ use super::{
     tls::ClientChain,
 };
 
-/// How long a drain waits for a first request that may be on its way.
+/// How long a drain waits for the first request of a connection, which may be on its way.
 const LAST_CALL: Duration = Duration::from_secs(1);
 /// Longest request head over HTTP/2, bytes: each of [`MAX_STREAMS`] may keep one.
 const MAX_HEADER_LIST: u32 = 16 << 10;
 /// Requests at once on an HTTP/2 connection.
 const MAX_STREAMS: u32 = 250;
 
-/// Accepts connections until the drain and serves each with what `make` builds for its peer.
+/// Accepts connections until the drain, and serves each with the service that `make` builds for its peer.
 ///
-/// What certificate a client has shown is told by a [`ClientChain`] among the extensions of
-/// its requests.
+/// If the client has shown a certificate, the extensions of its requests have a [`ClientChain`].
 ///
-/// Returns when the drain begins; connections go on in their own tasks, each holding a clone of
-/// `drain`. They finish the requests under way, then close.
+/// Returns when the drain begins. Connections go on in their own tasks, each with a clone of `drain`: they finish the
+/// requests under way, then close.
 pub async fn serve<F, S, B>(listener: Listener, make: F, mut drain: drain::Watch)
 where
     F: Fn(Peer) -> S + Send + Sync + 'static,
@@ -104,7 +103,7 @@ where
     }
 }
 
-/// A connection, and who answers on it.
+/// A connection, and the service that answers on it.
 struct Served<S> {
     connection: Connection,
     service: S,
@@ -120,7 +119,7 @@ where
     B::Error: Into<Box<dyn StdError + Send + Sync>>,
 {
     async fn run(self, stream: TcpStream, tls: Option<Arc<ServerConfig>>) {
-        // Boxed, so that connections in clear need no room for it.
+        // Boxed, so that connections without TLS need no room for it.
         match tls {
             Some(tls) => Box::pin(self.run_encrypted(stream, tls.into())).await,
             None => self.http1(stream, None).await,
@@ -158,7 +157,7 @@ where
             .timer(TokioTimer::new())
             .header_read_timeout(self.connection.limits.idle)
             .max_buf_size(self.connection.limits.head)
-            // The buffer may be larger than asked for.
+            // hyper may make the buffer larger than that, so the head has a bound of its own.
             .max_header_size(self.connection.limits.head)
             .half_close(false)
             .serve_connection(TokioIo::new(stream), service);
@@ -189,7 +188,7 @@ where
 
 /// What runs a connection to its end.
 struct Connection {
-    /// Absent where nobody counts.
+    /// Absent if connections are not counted.
     counted: Option<Counted>,
     drain: drain::Watch,
     limits: Limits,
@@ -202,12 +201,12 @@ impl Connection {
         }
     }
 
-    /// Runs a connection to its end. `late` is the bound that hyper ends it for when it is silent.
+    /// Runs a connection to its end. `late` is the bound that is counted if hyper ends a silent connection.
     ///
-    /// A connection on which nothing has been asked yet has a deadline of its own here: hyper has
-    /// none for the HTTP/2 preface, and lets a graceful shutdown wait for half a request head.
+    /// Until the first request, this function has a deadline of its own: hyper has none for the HTTP/2 preface, and its
+    /// graceful shutdown would wait for the rest of a half-sent request head.
     ///
-    /// Takes it pinned: as a value, an async function would keep it twice.
+    /// The connection is passed pinned: the future of an async function keeps an argument passed by value twice.
     async fn drive<C>(mut self, mut connection: Pin<&mut C>, asked: &FirstCall, late: Overrun)
     where
         C: GracefulConnection<Error = hyper::Error>,
@@ -252,12 +251,12 @@ impl Connection {
                     let deadline = first_request.deadline().min(last_call);
                     first_request.set(sleep_until(deadline));
                 }
-                // Not before: hyper would close a connection whose first request it has not read yet.
+                // Only after the first request: hyper would close the connection without reading it.
                 () = asked.notify.notified(), if draining => {
                     connection.as_mut().graceful_shutdown();
                 }
                 () = &mut first_request, if !asked.is_made() => {
-                    // It may have been asked since.
+                    // A request may have come in the meantime.
                     if !asked.is_made() {
                         if !draining {
                             self.overran(Overrun::Idle);
@@ -274,7 +273,7 @@ impl Connection {
 #[derive(Default)]
 struct FirstCall {
     is_made: AtomicBool,
-    /// Told once, when it is.
+    /// Notified once, when it is called.
     notify: Notify,
 }
 
@@ -284,7 +283,7 @@ impl FirstCall {
     }
 }
 
-/// A service that remembers whether it has been called, and is told who the client has shown to be.
+/// A service that remembers whether it has been called, and adds the client's certificates to its requests.
 struct Asked<S> {
     service: S,
     asked: Arc<FirstCall>,
@@ -348,7 +347,7 @@ mod tests {
         client.write_all(GET).await.unwrap();
         let expected = format!("{} tls=false HTTP/1.1", client.local_addr().unwrap());
         assert!(answer(&mut client).await.ends_with(&expected));
-        // And stays open for the next.
+        // The connection stays open for the next request.
         client.write_all(GET).await.unwrap();
         assert!(answer(&mut client).await.ends_with(&expected));
     }
@@ -376,7 +375,7 @@ mod tests {
             .await
             .unwrap();
         served.arrived.notified().await;
-        // A connection that begins later has come to its end: so had this one, were it subject to it.
+        // A later connection has met its idle deadline; the first one would have, too, if the deadline applied to it.
         let mut silent = TcpStream::connect(served.address).await.unwrap();
         closed(&mut silent).await;
         served.release.notify_one();
@@ -408,7 +407,7 @@ mod tests {
         assert_eq!(response.version(), Version::HTTP_2);
         let body = response.into_body().collect().await.unwrap().to_bytes();
         assert!(body.ends_with(b"tls=true HTTP/2.0"));
-        // A drain tells the client to go away, and waits for nothing.
+        // A drain sends GOAWAY, and has nothing to wait for.
         assert_eq!(served.signal.drain_within(FOREVER).await, Drained::Whole);
         connection.await.unwrap().unwrap();
     }
@@ -459,7 +458,7 @@ mod tests {
             .unwrap();
         let mut text = Vec::new();
         let read = timeout(FOREVER, mute.read_to_end(&mut text)).await;
-        // With or without a word: it is over.
+        // The connection ends, with or without a last frame.
         let _ended = read.expect("closed in time");
         served.release.notify_one();
         assert_eq!(held.await.unwrap().unwrap().status(), 200);

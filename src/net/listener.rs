@@ -1,7 +1,7 @@
-//! Listeners: addresses that are listened at, and the connections that come there.
+//! Listeners: bound addresses, and the connections that are accepted there.
 //!
-//! A connection is counted, and its peer known, before anything is spoken on it: a trusted proxy says first for whom it
-//! comes. What is spoken then is not known here.
+//! A connection is counted when it is accepted. A proxy that has to speak the PROXY protocol names the client first.
+//! The protocol that follows is not known here.
 
 use std::{
     error::Error as StdError,
@@ -27,7 +27,7 @@ use super::{
     tls::CertificateStore,
 };
 
-/// How many connections the kernel keeps for us until they are accepted.
+/// How many connections the kernel queues until they are accepted.
 const BACKLOG: u32 = 1024;
 /// How long to wait when the process or the system has no file descriptor left.
 const BACK_OFF: Duration = Duration::from_millis(200);
@@ -58,11 +58,11 @@ pub struct Limits {
     pub handshake: Duration,
     /// Longest wait for a request head to be complete, on a new connection and between requests.
     ///
-    /// Longer than proxies keep idle connections (Nginx: 60 s), or they send requests on
-    /// connections that are just being closed.
+    /// Should be longer than proxies keep idle connections (Nginx: 60 s). Otherwise a proxy may send a request on a
+    /// connection that is just being closed.
     pub idle: Duration,
-    /// Longest request head, bytes; at least 8 KiB. It is the read buffer of an HTTP/1 connection. Over HTTP/2, a head
-    /// has to be shorter than that and than 16 KiB: names and values, and 32 bytes for each (RFC 9113 §6.5.2).
+    /// Longest request head, bytes; at least 8 KiB. An HTTP/1 connection has a read buffer of this size. Over HTTP/2, a
+    /// head has to be shorter than this and than 16 KiB: names and values, and 32 bytes for each (RFC 9113 §6.5.2).
     pub head: usize,
     /// How often the other end of an HTTP/2 connection is asked whether it is still there, and how
     /// long it may take to answer.
@@ -80,19 +80,18 @@ impl Default for Limits {
     }
 }
 
-/// Who is at the other end of a connection.
+/// The other end of a connection.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Peer {
-    /// Address of the socket, that of the proxy if there is one; or what the proxy says in the PROXY
-    /// protocol.
+    /// The address that a proxy has named in the PROXY protocol; otherwise that of the socket, which may be a proxy's.
     pub address: SocketAddr,
     /// Whether the connection is encrypted.
     pub tls: bool,
-    /// A proxy has said so in the PROXY protocol.
+    /// Whether this comes from a proxy, by the PROXY protocol.
     pub proxied: bool,
 }
 
-/// Who has to speak the PROXY protocol.
+/// Whether the peer at an address has to speak the PROXY protocol.
 type IsProxy = Arc<dyn Fn(IpAddr) -> bool + Send + Sync>;
 
 /// A bound address, ready to serve.
@@ -140,11 +139,11 @@ impl Listener {
         bind().map_err(|source| BindError { address, source })
     }
 
-    /// Takes over a socket that somebody else has bound. Needs a tokio runtime.
+    /// Takes over a socket that is bound already. Needs a tokio runtime.
     ///
     /// # Errors
     ///
-    /// When it is of no use.
+    /// When the socket cannot be used.
     pub fn adopt(
         socket: std::net::TcpListener,
         tls: Option<Arc<CertificateStore>>,
@@ -161,7 +160,7 @@ impl Listener {
         })
     }
 
-    /// Counts its connections among these, and refuses those that are too many.
+    /// Counts its connections in `connections`, and refuses those beyond the bounds.
     pub fn counted(self, connections: &Arc<Connections>) -> Self {
         Self {
             connections: Some(Arc::clone(connections)),
@@ -169,7 +168,7 @@ impl Listener {
         }
     }
 
-    /// With other bounds: each connection has those that are there when it is accepted.
+    /// Takes the bounds from `limits`: each connection gets those in force when it is accepted.
     pub fn with_limits(self, limits: &Arc<ArcSwap<Limits>>) -> Self {
         Self {
             limits: Arc::clone(limits),
@@ -177,8 +176,8 @@ impl Listener {
         }
     }
 
-    /// Connections from where `is_proxy` says so have to begin with a header of the PROXY protocol, or are
-    /// closed; others must not.
+    /// Connections from addresses for which `is_proxy` holds have to begin with a header of the PROXY protocol, or are
+    /// closed. Others must not.
     pub fn with_proxies(self, is_proxy: impl Fn(IpAddr) -> bool + Send + Sync + 'static) -> Self {
         Self {
             is_proxy: Some(Arc::new(is_proxy)),
@@ -191,7 +190,7 @@ impl Listener {
         self.address
     }
 
-    /// The next connection that is not one too many. Cancel-safe.
+    /// The next connection within the bounds; refuses those beyond. Cancel-safe.
     pub(super) async fn accept(&self) -> Accepted {
         loop {
             let (stream, address) = self.accept_tcp().await;
@@ -199,7 +198,7 @@ impl Listener {
                 Some(connections) => match connections.admit(address.ip()) {
                     Ok(counted) => Some(counted),
                     Err(refusal) => {
-                        // To say it over TLS would take more than it is worth.
+                        // With TLS, only a handshake would let us say it: too much work for a refusal.
                         if self.tls.is_none() {
                             tokio::spawn(connections::refuse(stream, refusal));
                         }
@@ -228,7 +227,7 @@ impl Listener {
         loop {
             match self.socket.accept().await {
                 Ok((stream, address)) => {
-                    // Answers are written whole; waiting for more to send only delays them.
+                    // Answers are written whole; Nagle's algorithm would only delay them.
                     if let Err(error) = stream.set_nodelay(true) {
                         debug!(%error, "connection lost before it was accepted");
                         continue;
@@ -239,8 +238,8 @@ impl Listener {
                 Err(error) if is_of_the_connection(&error) => {
                     debug!(%error, "connection lost before it was accepted");
                 }
-                // No file descriptor or memory left: the connection stays queued, and accepting
-                // again at once would only burn the processor.
+                // No file descriptor or memory left: the connection stays queued, and accepting again at once would
+                // only keep the processor busy.
                 Err(error) => {
                     if let Some(unsaid) = self.failures.is_due() {
                         warn!(%error, address = %self.address, unsaid, "cannot accept connections");
@@ -264,17 +263,17 @@ fn is_of_the_connection(error: &io::Error) -> bool {
 pub(super) struct Accepted {
     pub(super) stream: TcpStream,
     pub(super) peer: Peer,
-    /// Settings of the handshake that is to come, if any is.
+    /// Settings for the TLS handshake; absent without TLS.
     pub(super) tls: Option<Arc<ServerConfig>>,
     pub(super) limits: Limits,
-    /// Absent where nobody counts.
+    /// Absent if connections are not counted.
     pub(super) counted: Option<Counted>,
-    /// A proxy has to say first for whom it comes, see [`Accepted::read_proxy_header`].
+    /// Whether a header of the PROXY protocol has to come first, see [`Accepted::read_proxy_header`].
     pub(super) is_from_proxy: bool,
 }
 
 impl Accepted {
-    /// Lets a proxy say who the peer is; whether it has.
+    /// Reads a proxy's header, which says who the peer is. `false` if none came, or a drain began.
     pub(super) async fn read_proxy_header(&mut self, drain: &mut drain::Watch) -> bool {
         let header = tokio::select! {
             header = timeout(self.limits.handshake, proxy::read(&mut self.stream)) => header,
@@ -287,7 +286,7 @@ impl Accepted {
                 self.peer.proxied = true;
                 return true;
             }
-            // Some look in this way whether anybody listens.
+            // Some proxies check in this way that something listens.
             Ok(Err(proxy::HeaderError::Lost(error))) => debug!(%error, "proxy left"),
             Ok(Err(error)) => {
                 let cause = StdError::source(&error).map(ToString::to_string);
@@ -354,7 +353,7 @@ mod tests {
         for begin in [GET, b"PROXY TCP4 192.0.2.7\r\n", b"PROXY ", b""] {
             let mut proxy = TcpStream::connect(served.address).await.unwrap();
             proxy.write_all(begin).await.unwrap();
-            // What it has sent is not read, so the system may say that with a reset.
+            // What the proxy sent is unread, so the system may close with a reset.
             let mut said = Vec::new();
             let ended = timeout(FOREVER, proxy.read_to_end(&mut said)).await;
             let _ = ended.expect("refused in time");

@@ -1,4 +1,4 @@
-//! A throttle for the log: what could be said of each of a thousand requests is said once a second.
+//! Log throttle: a line that each of a thousand requests would cause is logged at most once a second.
 
 use std::{
     num::NonZeroU32,
@@ -24,7 +24,7 @@ impl Default for LogThrottle {
 }
 
 impl LogThrottle {
-    /// Whether to say it now; if so, how often it has not been said since the last time.
+    /// `Some` if the line is to be logged now, with the number of lines left out since the last one.
     pub fn is_due(&self) -> Option<u64> {
         if self.pace.check().is_ok() {
             return Some(self.unsaid.swap(0, Ordering::Relaxed));

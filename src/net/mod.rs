@@ -1,4 +1,4 @@
-//! Sockets: listening, TLS, and how all of it ends.
+//! Sockets: listeners, TLS, HTTP, and how connections end.
 //!
 //! Nothing here knows what is served.
 

@@ -1,4 +1,4 @@
-//! Proxies: the networks of those that are trusted, and where they name the client.
+//! Proxies: the networks of trusted ones, and the header in which they name the client.
 
 use std::{net::IpAddr, sync::Arc};
 
@@ -9,8 +9,8 @@ use ipnet::IpNet;
 pub struct Networks(Arc<[IpNet]>);
 
 impl Networks {
-    /// Whether `address` is in one of them. An IPv4 address may be written as one of IPv6 (`::ffff:192.0.2.1`), as
-    /// sockets for both have it.
+    /// Whether `address` is in one of them. An IPv4 address may be mapped into IPv6 (`::ffff:192.0.2.1`), as dual-stack
+    /// sockets show it.
     pub fn contain(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();
         self.0.iter().any(|network| network.contains(&address))
@@ -23,26 +23,25 @@ impl FromIterator<IpNet> for Networks {
     }
 }
 
-/// The proxies whose word counts, and how they tell it.
+/// The proxies that are trusted to name the client, and how they do it.
 ///
-/// They are heard in one header only: in any other, a client could say what it likes, and the proxy
-/// would pass it on.
+/// Only one header is read: a client could write anything into another, and the proxy would pass it on.
 #[derive(Clone, Debug)]
 pub struct Proxies {
     /// Their networks.
     pub trusted: Networks,
-    /// Where they tell for whom they ask.
+    /// The header in which they name the client.
     pub header: ForwardedHeader,
 }
 
 impl Proxies {
-    /// Whether this is a trusted proxy, so that who the client behind it is, is unknown.
+    /// Whether this is the address of a trusted proxy, and so not that of the client.
     pub fn trust(&self, address: IpAddr) -> bool {
         self.trusted.contain(address)
     }
 }
 
-/// The header in which they say where a client connects from.
+/// The header in which a proxy names the client's address.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum ForwardedHeader {
     /// RFC 7239.

@@ -1,4 +1,4 @@
-//! The PROXY protocol, versions 1 and 2: what a proxy that passes TCP on says before anything else.
+//! PROXY protocol, versions 1 and 2: the header by which a proxy for TCP names the client before all else.
 //!
 //! <https://www.haproxy.org/download/2.9/doc/proxy-protocol.txt>
 
@@ -29,7 +29,7 @@ pub enum ProxyProtocol {
 /// What a header says of the connection behind the proxy.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Header {
-    /// Who is at its other end; `None` if that is the proxy itself, or it does not say.
+    /// The client's address; `None` if the proxy itself has connected, or names none.
     pub client: Option<SocketAddr>,
     /// Whether it is encrypted, up to the proxy.
     pub tls: bool,
@@ -44,7 +44,7 @@ pub enum HeaderError {
     /// It is longer than any that is of use.
     #[error("header too long")]
     TooLong,
-    /// It begins like one.
+    /// It begins like a header, but is malformed.
     #[error("header malformed")]
     Malformed(#[source] Error),
     /// The connection ended before.
@@ -71,7 +71,7 @@ pub async fn read(stream: &mut (impl AsyncRead + Unpin)) -> Result<Header, Heade
         }
         stream.read_exact(&mut bytes[start..]).await?;
     } else if bytes.starts_with(b"PROXY ") {
-        // Whatever comes after the line belongs to somebody else.
+        // Byte by byte: what follows the line belongs to the next protocol.
         while !bytes.ends_with(b"\n") {
             if bytes.len() == MAX_LINE {
                 return Err(HeaderError::TooLong);
@@ -106,8 +106,8 @@ pub fn header(version: ProxyProtocol, source: SocketAddr, destination: SocketAdd
     bytes
 }
 
-/// The same destination as an address of the source's family: a header can name but one. Servers look
-/// at the source; it is the destination that is bent.
+/// `destination` as an address of the source's family, as a header has one family for both. The destination is the one
+/// to be converted, because servers look at the source.
 fn alike(destination: SocketAddr, source: SocketAddr) -> SocketAddr {
     let ip = match (source, destination) {
         (SocketAddr::V6(_), SocketAddr::V4(to)) => to.ip().to_ipv6_mapped().into(),

@@ -49,8 +49,8 @@ impl<K: Eq + Hash> Quota<K> {
     }
 }
 
-/// The network that counts as one client: an IPv4 address, or 64 bits of an IPv6 address, since who has one address of
-/// these has them all.
+/// The network that counts as one client: an IPv4 address, or the first 64 bits of an IPv6 address. A client that has
+/// one address of such a network has them all.
 pub fn network_of(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64).into(),

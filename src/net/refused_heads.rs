@@ -1,6 +1,6 @@
-//! Request heads that are too long over HTTP/2.
+//! Request heads that are too long over HTTP/2: counts them.
 //!
-//! h2 answers them with 431 by itself, and tells nobody but its log: so that is where they are counted.
+//! h2 answers them with 431 by itself, and mentions it only in its log. So they are counted by their log lines.
 
 use std::{
     cell::Cell,
@@ -25,14 +25,14 @@ thread_local! {
     static REFUSED: Cell<u32> = const { Cell::new(0) };
 }
 
-/// How many there were on this thread since this was last asked.
+/// Takes the number of them on this thread since the last call.
 ///
-/// A connection that asks at the end of each of its turns hears of its own.
+/// A connection that calls this after each of its polls gets its own number, as a poll stays on one thread.
 pub(super) fn take() -> u32 {
     REFUSED.take()
 }
 
-/// What the program's subscriber needs for them to be counted.
+/// The layer that counts them, for the program's subscriber.
 pub fn layer<S>() -> impl Layer<S>
 where
     S: Subscriber + for<'span> LookupSpan<'span>,
@@ -59,7 +59,7 @@ struct Message(String);
 impl Visit for Message {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
         if field.name() == "message" {
-            // A string takes everything.
+            // Writing to a string cannot fail.
             let _ = write!(self.0, "{value:?}");
         }
     }

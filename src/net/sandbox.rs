@@ -1,9 +1,9 @@
-//! Headers that keep every answer from being run by a browser.
+//! Headers that keep browsers from running any answer.
 //!
 //! Answers carry what strangers write, and XML can be a page with scripts. A page of another site can make its
-//! visitor's browser show an answer as a document (by a form, a link or a frame), and that document would be of
-//! our origin, which is the site's own where the web server passes `/http-bind` on. So it gets an origin of
-//! nobody, without scripts. Programs and pages that read answers as data do not notice.
+//! visitor's browser show an answer as a document (by a form, a link or a frame). That document would have our origin,
+//! which is the site's own if the web server passes `/http-bind` on. So every document gets an opaque origin and no
+//! scripts. Programs and pages that read answers as data do not notice.
 
 use http::{
     HeaderMap, HeaderName, HeaderValue,
@@ -13,10 +13,10 @@ use http::{
 const POLICY: HeaderValue = HeaderValue::from_static("sandbox; default-src 'none'");
 const NO_SNIFFING: HeaderValue = HeaderValue::from_static("nosniff");
 const RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
-/// Pages of other origins get no answer in their memory, unless by CORS, which this does not concern.
+/// Keeps answers out of the processes of other origins' pages. Requests by CORS are not affected.
 const SAME_ORIGIN: HeaderValue = HeaderValue::from_static("same-origin");
 
-/// Adds them to an answer; a page that is meant to be one has a policy of its own, which it keeps.
+/// Adds them to an answer. A page that is meant to be shown has a policy of its own, and keeps it.
 pub fn apply(headers: &mut HeaderMap) {
     headers.entry(CONTENT_SECURITY_POLICY).or_insert(POLICY);
     headers.insert(X_CONTENT_TYPE_OPTIONS, NO_SNIFFING);

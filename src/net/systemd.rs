@@ -1,7 +1,6 @@
-//! Systemd: what it and the gateway tell each other: readiness, the watchdog, sockets that are listened at
-//! already (sd_notify(3), sd_listen_fds(3)).
+//! Systemd: readiness, the watchdog and inherited sockets (sd_notify(3), sd_listen_fds(3)).
 //!
-//! Without systemd all of it does nothing.
+//! Without systemd, all of this does nothing.
 
 use std::{io, net::TcpListener, time::Duration};
 
@@ -9,10 +8,10 @@ use listenfd::ListenFd;
 use sd_notify::NotifyState;
 use tracing::warn;
 
-/// Sockets that whoever started the gateway has opened for it.
+/// Listening sockets that systemd has opened for the gateway.
 ///
-/// Each takes the place of all the addresses that the configuration has for its kind. They outlive the
-/// process: connections that come during a restart wait.
+/// The sockets of a kind replace all the addresses that the configuration has for it. They outlive the process:
+/// connections that come during a restart wait.
 #[derive(Debug, Default)]
 pub struct Sockets {
     /// Instead of `server.listen`.
@@ -26,12 +25,12 @@ pub struct Sockets {
 }
 
 impl Sockets {
-    /// Takes what `LISTEN_FDS` says; `names` is what `LISTEN_FDNAMES` says. To be called once, and first:
-    /// other descriptors might come to have their numbers.
+    /// Takes the sockets of `LISTEN_FDS`; `names` is the value of `LISTEN_FDNAMES`. To be called once, and before
+    /// anything else: another file might be opened under one of their numbers.
     ///
     /// # Errors
     ///
-    /// When one of them is no TCP socket.
+    /// When one of them is not a TCP socket.
     pub fn inherited(names: &str) -> io::Result<Self> {
         let mut sockets = Self::default();
         let mut names = names.split(':');
@@ -49,31 +48,31 @@ impl Sockets {
     }
 }
 
-/// Tells that the gateway serves, and how it is doing.
+/// Tells systemd that the gateway serves, with its status.
 pub fn ready(status: &str) {
     notify(&[NotifyState::Ready, NotifyState::Status(status)]);
 }
 
-/// Tells that the configuration is being read again; to be followed by [`ready`].
+/// Tells systemd that the configuration is being read again; to be followed by [`ready`].
 pub fn reloading() {
-    // `Type=notify-reload` wants to know when: an answer to an earlier signal is none to this.
+    // `Type=notify-reload` needs the time, so that an answer to an earlier signal does not count for this one.
     match NotifyState::monotonic_usec_now() {
         Ok(now) => notify(&[NotifyState::Reloading, now]),
         Err(error) => warn!(%error, "systemd not told of the reload"),
     }
 }
 
-/// Tells that the gateway is going down.
+/// Tells systemd that the gateway is shutting down.
 pub fn stopping(status: &str) {
     notify(&[NotifyState::Stopping, NotifyState::Status(status)]);
 }
 
-/// Tells that the gateway is alive.
+/// Tells systemd's watchdog that the gateway is alive.
 pub fn alive() {
     notify(&[NotifyState::Watchdog]);
 }
 
-/// How often systemd wants to hear that (half of `WatchdogSec=`), if it does.
+/// How often the watchdog is to be told (half of `WatchdogSec=`); `None` without a watchdog.
 pub fn heartbeat() -> Option<Duration> {
     sd_notify::watchdog_enabled()
         .map(|limit| limit / 2)

@@ -1,4 +1,4 @@
-//! A listener over real sockets with a small service behind it, and its clients: what tests of this folder share.
+//! Helpers of this folder's tests: a listener over real sockets with a small service, and clients for it.
 
 use std::{
     convert::Infallible,
@@ -30,12 +30,12 @@ use super::{
     tls::{CertificateStore, Identity, Trust, client_config},
 };
 
-/// Longer than anything takes here.
+/// Longer than anything in these tests takes.
 pub(crate) const FOREVER: Duration = Duration::from_secs(30);
 pub(crate) const ANY: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 pub(crate) const GET: &[u8] = b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n";
 
-/// A listener whose service answers `/held` when it is released and all else with its peer.
+/// A listener whose service answers `/held` when that is released, and all else with the peer.
 pub(crate) struct Served {
     pub(crate) address: SocketAddr,
     pub(crate) signal: Signal,

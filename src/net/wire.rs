@@ -1,6 +1,6 @@
-//! Connection over TCP or TLS, driven by polling: chunks go out by a queue, bytes come in.
+//! Connection over TCP or TLS, driven by polling: a queue of chunks to write, and bytes to read.
 //!
-//! What the bytes mean is not known here. There is no task behind it: whoever owns it polls it, and dropping it cuts the
+//! What the bytes mean is not known here. A wire has no task: its owner polls it, and dropping it closes the
 //! connection.
 
 use std::{
@@ -23,11 +23,11 @@ use tracing::debug;
 const READ: usize = 16 * 1024;
 /// Chunks written at once.
 const SLICES: usize = 16;
-/// Shorter chunks are gathered: to keep each by itself would take more than its length.
+/// Chunks shorter than this are gathered: each by itself would take more memory than its length.
 const SMALL: usize = 1024;
 
 thread_local! {
-    /// What is read goes here first, so that idle connections hold no buffer.
+    /// The buffer that all reads share, so that idle connections hold none.
     static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ].into());
 }
 
@@ -42,7 +42,7 @@ pub enum WireError {
     Lost(#[source] io::Error),
 }
 
-/// What carries the bytes.
+/// The transport of the bytes.
 #[derive(Debug)]
 pub enum Transport {
     /// TCP in clear.
@@ -55,21 +55,20 @@ pub enum Transport {
 #[derive(Debug)]
 pub struct Wire {
     transport: Transport,
-    /// What is to be sent.
+    /// Chunks to be sent.
     outgoing: VecDeque<Bytes>,
-    /// What follows that: short chunks, gathered.
+    /// Short chunks that follow those, gathered.
     gathered: BytesMut,
-    /// Sum of the lengths of all that.
+    /// Sum of the lengths of both.
     queued: usize,
-    /// Something has been read, and nothing written since, so that the kernel may be holding back its
-    /// acknowledgement.
+    /// Data was read and nothing written since, so that the kernel may be delaying its TCP acknowledgement.
     is_unacknowledged: bool,
-    /// Writing failed. Told once nothing more can be read, as that may say why.
+    /// Why writing failed. Reported once nothing more can be read, as the unread data may say why.
     broken: Option<io::Error>,
 }
 
 impl Wire {
-    /// Nothing has been read or written yet.
+    /// A wire on which nothing has been read or written yet.
     pub fn new(transport: Transport) -> Self {
         Self {
             transport,
@@ -98,7 +97,7 @@ impl Wire {
 
     fn take_gathered(&mut self) {
         if !self.gathered.is_empty() {
-            // Taken whole, so that an idle connection holds no buffer.
+            // Taken with its memory, so that an idle connection holds no buffer.
             let gathered = std::mem::take(&mut self.gathered);
             self.outgoing.push_back(gathered.freeze());
         }
@@ -122,14 +121,14 @@ impl Wire {
         }
     }
 
-    /// Has the kernel acknowledge now what has been read, unless something written has done so.
+    /// Has the kernel acknowledge now what has been read, unless a write has done so.
     ///
-    /// Prosody leaves Nagle's algorithm on, and writes what stream management has to say by itself: the next
-    /// stanza then waits in its kernel for an acknowledgement that ours would hold back for 40 ms. Linux
-    /// forgets the option with each write.
+    /// Prosody leaves Nagle's algorithm on, and writes the elements of stream management separately. Its next stanza
+    /// then waits for a TCP acknowledgement, which our kernel would delay by 40 ms. Linux forgets the option with each
+    /// write.
     pub fn acknowledge(&mut self) {
         if std::mem::take(&mut self.is_unacknowledged) {
-            // A connection that has just broken says so elsewhere.
+            // If the connection has just broken, a read or a write reports it.
             #[cfg(target_os = "linux")]
             let _ = self.tcp().set_quickack(true);
         }
@@ -143,17 +142,17 @@ impl Wire {
         }
     }
 
-    /// Whether the kernel acknowledges at once what comes now.
+    /// Whether the kernel acknowledges at once what comes next.
     #[cfg(all(test, target_os = "linux"))]
     pub(crate) fn acknowledges_at_once(&self) -> bool {
         self.tcp().quickack().expect("an open connection")
     }
 
-    /// Reads once, and lets `take` have what has come.
+    /// Reads once, and gives `take` what has come.
     ///
     /// # Errors
     ///
-    /// At the end, which is final. If writing has failed, that is told here, once nothing more can be read.
+    /// At the end of the connection, which is final. A failed write is reported here, once nothing more can be read.
     pub fn poll_read(
         &mut self,
         cx: &mut Context<'_>,
@@ -167,7 +166,7 @@ impl Wire {
             Poll::Pending => return Poll::Pending,
         };
         Poll::Ready(Err(match self.broken.take().or(error) {
-            // So does rustls call an end without close_notify.
+            // rustls reports an end without close_notify in this way.
             Some(error) if error.kind() == io::ErrorKind::UnexpectedEof => WireError::Closed,
             Some(error) => WireError::Lost(error),
             None => WireError::Closed,
@@ -191,8 +190,8 @@ impl Wire {
         })
     }
 
-    /// Writes as much of what is queued as the connection takes. When it takes no more, the task will be woken. That it
-    /// has failed is told by [`Self::poll_read`].
+    /// Writes as much of the queue as the connection takes. If something is left, the task will be woken. A failure is
+    /// reported by [`Self::poll_read`].
     pub fn poll_write(&mut self, cx: &mut Context<'_>) {
         if self.broken.is_some() {
             return;
@@ -225,7 +224,7 @@ impl Wire {
             }
             self.written(written);
         }
-        // rustls may have encrypted more than the socket took.
+        // rustls may hold encrypted data that the socket has not taken yet.
         match &mut self.transport {
             Transport::Plain(_) => Poll::Ready(Ok(())),
             Transport::Tls(tls) => Pin::new(tls).poll_flush(cx),
@@ -243,7 +242,7 @@ impl Wire {
             count -= chunk.len();
             self.outgoing.pop_front();
         }
-        // A burst must not cost an idle session its memory.
+        // After a burst, an idle session must not keep the memory for it.
         self.outgoing.shrink_to(4);
     }
 }

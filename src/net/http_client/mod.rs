@@ -1,6 +1,6 @@
 //! HTTP client: requests to one server, over connections that are kept for the next ones.
 //!
-//! What a request says, and what its answer or its failure means, is for those who send it.
+//! What a request says, and what its answer or failure means, is up to the caller.
 
 use std::{error::Error, time::Duration};
 
@@ -23,12 +23,12 @@ use usage::{Usage, Watching};
 
 pub use hyper_util::client::legacy::Error as HttpClientError;
 
-/// What we call ourselves.
+/// The `User-Agent` of our requests.
 pub const USER_AGENT: HeaderValue =
     HeaderValue::from_static(concat!("rostergate/", env!("CARGO_PKG_VERSION")));
 
-/// Idle connections are closed before common servers (Apache, Node.js: 5 s) do it, which could
-/// just then meet a request.
+/// How long idle connections are kept: less than by common servers (Apache, Node.js: 5 s), which might close one just
+/// as a request is on its way.
 const IDLE: Duration = Duration::from_secs(4);
 
 /// Bounds of the connections.
@@ -54,7 +54,7 @@ impl<B> HttpClient<B>
 where
     B: Body<Data: Send, Error: Into<Box<dyn Error + Send + Sync>>> + Send + Unpin + 'static,
 {
-    /// A client that has not connected yet. Of servers with `https://`, it takes the certificates that `trust` says.
+    /// A client that has not connected yet. `trust` says which certificates it accepts of servers with `https://`.
     ///
     /// # Errors
     ///
@@ -88,9 +88,11 @@ where
         self.kept.request(request)
     }
 
-    /// Sends a request that may be repeated, as those to backends may (RFC 9110 §9.2.2); where the connection was an old one and closes without
-    /// a byte of an answer, the same once more. The server may close a connection just as a request is on its way.
-    /// All idle connections may be as dead, so it goes to a new one.
+    /// Sends a request that may be repeated, as those to backends may (RFC 9110 §9.2.2).
+    ///
+    /// If a kept connection closes without a byte of an answer, the request is sent once more: the server may have
+    /// closed the connection just as the request was on its way. The repetition goes over a new connection, as the
+    /// other idle ones may be closed as well.
     ///
     /// # Errors
     ///

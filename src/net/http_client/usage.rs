@@ -1,4 +1,4 @@
-//! Usage of a connection: whether it was used before, and closed before it answered again.
+//! Usage of a connection: whether it had been used before, and closed without another answer.
 
 use std::{
     future::Future,
@@ -22,7 +22,7 @@ use hyper_util::{
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tower::Service;
 
-/// What a connection was used for. One task at a time has the connection, and reads here when that is done.
+/// How a connection has been used. One task at a time uses the connection, and reads this when its request has failed.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Usage(Arc<Flags>);
 
@@ -35,7 +35,7 @@ struct Flags {
 }
 
 impl Usage {
-    /// That of the connection which `error` is about, if there was one.
+    /// The usage of the connection that `error` is about, if there was one.
     pub(super) fn of(error: &legacy::Error) -> Option<Self> {
         let mut extras = Extensions::new();
         error.connect_info()?.get_extras(&mut extras);

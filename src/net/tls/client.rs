@@ -1,4 +1,4 @@
-//! Client settings: whether and how we check the certificate of whom we connect to.
+//! Client settings: whether and how the certificates of servers that we connect to are checked.
 
 use std::{path::Path, sync::Arc};
 
@@ -11,7 +11,7 @@ use rustls::{
 
 use super::{TlsError, authorities};
 
-/// Whose certificates we take.
+/// Whose certificates are accepted.
 #[derive(Clone, Debug)]
 pub enum Trust {
     /// Anybody's, unchecked.
@@ -21,7 +21,7 @@ pub enum Trust {
 }
 
 impl Trust {
-    /// Nobody's: for connections without TLS.
+    /// Accepts nobody's: for connections without TLS.
     pub fn nobody() -> Self {
         Self::Roots(Arc::new(RootCertStore::empty()))
     }
@@ -45,7 +45,7 @@ impl Trust {
 ///
 /// # Errors
 ///
-/// None that a build could have: when rustls refuses its own defaults.
+/// When rustls refuses its own defaults, which no working build does.
 pub fn client_config(trust: Trust, alpn: Option<&[u8]>) -> Result<Arc<ClientConfig>, TlsError> {
     let provider = Arc::new(ring::default_provider());
     let builder = ClientConfig::builder_with_provider(provider.clone())
@@ -62,7 +62,7 @@ pub fn client_config(trust: Trust, alpn: Option<&[u8]>) -> Result<Arc<ClientConf
     Ok(Arc::new(config))
 }
 
-/// The authorities that the operating system trusts; what cannot be read of them is left out.
+/// The authorities that the operating system trusts, without those that cannot be read.
 pub fn system_roots() -> RootCertStore {
     let mut roots = RootCertStore::empty();
     // Some bundles hold certificates that rustls refuses; the others count.
@@ -70,7 +70,7 @@ pub fn system_roots() -> RootCertStore {
     roots
 }
 
-/// Takes any certificate, but still makes its owner prove to have the key.
+/// Accepts any certificate, but still requires proof that the server has its key.
 #[derive(Debug)]
 struct AnyCertificate(Arc<CryptoProvider>);
 

@@ -1,4 +1,4 @@
-//! Client certificates: who has shown one, and whose count.
+//! Client certificates: those that a client has shown, and whether they count.
 
 use std::{fmt, path::Path, sync::Arc};
 
@@ -12,14 +12,14 @@ use webpki::EndEntityCert;
 
 use super::{TlsError, authorities};
 
-/// The certificates of a client that has proved in its handshake to have the key of the first.
+/// The certificates that a client has shown. The handshake has proved that it has the key of the first.
 ///
-/// The listener puts it into the extensions of each request.
+/// The HTTP server puts them into the extensions of each request.
 #[derive(Clone, Debug)]
 pub struct ClientChain(Arc<[CertificateDer<'static>]>);
 
 impl ClientChain {
-    /// What the client at the other end has shown, if anything.
+    /// The chain that the client at the other end has shown, if any.
     pub(in crate::net) fn of(connection: &ServerConnection) -> Option<Self> {
         connection.peer_certificates().map(Self::new)
     }
@@ -53,7 +53,7 @@ impl ClientAuthority {
     ///
     /// # Errors
     ///
-    /// When the file holds no authority, or what rustls refuses.
+    /// When the file holds no authority, or one that rustls refuses.
     pub fn load(bundle: &Path, names: &[String]) -> Result<Self, TlsError> {
         let provider = Arc::new(ring::default_provider());
         let roots = Arc::new(authorities(bundle)?);
@@ -68,15 +68,15 @@ impl ClientAuthority {
         Ok(Self { verifier, names })
     }
 
-    /// What a handshake asks clients for: a certificate, if they have one that fits.
+    /// The verifier for handshakes: it asks clients for a certificate, which they need not have.
     pub(super) fn verifier(&self) -> Arc<dyn ClientCertVerifier> {
         Arc::clone(&self.verifier)
     }
 
-    /// Whether what a client has shown counts here and now.
+    /// Checks now whether a client's certificates count.
     ///
-    /// Connections live long: what their handshake was content with may have expired meanwhile, or
-    /// the authority may no longer be trusted.
+    /// The handshake has checked them, too. But connections live long: since then, a certificate may have expired, or
+    /// its authority may have been removed.
     ///
     /// # Errors
     ///

@@ -8,7 +8,7 @@ use rustls::{pki_types::pem, server::VerifierBuilderError};
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TlsError {
-    /// A PEM file cannot be read, or holds nothing of the kind.
+    /// A PEM file cannot be read, or has nothing of the kind that is needed.
     #[error("{}: no usable {what}", path.display())]
     Pem {
         /// The file.

@@ -1,4 +1,4 @@
-//! Certificates with their keys, and which of them a client is shown.
+//! Certificates with their keys, and the choice of the one that a client is shown.
 
 use std::{collections::HashMap, fmt, path::Path, sync::Arc};
 
@@ -70,10 +70,10 @@ impl fmt::Debug for Identity {
     }
 }
 
-/// Chooses by the name that the client asks for (RFC 6066 §3).
+/// Chooses a certificate by the name that the client asks for (RFC 6066 §3).
 ///
-/// A certificate that has the whole name comes before one that has it by a wildcard, and of two
-/// such the first. Who asks for nobody, or for somebody unknown, is shown the very first.
+/// An exact name comes before a wildcard. Of several certificates with the same name, the first counts. A client that
+/// asks for no name, or for an unknown one, is shown the first of all.
 #[derive(Debug)]
 pub(super) struct ByName {
     first: Arc<CertifiedKey>,

@@ -1,8 +1,7 @@
-//! TLS: the certificates that our listeners show and ask for, and the checks of those that XMPP servers show.
+//! TLS: the certificates that our listeners show and ask for, and the checks of those that servers show.
 //!
-//! Files are read here; when that happens, and what a policy is called in the configuration, is
-//! not known here. The provider is always *ring*, named outright; the process default is neither
-//! read nor set.
+//! The files are read here. When that happens, and how the configuration names a policy, is not known here. The
+//! provider is always *ring*, passed explicitly; the default of the process is neither read nor set.
 
 mod client;
 mod clients;

@@ -13,13 +13,13 @@ use super::{
 
 /// The certificates of HTTPS listeners, replaced as a whole on reload.
 ///
-/// Handshakes that begin after a reload see the new ones; nothing else notices.
+/// Handshakes that begin after a reload use the new ones; open connections are not affected.
 #[derive(Debug)]
 pub struct CertificateStore(ArcSwap<ServerConfig>);
 
 impl CertificateStore {
-    /// Shows one of `identities`, chosen by name, or the first. With `clients`, these are asked for
-    /// a certificate of their own, which they need not have.
+    /// Shows one of `identities`, chosen by name, or the first. With `clients`, clients are asked for a certificate,
+    /// which they need not have.
     ///
     /// # Errors
     ///
@@ -36,7 +36,7 @@ impl CertificateStore {
     ///
     /// # Errors
     ///
-    /// As [`CertificateStore::new`]; what was shown before then stays.
+    /// As [`CertificateStore::new`]; the certificates then stay as they were.
     pub fn replace(
         &self,
         identities: &[Identity],
