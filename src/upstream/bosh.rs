@@ -1,4 +1,4 @@
-//! A session with the server's own BOSH, driven by polling: the shell round [`Client`].
+//! Session with the server's own BOSH, driven by polling: the I/O around the state machine [`Client`].
 
 use std::{
     error::Error,
@@ -46,13 +46,13 @@ use crate::{
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
-/// Largest answer, bytes. Servers put everything that waits into one.
+/// Largest answer, bytes. Servers put everything that waits into one answer.
 const MAX_ANSWER: usize = 8 << 20;
 
 type BoxError = Box<dyn Error + Send + Sync>;
 type Answer = Result<(u16, Bytes), BoxError>;
 
-/// What the sessions of one host have in common: above all, connections.
+/// What the sessions of one host share, above all HTTP connections.
 pub(super) struct Server {
     domain: DomainPart,
     place: config::Place,
@@ -61,7 +61,7 @@ pub(super) struct Server {
 }
 
 impl std::fmt::Debug for Server {
-    /// Without the URL: there may be a key in its query.
+    /// Leaves out the URL, whose query may have a key.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Server")
             .field("domain", &self.domain)
@@ -107,7 +107,7 @@ impl Server {
         }))
     }
 
-    /// Where it is.
+    /// The server's host and port.
     pub(super) fn place(&self) -> &config::Place {
         &self.place
     }
@@ -145,13 +145,13 @@ fn trust(upstream: &config::Upstream) -> Result<Trust, TlsSetupError> {
 
 type Exchange = Pin<Box<dyn Future<Output = Answer> + Send>>;
 
-/// A session with the server. Dropping it leaves the session to the server's patience.
+/// A session with the server. If it is dropped, the server ends it for inactivity.
 pub struct Session {
     server: Arc<Server>,
     /// The address of the client, for the server's log and limits.
     address: HeaderValue,
     client: Client,
-    /// Requests that wait for their answers.
+    /// Requests that are sent and unanswered.
     exchanges: SmallVec<[(Rid, Exchange); 2]>,
     /// Why the last attempt failed.
     failure: Option<BoxError>,
@@ -195,7 +195,7 @@ impl Session {
         Ok((session, hello))
     }
 
-    /// What it means that `event` comes instead of the features.
+    /// The error for an `event` that comes instead of the features.
     fn refusal(&mut self, event: Event) -> ConnectError {
         match event {
             Event::Error(error) => ConnectError::of_stream_error(&StreamCondition::of(&error)),
@@ -275,7 +275,7 @@ impl Session {
         self.client.poll_event().map_or(Poll::Pending, Poll::Ready)
     }
 
-    /// Takes in what is ready, sends what is due, arms the timer.
+    /// Takes in the answers that are ready, sends what is due, arms the timer.
     fn drive(&mut self, cx: &mut Context<'_>) {
         loop {
             let now = now();
@@ -337,7 +337,7 @@ impl std::fmt::Debug for Session {
     }
 }
 
-/// What is wrong with the certificate, if that is the reason.
+/// The fault of the certificate, if that is the cause.
 fn certificate_error(error: &(dyn Error + 'static)) -> Option<rustls::CertificateError> {
     causes(error).find_map(|cause| match cause.downcast_ref() {
         Some(rustls::Error::InvalidCertificate(reason)) => Some(reason.clone()),

@@ -1,11 +1,11 @@
-//! Circuit breaker: a server that is not there is left alone for a while, and its clients do not wait for nothing.
+//! Circuit breaker: while a server is down, its clients are refused at once instead of waiting for a connection.
 //!
-//! Few connections at a time come about. Once nobody has been found listening a few times in a row, no connection
-//! is tried for a while, then one at a time, until one comes about.
+//! Few connections are opened at a time. After some attempts in a row that find nobody listening, no connection is
+//! tried for a while. Then one at a time is tried, until one succeeds.
 //!
-//! No client can open the circuit for others. What counts is decided before the server hears anything of the
-//! client: either nobody listens where it should be, or somebody does. What comes later does not count: the server
-//! may not like what a client says, or its address, or how often it comes.
+//! No client can open the circuit for others. Only one thing counts, and it is known before the server hears anything
+//! of the client: whether somebody listens at its address. What comes later does not count, as the server may refuse
+//! what one client says, its address, or how often it comes.
 
 use std::{
     pin::pin,
@@ -19,13 +19,13 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-/// Connections that may be about to be opened at a time.
+/// Connections that may be opening at a time.
 const DIALS: usize = 64;
-/// How long a turn lasts. A server that takes more time for some of its clients keeps the others waiting no longer.
+/// How long a turn lasts. If the server takes longer for some clients, the others do not wait for them.
 const TURN: Duration = Duration::from_secs(2);
-/// Failures in a row after which the server is left alone.
+/// Failures in a row after which no connection is tried.
 const FAILURES: u32 = 5;
-/// For how long. Clients have been told to try again after as long.
+/// How long none is tried. Clients are told to try again after the same time.
 const REST: Duration = Duration::from_secs(5);
 
 /// The circuit breaker of one server.
@@ -52,7 +52,7 @@ impl Default for Breaker {
 }
 
 impl Breaker {
-    /// A connection that may be tried; `None` while the server is left alone.
+    /// Permits an attempt to connect; `None` while no connection is tried.
     pub(super) fn admit(&self) -> Option<Attempt<'_>> {
         let mut trouble = self.trouble.lock();
         let now = Instant::now();
@@ -61,7 +61,7 @@ impl Breaker {
             Some(_) => Some(now + REST),
             None => None,
         };
-        // Others wait for this one.
+        // A trial keeps the others out.
         trouble.rest_until = trial;
         Some(Attempt {
             breaker: self,
@@ -70,7 +70,7 @@ impl Breaker {
         })
     }
 
-    /// Gives a turn to `opening` once there is one.
+    /// Runs `opening` once a turn is free.
     pub(super) async fn in_turn<T>(&self, opening: impl Future<Output = T>) -> T {
         let turn = self.turns.acquire().await;
         let mut opening = pin!(opening);
@@ -83,18 +83,18 @@ impl Breaker {
     }
 }
 
-/// A connection that is tried. Nothing follows from one that is given up before it is known whether the server is
-/// there: if it was a trial, another one may follow at once.
+/// An attempt to connect, to be settled once it is known whether somebody listens. If it is dropped before that, it
+/// counts for nothing; if it was a trial, another one may follow at once.
 #[derive(Debug)]
 pub(super) struct Attempt<'a> {
     breaker: &'a Breaker,
-    /// The others have to wait for it until then.
+    /// For a trial: until when no other attempt is admitted.
     trial: Option<Instant>,
     is_settled: AtomicBool,
 }
 
 impl Attempt<'_> {
-    /// Whether nobody else may try.
+    /// Whether it is a trial, the only attempt for now.
     pub(super) fn is_trial(&self) -> bool {
         self.trial.is_some()
     }
@@ -106,7 +106,7 @@ impl Attempt<'_> {
         }
     }
 
-    /// Nobody does.
+    /// Nobody listens there.
     pub(super) fn found_nobody(&self) {
         if self.settle() {
             return;
@@ -118,8 +118,8 @@ impl Attempt<'_> {
         }
     }
 
-    /// Whether it has been settled before. What is found first counts: where a server refers to may depend on the
-    /// client.
+    /// Settles the attempt; whether it was settled before. Only the first finding counts, because a later one may be of
+    /// another server, which the first chose for this client.
     fn settle(&self) -> bool {
         self.is_settled.swap(true, Ordering::Relaxed)
     }

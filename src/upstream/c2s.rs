@@ -1,4 +1,4 @@
-//! A stream to the XMPP server over TCP or TLS, driven by polling: a [`Wire`], and the state machine of who begins it.
+//! Stream to the XMPP server over TCP or TLS, driven by polling: a [`Wire`], and the initiator's state machine.
 
 use std::{
     future::poll_fn,
@@ -20,14 +20,15 @@ use crate::{
     },
 };
 
-/// Reads in one poll; then others get their turn.
+/// Most reads in one poll, so that other tasks get their turn.
 const READS: usize = 8;
-/// What the connections of one host have in common.
+
+/// What the connections of one host share.
 #[derive(Debug)]
 pub(super) struct Server {
     pub(super) domain: DomainPart,
     pub(super) config: config::Upstream,
-    /// `None`: never TLS.
+    /// `None` if TLS is never used.
     pub(super) tls: Option<Tls>,
 }
 
@@ -36,7 +37,7 @@ pub(super) struct Server {
 pub struct Connection {
     server: Arc<Server>,
     wire: Wire,
-    /// What arrives.
+    /// Splits and checks what arrives.
     stream: Stream,
     /// `from` of the stream headers.
     from: Option<Box<str>>,
@@ -45,7 +46,7 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// Nothing is sent before [`Self::restart`]. `from` is the client, to be told to the server.
+    /// Sends nothing before [`Self::restart`]. `from` is the client, which the stream headers name to the server.
     pub(super) fn new(server: &Arc<Server>, transport: Transport, from: Option<&BareJid>) -> Self {
         Self {
             server: Arc::clone(server),
@@ -102,7 +103,7 @@ impl Connection {
         self.wire.queued()
     }
 
-    /// Whether the kernel acknowledges at once what comes now.
+    /// Whether the kernel acknowledges at once what comes next.
     #[cfg(all(test, target_os = "linux"))]
     pub(super) fn acknowledges_at_once(&self) -> bool {
         self.wire.acknowledges_at_once()
@@ -113,10 +114,9 @@ impl Connection {
         self.wire.is_encrypted()
     }
 
-    /// Writes what is queued and, if `read`, reads. One event at a time: poll again until
-    /// `Pending`, when the task will be woken for whichever of the two can go on. Without `read`
-    /// there is no event and no error; the server's data stay where they are. Nothing is lost when
-    /// the caller stops polling.
+    /// Writes what is queued and, if `read`, reads. Gives one event at a time: poll again until `Pending`. The task is
+    /// then woken when reading or writing can go on. Without `read` there is no event and no error, and the server's
+    /// data stay where they are. Nothing is lost when the caller stops polling.
     ///
     /// # Errors
     /// Any error is final, and comes after the last event.
@@ -131,7 +131,7 @@ impl Connection {
         }
         loop {
             let event = match ready!(self.poll_event(cx))? {
-                // Ours was answered; the features tell what matters.
+                // The answer to our header; the features, which follow, tell what matters.
                 Event::Header(_) => continue,
                 Event::Features(features) => UpstreamEvent::Features(features),
                 Event::Stanza(stanza) => UpstreamEvent::Stanza(stanza),
@@ -164,8 +164,8 @@ impl Connection {
         .await
     }
 
-    /// The bare connection, on which TLS is to begin. `None` if it has TLS, or if there are bytes
-    /// in clear that would have to be taken for part of what follows.
+    /// The bare connection, on which TLS is to begin. `None` if it has TLS already, or if there are unread bytes in
+    /// clear, which would be taken for part of what follows.
     pub(super) fn into_plain(self) -> Option<TcpStream> {
         if self.stream.has_unread() {
             return None;

@@ -1,4 +1,4 @@
-//! Dialing: opens a connection to the server: addresses, TLS by policy, header and features.
+//! Dialing: opens a connection to the server, from its addresses over TLS by policy to the stream's features.
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -30,7 +30,7 @@ use crate::{
 
 const STARTTLS: Bytes = Bytes::from_static(b"<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>");
 
-/// How long an address is waited for before the next one is tried as well (RFC 8305 §5).
+/// How long an address may take before the next one is tried as well (RFC 8305 §5).
 const HEAD_START: Duration = Duration::from_millis(250);
 /// How often a server may refer to another one.
 const REFERRALS: usize = 3;
@@ -44,7 +44,7 @@ pub(super) struct Dial<'a> {
 }
 
 impl Dial<'_> {
-    /// Opens a connection to `server` and its stream, wherever it refers to, if that is allowed
+    /// Opens a connection to `server` and its stream. Follows referrals to other servers if they are allowed
     /// (RFC 6120 §4.9.3.19).
     pub(super) async fn stream(
         &mut self,
@@ -84,7 +84,7 @@ impl Dial<'_> {
 
         let tcp = match server.config.scheme {
             Scheme::Xmpps => tcp,
-            // Those over HTTP never come here.
+            // Servers over HTTP are not dialed here.
             Scheme::Http | Scheme::Https | Scheme::Xmpp => {
                 *self.phase = Phase::Stream;
                 let mut connection = Connection::new(server, Transport::Plain(tcp), None);
@@ -125,8 +125,8 @@ impl Dial<'_> {
     }
 }
 
-/// `upstream_tls`: whether to ask for TLS, when the server on a loopback address (`local`) or
-/// elsewhere makes this offer.
+/// Whether to ask for TLS by `upstream_tls`, if the server, on a loopback address (`local`) or elsewhere, makes this
+/// offer.
 fn wants_tls(policy: UpstreamTls, local: bool, offer: StartTls) -> Result<bool, ConnectError> {
     match (policy, offer) {
         (UpstreamTls::Plain, StartTls::Required) => Err(ConnectError::StartTlsRequired),
@@ -167,7 +167,7 @@ async fn start_tls(mut connection: Connection) -> Result<TcpStream, ConnectError
     }
 }
 
-/// The first address that answers, else why one did not; `None` if there is none at all.
+/// A connection to the first address that answers; if none does, one of the errors; `None` without any address.
 pub(super) async fn first(
     addresses: impl Iterator<Item = SocketAddr>,
     deadline: Duration,
@@ -175,7 +175,7 @@ pub(super) async fn first(
     race(alternate(addresses.collect()), deadline, connect_to).await
 }
 
-/// Connects to addresses one after the other, without waiting long for those before (RFC 8305).
+/// Connects to addresses one after the other, each a little later than the one before (RFC 8305).
 async fn race<T: Send + 'static, F: Future<Output = io::Result<T>> + Send + 'static>(
     addresses: Vec<SocketAddr>,
     deadline: Duration,
@@ -205,7 +205,7 @@ async fn race<T: Send + 'static, F: Future<Output = io::Result<T>> + Send + 'sta
             Ok(connection) => return Some(Ok((connection, address))),
             Err(source) => {
                 let error = ConnectError::Connect { address, source };
-                // Where it is not known that nobody is there, somebody may be.
+                // The outcome is that nobody listens only if each address says so.
                 if last
                     .as_ref()
                     .is_none_or(ConnectError::means_nobody_is_there)
@@ -217,7 +217,7 @@ async fn race<T: Send + 'static, F: Future<Output = io::Result<T>> + Send + 'sta
     }
 }
 
-/// The same addresses in the same order, but those of the two families by turns.
+/// The same addresses with the two families by turns, each in its order.
 fn alternate(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
     let starts_with_v6 = addresses.first().is_some_and(SocketAddr::is_ipv6);
     let mut counts = [0, 0];
@@ -244,7 +244,7 @@ async fn connect_to(address: SocketAddr) -> io::Result<TcpStream> {
     Ok(tcp)
 }
 
-/// TLS; `local` is whether the server is on a loopback address.
+/// The TLS handshake; `local` is whether the server is on a loopback address.
 async fn handshake(
     server: &Server,
     tcp: TcpStream,
@@ -274,7 +274,7 @@ fn tls_error(server: &Server, error: io::Error) -> ConnectError {
     }
 }
 
-/// What it means that `event` comes where it was not expected.
+/// The error for an `event` that was not expected here.
 fn refusal(event: &Event) -> ConnectError {
     match event {
         Event::Error(error) => ConnectError::of_stream_error(&StreamCondition::of(error)),

@@ -1,4 +1,4 @@
-//! Errors: why a connection to the server does not come about, and how one is lost.
+//! Errors: why a connection to the server could not be opened, and how one is lost.
 
 use std::{error::Error, fmt, io, net::SocketAddr};
 
@@ -40,10 +40,10 @@ impl From<WireError> for UpstreamError {
 }
 
 impl UpstreamError {
-    /// What has happened, and what that comes from.
+    /// The error and its causes, in one line.
     pub fn in_words(&self) -> String {
         let mut words: Vec<_> = causes(self).map(ToString::to_string).collect();
-        // Some errors say what their causes say.
+        // Some errors repeat the text of their cause.
         words.dedup();
         words.join(": ")
     }
@@ -52,7 +52,7 @@ impl UpstreamError {
 /// How far a connection attempt had come.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Phase {
-    /// Waiting for others to be done.
+    /// Waiting for a turn.
     Queue,
     /// Looking up the address.
     Resolve,
@@ -79,7 +79,7 @@ impl fmt::Display for Phase {
     }
 }
 
-/// Why a connection did not come about.
+/// Why a connection could not be opened.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConnectError {
@@ -91,7 +91,7 @@ pub enum ConnectError {
         /// What the resolver said.
         source: io::Error,
     },
-    /// It has failed so often that it is not tried now.
+    /// The circuit breaker is open: no connection is tried now.
     #[error("server in trouble, not tried again yet")]
     LeftAlone,
     /// None of the addresses answered; this was the last.
@@ -108,7 +108,7 @@ pub enum ConnectError {
         /// What did not come.
         phase: Phase,
     },
-    /// The server's certificate is not good enough.
+    /// The server's certificate is not accepted.
     #[error("certificate of {domain} {}", words(reason))]
     Certificate {
         /// The XMPP domain, which the certificate has to name.
@@ -131,10 +131,10 @@ pub enum ConnectError {
     /// TLS must not be used, and the server insists on it.
     #[error("server requires STARTTLS")]
     StartTlsRequired,
-    /// The server offered STARTTLS and then would not.
+    /// The server offered STARTTLS, and then refused it.
     #[error("server refused STARTTLS")]
     StartTlsRefused,
-    /// Clear text between the consent to STARTTLS and TLS: somebody is in the line.
+    /// Clear text came between the consent to STARTTLS and TLS: somebody may have injected it.
     #[error("data injected before TLS")]
     Injected,
     /// `stream:error`
@@ -152,10 +152,10 @@ pub enum ConnectError {
     /// The server speaks for another domain.
     #[error("server is {from}")]
     WrongDomain {
-        /// What it says it is.
+        /// The domain that it gives.
         from: String,
     },
-    /// Something else where features or the answer to STARTTLS were due.
+    /// Another element came where the features or the answer to STARTTLS were due.
     #[error("unexpected element {element} from the server")]
     Unexpected {
         /// Its local name.
@@ -170,7 +170,7 @@ pub enum ConnectError {
 }
 
 impl ConnectError {
-    /// What went wrong, in a word or two.
+    /// The kind of error, in a word or two.
     pub fn outcome(&self) -> &'static str {
         match self {
             Self::Resolve { .. } => "no_address",
@@ -190,8 +190,8 @@ impl ConnectError {
         }
     }
 
-    /// Whether nobody listens where the server should be. A connection that times out means less: the system may
-    /// have no room for more of them.
+    /// Whether it shows that nobody listens at the server's address. A timeout does not: the server's system may only
+    /// have no room for more connections.
     pub(super) fn means_nobody_is_there(&self) -> bool {
         match self {
             Self::Connect { source, .. } => is_nobody_there(source),
@@ -202,7 +202,7 @@ impl ConnectError {
         }
     }
 
-    /// What a stream error means instead of the features.
+    /// The error for a stream error that comes instead of the features.
     pub(super) fn of_stream_error(condition: &StreamCondition) -> Self {
         match condition.name.as_str() {
             "see-other-host" => Self::SeeOtherHost {
@@ -215,7 +215,7 @@ impl ConnectError {
     }
 }
 
-/// Whether this is what a system says of an address where nobody listens.
+/// Whether the system reports in this way that nobody listens at an address.
 fn is_nobody_there(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionRefused, HostUnreachable, NetworkUnreachable};
 

@@ -1,8 +1,8 @@
 //! Connection of one session to the XMPP server.
 //!
-//! A [`Connector`] (one per host) dials, settles TLS and returns when the server has sent its
-//! features; what follows, SASL included, is between client and server. The [`Upstream`] it gives
-//! has no task of its own: whoever owns it polls it.
+//! A [`Connector`] (one per host) dials, negotiates TLS and returns once the server has sent its features. What
+//! follows, SASL included, is between client and server, and is not interpreted here. The [`Upstream`] that it returns
+//! has no task of its own: its owner polls it.
 
 mod bosh;
 mod breaker;
@@ -45,7 +45,7 @@ enum Endpoint {
     C2s(Arc<c2s::Server>),
 }
 
-/// How long a connection may take to come about.
+/// How long it may take to open a connection.
 #[derive(Clone, Copy, Debug)]
 pub struct Deadlines {
     /// For the TCP handshake with one address.
@@ -63,15 +63,15 @@ impl Default for Deadlines {
     }
 }
 
-/// Whom a connection is for, and what the server is told of them.
+/// The client that a connection is for, and what the server is told about it.
 #[derive(Clone, Copy, Debug)]
 pub struct Initiator<'a> {
-    /// Where they connect from. Told where `upstream_proxy_protocol` says how, and over HTTP, always.
+    /// The client's address. Told to the server if `upstream_proxy_protocol` is set, and always over HTTP.
     pub address: SocketAddr,
-    /// Who they will be, if that is known. Told only if it is of this domain and nobody can overhear it
-    /// (RFC 6120 §4.7.1).
+    /// The account that it is going to log in to, if that is known. Told only if it is of this domain and nobody can
+    /// overhear it (RFC 6120 §4.7.1).
     pub jid: Option<&'a BareJid>,
-    /// The language of their stream; empty if unknown.
+    /// The language of its stream; empty if unknown.
     pub lang: &'a str,
 }
 
@@ -109,9 +109,8 @@ impl Connector {
         self
     }
 
-    /// Opens a connection and its stream: TCP, to whichever address of the host answers first; TLS as
-    /// `upstream_tls` says; the server's features. Or, over HTTP, creates a session with the server's
-    /// BOSH and waits for the features.
+    /// Opens a connection and its stream: TCP to the address of the host that answers first, TLS by `upstream_tls`,
+    /// the server's features. Over HTTP, creates a session with the server's BOSH instead, and waits for the features.
     ///
     /// # Errors
     /// See [`ConnectError`]; after [`Deadlines::total`] at the latest.
@@ -121,7 +120,7 @@ impl Connector {
     ) -> Result<(Upstream, Hello), ConnectError> {
         let attempt = self.breaker.admit().ok_or(ConnectError::LeftAlone)?;
         let mut phase = Phase::Queue;
-        // Boxed, as a TLS handshake is too big to be part of every session's task for ever.
+        // Boxed, so that sessions' tasks do not keep the room for a TLS handshake for as long as they live.
         let dial = Box::pin(
             self.breaker
                 .in_turn(self.dial(initiator, &attempt, &mut phase)),
@@ -148,7 +147,7 @@ impl Connector {
         match &self.endpoint {
             Endpoint::Bosh(server) => {
                 if attempt.is_trial() {
-                    // HTTP does not tell when somebody is there, and an answer may take long.
+                    // Finds out whether somebody listens: over HTTP only an answer tells that, which may take long.
                     dial.tcp(server.place()).await?;
                 }
                 *dial.phase = Phase::Bosh;
@@ -191,8 +190,8 @@ impl Upstream {
         }
     }
 
-    /// Keeps a silent connection alive: queues one space unless something else is on its way (RFC 6120
-    /// §4.6.1). Not before the end of SASL. Over BOSH there is nothing to do.
+    /// Keeps a silent connection alive: queues one space unless something else is queued (RFC 6120 §4.6.1). Not to be
+    /// called before the end of SASL. Does nothing over BOSH.
     pub fn keepalive(&mut self) {
         if let Self::C2s(c2s) = self {
             c2s.keepalive();
@@ -216,8 +215,8 @@ impl Upstream {
         }
     }
 
-    /// Tells the server's kernel at once that what has been read has arrived. To be called where nothing is
-    /// going to be written soon; over BOSH there is nothing to do.
+    /// Has our kernel acknowledge at once what has been read. To be called where nothing is going to be written soon.
+    /// Does nothing over BOSH.
     pub fn acknowledge(&mut self) {
         if let Self::C2s(c2s) = self {
             c2s.acknowledge();
@@ -240,15 +239,14 @@ impl Upstream {
         }
     }
 
-    /// Whether stream management (XEP-0198) can be used. BOSH acknowledges by itself, if less.
+    /// Whether stream management (XEP-0198) can be used. BOSH has acknowledgements of its own, which promise less.
     pub fn is_manageable(&self) -> bool {
         matches!(self, Self::C2s(_))
     }
 
-    /// Writes what is queued and, if `read`, reads. One event at a time: poll again until
-    /// `Pending`, when the task will be woken for whichever of the two can go on. Without `read`
-    /// there is no event and no error; the server's data stay where they are. Nothing is lost when
-    /// the caller stops polling.
+    /// Writes what is queued and, if `read`, reads. Gives one event at a time: poll again until `Pending`. The task is
+    /// then woken when reading or writing can go on. Without `read` there is no event and no error, and the server's
+    /// data stay where they are. Nothing is lost when the caller stops polling.
     ///
     /// # Errors
     /// Any error is final, and comes after the last event.
@@ -274,7 +272,7 @@ pub struct Hello {
 }
 
 impl Hello {
-    /// What a server has said that calls itself `from`, if it says so, where `domain` was asked for.
+    /// What the server has said, if the name that it gives itself (`from`), if any, is `domain`.
     fn of(
         domain: &DomainPart,
         from: Option<String>,
@@ -291,7 +289,7 @@ impl Hello {
     }
 }
 
-/// Whether the server calls itself what it was asked for.
+/// Whether `from`, the name that the server gives itself, is `domain`.
 fn is_same_domain(from: &str, domain: &DomainPart) -> bool {
     from == domain.as_str() || DomainPart::new(from).is_ok_and(|from| *from == **domain)
 }
@@ -303,11 +301,11 @@ pub enum UpstreamEvent {
     Features(Stanza),
     /// Any other element.
     Stanza(Stanza),
-    /// What is left of a stanza that is legal, and cannot be passed on: nothing but its start tag.
+    /// The start tag of a stanza that is legal, but cannot be passed on.
     Unreadable(Stanza),
     /// `stream:error`; the server will close the stream.
     StreamError(Stanza),
-    /// `</stream:stream>`: the server ends the stream in good order, and says no more than that.
+    /// `</stream:stream>`: the server ends the stream in good order, without a reason.
     Closed,
 }
 

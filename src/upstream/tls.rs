@@ -1,4 +1,4 @@
-//! TLS towards the XMPP server: which certificate is accepted.
+//! TLS towards the XMPP server: which certificates are accepted.
 
 use std::{net::IpAddr, sync::Arc};
 
@@ -10,31 +10,31 @@ use crate::{
     net::tls::{TlsError, Trust, client_config},
 };
 
-/// Name of XMPP for clients in ALPN, direct TLS only (XEP-0368 §2).
+/// The ALPN name of XMPP for clients, for direct TLS only (XEP-0368 §2).
 const ALPN: &[u8] = b"xmpp-client";
 
 /// Why TLS to a host cannot be set up.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TlsSetupError {
-    /// No certificate can be issued for the domain.
+    /// The domain cannot be the name in a certificate.
     #[error("{domain} cannot be the name in a certificate")]
     Name {
         /// The XMPP domain.
         domain: String,
     },
-    /// `upstream_tls = "plain"` with a scheme that is never plain.
+    /// `upstream_tls = "plain"` with a scheme that always uses TLS.
     #[error("{scheme}:// excludes plain")]
     Plain {
         /// The scheme.
         scheme: &'static str,
     },
-    /// There is nothing to check certificates against, or it cannot be used.
+    /// There are no authorities to check certificates against, or they cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
 }
 
-/// What TLS to one host needs; made once, as connections share their resumption tickets.
+/// The settings of TLS to one host. Made once, so that connections share their resumption tickets.
 #[derive(Debug)]
 pub(super) struct Tls {
     /// The XMPP domain as certificates spell it (RFC 6120 §13.7.2), never the host name.
@@ -84,7 +84,7 @@ fn both(config: Arc<ClientConfig>) -> (Arc<ClientConfig>, Arc<ClientConfig>) {
     (Arc::clone(&config), config)
 }
 
-/// Whether an address literal makes it certain that no certificate will be checked.
+/// Whether this is the literal of a loopback address, so that with `auto` no certificate is checked.
 pub(super) fn is_loopback(address: &str) -> bool {
     address
         .parse()

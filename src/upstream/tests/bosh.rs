@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// The head of an answer of HTTP, and the answer.
+/// An HTTP answer: its head, and `body`.
 fn http(status: &str, body: &str) -> String {
     let length = body.len();
     format!("HTTP/1.1 {status}\r\nContent-Length: {length}\r\n\r\n{body}")

@@ -1,4 +1,4 @@
-//! The upstream against scripted servers that misbehave. Real ones: `tests/it`.
+//! Tests of the upstream against scripted servers that misbehave. Those against real servers are in `tests/it`.
 
 mod bosh;
 mod opening;
@@ -47,7 +47,7 @@ const PROCEED: &str = "<proceed xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>";
 const CREATED: &str = "<body xmlns='http://jabber.org/protocol/httpbind' sid='x' authid='s3' \
     xmlns:stream='http://etherx.jabber.org/streams'><stream:features/></body>";
 
-/// Somebody with a browser.
+/// A client in a browser.
 const WEB: Initiator<'static> = Initiator {
     address: SocketAddr::new(
         std::net::IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 7)),
@@ -106,11 +106,11 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
 
 impl Server {
     async fn send(&mut self, text: &str) {
-        // A client that has gone away meanwhile is the test's business.
+        // The client may have gone; the test itself checks for that.
         let _ = self.io.write_all(text.as_bytes()).await;
     }
 
-    /// Reads until `what` has come, and forgets everything up to it.
+    /// Reads until `what` has come, and drops everything up to its end.
     async fn expect(&mut self, what: &str) {
         loop {
             if let Some(at) = memchr::memmem::find(&self.seen, what.as_bytes()) {
@@ -127,8 +127,8 @@ impl Server {
         }
     }
 
-    /// The server's half of a TLS handshake, with a certificate that nobody trusts; then what the
-    /// client asked for by ALPN.
+    /// The server's half of a TLS handshake, with a certificate that nobody trusts. Returns what the client asked for
+    /// by ALPN, too.
     async fn encrypt(self, name: &str) -> (Self, Option<Vec<u8>>) {
         self.encrypt_for(name, Some("example.org")).await
     }
@@ -161,7 +161,7 @@ impl Server {
     }
 }
 
-/// Serves one connection by `script`; its port.
+/// Serves one connection by `script`. Returns its port.
 async fn serve<F: Future<Output = ()> + Send>(
     script: impl FnOnce(Server) -> F + Send + 'static,
 ) -> u16 {

@@ -1,4 +1,4 @@
-//! Opening a connection: addresses, referrals, servers that are not there.
+//! Opening of a connection: addresses, referrals, servers that are down.
 
 use super::*;
 
@@ -21,7 +21,7 @@ async fn opens_a_stream_and_hands_over_the_features() {
         server.end().await;
     })
     .await;
-    // To anybody who could overhear it, `from` is not told (RFC 6120 §4.7.1).
+    // `from` is not sent where somebody could overhear it (RFC 6120 §4.7.1).
     let from = BareJid::new("john@example.org").unwrap();
     let (upstream, hello) = auto(port)
         .connect(Initiator {

@@ -1,4 +1,4 @@
-//! A stream that is open.
+//! Streams that are open.
 
 use super::*;
 
@@ -95,7 +95,7 @@ async fn writes_everything_in_order_and_reads_only_when_told() {
         upstream.queue_bytes(element.into());
     }
     assert_eq!(upstream.queued(), total);
-    // More than a socket takes at once: written as the server reads, no event all the while.
+    // This is more than a socket takes at once: it is written as the server reads, without any event.
     poll_fn(|cx| {
         assert!(upstream.poll(cx, false).is_pending());
         if upstream.queued() > 0 {
@@ -159,7 +159,7 @@ async fn lets_others_have_their_turn() {
     })
     .await;
     let (mut upstream, _) = auto(port).connect(WEB).await.unwrap();
-    // White space without end is read in portions: the task yields, and is woken by itself.
+    // Endless white space is read in portions: the task yields, and wakes itself.
     let mut turns = 0;
     let mut next = pin!(poll_fn(|cx| upstream.poll(cx, true)));
     let event = poll_fn(|cx| {
@@ -195,7 +195,7 @@ async fn a_space_keeps_an_idle_connection() {
     upstream.keepalive();
     upstream.queue_bytes(Bytes::from_static(b"<presence/>"));
     upstream.keepalive();
-    // Not while something else is on its way; so once more when it has gone.
+    // No space is queued while something else is; so flush, then ask once more.
     poll_fn(|cx| {
         let _ = upstream.poll(cx, false);
         Poll::Ready(())
@@ -208,7 +208,7 @@ async fn a_space_keeps_an_idle_connection() {
     ));
 }
 
-/// Where a server leaves Nagle's algorithm on, its next stanza waits for that.
+/// If a server leaves Nagle's algorithm on, its next stanza waits for the acknowledgement.
 #[cfg(target_os = "linux")]
 #[tokio::test]
 async fn data_that_was_read_can_be_acknowledged_at_once() {
@@ -225,7 +225,7 @@ async fn data_that_was_read_can_be_acknowledged_at_once() {
     .await;
     let (mut upstream, _) = auto(port).connect(WEB).await.unwrap();
     for _ in 0..TURNS {
-        // After answers, Linux would hold acknowledgements back until there is one more.
+        // On a connection with answers, Linux delays an acknowledgement until the next answer can carry it.
         upstream.queue_bytes(Bytes::from_static(b"<presence/>"));
         event(&mut upstream).await.unwrap();
         upstream.acknowledge();
