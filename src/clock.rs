@@ -1,7 +1,7 @@
-//! The clock: the only place where the time of day and the time that has passed are read.
+//! Clock: the only place where the time of day and elapsed time are read.
 //!
-//! What decides by the time is given it as an argument, so that a test can say what time it is. Deadlines of tasks are
-//! tokio's (`tokio::time::Instant`), which tests can pause.
+//! Code that decides by the time gets it as an argument, so that tests can choose it. Deadlines of tasks are tokio's
+//! (`tokio::time::Instant`), which tests can pause.
 #![expect(clippy::disallowed_methods, reason = "the clock enters here")]
 
 use std::time::{Duration, Instant, SystemTime};
@@ -16,7 +16,7 @@ pub(crate) fn wall_clock() -> SystemTime {
     SystemTime::now()
 }
 
-/// Time since 1970 (UTC); zero for a clock that is set to before.
+/// Time since 1970 (UTC); zero if the clock is set to an earlier time.
 pub(crate) fn since_1970() -> Duration {
     let since = wall_clock().duration_since(SystemTime::UNIX_EPOCH);
     since.unwrap_or_default()

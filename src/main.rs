@@ -1,6 +1,6 @@
-//! The command line: `serve`, `check`, `example-config`; `man`, `completions`.
+//! Command line: `serve`, `check`, `example-config`; `man`, `completions`.
 //!
-//! The environment is read here and nowhere else, but for what `net::systemd` finds there.
+//! The environment is read here and nowhere else, except by `net::systemd`.
 #![forbid(unsafe_code)]
 
 mod manual;
@@ -31,7 +31,7 @@ use tracing_subscriber::{EnvFilter, Layer as _};
 
 /// `EX_USAGE` of sysexits(3), for a configuration that cannot be used.
 const EXIT_CONFIG: u8 = 64;
-/// How long the last words wait to be read.
+/// How long a message on standard error may wait to be read.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// A BOSH gateway that lets a web site own the contact lists of its XMPP chat.
@@ -128,8 +128,8 @@ fn serve(config: Config, file: ConfigFile) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Lets as many files, which connections are too, be open as the system allows: what shells start programs with
-/// is meant for those that use select(2).
+/// Raises the limit of open files, as which connections count, as far as the system allows. The usual limit is low for
+/// the sake of programs that use select(2).
 fn allow_open_files(config: &Config) {
     let wanted = config.server.connections.in_all + config.session.max_sessions;
     match rlimit::increase_nofile_limit(u64::MAX) {
@@ -144,7 +144,7 @@ fn allow_open_files(config: &Config) {
 }
 
 fn runtime(threads: usize) -> io::Result<Runtime> {
-    // Who is alone has nobody to wake: that saves up to a fifth of what a message costs.
+    // A single thread has no others to wake: that saves up to a fifth of the cost of a message.
     let mut builder = match threads {
         1 => runtime::Builder::new_current_thread(),
         _ => runtime::Builder::new_multi_thread(),
@@ -173,12 +173,12 @@ fn print(text: &[u8]) -> anyhow::Result<()> {
     io::stdout().write_all(text).context("cannot write")
 }
 
-/// Says on standard error why it ends, to whoever reads that.
+/// Prints `why` on standard error. Does not wait long for a reader.
 fn complain(why: impl Display) {
     let why = format!("{why}\n");
     let (said, saying) = mpsc::channel();
     thread::spawn(move || {
-        // Nobody is there to hear that nobody is there.
+        // Without a reader there is nowhere to report this error.
         let _ = io::stderr().write_all(why.as_bytes());
         let _ = said.send(());
     });

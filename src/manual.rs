@@ -1,4 +1,4 @@
-//! The manual page and the completions of shells, from the definition of the command line.
+//! Manual page and shell completions, made from the definition of the command line.
 
 use std::io::{self, Write};
 
@@ -44,7 +44,7 @@ pub(crate) fn page(mut program: Command) -> io::Result<Vec<u8>> {
     Ok(page)
 }
 
-/// What makes a shell complete the arguments.
+/// The script by which a shell completes the arguments.
 pub(crate) fn completions(mut program: Command, shell: Shell) -> Vec<u8> {
     let mut script = Vec::new();
     let name = program.get_name().to_owned();
@@ -52,10 +52,10 @@ pub(crate) fn completions(mut program: Command, shell: Shell) -> Vec<u8> {
     script
 }
 
-/// As roff shows it literally.
+/// `line` so that roff shows it literally.
 fn escape(line: &str) -> String {
     let line = line.replace('\\', "\\e").replace('-', "\\-");
-    // What would be taken for a request, gets a character without width before it.
+    // A line that roff would take for a request gets a character without width in front.
     match line.starts_with(['.', '\'']) {
         true => format!("\\&{line}"),
         false => line,

@@ -1,4 +1,4 @@
-//! Settings: what the gateway goes by until the next reload, built from a [`Config`].
+//! Settings in use until the next reload, built from a [`Config`].
 
 use std::{
     collections::HashMap,
@@ -20,7 +20,7 @@ use crate::{
     upstream::Connector,
 };
 
-/// The answer to who asks for metrics by a name that anybody may own.
+/// The answer to a request for metrics whose `Host` is a name that anybody may own.
 const UNKNOWN_NAME: &str =
     "Host has to be an address, localhost, a name without dots or a configured domain\n";
 
@@ -29,13 +29,13 @@ pub(super) struct Current {
     pub(super) bosh: Arc<bosh::Settings>,
     pub(super) discovery: Option<Discovery>,
     pub(super) admin: Admin<Replaceable>,
-    /// Metrics and health are served where the API is, to this machine.
+    /// Whether metrics and health are served where the admin API is, to this machine alone.
     monitoring_with_admin: bool,
     pub(super) logs_access: bool,
 }
 
 impl Current {
-    /// What a request is for, at a listener that offers this.
+    /// The interface that a request to `path` is for, at a listener with this offer.
     pub(super) fn wanted(&self, path: &str, offer: Offer) -> Interface {
         use Offer::{AdminOnly, BoshOnly, Both, MonitoringOnly};
 
@@ -57,10 +57,10 @@ impl Current {
         }
     }
 
-    /// Whether a request may see metrics and health; else, what is wrong with it.
+    /// Whether a request may see metrics and health. The error says why not.
     ///
-    /// At an address of their own, whoever comes may; but a browser must not be made to come for a page whose name
-    /// was made to lead there.
+    /// At an address of their own, everybody may see them, but under no name that a stranger may own. Otherwise a page
+    /// could have its visitor's browser fetch them (DNS rebinding).
     pub(super) fn may_watch<B>(&self, request: &Request<B>, offer: Offer) -> Result<(), String> {
         if matches!(offer, Offer::MonitoringOnly) {
             let named = self.admin.check_name(request);
@@ -72,7 +72,7 @@ impl Current {
         })
     }
 
-    /// Builds what `config` says, with the `rosters` that are in use.
+    /// Builds the settings from `config`, with the `rosters` that are in use.
     pub(super) fn build(
         config: &Config,
         previous: Option<&Self>,
@@ -80,7 +80,7 @@ impl Current {
         registry: &Arc<Registry>,
     ) -> Result<Self, RunError> {
         let creations = Creations::new(config.session);
-        // All that can be refused comes first: rosters are shared with what is in use.
+        // Whatever can fail comes first, because the rosters are shared with the settings in use.
         let connectors: Vec<Connector> = config
             .hosts
             .iter()
@@ -149,8 +149,8 @@ fn build_host(
     }
 }
 
-/// Whether two paths are the same but for slashes that are repeated, or at the end. For BOSH alone: a proxy may let
-/// a path pass for what it looks like, and must not thereby open another.
+/// Whether two paths are the same but for repeated or trailing slashes. For BOSH alone: a proxy decides by a path what
+/// it lets pass, and another spelling must not reach what the proxy keeps closed.
 fn is_same(path: &str, other: &str) -> bool {
     let segments = |path| str::split(path, '/').filter(|segment| !segment.is_empty());
     segments(path).eq(segments(other))

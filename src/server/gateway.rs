@@ -1,4 +1,4 @@
-//! The gateway: what each request is for, and who answers it.
+//! Gateway: finds what each request is for, and has it answered.
 
 use std::{
     future::{Future, ready},
@@ -34,7 +34,7 @@ use crate::{
     session::Registry,
 };
 
-/// The answer to a request that has no `Host`, or several.
+/// The answer to a request with no `Host`, or with several.
 const HOST_NEEDED: &str = "a request has one Host\n";
 
 /// The running gateway, shared by all connections.
@@ -52,7 +52,7 @@ pub(super) struct Gateway {
 type Answering = Pin<Box<dyn Future<Output = Response<Either<Chunks, Full<Bytes>>>> + Send>>;
 
 impl Gateway {
-    /// Without sessions.
+    /// A gateway without sessions.
     pub(super) fn new(config: &Config) -> Result<Self, RunError> {
         let registry = Arc::new(Registry::default());
         registry.backlog.bound(config.session.max_pending_total);
@@ -72,7 +72,7 @@ impl Gateway {
         })
     }
 
-    /// Goes by another configuration from now on; if that cannot be, all stays as it is.
+    /// Applies another configuration. On an error, all stays as it is.
     pub(super) fn apply(&self, config: &Config) -> Result<(), RunError> {
         let previous = self.current.load();
         let mut rosters = self.rosters.lock();
@@ -93,8 +93,8 @@ impl Gateway {
         self.current.load().bosh.proxies.trust(address)
     }
 
-    /// Answers a request that has come to a listener. Boxed, so that a poll that is held takes no more room
-    /// than it needs itself.
+    /// Answers a request that has come to a listener. Boxed, so that a held request takes only the memory that it needs
+    /// itself.
     pub(super) fn handle(
         &self,
         peer: listener::Peer,
@@ -107,7 +107,7 @@ impl Gateway {
         let log = current.logs_access.then_some(&current.bosh.proxies);
         let metrics = &self.registry.metrics;
         let exchange = Exchange::new(metrics, wanted, peer, &request, log);
-        // Nothing is answered but by this.
+        // Every answer goes through this.
         let conclude = |mut response: Response<_>| {
             sandbox::apply(response.headers_mut());
             exchange.answered(response.status());
@@ -145,7 +145,7 @@ impl Gateway {
         }
     }
 
-    /// Answers what needs no waiting.
+    /// Answers requests that need no waiting.
     fn look_up<B>(
         &self,
         current: &Current,
@@ -168,7 +168,7 @@ impl Gateway {
         response.unwrap_or_else(|| answer::text(StatusCode::NOT_FOUND, "not found\n"))
     }
 
-    /// Ends all sessions, giving them time to tell clients and servers.
+    /// Ends all sessions, with time to tell clients and servers.
     pub(super) async fn drain(&self, server: &config::Server) {
         let shut_down = self.registry.shut_down(server.drain_spread);
         if timeout(server.drain_timeout, shut_down).await.is_err() {
@@ -177,8 +177,8 @@ impl Gateway {
     }
 }
 
-/// Whether a request has one `Host`, as every one of HTTP/1.1 has to (RFC 9112 §3.2). HTTP/1.0 knows none, and HTTP/2
-/// has `:authority`.
+/// Whether a request has one `Host`, as HTTP/1.1 demands (RFC 9112 §3.2). HTTP/1.0 can do without, and HTTP/2 has
+/// `:authority`.
 fn names_its_host<B>(request: &Request<B>) -> bool {
     let hosts = request.headers().get_all(header::HOST).iter().count();
     match request.version() {
@@ -187,8 +187,8 @@ fn names_its_host<B>(request: &Request<B>) -> bool {
     }
 }
 
-/// Puts the peer's address into the request. A client behind a proxy is not on this machine, whatever the proxy
-/// says, so it has none.
+/// Puts the peer's address into the request's extensions. A client that a proxy names gets none: it does not count as
+/// on this machine, whatever address the proxy says.
 fn introduce<B>(peer: listener::Peer, request: &mut Request<B>) {
     if !peer.proxied {
         request.extensions_mut().insert(Peer(peer.address));

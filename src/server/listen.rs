@@ -1,4 +1,4 @@
-//! Listeners: every address that the configuration names, and what is served there.
+//! Listeners: binds every address that the configuration names, and serves what belongs there.
 
 use std::{
     convert::Infallible,
@@ -24,7 +24,7 @@ use crate::{
     },
 };
 
-/// The addresses that are listened on.
+/// The addresses that are listened at.
 #[derive(Clone, Debug, Default)]
 pub struct Bound {
     /// HTTP.
@@ -40,8 +40,7 @@ pub struct Bound {
 }
 
 impl Bound {
-    /// Says on standard output where it listens, to whoever wants to know: nothing waits for a reader, or fails
-    /// for want of one.
+    /// Prints the addresses on standard output. Nothing waits for a reader, or fails without one.
     pub(super) fn announce(&self) {
         let lines = self.to_string();
         thread::spawn(move || {
@@ -72,20 +71,20 @@ impl fmt::Display for Bound {
     }
 }
 
-/// What listeners have in common.
+/// What all listeners share.
 pub(super) struct Listening<'a> {
     pub(super) config: &'a Config,
     pub(super) gateway: &'a Arc<Gateway>,
-    /// Ends them.
+    /// The signal that ends them.
     pub(super) stop: &'a Signal,
 }
 
 impl Listening<'_> {
-    /// Listens at all addresses, or at `sockets` where there are some, and serves what comes.
+    /// Listens at all addresses, or at the `sockets` that replace them, and serves the connections.
     ///
     /// # Errors
     ///
-    /// The first address at which that cannot be.
+    /// When one of the addresses cannot be listened at.
     pub(super) fn start(&self, sockets: Sockets, tls: Option<&Tls>) -> Result<Bound, RunError> {
         let (server, admin) = (&self.config.server, &self.config.admin);
         let main = match admin.is_apart() {
@@ -125,8 +124,8 @@ impl Listening<'_> {
         Ok(bound)
     }
 
-    /// The same listener, with the PROXY protocol if proxies speak it. Whom to trust can change with a reload; that
-    /// they speak it cannot.
+    /// Demands the PROXY protocol of trusted proxies if it is configured. A reload can change which proxies are
+    /// trusted, but not whether they speak the protocol.
     fn behind_proxies(&self, listener: Listener) -> Listener {
         if !self.config.server.proxy_protocol {
             return listener;

@@ -29,16 +29,16 @@ use crate::{
     upstream::TlsSetupError,
 };
 
-/// How long a connection may take to finish what it is saying once the sessions are gone.
+/// How long connections may take for their last answers once the sessions have ended.
 const LAST_ANSWERS: Duration = Duration::from_secs(2);
 
 /// Why the gateway cannot run.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
-    /// An address cannot be listened on.
+    /// An address cannot be listened at.
     #[error(transparent)]
     Bind(#[from] BindError),
-    /// Certificates of `listen_tls`.
+    /// The certificates of `listen_tls` cannot be used.
     #[error(transparent)]
     Certificate(#[from] TlsError),
     /// TLS towards a server cannot be set up.
@@ -49,7 +49,7 @@ pub enum RunError {
         /// What is wrong.
         source: Box<TlsSetupError>,
     },
-    /// A socket was passed of a kind that is not configured.
+    /// A socket was passed for a key that is not set.
     #[error("a socket was passed for {key}, which is empty")]
     Passed {
         /// The key.
@@ -60,8 +60,7 @@ pub enum RunError {
     System(#[from] io::Error),
 }
 
-/// Runs the gateway until SIGTERM or SIGINT, at `sockets` where there are some. SIGHUP reads `file`
-/// again.
+/// Runs the gateway until SIGTERM or SIGINT, at the `sockets` that have been passed, if any. SIGHUP reads `file` again.
 pub async fn run(config: Config, file: &Path, sockets: Sockets) -> Result<(), RunError> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -114,7 +113,7 @@ pub async fn run(config: Config, file: &Path, sockets: Sockets) -> Result<(), Ru
     Ok(())
 }
 
-/// Tells systemd, where it asks, that the main loop runs.
+/// Tells systemd that the main loop runs, if its watchdog asks for that.
 struct Heartbeat(Option<Interval>);
 
 impl Heartbeat {

@@ -1,4 +1,4 @@
-//! Reload: reading the configuration again, and going by it where that can be.
+//! Reload: reads the configuration again, and applies what needs no restart.
 
 use std::path::Path;
 
@@ -7,9 +7,9 @@ use tracing::{error, info, warn};
 use super::{gateway::Gateway, tls::Tls};
 use crate::config::Config;
 
-/// What was configured last, and how to come by what is now.
+/// The configuration in use, and the file to read the next one from.
 pub(super) struct Running<'a> {
-    /// As it is in use: what needs a restart is as it was at the start.
+    /// As it is in use: keys that need a restart have their values of the start.
     config: Config,
     file: &'a Path,
     tls: Option<Tls>,
@@ -25,8 +25,7 @@ impl<'a> Running<'a> {
         &self.config
     }
 
-    /// Takes over what the configuration file says now; whatever is wrong with it leaves all as it was.
-    /// Says how that went.
+    /// Reads the configuration file again and applies it. A configuration with errors leaves all as it was.
     pub(super) fn reload(&mut self, gateway: &Gateway) -> Reloaded {
         let mut config = match Config::load(self.file) {
             Ok(config) => config,
@@ -60,7 +59,7 @@ impl<'a> Running<'a> {
     }
 }
 
-/// Logs what of a configuration is unwise.
+/// Logs the warnings of a configuration.
 pub fn warn_of(config: &Config) {
     for warning in &config.warnings {
         warn!(%warning, "configuration in use");
@@ -77,7 +76,7 @@ pub(super) enum Reloaded {
 }
 
 impl Reloaded {
-    /// For systemd.
+    /// The status that systemd is told.
     pub(super) fn status(&self) -> &'static str {
         match self {
             Self::Whole => "serving, configuration reloaded",

@@ -1,4 +1,4 @@
-//! Rosters of the configured domains, which outlive a reload.
+//! Rosters of the configured domains. They outlive a reload.
 
 use std::{
     collections::HashMap,
@@ -15,13 +15,13 @@ use crate::{
     config, metrics,
 };
 
-/// The rosters of each domain, for as long as the configuration names it or a session of it lives: if a domain, or
-/// its backend, is configured again, old sessions and refreshes meet again.
+/// The rosters of each domain, kept while the configuration names it or one of its sessions lives. So if a domain, or
+/// its backend, is removed and configured again, refreshes reach its old sessions.
 #[derive(Default)]
 pub(super) struct RostersInUse(HashMap<DomainPart, Weak<Rosters<Replaceable>>>);
 
 impl RostersInUse {
-    /// The rosters of `host`, fetched where that says from now on; `None` where it names no backend.
+    /// The rosters of `host`, fetched from its backend from now on; `None` if it names no backend.
     pub(super) fn of(
         &mut self,
         host: &config::Host,

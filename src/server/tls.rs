@@ -7,15 +7,14 @@ use crate::{
     net::tls::{CertificateStore, ClientAuthority, TlsError},
 };
 
-/// The certificates of the HTTPS listeners. Only where the admin API is served are clients asked for
-/// one.
+/// The certificates of the HTTPS listeners. Clients are asked for one only where the admin API is served.
 pub(super) struct Tls {
     pub(super) web: Arc<CertificateStore>,
     pub(super) admin: Arc<CertificateStore>,
 }
 
 impl Tls {
-    /// `None` where no address needs it.
+    /// `None` if no address needs TLS.
     pub(super) fn new(config: &Config) -> Result<Option<Self>, TlsError> {
         if config.server.listen_tls.is_empty() && config.admin.listen_tls.is_none() {
             return Ok(None);
@@ -28,7 +27,7 @@ impl Tls {
         }))
     }
 
-    /// Shows what `config` says now, or if that cannot be, goes on as before.
+    /// Shows the certificates of `config` from now on. On an error, those from before stay.
     pub(super) fn replace(&self, config: &Config) -> Result<(), TlsError> {
         let certificates = &config.server.certificates;
         let [web, admin] = Self::clients(config);
@@ -36,7 +35,7 @@ impl Tls {
         self.admin.replace(certificates, admin)
     }
 
-    /// Whose certificates are asked for at the addresses of `[server]` and of `[admin]`.
+    /// Whose client certificates are asked for at the addresses of `[server]` and of `[admin]`.
     fn clients(config: &Config) -> [Option<&ClientAuthority>; 2] {
         let clients = config.admin.client_ca.as_ref();
         [clients.filter(|_| !config.admin.is_apart()), clients]
