@@ -1,4 +1,4 @@
-//! `[admin]`: the API that the web application calls.
+//! `[admin]`: the API that the site calls.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -17,15 +17,15 @@ use crate::net::tls::ClientAuthority;
 pub struct Admin {
     /// Path prefix, without a trailing slash.
     pub path: String,
-    /// A listener of its own for HTTP; without this and `listen_tls`, it is served beside `[bosh]`.
+    /// Its own address for HTTP. Without this and `listen_tls`, the API is served at the addresses of `[server]`.
     pub listen: Option<SocketAddr>,
-    /// The same for HTTPS.
+    /// Its own address for HTTPS.
     pub listen_tls: Option<SocketAddr>,
-    /// Bearer token; without this and `client_ca`, loopback peers only.
+    /// The bearer token. Without this and `client_ca`, only loopback peers have access.
     pub token: Option<Secret>,
-    /// Whose client certificates are as good as the token.
+    /// The authorities whose client certificates are as good as the token.
     pub client_ca: Option<ClientAuthority>,
-    /// Every answer comes within this time.
+    /// Longest time until an answer.
     pub deadline: Duration,
     /// Longest request body, bytes.
     pub max_body: usize,

@@ -1,4 +1,4 @@
-//! `http_roster_url`, `backend_…`: where the contact lists of a host come from, and how they are asked for.
+//! `http_roster_url`, `backend_…`: the backend that the contact lists of a host come from, and how it is asked.
 
 use std::{sync::Arc, time::Duration};
 
@@ -15,9 +15,9 @@ use super::{
 /// How the backend is asked for rosters.
 #[derive(Clone, Debug)]
 pub struct Backend {
-    /// What the gateway logs in with.
+    /// The credentials that the gateway logs in with.
     pub credentials: Option<Credentials>,
-    /// The only authorities to be trusted with `https://`; absent: those of the system.
+    /// The only authorities that are trusted with `https://`; absent: those of the system.
     pub authorities: Option<Arc<RootCertStore>>,
     /// The `Host` header; absent: the host of the URL.
     pub host: Option<String>,

@@ -13,11 +13,11 @@ use crate::proto::bosh::terms::Policy;
 pub struct Bosh {
     /// Path of the connection manager, without a trailing slash.
     pub path: String,
-    /// What sessions are granted.
+    /// The terms that sessions are granted.
     pub policy: Policy,
     /// Longest request body, bytes.
     pub max_body: usize,
-    /// Longest time until one has arrived.
+    /// Longest time until a request body has arrived.
     pub body_timeout: Duration,
     /// Whether clients may poll (`hold` or `wait` of 0) rather than have requests held.
     pub polling: bool,

@@ -1,4 +1,4 @@
-//! Credentials: what the gateway logs in to a backend with, in keys of their own or in the URL.
+//! Credentials: what the gateway logs in to a backend with, from keys of their own or from the URL.
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 
@@ -8,7 +8,7 @@ use super::{
     value::Fault,
 };
 
-/// What a backend is shown in `Authorization`.
+/// The credentials that a backend gets in `Authorization`.
 #[derive(Clone, Debug)]
 pub enum Credentials {
     /// A bearer token (RFC 6750).
@@ -34,7 +34,7 @@ impl Credentials {
         })
     }
 
-    /// What the gateway logs in with. Only one of the keys may say it; `of_url` is what the URL says.
+    /// Reads the credentials. Only one of the keys may give them; `of_url` are those in the URL.
     pub(super) fn read(section: &mut Section<'_, '_>, of_url: Option<Self>) -> Option<Self> {
         let is_said = [
             (

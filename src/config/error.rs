@@ -1,4 +1,4 @@
-//! Errors: what is wrong with a configuration file, where, and what to do about it.
+//! Errors of a configuration file: what is wrong, where, and what to do about it.
 
 use std::fmt;
 
@@ -11,7 +11,7 @@ use super::{Config, redact};
 pub struct ConfigError {
     /// The file, as the user named it.
     pub file: String,
-    /// Where in it; absent when the file itself is the problem.
+    /// The place in it; absent when the file itself is the problem.
     pub position: Option<Position>,
     /// The key, with its table: `bosh.wait`; empty when none is concerned.
     pub key: String,
@@ -121,20 +121,20 @@ pub(super) fn moved(key: &str) -> Option<&'static str> {
     entry.map(|(_, new)| *new)
 }
 
-/// What the TOML reader says of the syntax.
+/// The error for a fault of syntax, in the words of the TOML reader.
 pub(super) fn from_toml(file: &str, text: &str, error: &toml::de::Error) -> ConfigError {
     ConfigError {
         file: file.to_owned(),
         position: error.span().map(|span| Position::of(text, span.start)),
         key: String::new(),
-        // The words are the TOML reader's, and may quote the file.
+        // The message comes from the TOML reader, and may quote the file.
         problem: redact::value("", &error.message().replace('\n', " ")),
         got: None,
         cure: None,
     }
 }
 
-/// What to write instead of `key`.
+/// Suggests what to write instead of `key`.
 pub(super) fn nearest(key: &str, known: &[&str]) -> String {
     let distance = |name: &&&str| strsim::damerau_levenshtein(key, name);
     match known.iter().min_by_key(distance) {
@@ -145,7 +145,7 @@ pub(super) fn nearest(key: &str, known: &[&str]) -> String {
     }
 }
 
-/// How the example configuration writes that key.
+/// How the example configuration writes `key`.
 pub(super) fn example(table: &str, key: &str) -> Option<String> {
     let line = example_line(table, key)?;
     Some(format!("for example {line}"))

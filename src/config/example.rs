@@ -1,10 +1,10 @@
-//! The example: whether `config.example.toml` says what the code does, of every key, its default, its range.
+//! Tests of `config.example.toml`: that it agrees with the code on every key, its default and its range.
 
 use std::path::Path;
 
 use super::{Config, ConfigErrors, error};
 
-/// The tables, and what else one needs to be valid.
+/// The tables, each with what else it needs to be valid.
 const TABLES: [(&str, &str); 10] = [
     ("[server]", ""),
     ("[[certificate]]", "chain = \"a\"\nprivate_key = \"a\"\n"),
@@ -32,7 +32,7 @@ struct Entry<'a> {
     table: &'a str,
     key: &'a str,
     value: &'a str,
-    /// It is commented out.
+    /// Whether it is commented out.
     is_absent: bool,
     /// The paragraph that explains it and those beside it.
     meaning: String,
@@ -156,7 +156,7 @@ impl<'a> Amount<'a> {
         })
     }
 
-    /// As a value with so much more of its unit; `None` where that would be negative.
+    /// The value changed by so many of its units; `None` if that would be negative.
     fn offset(&self, by: i64) -> Option<String> {
         let (number, unit) = (self.number + by, self.unit);
         let value = match self.is_quoted {
@@ -167,7 +167,7 @@ impl<'a> Amount<'a> {
     }
 }
 
-/// The keys of a table, by the list that an unknown one is answered with.
+/// The keys of a table, taken from the error for an unknown one, which lists them.
 fn keys(table: &str, mandatory: &str) -> Vec<String> {
     let errors = parse(&format!("{table}\n{mandatory}nothing_like_it = 1\n")).unwrap_err();
     let mut errors = errors.iter();
@@ -207,7 +207,7 @@ fn values_are_the_defaults() {
     assert_eq!(shown(parse(Config::example())), shown(parse(least)));
 }
 
-/// A default that is commented out would not be compared with that of the code.
+/// The comparison with the code's defaults does not see keys that are commented out, so these must have none.
 #[test]
 fn commented_keys_have_no_default() {
     for entry in entries().iter().filter(|entry| entry.is_absent) {
@@ -222,12 +222,12 @@ fn commented_keys_have_no_default() {
     }
 }
 
-/// Else the example would be right by accident: a key that nobody reads has its default, too.
+/// Otherwise a key that is never read would seem right, as it always has its default.
 #[test]
 fn keys_are_read() {
     let defaults = shown(parse(Config::example()));
     for entry in entries() {
-        // They name files; tests/config and tests/it have them.
+        // These name files; tests/config and tests/it test them.
         let is_file = [
             "certificate",
             "private_key",

@@ -1,4 +1,4 @@
-//! The file as a whole: its sections, in an order in which each knows what it has to agree with.
+//! Configuration file as a whole: reads each section after those that it has to agree with.
 
 use std::path::Path;
 

@@ -21,7 +21,7 @@ pub struct Host {
     pub http_roster_url: Option<RosterUrl>,
     /// Who carries presence between contacts.
     pub presence: Presence,
-    /// How the backend is asked.
+    /// How the backend is asked for them.
     pub backend: Backend,
 }
 

@@ -1,4 +1,4 @@
-//! `[log]`: what is logged, and how.
+//! `[log]`: what is logged, and in which format.
 
 use super::{reader::Section, value};
 use crate::log::Format;
@@ -8,9 +8,9 @@ use crate::log::Format;
 pub struct Log {
     /// What is logged, as directives of `tracing_subscriber::EnvFilter`.
     pub filter: String,
-    /// How it is written.
+    /// The format of the lines.
     pub format: Format,
-    /// Whether each HTTP request has a line.
+    /// Whether each HTTP request is logged.
     pub access: bool,
 }
 

@@ -1,11 +1,11 @@
-//! The configuration as the program uses it: validated, typed, secrets masked.
+//! Configuration as the program uses it: validated, typed, secrets masked.
 //!
-//! Each section of the file has a module, with its type, its defaults and what reads it: a key is a field, its default,
-//! and one line of `read`. `value`, `url` and `secret` give texts their meaning; `reader` walks through the tables and
-//! notes what is wrong; `file` says in which order, and what sections have to agree on. What comes out needs no more
-//! checks, and those who use it take it as it is.
+//! Each section of the file has a module with its type, its defaults and its `read`. So a key is a field, its default,
+//! and one line of `read`. `value`, `url` and `secret` parse texts; `reader` walks through the tables and notes what is
+//! wrong; `file` sets the order of the sections, and checks what they have to agree on. The result needs no more
+//! checks.
 //!
-//! Nothing here reads the environment, or knows of sessions, fronts and servers: they know of this.
+//! Nothing here reads the environment, or knows of sessions, fronts and servers, which use it.
 
 mod admin;
 mod backend;
@@ -50,12 +50,12 @@ pub use self::{
     web::Web,
 };
 
-/// A text that may be shown: of a URL, user, password and query are left out.
+/// `text` as it may be shown: without the user, password and query of a URL.
 pub fn without_secrets(text: &str) -> String {
     redact::value("", text)
 }
 
-/// The same of a text that is a URL in any case, if only a path.
+/// As [`without_secrets`], for a text that is always a URL, or the path of one.
 pub fn without_secrets_of_url(text: &str) -> String {
     redact::url(text)
 }
@@ -71,18 +71,18 @@ pub struct Config {
     pub web: Web,
     /// `[bosh]`
     pub bosh: Bosh,
-    /// `[discovery]`: where clients are told that BOSH is; `None` where they are told nothing.
+    /// `[discovery]`: the URL of BOSH that clients are told; `None`: they are told none.
     pub bosh_url: Option<String>,
     /// `[admin]`
     pub admin: Admin,
-    /// `[monitoring]`: where metrics and health are served to anybody; `None`: where the admin API is, to
-    /// this machine alone.
+    /// `[monitoring]`: the address where metrics and health are served to anybody; `None`: they are served where the
+    /// admin API is, to this machine alone.
     pub monitoring: Option<SocketAddr>,
     /// `[log]`
     pub log: Log,
     /// `[[host]]`, at least one, domains distinct.
     pub hosts: Vec<Host>,
-    /// What can be used as it is, but is unwise.
+    /// Settings that can be used, but are unwise.
     pub warnings: Vec<ConfigError>,
 }
 
@@ -91,7 +91,7 @@ impl Config {
     ///
     /// # Errors
     ///
-    /// All that is wrong, at once; of the syntax, only the first.
+    /// All errors at once; of syntax errors, only the first.
     pub fn load(path: &Path) -> Result<Self, ConfigErrors> {
         let name = without_secrets(&path.display().to_string());
         let text = fs::read_to_string(path).map_err(|error| ConfigError {
@@ -115,7 +115,7 @@ impl Config {
         file::read(text, name, base)
     }
 
-    /// A configuration that says all there is to say: every key with its meaning and default.
+    /// The example configuration: every key with its meaning and default.
     pub fn example() -> &'static str {
         include_str!("../../config.example.toml")
     }

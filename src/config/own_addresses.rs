@@ -1,4 +1,4 @@
-//! Addresses of our own: an upstream or a backend must not be one of them, or we would ask ourselves.
+//! Own addresses of the gateway: none may be an upstream or a backend, or the gateway would connect to itself.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -29,12 +29,12 @@ impl OwnAddresses {
         Self(each.collect())
     }
 
-    /// What is wrong with an upstream that is there.
+    /// The fault of an upstream at `place`, if that is an own address.
     pub(super) fn upstream_fault(&self, place: &Place) -> Option<Fault> {
         self.fault(place, "give the address of the XMPP server")
     }
 
-    /// What is wrong with contact lists that come from there.
+    /// The fault of a backend at `url`, if that is an own address.
     pub(super) fn roster_fault(&self, url: &RosterUrl) -> Option<Fault> {
         self.fault(&place_of(url)?, "give the address of the web application")
     }
@@ -60,13 +60,13 @@ fn meets(place: &Place, listener: SocketAddr) -> bool {
     let (address, own) = (address.to_canonical(), listener.ip().to_canonical());
     match (address.is_unspecified(), own.is_unspecified()) {
         (false, false) => address == own,
-        // Whoever connects to 0.0.0.0 connects to 127.0.0.1.
+        // A connection to 0.0.0.0 goes to 127.0.0.1.
         (true, _) => is_of_this_machine(own),
         (_, true) => address.is_loopback(),
     }
 }
 
-/// Whether connections to a loopback address arrive there.
+/// Whether connections to a loopback address arrive at `listener`.
 fn is_of_this_machine(listener: IpAddr) -> bool {
     listener.is_unspecified() || listener.to_canonical().is_loopback()
 }
@@ -126,7 +126,7 @@ mod tests {
             ("::1", "127.0.0.1:5290"),
             ("localhost", "192.0.2.1:5290"),
             ("192.0.2.2", "192.0.2.1:5290"),
-            // Perhaps of this machine; the configuration does not tell.
+            // These may be of this machine; the configuration does not tell.
             ("192.0.2.1", "0.0.0.0:5290"),
             ("xmpp.example.org", "0.0.0.0:5290"),
             ("notlocalhost", "127.0.0.1:5290"),

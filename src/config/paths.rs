@@ -1,4 +1,4 @@
-//! Paths of URLs: each is for one thing only.
+//! Paths of URLs: each may serve one thing only.
 
 use super::{reader::Section, value::Fault};
 
@@ -8,7 +8,7 @@ pub const MONITORING_PATHS: [&str; 3] = ["/metrics", "/healthz", "/readyz"];
 pub const DISCOVERY_PATHS: [&str; 2] = ["/.well-known/host-meta", "/.well-known/host-meta.json"];
 
 impl Section<'_, '_> {
-    /// Refuses a path, the value of `key`, that hides what is served at paths of its own.
+    /// Refuses `path`, the value of `key`, if it would hide one of the fixed paths.
     pub(super) fn keep_path_apart(&mut self, key: &'static str, path: &str) {
         let monitoring = MONITORING_PATHS.map(|path| (path, "monitoring.listen"));
         let discovery = DISCOVERY_PATHS.map(|path| (path, "discovery.bosh_url"));
@@ -20,7 +20,7 @@ impl Section<'_, '_> {
     }
 }
 
-/// Whether one of two paths is the other, or below it.
+/// Whether one of two paths is equal to the other, or below it.
 pub(super) fn overlap(one: &str, other: &str) -> bool {
     let is_below = |path: &str, other: &str| {
         let rest = path.strip_prefix(other);

@@ -1,8 +1,8 @@
-//! Sections: what the file has in a table, from texts to values, and what is wrong with them.
+//! Reader of sections: turns the texts of a table into values, and notes what is wrong with them.
 //!
-//! A key is read by one line: the line names it, says where its value belongs and what it may be. What a
-//! section has beside the keys that were read is unknown. Where a value is refused, its default stays: with an
-//! error noted, the outcome is never used.
+//! One line reads a key: it names the key, where its value goes, and what it may be. Any other key of a section is
+//! unknown. If a value is refused, its default stays, which does no harm: with an error noted, the result is never
+//! used.
 
 use std::{
     borrow::Cow,
@@ -27,35 +27,35 @@ use super::{
     value::{self, Fault},
 };
 
-/// The file, and what is wrong with it so far.
+/// The file, and the faults found in it so far.
 pub(super) struct Reader<'a> {
     name: &'a str,
     text: &'a str,
     /// The folder that relative paths start from.
     base: &'a Path,
     errors: Vec<ConfigError>,
-    /// What can be used as it is, but is unwise.
+    /// Settings that can be used, but are unwise.
     warnings: Vec<ConfigError>,
 }
 
 /// One table of the file.
 pub(super) struct Section<'r, 'a> {
     reader: &'r mut Reader<'a>,
-    /// As errors call it; empty for the file itself.
+    /// Its name in errors; empty for the file itself.
     name: &'static str,
     /// Where it begins.
     span: Range<usize>,
-    /// What nobody has asked for yet.
+    /// The keys that have not been read yet.
     table: DeTable<'a>,
-    /// Where the value of each key is.
+    /// The place of each key's value.
     spans: HashMap<String, Range<usize>>,
-    /// The keys that have been asked for.
+    /// The keys that `read` knows.
     known: Vec<&'static str>,
 }
 
 /// A text of the file.
 pub(super) struct Text<'a> {
-    /// The key that it is the value of, with its section.
+    /// Its key, with the section.
     pub(super) key: String,
     pub(super) span: Range<usize>,
     pub(super) text: Cow<'a, str>,
@@ -88,7 +88,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// What `text` means, if it means something.
+    /// Parses `text`; `None`, with a fault noted, if it is refused.
     fn parse<T>(
         &mut self,
         text: &Text<'_>,
@@ -139,7 +139,7 @@ impl<'a> Reader<'a> {
 }
 
 impl<'r, 'a> Section<'r, 'a> {
-    /// Reads `table` with `read`, and notes what that has not asked for.
+    /// Reads `table` with `read`, and notes the keys that `read` does not know.
     fn read_as<T>(
         reader: &'r mut Reader<'a>,
         name: &'static str,
@@ -165,7 +165,7 @@ impl<'r, 'a> Section<'r, 'a> {
         value
     }
 
-    /// Reads the table `name` of the file; an empty one, if it has none.
+    /// Reads the table `name` of the file; without one, as if it were empty.
     pub(super) fn section<T>(
         &mut self,
         name: &'static str,
@@ -184,7 +184,7 @@ impl<'r, 'a> Section<'r, 'a> {
         Section::read_as(self.reader, name, table, read)
     }
 
-    /// Reads each table of the array `name`; what becomes of it is left out where it is `None`.
+    /// Reads each table of the array `name`, and leaves out those of which `read` makes `None`.
     pub(super) fn sections<T>(
         &mut self,
         name: &'static str,
@@ -217,18 +217,18 @@ impl<'r, 'a> Section<'r, 'a> {
         }
     }
 
-    /// Whether the section says something of `key`.
+    /// Whether the section has `key`.
     pub(super) fn has(&self, key: &str) -> bool {
         self.spans.contains_key(key)
     }
 
-    /// Whether `key` is an empty list, or not there.
+    /// Whether `key` is an empty list, or absent.
     pub(super) fn has_none(&self, key: &str) -> bool {
         let value = self.table.get(key).map(Spanned::get_ref);
         value.is_none_or(|value| matches!(value, DeValue::Array(items) if items.is_empty()))
     }
 
-    /// Puts what the value of `key` means, if it is there, into `target`.
+    /// Parses the value of `key`, if it is there, into `target`.
     pub(super) fn set<T>(
         &mut self,
         target: &mut T,
@@ -240,7 +240,7 @@ impl<'r, 'a> Section<'r, 'a> {
         }
     }
 
-    /// What the value of `key` means, if it is there and means something.
+    /// The parsed value of `key`; `None` if it is absent or refused.
     pub(super) fn read<T>(
         &mut self,
         key: &'static str,
@@ -250,7 +250,7 @@ impl<'r, 'a> Section<'r, 'a> {
         self.parse(&text, parse)
     }
 
-    /// As [`Self::read`], and notes that the key is missing if it is.
+    /// As [`Self::read`], and notes an error if `key` is missing.
     pub(super) fn require<T>(
         &mut self,
         key: &'static str,
@@ -260,7 +260,7 @@ impl<'r, 'a> Section<'r, 'a> {
         self.read(key, parse)
     }
 
-    /// Notes that `key` is missing if it is.
+    /// Notes an error if `key` is missing.
     pub(super) fn demand(&mut self, key: &str) {
         if !self.has(key) {
             let (path, span) = (self.path(key), Some(self.span.clone()));
@@ -279,7 +279,8 @@ impl<'r, 'a> Section<'r, 'a> {
         self.set(target, key, |text| value::choice(text, choices));
     }
 
-    /// As [`Self::set`], for a list, one by one. How many there are; `None` without a list.
+    /// As [`Self::set`], for a list, whose items are parsed one by one. Returns how many are written; `None` without a
+    /// list.
     pub(super) fn list<T, L: FromIterator<T>>(
         &mut self,
         target: &mut L,
@@ -342,7 +343,7 @@ impl<'r, 'a> Section<'r, 'a> {
         }
     }
 
-    /// A secret that is written here, or in a file of its own.
+    /// Reads a secret that is written here, or in a file of its own.
     pub(super) fn secret(
         &mut self,
         [key, file_key]: [&'static str; 2],
@@ -376,7 +377,7 @@ impl<'r, 'a> Section<'r, 'a> {
         self.as_text(key, value)
     }
 
-    /// What `text` means, if it means something.
+    /// Parses `text`; `None`, with a fault noted, if it is refused.
     pub(super) fn parse<T>(
         &mut self,
         text: &Text<'_>,
@@ -390,7 +391,7 @@ impl<'r, 'a> Section<'r, 'a> {
         self.reader.refuse(text, fault);
     }
 
-    /// Notes what is wrong with `key` without showing its value.
+    /// Notes a fault of `key` without showing its value.
     pub(super) fn fault(&mut self, key: &str, Fault { problem, cure }: Fault) {
         let span = self.spans.get(key).cloned();
         let path = self.path(key);
@@ -448,7 +449,7 @@ impl<'r, 'a> Section<'r, 'a> {
         self.reader.note(path, Some(span), got, problem, cure);
     }
 
-    /// Notes which keys are left: those that nobody knows.
+    /// Notes the keys that are left, which are unknown.
     fn refuse_the_rest(self) {
         for key in self.table.keys() {
             let span = Some(key.span());
@@ -463,7 +464,7 @@ impl<'r, 'a> Section<'r, 'a> {
     }
 }
 
-/// A value of a kind that is not expected.
+/// How an error shows a value of an unexpected kind.
 fn described(path: &str, value: &DeValue<'_>) -> String {
     match value {
         DeValue::String(text) => format!("string {:?}", redact::value(path, text)),
@@ -476,7 +477,7 @@ fn described(path: &str, value: &DeValue<'_>) -> String {
     }
 }
 
-/// What only one table may have.
+/// Values that only one table may have.
 #[derive(Default)]
 pub(super) struct Taken {
     addresses: HashSet<SocketAddr>,
@@ -484,7 +485,7 @@ pub(super) struct Taken {
 }
 
 impl Taken {
-    /// An address to listen at; port 0 is never the same twice.
+    /// An address to listen at. Port 0 may be written twice, as the system chooses another port each time.
     pub(super) fn address(&mut self, text: &str) -> Result<SocketAddr, Fault> {
         let address = value::socket_address(text)?;
         if address.port() == 0 || self.addresses.insert(address) {

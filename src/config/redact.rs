@@ -1,6 +1,6 @@
-//! Redaction: texts without what may be secret in them, which of URLs is user, password and query.
+//! Redaction: removes from texts what may be secret; from URLs, that is user, password and query.
 //!
-//! Whatever is shown of a configuration goes through here, right or wrong: errors, what `check` prints, `Debug`.
+//! All that is shown of a configuration, valid or not, goes through here: errors, what `check` prints, `Debug`.
 
 /// Keys whose values are URLs, or are meant to be.
 const URL_KEYS: [&str; 6] = [
@@ -13,7 +13,7 @@ const URL_KEYS: [&str; 6] = [
 ];
 /// Ends of the keys whose values are secrets, or may be: a secret is easily written where the name of its file belongs.
 const SECRET_KEYS: [&str; 4] = ["token", "password", "token_file", "password_file"];
-/// How keys and certificates begin, where a file is to be named.
+/// How keys and certificates begin, which may be written where only the name of their file belongs.
 const PEM: &str = "-----BEGIN";
 
 /// Takes the place of what is left out.
@@ -24,7 +24,7 @@ pub(super) fn is_secret(key: &str) -> bool {
     SECRET_KEYS.iter().any(|end| key.ends_with(end))
 }
 
-/// What may be shown of the value of `key`.
+/// The value of `key` as it may be shown.
 pub(super) fn value(key: &str, text: &str) -> String {
     let name = key.rsplit('.').next().unwrap_or(key);
     if text.contains(PEM) {
@@ -36,8 +36,8 @@ pub(super) fn value(key: &str, text: &str) -> String {
     }
 }
 
-/// A URL, even a broken one, without user, password and query. An escape may be missing, so more is left out rather
-/// than less.
+/// A URL, even a broken one, without user, password and query. Where a missing escape makes them ambiguous, more is
+/// left out rather than less.
 pub(super) fn url(text: &str) -> String {
     let (scheme, rest) = match text.find("://") {
         Some(at) => text.split_at(at + 3),
@@ -45,7 +45,7 @@ pub(super) fn url(text: &str) -> String {
     };
     let query = rest.find(['?', '#']);
     let (user, rest) = match (rest.rfind('@'), query) {
-        // A password with a question mark, or a query with an address?
+        // Ambiguous: a password with a question mark, or a query with an address.
         (Some(at), Some(query)) if query < at => return format!("{scheme}{LEFT_OUT}"),
         (Some(at), _) => (LEFT_OUT, &rest[at..]),
         (None, _) => ("", rest),

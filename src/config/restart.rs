@@ -3,7 +3,7 @@
 use super::Config;
 
 impl Config {
-    /// Puts back what only a restart can change to what it is in `running`. Gives the keys that would
+    /// Sets the keys that only a restart can change back to their values in `running`. Returns the keys that would
     /// have changed.
     pub fn keep_until_restart(&mut self, running: &Self) -> Vec<&'static str> {
         let mut kept = Kept(Vec::new());
@@ -29,7 +29,7 @@ impl Config {
         kept.keep("log.format", &mut log.format, &was.format);
         for host in &mut self.hosts {
             let running = running.hosts.iter().find(|old| old.domain == host.domain);
-            // New rosters come with what is configured now.
+            // A host without rosters so far gets new ones, with the concurrency that is configured now.
             if let Some(old) = running.filter(|old| old.http_roster_url.is_some()) {
                 let (concurrency, was) = (&mut host.backend.concurrency, &old.backend.concurrency);
                 kept.keep("host.backend_concurrency", concurrency, was);
@@ -43,7 +43,7 @@ impl Config {
 struct Kept(Vec<&'static str>);
 
 impl Kept {
-    /// Puts `value` back to what it is in use, if it is another.
+    /// Sets `value` back to the one `in_use`, and remembers `key`, if they differ.
     fn keep<T: Clone + PartialEq>(&mut self, key: &'static str, value: &mut T, in_use: &T) {
         if value != in_use {
             value.clone_from(in_use);

@@ -1,4 +1,4 @@
-//! Secrets: values that are never shown, written in the file or alone in one of their own.
+//! Secrets: values that are never shown, written in the configuration file or alone in a file of their own.
 
 use std::{fmt, fs, os::unix::fs::PermissionsExt as _, path::Path, sync::Arc};
 
@@ -9,7 +9,7 @@ use super::value::{Fault, unreadable};
 pub struct Secret(Arc<str>);
 
 impl Secret {
-    /// Wraps it.
+    /// Wraps a value.
     pub fn new(value: &str) -> Self {
         Self(Arc::from(value))
     }
@@ -26,7 +26,7 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// A bearer token (RFC 6750 §2.1): what an HTTP header can carry as one word.
+/// A bearer token (RFC 6750 §2.1), which an HTTP header can carry as one word.
 fn token(text: &str) -> Result<Secret, Fault> {
     if text.is_empty() {
         Err(Fault::new(
@@ -43,11 +43,11 @@ fn token(text: &str) -> Result<Secret, Fault> {
     }
 }
 
-/// What is secret, and how it is written.
+/// A kind of secret, and how it is written.
 pub(super) struct SecretKind {
     name: &'static str,
     pub(super) read: fn(&str) -> Result<Secret, Fault>,
-    /// From what is in a file to what is meant.
+    /// Takes the secret from the contents of a file.
     bare: fn(&str) -> &str,
 }
 
@@ -64,7 +64,7 @@ pub(super) const PASSWORD: SecretKind = SecretKind {
     bare: |text| text.trim_end_matches(['\r', '\n']),
 };
 
-/// A password that a backend is shown (RFC 7617 §2).
+/// A password for a backend (RFC 7617 §2).
 fn password(text: &str) -> Result<Secret, Fault> {
     if text.is_empty() {
         Err(Fault::new("empty", "write the password"))
@@ -73,7 +73,7 @@ fn password(text: &str) -> Result<Secret, Fault> {
     }
 }
 
-/// A user that a backend is shown (RFC 7617 §2).
+/// A user for a backend (RFC 7617 §2).
 pub(super) fn user(text: &str) -> Result<Secret, Fault> {
     if text.is_empty() || text.contains(':') {
         let cure = "write a name without colons";
@@ -102,7 +102,7 @@ pub(super) fn file(base: &Path, kind: &SecretKind) -> impl Fn(&str) -> Result<Se
     }
 }
 
-/// Whether every user of this machine may read the file, and get to it.
+/// Whether every user of this machine can read the file, by its permissions and those of its folders.
 pub(super) fn is_open_to_all(file: &Path) -> bool {
     let allows = |path: &Path, right: u32| {
         let mode = fs::metadata(path).map(|metadata| metadata.permissions().mode());

@@ -25,21 +25,21 @@ pub struct Server {
     pub listen: Vec<SocketAddr>,
     /// Addresses for HTTPS.
     pub listen_tls: Vec<SocketAddr>,
-    /// That of `[server]`, then those of `[[certificate]]`; at least one with `listen_tls`.
+    /// The certificate of `[server]`, then those of `[[certificate]]`; at least one with `listen_tls`.
     pub certificates: Vec<Identity>,
-    /// Peers whose word on the client's address is believed.
+    /// The proxies that are trusted to name the client's address.
     pub proxies: Proxies,
     /// Whether they send a PROXY protocol header.
     pub proxy_protocol: bool,
-    /// Threads that serve.
+    /// Number of threads that serve.
     pub threads: usize,
     /// Most connections at once.
     pub connections: Bounds,
-    /// What one connection may be.
+    /// Bounds of one connection.
     pub limits: Limits,
     /// How long sessions get to end after SIGTERM.
     pub drain_timeout: Duration,
-    /// Over how long their ends are spread.
+    /// The time over which their ends are spread.
     pub drain_spread: Duration,
 }
 

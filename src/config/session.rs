@@ -1,4 +1,4 @@
-//! `[session]`: the bounds on every session, by whatever front its client comes.
+//! `[session]`: the bounds on every session, whatever its front.
 
 use std::num::NonZeroU32;
 
@@ -18,13 +18,14 @@ pub struct Session {
     pub sessions_per_user: usize,
     /// Most sessions that one address may create in a minute.
     pub creations_per_address: NonZeroU32,
-    /// Stanzas the server still owns while no client listens.
+    /// Most unconfirmed stanzas of a session. With as many, its server is not read from, and a client that does not
+    /// listen loses its session.
     pub max_unconfirmed: u32,
     /// Undelivered bytes of a session beyond which its server is not read from.
     pub max_pending: usize,
-    /// The same of all sessions.
+    /// The same for all sessions together.
     pub max_pending_total: usize,
-    /// Requests of one session in a second, in the long run; more wait.
+    /// Requests of one session in a second, in the long run; those beyond wait.
     pub max_request_rate: NonZeroU32,
 }
 

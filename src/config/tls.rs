@@ -1,4 +1,4 @@
-//! Certificates: what the file names of them, with their keys, and of authorities.
+//! Certificates with their keys, and authorities: reads the files that the configuration names.
 
 use std::{error::Error, path::PathBuf, sync::Arc};
 
@@ -14,14 +14,14 @@ const CERTIFICATE: &str = "name a PEM file that begins with the site's own certi
 const KEY: &str = "name the PEM file with the key of this certificate, without a passphrase";
 const AUTHORITIES: &str = "name a PEM file with the certificates of the authorities";
 
-/// A file, and the text that names it.
+/// A file, and the text of the configuration that names it.
 struct Named<'a> {
     text: Text<'a>,
     path: PathBuf,
 }
 
 impl<'a> Section<'_, 'a> {
-    /// A certificate chain and its key, which have to be there both and to fit; `keys` names them.
+    /// Reads a certificate chain and its key, which `keys` name. Both have to be there, and to fit each other.
     pub(super) fn identity(&mut self, keys: [&'static str; 2]) -> Option<Identity> {
         let half = match keys.map(|key| self.has(key)) {
             [true, false] => Some((keys[0], "without its key", keys[1])),
@@ -48,7 +48,7 @@ impl<'a> Section<'_, 'a> {
         }
     }
 
-    /// Authorities of client certificates, and the names that these have to have one of; `keys` names the two.
+    /// Reads the authorities of client certificates, and the names of which a certificate has to have one.
     pub(super) fn client_authority(
         &mut self,
         [key, names_key]: [&'static str; 2],
@@ -74,7 +74,7 @@ impl<'a> Section<'_, 'a> {
         }
     }
 
-    /// Authorities of servers.
+    /// Reads the authorities of servers.
     pub(super) fn authorities(&mut self, key: &'static str) -> Option<Arc<RootCertStore>> {
         let bundle = self.named(key)?;
         match authorities(&bundle.path) {
@@ -93,7 +93,7 @@ impl<'a> Section<'_, 'a> {
     }
 
     fn unusable(&mut self, named: Named<'_>, error: &TlsError, cure: &str) {
-        // Without the path: what is written there is shown beside it.
+        // Without the path, which the error shows as the value.
         let problem = match error {
             TlsError::Authority { .. } => "not a certificate authority".to_owned(),
             TlsError::Leaf { .. } => "not an X.509 certificate of version 3".to_owned(),

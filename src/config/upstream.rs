@@ -14,15 +14,15 @@ use crate::net::proxy::ProxyProtocol;
 /// The `upstream` of a host.
 #[derive(Clone)]
 pub struct Upstream {
-    /// What is spoken there.
+    /// The protocol that is spoken there.
     pub scheme: Scheme,
     /// Where it is.
     pub place: Place,
     /// Path and query of a BOSH endpoint; empty otherwise.
     pub path: String,
-    /// Where it may send us instead.
+    /// Other places that it may refer us to.
     pub referrals: Vec<Place>,
-    /// The PROXY protocol, if the client's address is told to it in that.
+    /// The version of the PROXY protocol, if that is to tell it the client's address.
     pub proxy_protocol: Option<ProxyProtocol>,
     /// Whether and how TLS is used.
     pub tls: UpstreamTls,
@@ -58,7 +58,7 @@ pub enum UpstreamTls {
 }
 
 impl Upstream {
-    /// Reads the keys of a `[[host]]` that say where its server is; `None` where they do not.
+    /// Reads the keys of a `[[host]]` that say where its server is; `None` if they do not.
     pub(super) fn read(section: &mut Section<'_, '_>, own: &OwnAddresses) -> Option<Self> {
         let url = section.require("upstream", |text| {
             let url = url::upstream(text)?;
@@ -94,7 +94,7 @@ impl Upstream {
         Some(upstream)
     }
 
-    /// Notes what of the TLS settings makes no sense with the scheme.
+    /// Notes TLS settings that contradict the scheme.
     fn check_tls(&self, section: &mut Section<'_, '_>) {
         let (scheme, tls) = (self.scheme, self.tls);
         let contradiction = match scheme {
@@ -128,7 +128,7 @@ impl Upstream {
         }
     }
 
-    /// Notes what makes no sense for a server that is reached by its BOSH.
+    /// Notes settings that make no sense for a server that is reached by its BOSH.
     fn check_bosh(&self, section: &mut Section<'_, '_>) {
         if !matches!(self.scheme, Scheme::Http | Scheme::Https) {
             return;

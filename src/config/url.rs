@@ -1,4 +1,4 @@
-//! URLs, and what they are made of.
+//! URLs, and their parts.
 
 use std::{borrow::Cow, fmt, sync::Arc};
 
@@ -20,7 +20,7 @@ pub struct Place {
 }
 
 impl Place {
-    /// Whether a server that refers to `text`, a host and perhaps a port, refers to this.
+    /// Whether a referral to `text`, a host and perhaps a port, means this place.
     pub fn is_meant_by(&self, text: &str) -> bool {
         place(text, 5222).is_ok_and(|place| {
             place.port == self.port && place.address.eq_ignore_ascii_case(&self.address)
@@ -51,7 +51,7 @@ pub struct RosterUrl {
 }
 
 impl RosterUrl {
-    /// Whether certificates are checked there.
+    /// Whether it begins with `https://`, so that the backend's certificate is checked.
     pub fn is_https(&self) -> bool {
         let scheme = self.before.split(':').next();
         scheme.is_some_and(|scheme| scheme.eq_ignore_ascii_case("https"))
@@ -150,12 +150,12 @@ pub(super) fn upstream(text: &str) -> Result<UpstreamUrl, Fault> {
     })
 }
 
-/// Where an XMPP server may send us: a host and perhaps a port.
+/// Where an XMPP server may refer us to: a host and perhaps a port.
 pub(super) fn referral(text: &str) -> Result<Place, Fault> {
     place(text, 5222).map_err(|problem| Fault::new(problem, "write it like c2s.example.org:5222"))
 }
 
-/// A host and perhaps a port; else what is wrong.
+/// A host and perhaps a port. The error says what is wrong.
 pub(super) fn place(text: &str, default_port: u16) -> Result<Place, &'static str> {
     let authority: Authority = text.parse().map_err(|_| "not a host and a port")?;
     if text.contains('@') {
@@ -179,7 +179,7 @@ pub(super) fn place(text: &str, default_port: u16) -> Result<Place, &'static str
     })
 }
 
-/// Splits authority and path; `None` without a path, as no server has its BOSH at the root.
+/// Splits authority and path; `None` without a path. The root counts as none, as no server has its BOSH there.
 fn bosh_endpoint(rest: &str) -> Option<(&str, &str)> {
     let at = rest.find('/')?;
     let (authority, path) = rest.split_at(at);
@@ -206,7 +206,7 @@ pub(super) fn roster_url(text: &str) -> Result<(RosterUrl, Option<Credentials>),
             "write %25 for a plain %",
         ));
     }
-    // The username must not reach the host name: with the %s gone the authority must be the same.
+    // The username must not become part of the authority, which therefore has to be the same for two usernames.
     let uri = |name: &str| format!("{before}{name}{after}").parse::<Uri>();
     let url = uri("u").map_err(|_| fault("not a URL"))?;
     if !matches!(url.scheme_str(), Some("http" | "https")) {

@@ -1,4 +1,4 @@
-//! Values: from the text of a value to what it means.
+//! Values: parsers for the texts of the configuration.
 
 use std::{
     fs,
@@ -21,7 +21,7 @@ pub(super) const MIB: u64 = 1 << 20;
 pub(super) const GIB: u64 = 1 << 30;
 pub(super) const TIB: u64 = 1 << 40;
 
-/// Why a value cannot be taken, and what to write in its place.
+/// Why a value is refused, and what to write instead.
 pub(super) struct Fault {
     pub(super) problem: String,
     pub(super) cure: String,
@@ -45,7 +45,7 @@ pub(super) fn socket_address(text: &str) -> Result<SocketAddr, Fault> {
     })
 }
 
-/// A network, or an address that stands for itself.
+/// A network, or a single address.
 pub(super) fn network(text: &str) -> Result<IpNet, Fault> {
     text.parse()
         .or_else(|_| text.parse::<IpAddr>().map(IpNet::from))
@@ -172,7 +172,7 @@ pub(super) fn dns_name(text: &str) -> Result<String, Fault> {
         .map_err(|_| Fault::new("not a DNS name", "write it like backend.example.org"))
 }
 
-/// What is to be logged.
+/// The filter of the log.
 pub(super) fn log_filter(text: &str) -> Result<String, Fault> {
     let filter = tracing_subscriber::EnvFilter::builder().parse(text);
     filter.map(|_| text.to_owned()).map_err(|_| {

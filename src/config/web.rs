@@ -13,7 +13,7 @@ pub struct Web {
     pub origins: Vec<String>,
     /// Headers that pages may send besides Content-Type.
     pub headers: Vec<String>,
-    /// Whether pages of other origins may not even create sessions.
+    /// Whether pages of other origins are refused sessions, too.
     pub strict: bool,
 }
 
