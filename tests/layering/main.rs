@@ -30,8 +30,8 @@ const FLOORS: [&[&str]; 13] = [
 
 /// The same for the modules of `proto/xml`.
 const XML: [&[&str]; 8] = [
-    &["error", "limits", "name", "write"],
-    &["names"],
+    &["error", "limits", "name"],
+    &["names", "write"],
     &["lint"],
     &["decode"],
     &["tag"],
