@@ -179,7 +179,7 @@ async fn a_backend_of_one_worker_tells_of_changes_without_waiting() {
 
 /// Nobody but the operator hears what has become of it.
 #[tokio::test]
-async fn what_was_accepted_and_fails_is_in_the_log_and_counted() {
+async fn an_accepted_refresh_that_fails_is_logged_and_counted() {
     let site = Site::new();
     let john = site.member("john");
     let _client = site.online(&john, "web").await;

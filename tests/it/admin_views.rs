@@ -165,7 +165,7 @@ async fn a_failed_fetch_is_shown_beside_the_roster() {
 }
 
 #[tokio::test]
-async fn what_the_roster_url_keeps_secret_is_not_shown() {
+async fn secrets_of_the_roster_url_are_not_shown() {
     let prosody = Prosody::shared();
     // Nobody listens there: the fetch fails, and is known of.
     let url = "http://127.0.0.1:1/of/%s?key=secret";

@@ -244,7 +244,7 @@ async fn gloox_is_told_not_to_pipeline() {
 
 /// XEP-0124 "Protecting Insecure Sessions".
 #[tokio::test]
-async fn whoever_has_the_sid_alone_cannot_use_a_session_with_keys() {
+async fn the_sid_alone_does_not_open_a_session_with_keys() {
     let gateway = Gateway::start(Prosody::shared());
     let newkey = [("newkey", "64a1a3b4d4f6d0c5a1a3b4d4f6d0c5a1a3b4d4f6")];
     let web = Bosh::open_with(&gateway.bosh(), DOMAIN, &newkey).await;

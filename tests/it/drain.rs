@@ -52,7 +52,7 @@ fn patient(server: &impl Server) -> Gateway {
 
 /// However their clients went: while a request was open, between two, or before the session ended.
 #[tokio::test]
-async fn nobody_who_has_vanished_is_waited_for() {
+async fn vanished_clients_are_not_waited_for() {
     let prosody = Prosody::shared();
     let mut gateway = patient(prosody);
     let mut hung_up = Bosh::log_in(&gateway.bosh(), &prosody.account("john"), "web").await;
@@ -73,7 +73,7 @@ async fn nobody_who_has_vanished_is_waited_for() {
 }
 
 #[tokio::test]
-async fn whoever_is_between_two_requests_is_told() {
+async fn a_client_between_two_requests_is_told() {
     let prosody = Prosody::shared();
     let mut gateway = patient(prosody);
     let mut bosh = Bosh::log_in(&gateway.bosh(), &prosody.account("john"), "web").await;

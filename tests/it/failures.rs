@@ -103,7 +103,7 @@ fn faults(site: &Site, marie: &Account) -> Vec<Fault> {
 
 /// It waits for its list for a while; then it is told, and does not ask again.
 #[tokio::test]
-async fn whoever_logs_in_meanwhile_gets_the_list_when_there_is_one() {
+async fn a_client_that_logs_in_meanwhile_gets_the_list_once_there_is_one() {
     let site = site();
     let marie = site.member("marie");
     let each = faults(&site, &marie).into_iter().map(|fault| {

@@ -76,7 +76,7 @@ async fn no_shape_and_no_name_costs_a_contact() {
 }
 
 #[tokio::test]
-async fn who_was_left_out_and_why_is_said() {
+async fn contacts_left_out_are_named_with_the_reason() {
     let site = Site::new();
     let john = site.member("john");
     site.backend.set(

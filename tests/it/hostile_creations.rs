@@ -305,7 +305,7 @@ async fn a_server_that_is_back_is_there_for_all_at_once() {
 }
 
 #[tokio::test]
-async fn whoever_hangs_up_does_not_use_up_the_trial() {
+async fn a_client_that_hangs_up_does_not_use_up_the_trial() {
     let (place, gateway) = left_alone().await;
     // Whose queue of connections is full, so that the system answers no more of them.
     let socket = TcpSocket::new_v4().expect("a socket");

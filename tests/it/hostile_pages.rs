@@ -109,7 +109,7 @@ async fn monitoring_on_its_own_is_no_page_either() {
 
 /// Some answers hyper makes by itself, where no header can be added: they must be empty.
 #[tokio::test]
-async fn what_is_no_request_gets_nothing_that_could_run() {
+async fn garbage_gets_no_answer_that_could_run() {
     let gateway = Gateway::start(Prosody::shared());
     let mut answers = 0;
     for request in [

@@ -209,7 +209,7 @@ async fn an_early_answer_waits_for_the_rest_of_the_request() {
 }
 
 #[tokio::test]
-async fn who_resets_streams_without_end_is_cut() {
+async fn a_peer_that_resets_streams_without_end_is_cut_off() {
     let mut scene = Scene::of(https().start()).await;
     let evil = Connection::open(scene.gateway.https()).await;
     let is_cut = evil.reset_rapidly("/http-bind", 20_000).await;

@@ -78,7 +78,7 @@ async fn mechanisms_arrive_as_the_server_wrote_them() {
 }
 
 #[tokio::test]
-async fn who_loses_mechanisms_at_the_gateway_is_told_of_once() {
+async fn the_log_names_withheld_mechanisms_once() {
     let prosody = binding_to_channels();
     let gateway = Gateway::builder(&prosody)
         .host("upstream_tls = \"insecure\"")

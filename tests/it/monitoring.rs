@@ -132,7 +132,7 @@ async fn what_happens_is_counted() {
 }
 
 #[tokio::test]
-async fn what_waits_for_a_client_is_counted() {
+async fn stanzas_that_wait_for_a_client_are_counted() {
     let site = Site::new();
     let (john, marie) = (site.member("john"), site.member("marie"));
     let desk = site.online(&marie, "desk").await;
@@ -192,7 +192,7 @@ async fn what_fails_is_counted() {
 }
 
 #[tokio::test]
-async fn what_takes_longer_than_the_deadline_is_counted() {
+async fn a_refresh_past_its_deadline_is_counted() {
     let site = Site::with(Prosody::shared(), |gateway| {
         gateway.admin("deadline = \"1s\"")
     });

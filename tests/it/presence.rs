@@ -38,9 +38,9 @@ on_both! {
     presence_may_come_before_or_with_the_roster_get,
     removed_contacts_lose_each_other,
     two_resources_are_told_apart,
-    who_has_no_roster_takes_part_in_a_refresh,
+    a_client_without_its_roster_takes_part_in_a_refresh,
     everything_is_seen_once,
-    who_is_listed_by_one_side_only_is_seen_by_the_other,
+    a_contact_listed_by_one_side_only_sees_the_other,
     who_may_see_but_not_be_seen_sees,
 }
 
@@ -187,7 +187,7 @@ async fn every_resource_takes_part_in_a_refresh(site: Site) {
 }
 
 /// A client that is available but has never asked for its roster.
-async fn who_has_no_roster_takes_part_in_a_refresh(site: Site) {
+async fn a_client_without_its_roster_takes_part_in_a_refresh(site: Site) {
     let (john, marie) = (site.member("john"), site.member("marie"));
     let mut other = site.online(&marie, "web").await;
     let mut one = site.gateway.login(&john, "web").await;
@@ -231,7 +231,7 @@ async fn removed_contacts_lose_each_other(site: Site) {
 }
 
 /// As if nobody had asked whether he may be seen; her client may ignore it.
-async fn who_is_listed_by_one_side_only_is_seen_by_the_other(site: Site) {
+async fn a_contact_listed_by_one_side_only_sees_the_other(site: Site) {
     let (john, marie) = (site.member("john"), site.member("marie"));
     site.list(&john, &[&marie]);
     let mut other = site.online(&marie, "web").await;

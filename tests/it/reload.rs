@@ -63,7 +63,7 @@ async fn limits_and_tokens_change_and_sessions_stay() {
 }
 
 #[tokio::test]
-async fn who_has_created_too_many_sessions_gains_nothing_by_a_reload() {
+async fn a_reload_does_not_reset_the_count_of_sessions_created() {
     let gateway = Gateway::builder(Prosody::shared())
         .session("max_sessions = 10")
         .session("creations_per_address = 1")
@@ -82,7 +82,7 @@ async fn who_has_created_too_many_sessions_gains_nothing_by_a_reload() {
 }
 
 #[tokio::test]
-async fn what_needs_a_restart_is_named_and_the_rest_taken_over() {
+async fn settings_that_need_a_restart_are_named_and_the_others_take_effect() {
     let gateway = Gateway::builder(Prosody::shared())
         .session("max_sessions = 1")
         .start();
@@ -102,7 +102,7 @@ async fn what_needs_a_restart_is_named_and_the_rest_taken_over() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_read_changes_nothing_and_says_where() {
+async fn an_unreadable_configuration_changes_nothing_and_names_the_place() {
     let gateway = Gateway::builder(Prosody::shared())
         .session("max_sessions = 1")
         .start();

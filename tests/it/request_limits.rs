@@ -162,7 +162,7 @@ async fn heads_are_as_long_as_is_configured() {
 }
 
 #[tokio::test]
-async fn who_answers_no_pings_has_the_time_that_is_configured() {
+async fn a_peer_that_answers_no_pings_has_the_configured_time() {
     let gateway = https().server("http2_ping = '1s'").start();
     let mut mute = tls(gateway.https(), "h2").await;
     let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00";

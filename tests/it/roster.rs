@@ -220,7 +220,7 @@ async fn a_refresh_before_anything_was_asked_says_nothing() {
 }
 
 #[tokio::test]
-async fn who_leaves_before_the_roster_comes_is_forgotten() {
+async fn a_client_that_leaves_before_its_roster_comes_is_forgotten() {
     let site = Site::new();
     let (john, marie) = (site.member("john"), site.member("marie"));
     let mut gate = site.backend.gate(&john.local);
