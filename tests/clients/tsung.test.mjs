@@ -115,5 +115,5 @@ test('many users log in, see their friends, chat, ping, and log out', async () =
 
   const log = site.gateway.output();
   assert.doesNotMatch(log, /WARN|ERROR/);
-  assert.equal(log.match(/session ended .* end=Terminated/g).length, USERS);
+  assert.equal(log.match(/session ended .* end=terminated/g).length, USERS);
 });
