@@ -195,7 +195,7 @@ fn a_use_is_seen_however_it_is_written() {
         "use crate::{c, b::{self, Thing}};",
         "use super::super::{b::*};",
         "pub(crate) use crate::{b as other};",
-        "fn f() -> crate::b::Thing { todo!() }",
+        "fn f(thing: &crate::b::Thing) {}",
         "fn f() { g(super::super::b::THING); }",
         "fn f() { format!(\"{}\", crate::b::thing()); }",
         "impl<T: crate::b::Trait> Trait for Vec<T> {}",
