@@ -5,6 +5,8 @@ NAME ?=
 OPTIONS ?=
 STEPS ?= 2000000
 export RUSTDOCFLAGS ?= -D warnings
+# Tests wait more than they work: for timeouts, and for servers.
+export RUST_TEST_THREADS ?= 4
 
 # `make test` does its steps in order, whatever -j says.
 .NOTPARALLEL:
@@ -25,29 +27,32 @@ quick: ## what to run while you write: formatting, lints, and the tests that nee
 	$(CARGO) test --locked --lib --bins \
 		--test config --test conformance_list --test docs --test fuzz_corpus --test layering
 
-check: ## formatting, lints, documentation
+check: ## formatting, lints, documentation; the module for Prosody
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 	$(CARGO) doc --locked --workspace --no-deps --document-private-items
+	luacheck --quiet --std max --read-globals module prosody -- contrib/prosody
 
-unit: ## unit and integration tests, then those that must not depend on the kind of upstream, with two threads
+unit: ## unit and integration tests, then those that must not depend on the kind of upstream or front
 	$(CARGO) test --locked
 	UPSTREAM_UNDER_TEST=bosh GATEWAY_THREADS=2 $(CARGO) test --locked --test it -- \
 		admin:: ejabberd:: failures:: names:: operation:: original_bugs:: presence:: roster::
+	FRONT_UNDER_TEST=websocket $(CARGO) test --locked --test it -- \
+		admin:: blocking:: ejabberd:: failures:: names:: operation:: original_bugs:: presence:: roster::
 	$(CARGO) test --locked -p peers
 
-model: ## a BOSH session on a bad network, for STEPS= steps (SEED= to repeat)
-	STEPS=$(STEPS) $(CARGO) test --locked --lib whatever_the_network_does
+model: ## a BOSH session on a bad network, and both accounts of stream management, for STEPS= steps (SEED= to repeat)
+	STEPS=$(STEPS) $(CARGO) test --locked --lib -- whatever_the_network_does whatever_breaks
 
 browser: ## the demo page, driven in headless Chromium
 	$(CARGO) build --locked
 	node --test tests/browser/*.test.mjs
 
-compare: ## the protocol tests against Prosody's and ejabberd's BOSH, to docs/compare.md
+compare: ## the protocol tests against Prosody's and ejabberd's own fronts, to docs/compare.md (NAME=xep0198: shows those)
 	@scripts/deps.sh test
 	CONFORMANCE=$$($(CARGO) test --locked --test conformance --no-run 2>&1 \
 		| sed -n 's/.*Executable.*(\(.*\))$$/\1/p') && test -n "$$CONFORMANCE" \
-		&& CONFORMANCE="$$PWD/$$CONFORMANCE" $(CARGO) test --locked --test compare
+		&& CONFORMANCE="$$PWD/$$CONFORMANCE" NAME="$(NAME)" $(CARGO) test --locked --test compare
 
 clients: ## other people's clients, through rostergate to a real Prosody or ejabberd
 	$(CARGO) build --locked
@@ -66,7 +71,7 @@ instructions: ## what the pure parts cost, each within its bound
 bench: ## figures: scanner, rosters (NAME=roster for one)
 	$(CARGO) bench --locked $(foreach name,$(or $(NAME),scan roster),--bench $(name))
 
-bench-peers: ## rostergate beside other BOSH servers and proxies, to docs/performance.md (OPTIONS=--help)
+bench-peers: ## rostergate beside other servers and proxies, to docs/performance.md (OPTIONS=--help)
 	@scripts/deps.sh bench
 	$(CARGO) build --locked --release --workspace
 	target/release/peers --docs docs $(OPTIONS)

@@ -1,6 +1,6 @@
 //! Instructions that the pure parts cost, counted by callgrind: of a request (the scan of the document,
-//! the session state machine, the pipe, and the answer), of a message from the server, and of publishing a
-//! roster among many.
+//! the session state machine, the pipe, and the answer), of a message from the server, of the same by WebSocket
+//! (the framing of elements, stream management, the pipe), and of publishing a roster among many.
 //!
 //! Repeatable, but for the seeds of hash maps; so each has a bound, a tenth above what was counted when it
 //! was set, and fails above that. Who makes something cheaper brings its bound down.
@@ -23,9 +23,15 @@ use rostergate::{
             session::{Event, Session, Slot},
             terms::Policy,
         },
-        sm::initiator::StreamManagement,
+        sm::{
+            acceptor::{Acceptor, Verdict},
+            initiator::StreamManagement,
+        },
         stanza::Stanza,
-        stream::initiator::{Event as Said, Stream},
+        stream::{
+            framing::{self, Framing},
+            initiator::{Event as Said, Stream},
+        },
         xml,
     },
     roster::{
@@ -44,6 +50,9 @@ const MESSAGE: &str = "<body xmlns='http://jabber.org/protocol/httpbind' sid='s'
                        <message xmlns='jabber:client' type='chat' id='m1' to='jane@example.org/web'>\
                        <body>Wherefore art thou, Romeo? Deny thy father and refuse thy name.</body>\
                        </message></body>";
+const BARE: &str = "<message xmlns='jabber:client' type='chat' id='m1' to='jane@example.org/web'>\
+                    <body>Wherefore art thou, Romeo? Deny thy father and refuse thy name.</body>\
+                    </message>";
 const HEADER: &str = "<?xml version='1.0'?><stream:stream xmlns='jabber:client' id='1' version='1.0' \
                       xmlns:stream='http://etherx.jabber.org/streams' from='example.org'>";
 const FROM_SERVER: &str = "<message from='jane@example.org/web' to='john@example.org/web' type='chat' \
@@ -98,16 +107,7 @@ fn path(document: &'static str, contacts: usize) -> Path {
     ));
     assert!(session.poll_response(now).is_some());
 
-    let rules = Rules {
-        rosters: true,
-        directed: true,
-    };
-    let mut pipe = Pipe::new(rules, "example.org");
-    pipe.server_stanza(stanza(
-        "<iq type='result' id='b'><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'>\
-         <jid>john@example.org/web</jid></bind></iq>",
-    ));
-    while pipe.poll_effect(true).is_some() {}
+    let (pipe, sm, stream) = server_side(RULES, now);
     let contact = |number| Contact {
         jid: format!("contact{number}@example.org")
             .parse()
@@ -117,12 +117,6 @@ fn path(document: &'static str, contacts: usize) -> Path {
         subscription: Subscription::Both,
     };
     let roster = Arc::new(Roster::new((0..contacts).map(contact).collect()));
-    let mut sm = StreamManagement::default();
-    sm.enable();
-    sm.handle_nonza(&stanza("<enabled xmlns='urn:xmpp:sm:3'/>"), now);
-    let mut stream = Stream::new();
-    stream.handle_bytes(HEADER.as_bytes());
-    assert!(matches!(stream.poll_event(), Ok(Some(Said::Header(_)))));
     Path {
         session,
         pipe,
@@ -133,6 +127,30 @@ fn path(document: &'static str, contacts: usize) -> Path {
         roster,
         document: document.into(),
     }
+}
+
+const RULES: Rules = Rules {
+    rosters: true,
+    directed: true,
+    manages_streams: false,
+    contacts_only: false,
+};
+
+/// What a session has towards its server: it is bound, and stream management is enabled.
+fn server_side(rules: Rules, now: Instant) -> (Pipe, StreamManagement, Stream) {
+    let mut pipe = Pipe::new(rules, "example.org");
+    pipe.server_stanza(stanza(
+        "<iq type='result' id='b'><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'>\
+         <jid>john@example.org/web</jid></bind></iq>",
+    ));
+    while pipe.poll_effect(true).is_some() {}
+    let mut sm = StreamManagement::default();
+    sm.enable();
+    sm.handle_nonza(&stanza("<enabled xmlns='urn:xmpp:sm:3'/>"), now);
+    let mut stream = Stream::new();
+    stream.handle_bytes(HEADER.as_bytes());
+    assert!(matches!(stream.poll_event(), Ok(Some(Said::Header(_)))));
+    (pipe, sm, stream)
 }
 
 /// What the task of a session does with one request.
@@ -217,6 +235,122 @@ fn message_to_client(path: Path) -> (Path, Option<(Slot, Document)>) {
     bring(path)
 }
 
+/// A session by WebSocket that has logged in.
+struct Socket {
+    framing: Framing,
+    acceptor: Acceptor,
+    pipe: Pipe,
+    sm: StreamManagement,
+    stream: Stream,
+    limits: xml::Limits,
+    now: Instant,
+    message: Bytes,
+}
+
+#[expect(clippy::disallowed_methods, reason = "a point in time to begin with")]
+fn socket(message: &'static str) -> Socket {
+    let now = Instant::now();
+    let rules = Rules {
+        manages_streams: true,
+        ..RULES
+    };
+    let (pipe, sm, stream) = server_side(rules, now);
+    Socket {
+        framing: Framing::default(),
+        acceptor: Acceptor::default(),
+        pipe,
+        sm,
+        stream,
+        limits: xml::Limits::default(),
+        now,
+        message: message.into(),
+    }
+}
+
+/// With stream management, which has been enabled.
+fn managed(message: &'static str) -> Socket {
+    let mut socket = socket(message);
+    let minute = std::time::Duration::from_secs(60);
+    socket.acceptor.enable(Some("id"), minute);
+    assert!(socket.acceptor.poll_transmit(socket.now).is_some());
+    socket
+}
+
+/// What the task of a session does with one message of the client.
+fn take(mut socket: Socket) -> Socket {
+    let heard = socket
+        .framing
+        .handle_message(&socket.message, &socket.limits);
+    let Ok(Some(framing::Event::Element(element))) = heard else {
+        panic!("not an element")
+    };
+    if let Verdict::Pass(stanza) = socket.acceptor.handle(element, true, socket.now) {
+        socket.pipe.client_stanza(stanza);
+        while let Some(effect) = socket.pipe.poll_effect(true) {
+            if let Effect::ToServer(stanza) = effect {
+                socket.sm.sent(&stanza);
+                stanza.chunks().for_each(|chunk| drop(black_box(chunk)));
+            }
+        }
+        socket.acceptor.dealt_with(socket.sm.sent_total());
+        socket.acceptor.settle(socket.sm.settled_total());
+        black_box(socket.sm.poll_transmit(socket.now));
+    }
+    socket.sm.handle_confirmation(socket.acceptor.confirmed());
+    black_box(socket)
+}
+
+/// What it does with what the server has sent.
+fn give(mut socket: Socket) -> Socket {
+    socket.stream.handle_bytes(&socket.message);
+    while let Ok(Some(Said::Stanza(stanza))) = socket.stream.poll_event() {
+        if socket.sm.handle_nonza(&stanza, socket.now) {
+            continue;
+        }
+        socket.pipe.server_stanza(stanza);
+        while let Some(effect) = socket.pipe.poll_effect(true) {
+            if let Effect::ToClient(stanza) = effect {
+                socket.acceptor.send(stanza, socket.now);
+            }
+        }
+        socket.sm.handle_stanza(socket.acceptor.given());
+    }
+    let transmit = socket.acceptor.poll_transmit(socket.now);
+    let element = transmit.expect("a message").element;
+    socket.framing.sent(&element);
+    black_box(element.to_bytes());
+    black_box(socket)
+}
+
+/// The client is to acknowledge a message.
+fn received() -> Socket {
+    let mut socket = give(managed(FROM_SERVER));
+    socket.message = "<a xmlns='urn:xmpp:sm:3' h='1'/>".into();
+    socket
+}
+
+#[library_benchmark(config = at_most(9_400))]
+#[bench::plain(socket(BARE))]
+#[bench::managed(managed(BARE))]
+fn websocket_to_server(socket: Socket) -> Socket {
+    take(socket)
+}
+
+#[library_benchmark(config = at_most(16_400))]
+#[bench::plain(socket(FROM_SERVER))]
+#[bench::managed(managed(FROM_SERVER))]
+fn websocket_to_client(socket: Socket) -> Socket {
+    give(socket)
+}
+
+#[library_benchmark(config = at_most(7_150))]
+#[bench::one(received())]
+fn acknowledgement(socket: Socket) -> Socket {
+    let socket = take(socket);
+    assert_eq!(socket.acceptor.unconfirmed_size(), 0);
+    socket
+}
+
 /// A request of 64 KiB of the worst that is known: it may take 256 instructions a byte.
 fn expensive(declared: &str, before: &str, each: &str, after: &str) -> (Bytes, xml::Limits) {
     let count = (64 << 10) / each.len();
@@ -290,7 +424,7 @@ fn entry() -> Entry {
 }
 
 fn crowd(users: usize) -> (Snapshot, Username, Entry) {
-    let snapshot = Snapshot::new(0);
+    let snapshot = Snapshot::new(0, usize::MAX);
     for number in 0..users {
         snapshot.publish(user(number), entry());
     }
@@ -311,6 +445,10 @@ library_benchmark_group!(
     name = messages,
     benchmarks = [message_to_server, message_to_client]
 );
+library_benchmark_group!(
+    name = websocket,
+    benchmarks = [websocket_to_server, websocket_to_client, acknowledgement]
+);
 library_benchmark_group!(name = costs, benchmarks = [hostile, left_out]);
 library_benchmark_group!(name = rosters, benchmarks = publish);
-gungraun::main!(library_benchmark_groups = [request, messages, costs, rosters]);
+gungraun::main!(library_benchmark_groups = [request, messages, websocket, costs, rosters]);

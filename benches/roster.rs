@@ -70,7 +70,7 @@ fn answer(c: &mut Criterion) {
 }
 
 fn filled(roster: &Arc<Roster>, users: usize) -> Snapshot {
-    let snapshot = Snapshot::new(users);
+    let snapshot = Snapshot::new(users, usize::MAX);
     for n in 0..users {
         snapshot.publish(user(n), entry(roster));
     }

@@ -4,12 +4,13 @@
 //
 //   --binary ROSTERGATE   use this program instead of building one with cargo
 //   --port N              where the page should be (8420; another one when that is taken)
-//   --ports-file FILE     when all is ready, write {"url", "pids"} there (for tests)
+//   --ports-file FILE     when all is ready, write {"url", "gateway", "pids"} there (for tests)
 //
 // Nothing outside demo/ is touched: configurations, accounts and logs live in a new folder in
 // demo/.run, removed at the end unless something failed.
 
 import { spawn } from 'node:child_process';
+import { randomUUID } from 'node:crypto';
 import { mkdirSync, mkdtempSync, openSync, readFileSync, renameSync, rmSync, writeFileSync }
   from 'node:fs';
 import { connect, createServer } from 'node:net';
@@ -29,10 +30,10 @@ const { values: options } = parseArgs({
 
 const domain = 'example.org';
 const people = [
-  { user: 'alice', name: 'Alice', friends: ['carol'] },
-  { user: 'bob', name: 'Bob', friends: ['dave'] },
-  { user: 'carol', name: 'Carol' },
-  { user: 'dave', name: 'Dave' },
+  { user: 'alice', name: 'Alice', front: 'websocket', friends: ['carol'] },
+  { user: 'bob', name: 'Bob', front: 'bosh', friends: ['dave'] },
+  { user: 'carol', name: 'Carol', front: 'websocket' },
+  { user: 'dave', name: 'Dave', front: 'bosh' },
 ];
 const READY = 20_000; // ms, for each program to answer
 const GRACE = 5_000; // ms, for each program to stop when asked
@@ -139,7 +140,7 @@ async function run(command, args) {
 
 // ---- what each of them needs ------------------------------------------------------------------
 
-function prosodyConfig(port) {
+function prosodyConfig(port, gateway) {
   const lua = JSON.stringify; // paths and numbers: a JSON string is a Lua string
   return `
 ${process.getuid() === 0 ? 'run_as_root = true' : ''}
@@ -156,22 +157,17 @@ interfaces = { "127.0.0.1" }
 c2s_ports = { ${port} }
 c2s_require_encryption = false
 allow_unencrypted_plain_auth = true
-authentication = "internal_plain"
+-- Nobody has a password here: Prosody asks the gateway, which knows the tokens that it has given to the site. The
+-- provider of the tests takes the place of mod_auth_http, which Debian does not have.
+plugin_paths = { ${lua(join(root, 'tests/support/prosody'))} }
+authentication = "questions"
+questions_url = "http://127.0.0.1:${gateway}/xmpp_auth"
 
 VirtualHost "${domain}"
 `;
 }
 
-/** The accounts, as Prosody's own files: quicker than one \`prosodyctl register\` for each. */
-function writeAccounts() {
-  const accounts = join(folder, 'data', domain.replaceAll('.', '%2e'), 'accounts');
-  mkdirSync(accounts, { recursive: true });
-  for (const { user, password } of people) {
-    writeFileSync(join(accounts, `${user}.dat`), `return { ["password"] = "${password}"; };\n`);
-  }
-}
-
-const gatewayConfig = (port, prosody, site) => `
+const gatewayConfig = (port, prosody, site, token) => `
 [server]
 listen = ["127.0.0.1:${port}"]
 
@@ -179,6 +175,11 @@ listen = ["127.0.0.1:${port}"]
 domain = "${domain}"
 upstream = "xmpp://127.0.0.1:${prosody}"
 http_roster_url = "http://127.0.0.1:${site}/contacts/%s"
+messages_from = "contacts"
+login = "http"
+events_url = "http://127.0.0.1:${site}/chat-events"
+events_token = "${token}"
+offline_after = "2s"
 `;
 
 async function main() {
@@ -187,9 +188,9 @@ async function main() {
 
   let binary = options.binary && resolvePath(options.binary);
   if (!binary) {
-    step('building rostergate (cargo build --release)');
-    await run('cargo', ['build', '--release', '--locked']);
-    binary = resolvePath(root, process.env.CARGO_TARGET_DIR ?? 'target', 'release', 'rostergate');
+    step('building rostergate (cargo build --profile demo)');
+    await run('cargo', ['build', '--profile', 'demo', '--locked']);
+    binary = resolvePath(root, process.env.CARGO_TARGET_DIR ?? 'target', 'demo', 'rostergate');
   }
 
   mkdirSync(join(here, '.run'), { recursive: true });
@@ -200,23 +201,22 @@ async function main() {
   const [site, prosody, gateway] = [ports.shift(), ports.pop(), ports.pop()];
   people.forEach((person, i) => {
     person.port = ports[i];
-    person.password = `${person.user}-${Math.random().toString(36).slice(2)}`;
   });
   const write = (name, text) => {
     writeFileSync(join(folder, name), text);
     return join(folder, name);
   };
 
-  step(`starting Prosody on port ${prosody}, with the accounts of ${people.length} people`);
-  writeAccounts();
+  const eventsToken = randomUUID();
+  step(`starting Prosody on port ${prosody}`);
   const server = start('prosody', 'prosody',
-    ['--config', write('prosody.cfg.lua', prosodyConfig(prosody)), '-F']);
+    ['--config', write('prosody.cfg.lua', prosodyConfig(prosody, gateway)), '-F']);
   step(`starting rostergate on port ${gateway}`);
   const gate = start('rostergate', binary,
-    ['serve', '--config', write('rostergate.toml', gatewayConfig(gateway, prosody, site))]);
+    ['serve', '--config', write('rostergate.toml', gatewayConfig(gateway, prosody, site, eventsToken))]);
   step(`starting the sample site on port ${site}`);
   const web = start('site', process.execPath, [join(here, 'site.mjs'), write('site.json',
-    JSON.stringify({ domain, port: site, gateway: `http://127.0.0.1:${gateway}`, people }))]);
+    JSON.stringify({ domain, port: site, gateway: { host: '127.0.0.1', port: gateway }, people, eventsToken }))]);
 
   await ready(server, () => answersStream(prosody));
   await ready(gate, hasPrinted(gate, 'listening on http://'));
@@ -226,7 +226,8 @@ async function main() {
   const url = `http://127.0.0.1:${site}/`;
   if (options['ports-file']) {
     const pids = Object.fromEntries(running.map(({ name, child }) => [name, child.pid]));
-    writeFileSync(`${options['ports-file']}.new`, JSON.stringify({ url, pids }));
+    const ports = { url, gateway: `http://127.0.0.1:${gateway}/`, pids };
+    writeFileSync(`${options['ports-file']}.new`, JSON.stringify(ports));
     renameSync(`${options['ports-file']}.new`, options['ports-file']);
   }
   say(`\n  Open  ${url}\n\n  Ctrl-C here stops everything. Logs: ${folder}\n`);

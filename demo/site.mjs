@@ -1,6 +1,6 @@
 // The sample site: the one who owns the friendships, and so the contact lists.
 //
-// What a real site needs for rostergate is marked [1], [2], [3]; the rest is a small friends page.
+// What a real site needs for rostergate is marked [1] to [6]; the rest is a small friends page.
 // It keeps everything in memory and has no dependencies.
 //
 //   node site.mjs SITE.json      see run.mjs for what is in that file
@@ -9,9 +9,11 @@
 // browser's sessionStorage, which all frames of one origin in a tab share, so two people on one
 // page need two origins. (A real site shows one person per browser and needs nothing of this.)
 
+import { randomUUID } from 'node:crypto';
 import { createServer, request } from 'node:http';
 import { readFileSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
+import { connect } from 'node:net';
 import { extname, join, normalize } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
@@ -19,6 +21,7 @@ const config = JSON.parse(readFileSync(process.argv[2], 'utf8'));
 const here = fileURLToPath(new URL('.', import.meta.url));
 const converse = join(here, 'node_modules/converse.js/dist');
 
+const gateway = `http://${config.gateway.host}:${config.gateway.port}`;
 const people = new Map(config.people.map((person) => [person.user, person]));
 const friends = new Map(config.people.map((person) => [person.user, new Map()]));
 const groups = ['Friends', 'Family', 'Work'];
@@ -69,7 +72,7 @@ function contactsOf(user) {
 async function refresh(users) {
   log('out', `POST /roster_admin/refresh ${JSON.stringify(users)}`);
   try {
-    const response = await fetch(`${config.gateway}/roster_admin/refresh`, {
+    const response = await fetch(`${gateway}/roster_admin/refresh`, {
       method: 'POST',
       headers: { 'Content-Type': 'application/json' },
       body: JSON.stringify(users),
@@ -84,17 +87,91 @@ async function refresh(users) {
   }
 }
 
-// [3] Converse.js talks to /http-bind on the site's own origin, as it would behind Apache or Nginx:
-// one origin needs no CORS and no preflight requests. A client that hangs up is hung up upstream.
-async function bosh(req, res, user) {
+/** Asks the gateway for something else; gives its answer, with the status. */
+async function ask(method, path, body) {
+  const text = body && JSON.stringify(body);
+  log('out', `${method} /roster_admin/${path}${text ? ` ${text}` : ''}`);
+  try {
+    const response = await fetch(`${gateway}/roster_admin/${path}`, { method, body: text });
+    const answer = await response.json();
+    log(response.ok ? 'ok' : 'bad', `${response.status} ${answer.message ?? ''}`);
+    return { status: response.status, answer };
+  } catch (error) {
+    log('bad', `no answer: ${error.cause?.code ?? error.message}`);
+    return { status: 503, answer: { message: 'the gateway does not answer' } };
+  }
+}
+
+// [3] No page has a password. The chat asks the site, which knows its visitors by a cookie, and the site asks the
+// gateway for a token, which is good for one login.
+const visitors = new Map(); // who is logged in to the site, by the value of the cookie
+
+/** The demo has no form for that: whoever opens the page of a person is that person. */
+function enter(user) {
+  const session = randomUUID();
+  visitors.set(session, user);
+  // Each person has a cookie of another name, as browsers share cookies among the ports of a machine.
+  return `session-${user}=${session}; HttpOnly; SameSite=Strict; Path=/`;
+}
+
+async function credentials(req, res, user) {
+  const cookies = Object.fromEntries((req.headers.cookie ?? '').split('; ').map((one) => one.split('=')));
+  if (visitors.get(cookies[`session-${user}`]) !== user) return reply(res, 401, { message: 'log in first' });
+  if (people.get(user).banned) return reply(res, 403, { message: 'this person is banned' });
+  const { status, answer } = await ask('POST', 'token', { username: user });
+  return reply(res, status, answer);
+}
+
+// [4] The gateway tells who comes online and who goes, in order, at least once.
+const online = new Set();
+let lastEvent = 0;
+
+async function hear(req, res) {
+  if (req.headers.authorization !== `Bearer ${config.eventsToken}`) return reply(res, 401, {});
+  for (const { id, type, user } of JSON.parse(await bodyOf(req, 1_048_576))) {
+    if (id <= lastEvent) continue; // it has come before
+    lastEvent = id;
+    if (type === 'online') online.add(user);
+    else if (type === 'offline') online.delete(user);
+    else if (type === 'reset') online.clear();
+    else if (type === 'gap') await askWhoIsOnline();
+    log('in', `POST /chat-events ${type}${user ? ` ${user}` : ''}`);
+  }
+  tellPeople();
+  return reply(res, 200, {});
+}
+
+/** After a gap. (A site with more members asks for one part after the other, by `after=`.) */
+async function askWhoIsOnline() {
+  const { answer } = await ask('GET', 'presence?limit=1000');
+  online.clear();
+  for (const user of Object.keys(answer.users ?? {})) online.add(user);
+}
+
+// [5] Who is banned gets no more tokens, and the chats that are open end.
+async function ban(req, res) {
+  const { user, banned } = JSON.parse(await bodyOf(req, 4096));
+  if (!people.has(user)) return reply(res, 400, { message: 'no such person' });
+  const person = people.get(user);
+  person.banned = banned === true;
+  log('site', `${person.name} is ${person.banned ? '' : 'no longer '}banned`);
+  tellPeople();
+  if (!person.banned) return reply(res, 200, {});
+  const { status, answer } = await ask('DELETE', `sessions?user=${user}`);
+  return reply(res, status, answer);
+}
+
+// [6] Converse.js talks to /http-bind or /xmpp-websocket on the site's own origin, as it would behind
+// Apache or Nginx: one origin needs no CORS and no preflight requests. A client that hangs up is hung
+// up upstream.
+async function bosh(req, res) {
   const body = await bodyOf(req, 262_144);
-  if (!/^<[^>]*\ssid=/.test(body)) people.get(user).sessions += 1;
   const headers = { ...req.headers, 'x-forwarded-for': req.socket.remoteAddress };
   delete headers.connection;
   delete headers['transfer-encoding'];
   headers['content-length'] = Buffer.byteLength(body);
   const { search } = new URL(req.url, 'http://site');
-  const upstream = request(`${config.gateway}/http-bind${search}`, { method: req.method, headers });
+  const upstream = request(`${gateway}/http-bind${search}`, { method: req.method, headers });
   upstream.on('response', (answer) => {
     const { connection, 'transfer-encoding': _, ...rest } = answer.headers;
     res.writeHead(answer.statusCode, rest);
@@ -104,6 +181,33 @@ async function bosh(req, res, user) {
   upstream.on('error', () => (res.headersSent ? res.destroy() : reply(res, 502, 'no gateway')));
   res.on('close', () => upstream.destroy());
   upstream.end(body);
+}
+
+function websocket(req, socket, head) {
+  const upstream = connect(config.gateway);
+  const fields = req.rawHeaders.map((text, i) => (i % 2 ? `${text}\r\n` : `${text}: `));
+  upstream.write(`${req.method} ${req.url} HTTP/1.1\r\n${fields.join('')}`
+    + `X-Forwarded-For: ${socket.remoteAddress}\r\n\r\n`);
+  upstream.write(head);
+  socket.pipe(upstream).pipe(socket);
+  for (const [one, other] of [[socket, upstream], [upstream, socket]]) {
+    one.on('error', () => {});
+    one.on('close', () => other.destroy());
+  }
+}
+
+/** Cuts all connections of `user`, and takes no others for a while. */
+function pullPlug({ user, seconds }) {
+  const person = people.get(user);
+  clearTimeout(person.unplugged);
+  for (const socket of person.sockets) socket.destroy();
+  person.unplugged = setTimeout(() => {
+    person.unplugged = null;
+    log('site', `${person.name}’s chat has its network back`);
+    tellPeople();
+  }, seconds * 1000);
+  log('site', `${person.name}’s chat has no network for ${seconds} s`);
+  tellPeople();
 }
 
 // ---- what the page sees -----------------------------------------------------------------------
@@ -123,14 +227,21 @@ function log(kind, text) {
 }
 
 function state() {
-  return config.people.map(({ user, name, port, sessions }) => ({
+  return config.people.map(({ user, name, port, front, unplugged, banned }) => ({
     user,
     name,
     jid: jidOf(user),
     port,
-    sessions,
+    front,
+    unplugged: unplugged !== null,
+    online: online.has(user),
+    banned: banned === true,
     friends: Object.fromEntries(friends.get(user)),
   }));
+}
+
+function tellPeople() {
+  for (const watcher of watchers) tell(watcher, 'people', state());
 }
 
 function watch(res) {
@@ -153,7 +264,7 @@ async function act(action, req, res) {
     rename: `${a} calls ${b} “${input.name}”`,
     regroup: `${a} moves ${b} to ${input.group}`,
   }[action]);
-  for (const watcher of watchers) tell(watcher, 'people', state());
+  tellPeople();
   return reply(res, 200, await refresh(changed));
 }
 
@@ -181,13 +292,13 @@ function reply(res, status, data) {
   res.end(text);
 }
 
-async function file(res, folder, name, cache = 'no-cache') {
+async function file(res, folder, name, cache = 'no-cache', headers = {}) {
   const path = normalize(join(folder, name));
   if (!path.startsWith(folder)) return reply(res, 404, { message: 'not found' });
   try {
     const data = await readFile(path);
     const type = types[extname(path)] ?? 'application/octet-stream';
-    res.writeHead(200, { 'Content-Type': type, 'Cache-Control': cache });
+    res.writeHead(200, { 'Content-Type': type, 'Cache-Control': cache, ...headers });
     return res.end(data);
   } catch {
     return reply(res, 404, { message: 'not found' });
@@ -199,20 +310,35 @@ async function serve(req, res, user) {
   const path = decodeURIComponent(new URL(req.url, 'http://site').pathname);
   const [, first, ...rest] = path.split('/');
   const name = rest.join('/');
-  if (first === 'http-bind' && user) return bosh(req, res, user);
-  if (first === 'credentials' && user) {
-    return reply(res, 200, { jid: jidOf(user), password: people.get(user).password });
-  }
+  if (first === 'http-bind' && user) return bosh(req, res);
+  if (first === 'credentials' && user) return credentials(req, res, user);
   if (first === 'contacts' && !user) {
     if (!people.has(name)) return reply(res, 404, { message: 'no such user' });
     log('in', `GET /contacts/${name}`);
     return reply(res, 200, contactsOf(name));
   }
+  if (first === 'chat-events' && !user && req.method === 'POST') return hear(req, res);
+  // Pages of other sites can have a browser post here, but not JSON: they would have to ask first (CORS).
+  if (req.method === 'POST' && req.headers['content-type'] !== 'application/json') {
+    return reply(res, 415, { message: 'JSON is needed' });
+  }
+  if (first === 'ban' && req.method === 'POST') return ban(req, res);
   if (first === 'events') return watch(res);
   if (first === 'people') return reply(res, 200, state());
   if (first === 'do' && req.method === 'POST') return act(name, req, res);
+  if (first === 'unplug' && req.method === 'POST') {
+    const input = JSON.parse(await bodyOf(req, 4096));
+    if (!people.has(input.user) || !(input.seconds > 0 && input.seconds <= 60)) {
+      return reply(res, 400, { message: 'a person and 1 to 60 seconds are needed' });
+    }
+    pullPlug(input);
+    return reply(res, 200, {});
+  }
   if (first === 'converse') return file(res, converse, name, 'max-age=3600');
-  if (first === '') return file(res, join(here, 'page'), user ? 'chat.html' : 'index.html');
+  if (first === '' && user) {
+    return file(res, join(here, 'page'), 'chat.html', 'no-store', { 'Set-Cookie': enter(user) });
+  }
+  if (first === '') return file(res, join(here, 'page'), 'index.html');
   return file(res, join(here, 'page'), path.slice(1));
 }
 
@@ -223,6 +349,15 @@ function listen(port, user) {
       else res.destroy();
     });
   });
+  if (user) {
+    const { sockets } = people.get(user);
+    server.on('upgrade', websocket);
+    server.on('connection', (socket) => {
+      if (people.get(user).unplugged) return socket.destroy();
+      sockets.add(socket);
+      return socket.on('close', () => sockets.delete(socket));
+    });
+  }
   return new Promise((resolve, reject) => {
     server.once('error', reject);
     server.listen(port, '127.0.0.1', resolve);
@@ -230,7 +365,8 @@ function listen(port, user) {
 }
 
 for (const person of config.people) {
-  person.sessions = 0;
+  person.sockets = new Set();
+  person.unplugged = null; // the timer that ends it
   for (const friend of person.friends ?? []) actions.befriend({ user: person.user, friend });
 }
 await Promise.all([listen(config.port), ...config.people.map((p) => listen(p.port, p.user))]);

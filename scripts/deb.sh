@@ -12,6 +12,7 @@ cd "$(dirname "$0")/.."
 files=target/package
 mkdir -p "$files"
 "$program" man >"$files/rostergate.1"
+"$program" man --config >"$files/rostergate.toml.5"
 "$program" completions bash >"$files/rostergate"
 "$program" completions zsh >"$files/_rostergate"
 "$program" completions fish >"$files/rostergate.fish"

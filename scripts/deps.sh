@@ -2,15 +2,15 @@
 # Installs what is missing for the demo or the tests, and says what and why.
 #
 #   scripts/deps.sh demo     a Rust toolchain (checked only), prosody, node, npm; Converse.js
-#   scripts/deps.sh test     all of that, and chromium, nginx, apache2, haproxy, caddy, ssl-cert, ejabberd, jabberd2,
-#                            tsung, valgrind, iproute2, prometheus, sqlite3, openssl, curl, git, man-db, python3-venv,
-#                            lintian, systemd-container; XMPP clients; schemathesis
+#   scripts/deps.sh test     all of that, and chromium, firefox-esr, nginx, apache2, haproxy, caddy, ssl-cert, ejabberd,
+#                            jabberd2, tsung, valgrind, lua-check, iproute2, prometheus, sqlite3, openssl, curl, git,
+#                            man-db, php, python3-django, python3-venv, python3-gi, lintian, systemd-container; XMPP clients; schemathesis
 #   scripts/deps.sh bench    what the demo needs, and the servers and proxies that rostergate is compared with
 #
 # Debian packages come from apt-get, with sudo only when something is missing and we are not root.
 # Converse.js comes from npm, in the versions of demo/package-lock.json, and the clients that the
 # tests drive in those of tests/clients/package-lock.json; schemathesis from PyPI, in those of
-# tests/openapi/requirements.txt, and nbxmpp in that of tests/clients/nbxmpp. A second run does nothing.
+# tests/openapi/requirements.txt, and nbxmpp in those of tests/clients/nbxmpp and gajim. A second run does nothing.
 set -eu
 what=${1:-demo}
 root=$(cd "$(dirname "$0")/.." && pwd)
@@ -52,6 +52,7 @@ bench)
     ;;
 test)
     need chromium chromium "drives the demo page in a test"
+    need firefox-esr firefox-esr "the other browser that clients are tried in"
     need nginx nginx "tests of the gateway behind a reverse proxy"
     [ -e /usr/lib/nginx/modules/ngx_stream_module.so ] ||
         need ngx_stream_module.so libnginx-mod-stream "the same, passing TCP on"
@@ -68,12 +69,17 @@ test)
     need sqlite3 sqlite3 "makes its database"
     need tsung tsung "somebody else's load"
     need valgrind valgrind "benchmarks that count instructions"
+    need luacheck lua-check "checks the module for Prosody"
     need systemd-analyze systemd "checks the units of contrib/systemd"
     need systemd-nspawn systemd-container "boots a system to install the Debian package on"
     need systemd-socket-activate systemd "starts the gateway with sockets"
     [ -e /usr/share/javascript/jsxc/jsxc.js ] || need jsxc.js libjs-jsxc "a client on a page"
-    python3 -c "import ensurepip" 2>/dev/null ||
+    python3 -c "import ensurepip" 2>/dev/null && /usr/bin/python3 -c "import ensurepip" 2>/dev/null ||
         need python3-ensurepip python3-venv "holds schemathesis, which checks openapi.yaml, and nbxmpp"
+    /usr/bin/python3 -c "import gi; gi.require_version('Soup', '3.0')" 2>/dev/null ||
+        need gi.require_version "python3-gi gir1.2-soup-3.0" "Gajim's library stands on them"
+    need php php-cli "runs what docs/site.md says in PHP"
+    /usr/bin/python3 -c "import django" 2>/dev/null || need django python3-django "the same in Django"
     need man man-db "reads the manual page"
     need dpkg-shlibdeps dpkg-dev "makes the Debian package"
     need lintian lintian "checks it"
@@ -83,6 +89,7 @@ test)
     need g++ g++ "compiles the clients of the tests"
     need pkg-config pkg-config "finds the libraries of those clients"
     need_library gloox libgloox-dev "a client in C++"
+    need_library libstrophe libstrophe-dev "Profanity's library, another client in C"
     need_library purple libpurple-dev "Pidgin's library, a client in C"
     ;;
 *)
@@ -134,12 +141,12 @@ modules() {
     cp package-lock.json node_modules/.installed-lock
 }
 
-# packages FOLDER WHAT: the same of Python, by FOLDER/requirements.txt.
+# packages FOLDER WHAT [HOW]: the same of Python, by FOLDER/requirements.txt, in what HOW makes.
 packages() {
     cd "$root/$1"
     cmp -s requirements.txt venv/.installed && return
     echo "installing: $2 (pip, in $1/venv)"
-    python3 -m venv --clear venv
+    ${3:-python3 -m venv} --clear venv
     venv/bin/pip install -q --disable-pip-version-check --no-deps --require-hashes -r requirements.txt
     cp requirements.txt venv/.installed
 }
@@ -158,5 +165,7 @@ test)
     modules tests/clients "the XMPP clients of the tests"
     packages tests/openapi "schemathesis, which checks openapi.yaml"
     packages tests/clients/nbxmpp "an old client in Python"
+    # GLib is Debian's, for Debian's Python.
+    packages tests/clients/gajim "Gajim's library" "/usr/bin/python3 -m venv --system-site-packages"
     ;;
 esac

@@ -21,3 +21,8 @@ pub(crate) fn since_1970() -> Duration {
     let since = wall_clock().duration_since(SystemTime::UNIX_EPOCH);
     since.unwrap_or_default()
 }
+
+/// A time since 1970 as in RFC 3339, in UTC, to the second.
+pub(crate) fn date(since_1970: Duration) -> String {
+    humantime::format_rfc3339_seconds(SystemTime::UNIX_EPOCH + since_1970).to_string()
+}

@@ -1,6 +1,6 @@
-//! Command line: `serve`, `check`, `example-config`; `man`, `completions`.
+//! Command line: `serve`, `check` (with `--probe`), `example-config`; `man`, `completions`.
 //!
-//! The environment is read here and nowhere else, except by `net::systemd`.
+//! The environment is read here and nowhere else, except by `net::systemd` and `log`.
 #![forbid(unsafe_code)]
 
 mod manual;
@@ -23,6 +23,7 @@ use rostergate::{
     config::{self, Config},
     log::{self, Format, Log},
     net::{refused_heads, systemd::Sockets},
+    probe::{self, Subject},
     server,
 };
 use tokio::runtime::{self, Runtime};
@@ -34,7 +35,7 @@ const EXIT_CONFIG: u8 = 64;
 /// How long a message on standard error may wait to be read.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
-/// A BOSH gateway that lets a web site own the contact lists of its XMPP chat.
+/// A BOSH and WebSocket gateway that lets a web site own the contact lists of its XMPP chat.
 #[derive(Parser)]
 #[command(version, after_help = ENVIRONMENT)]
 struct Arguments {
@@ -46,6 +47,8 @@ const ENVIRONMENT: &str = "Environment:
   ROSTERGATE_CONFIG      configuration file, where --config is not given
   ROSTERGATE_LOG         what to log, such as warn,rostergate=debug, in place of log.filter
   ROSTERGATE_LOG_FORMAT  text or json, in place of log.format
+  ROSTERGATE_PROBE_PASSWORD
+                         password of the user of check --probe, to log in with
 
 Exit status: 0 done, 1 cannot run, 64 configuration error, 2 bad arguments";
 
@@ -53,12 +56,22 @@ Exit status: 0 done, 1 cannot run, 64 configuration error, 2 bad arguments";
 enum Command {
     /// Run the gateway: SIGTERM drains, SIGHUP reloads
     Serve(ConfigFile),
-    /// Check a configuration file without using it
-    Check(ConfigFile),
+    /// Check a configuration file without using it; with --probe, also what it leads to
+    Check {
+        #[command(flatten)]
+        file: ConfigFile,
+        /// Connect to the XMPP servers, and fetch this user's contact list: a name, or a bare JID for one host alone
+        #[arg(long, value_name = "USER")]
+        probe: Option<String>,
+    },
     /// Print a configuration with every key, its meaning and its default
     ExampleConfig,
     /// Print the manual page, in roff
-    Man,
+    Man {
+        /// That of the configuration file
+        #[arg(long)]
+        config: bool,
+    },
     /// Print what makes a shell complete these arguments
     Completions {
         /// The shell
@@ -85,17 +98,24 @@ fn main() -> ExitCode {
             Ok(config) => serve(config, file),
             Err(refused) => return refused,
         },
-        Command::Check(file) => match load(&file) {
+        Command::Check { file, probe } => match load(&file) {
             Ok(config) => {
                 for warning in &config.warnings {
                     complain(warning);
                 }
-                print(format!("{}: no errors\n", file.config.display()).as_bytes())
+                let checked = print(format!("{}: no errors\n", file.config.display()).as_bytes());
+                match probe {
+                    Some(user) => checked.and_then(|()| try_out(&config, &user)),
+                    None => checked,
+                }
             }
             Err(refused) => return refused,
         },
         Command::ExampleConfig => print(Config::example().as_bytes()),
-        Command::Man => manual::page(Arguments::command())
+        Command::Man { config: true } => {
+            print(manual::configuration_page(Config::example()).as_bytes())
+        }
+        Command::Man { config: false } => manual::page(Arguments::command())
             .context("no manual page")
             .and_then(|page| print(&page)),
         Command::Completions { shell } => print(&manual::completions(Arguments::command(), shell)),
@@ -115,6 +135,23 @@ fn load(file: &ConfigFile) -> Result<Config, ExitCode> {
         complain(&errors);
         ExitCode::from(EXIT_CONFIG)
     })
+}
+
+/// Tries what the configuration leads to, for a user.
+fn try_out(config: &Config, user: &str) -> anyhow::Result<()> {
+    let password = env::var("ROSTERGATE_PROBE_PASSWORD").ok();
+    let subject = Subject::new(user, password).context("--probe: no username")?;
+    anyhow::ensure!(
+        config.hosts.iter().any(|host| subject.is_of(host)),
+        "--probe: no [[host]] has this domain"
+    );
+    let say = |line: &str| {
+        // Whoever does not read it does not want to know.
+        let _ = writeln!(io::stdout(), "{line}");
+    };
+    let is_well = runtime(1)?.block_on(probe::run(config, &subject, say));
+    anyhow::ensure!(is_well, "something does not work");
+    Ok(())
 }
 
 fn serve(config: Config, file: ConfigFile) -> anyhow::Result<()> {

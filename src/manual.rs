@@ -1,4 +1,4 @@
-//! Manual page and shell completions, made from the definition of the command line.
+//! Manual pages and shell completions, made from the definition of the command line and the example of a configuration.
 
 use std::io::{self, Write};
 
@@ -42,6 +42,50 @@ pub(crate) fn page(mut program: Command) -> io::Result<Vec<u8>> {
         writeln!(page, ".fi")?;
     }
     Ok(page)
+}
+
+/// The manual page of the configuration file, in roff, made from the example, which has each key after what it means.
+pub(crate) fn configuration_page(example: &str) -> String {
+    let mut page = String::from(
+        ".TH rostergate.toml 5\n.SH NAME\nrostergate.toml \\- configuration of rostergate(1)\n.SH DESCRIPTION\n",
+    );
+    for block in example.split("\n\n") {
+        let (comment, keys): (Vec<&str>, Vec<&str>) = block.lines().partition(|line| is_text(line));
+        for key in &keys {
+            let key = key.trim_start_matches("# ");
+            page += &match key.starts_with('[') {
+                true => format!(".SH \"{}\"\n", escape(key)),
+                false => format!(".TP\n\\fB{}\\fR\n", escape(key)),
+            };
+        }
+        if keys.is_empty() {
+            page += ".PP\n";
+        }
+        for line in comment {
+            let text = line.trim_start_matches('#');
+            // A table: as it is written.
+            match text.starts_with("   ") {
+                true => page += &format!(".br\n{}\n", escape(text.trim())),
+                false => page += &format!("{}\n", escape(text.trim())),
+            }
+        }
+    }
+    page + ".SH SEE ALSO\n.BR rostergate (1)\n"
+}
+
+/// Whether a line of the example explains something. A key that is set to nothing by default is commented out.
+fn is_text(line: &str) -> bool {
+    let is_key = |line: &str| {
+        let name = line.split(" = ").next().unwrap_or_default();
+        line.contains(" = ")
+            && name
+                .bytes()
+                .all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_'))
+    };
+    match line.strip_prefix("# ") {
+        Some(rest) => !is_key(rest) && !rest.starts_with("[["),
+        None => line.starts_with('#'),
+    }
 }
 
 /// The script by which a shell completes the arguments.

@@ -155,6 +155,24 @@ fn secrets_that_everybody_may_read_are_told_of() {
 }
 
 #[test]
+fn whoever_can_call_logs_in_as_anybody() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("a.toml");
+    let host = "[[host]]\ndomain = 'a'\nupstream = 'xmpp://a'\nlogin = 'http'\n";
+    for (before, is_warned) in [
+        ("", true),
+        ("[admin]\ntoken = 'swordfish-swordfish'\n", false),
+    ] {
+        fs::write(&file, format!("{before}{host}")).expect("a writable folder");
+        let output = rostergate(&["check", "-c", file.to_str().expect("text")]);
+        let said = text(output.stderr);
+        let warning = "host.login: warning: every program on this machine can log in as any user; set admin.token_file";
+        assert_eq!(said.contains(warning), is_warned, "{said}");
+        assert_eq!(output.status.code(), Some(0));
+    }
+}
+
+#[test]
 fn serve_refuses_what_check_refuses() {
     let output = rostergate(&["serve", "--config", "invalid/many.toml"]);
     assert_eq!(output.status.code(), Some(64));

@@ -27,6 +27,21 @@ const RULES: &[(&str, &str)] = &[
     ("W-SM", "1-10"),
     ("R", "1-6 10-15 20-23 30-34 40-45 50-55 60-64"),
     ("D", "1-20"),
+    ("W-HS", "1-12"),
+    ("W-FR", "1-12"),
+    ("W-XML", "1-7"),
+    ("W-OP", "1-9"),
+    ("W-RS", "1-3"),
+    ("W-CL", "1-9"),
+    ("W-ERR", "1-6"),
+    ("W-KA", "1-6"),
+    ("W-LIM", "1-8"),
+    ("W-SEC", "1-7"),
+    ("W-PX", "1-7"),
+    ("W-SM-C", "1-23"),
+    ("W-CMP", "1-9"),
+    ("W-FT", "1-10"),
+    ("WD", "1-7"),
 ];
 
 /// Rows that are marked `open`: whoever closes one counts down, and at 0 the list is complete.

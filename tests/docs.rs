@@ -71,3 +71,101 @@ fn the_page_on_the_original_module_names_tests_that_exist() {
     let missing: Vec<_> = named.into_iter().filter(|name| !exists(name)).collect();
     assert_eq!(missing, [""; 0]);
 }
+
+/// The parts of the error texts in these files that are always the same, up to the first that differs.
+fn error_texts(file: &str) -> Vec<String> {
+    let source = document(file);
+    let texts = source.split("#[error(").skip(1).filter_map(|rest| {
+        let text = rest.trim_start().strip_prefix('"')?;
+        let text = text.replace("\\\"", "\u{1}");
+        let text = text.split('"').next()?.replace('\u{1}', "\"");
+        let parts = text.split(['{', '}']).step_by(2);
+        let parts = parts.map(|part| part.trim_matches([' ', ':']));
+        let longest = parts.max_by_key(|part| part.len())?;
+        (longest.len() > 3).then(|| longest.to_owned())
+    });
+    texts.collect()
+}
+
+#[test]
+fn every_error_of_ours_is_among_the_troubles() {
+    let page = document("docs/troubleshooting.md");
+    let page: Vec<&str> = page.split_whitespace().collect();
+    let page = page.join(" ");
+    let mut missing = Vec::new();
+    for file in [
+        "src/admin/local.rs",
+        "src/admin/prebind_error.rs",
+        "src/admin/respond.rs",
+        "src/backend/mod.rs",
+        "src/login/site.rs",
+        "src/events/receiver.rs",
+        "src/net/connections.rs",
+        "src/net/listener.rs",
+        "src/net/tls/error.rs",
+        "src/proto/sasl/mod.rs",
+        "src/session/admission/creations.rs",
+        "src/upstream/error.rs",
+        "src/upstream/tls.rs",
+        "src/writer/error.rs",
+    ] {
+        let texts = error_texts(file);
+        assert!(!texts.is_empty(), "{file} has no errors any more");
+        missing.extend(
+            texts
+                .into_iter()
+                .filter(|text| !page.contains(text.as_str())),
+        );
+    }
+    assert_eq!(missing, [""; 0]);
+}
+
+/// What a heading is linked to by.
+fn anchor(heading: &str) -> String {
+    let plain = heading.trim_start_matches('#').trim().to_lowercase();
+    let kept = plain
+        .chars()
+        .filter(|c| c.is_alphanumeric() || " -_".contains(*c));
+    kept.collect::<String>().replace(' ', "-")
+}
+
+#[test]
+fn links_lead_somewhere() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let pages = fs::read_dir(root.join("docs")).expect("a folder");
+    let pages = pages.map(|page| page.expect("an entry").path());
+    let mut pages: Vec<PathBuf> = pages
+        .filter(|page| page.extension().is_some_and(|extension| extension == "md"))
+        .collect();
+    for page in [
+        "README.md",
+        "ARCHITECTURE.md",
+        "CONTRIBUTING.md",
+        "SECURITY.md",
+    ] {
+        pages.push(root.join(page));
+    }
+    let mut broken = Vec::new();
+    for page in &pages {
+        let text = fs::read_to_string(page).expect("a page");
+        let links = text.split("](").skip(1);
+        let links = links.filter_map(|rest| rest.split(')').next());
+        for link in links.filter(|link| !link.contains([':', ' ', '`'])) {
+            let (path, fragment) = link.split_once('#').unwrap_or((link, ""));
+            let to = match path {
+                "" => page.clone(),
+                path => page.with_file_name(path),
+            };
+            let leads = match fs::read_to_string(&to) {
+                Ok(text) if !fragment.is_empty() => text
+                    .lines()
+                    .any(|line| line.starts_with('#') && anchor(line) == fragment),
+                _ => to.exists(),
+            };
+            if !leads {
+                broken.push(format!("{}: {link}", page.display()));
+            }
+        }
+    }
+    assert_eq!(broken, [""; 0]);
+}

@@ -69,6 +69,33 @@ fn the_manual_page_shows_every_subcommand_and_variable() {
 }
 
 #[test]
+fn the_page_of_the_configuration_has_every_key() {
+    let shown = run(
+        "man",
+        &["--warnings", "-l", "-"],
+        &printed(&["man", "--config"]),
+    );
+    let complaints = String::from_utf8(shown.stderr).expect("text");
+    assert_eq!(complaints, "");
+    let shown = String::from_utf8(shown.stdout).expect("text");
+    let shown: Vec<&str> = shown.split_whitespace().collect();
+    let shown = shown.join(" ");
+    let example = printed(&["example-config"]);
+    let keys = example.lines().filter(|line| line.contains(" = "));
+    let keys: Vec<&str> = keys.filter(|line| !line.starts_with("# ")).collect();
+    assert!(keys.len() > 50, "{keys:?}");
+    for key in keys
+        .into_iter()
+        .chain(["certificate = \"certs", "upstream_ca = "])
+    {
+        assert!(shown.contains(key), "{key}: {shown}");
+    }
+    for meaning in ["[[host]]", "SIGTERM", "\"plain\" never"] {
+        assert!(shown.contains(meaning), "{meaning}: {shown}");
+    }
+}
+
+#[test]
 fn bash_completes_subcommands_and_options() {
     let script = printed(&["completions", "bash"]);
     let checked = run("bash", &["-n"], &script);

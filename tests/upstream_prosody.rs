@@ -160,6 +160,11 @@ impl Prosody {
             },
             http_roster_url: None,
             presence: Presence::Directed,
+            messages_from: config::MessagesFrom::Anyone,
+            writer: None,
+            writing: config::Writing::default(),
+            login: None,
+            events: config::Events::default(),
             backend: Backend {
                 timeout: Duration::from_secs(1),
                 concurrency: 1,

@@ -12,14 +12,22 @@ converse.plugins.add('fresh-contacts', {
   },
 });
 
+// A site gives either URL, or both: then Converse.js comes by WebSocket, and by BOSH where that fails.
+const fronts = {
+  // Each page, and each reload, has a name of its own: what one has not shown to have, the next is sent, too, and it is
+  // shown again who is online.
+  bosh: { bosh_service_url: `/http-bind?page=${Math.random()}` },
+  websocket: { websocket_url: `ws://${location.host}/xmpp-websocket?page=${Math.random()}` },
+};
+
 converse.initialize({
   assets_path: '/converse/',
-  // Browsers keep pages that are left, asleep. What this one has not shown to have, the next one is sent, too.
-  bosh_service_url: `/http-bind?page=${Math.random()}`,
+  ...fronts[new URLSearchParams(location.search).get('front') ?? 'bosh'],
   discover_connection_methods: false,
 
-  // The site says who its visitor is. On a reload, Converse.js first takes up the BOSH session
-  // that it keeps in sessionStorage (keepalive); only if that has ended does it ask again.
+  // The site knows its visitor by a cookie, and gets a token for each login: no page has a password. On a reload, Converse.js takes up the session that it keeps in
+  // sessionStorage: a BOSH session (keepalive) without asking again, one by WebSocket after a login
+  // that ends in its resumption.
   authentication: 'login',
   auto_login: true,
   keepalive: true,

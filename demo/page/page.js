@@ -5,8 +5,13 @@ const groups = ['Friends', 'Family', 'Work'];
 const $ = (id) => document.getElementById(id);
 const copy = (id) => $(id).content.firstElementChild.cloneNode(true);
 
+function post(path, input) {
+  const headers = { 'Content-Type': 'application/json' };
+  return fetch(path, { method: 'POST', headers, body: JSON.stringify(input) });
+}
+
 async function act(action, input) {
-  const response = await fetch(`/do/${action}`, { method: 'POST', body: JSON.stringify(input) });
+  const response = await post(`/do/${action}`, input);
   if (response.status === 400) add({ kind: 'bad', text: (await response.json()).message });
 }
 
@@ -46,21 +51,46 @@ function show(people) {
     return card;
   });
   $('people').replaceChildren(...lists);
-  if (!$('chats').childElementCount) {
-    for (const person of people.filter(({ user }) => shown.includes(user))) openChat(person);
+  $('online').replaceChildren(...people.filter(({ online }) => online).map(({ user, name }) => {
+    const one = document.createElement('b');
+    one.dataset.user = user;
+    one.textContent = name;
+    return one;
+  }));
+  for (const person of people.filter(({ user }) => shown.includes(user))) {
+    const chat = $('chats').querySelector(`[data-user=${person.user}]`) ?? openChat(person);
+    const plug = chat.querySelector('.plug');
+    plug.disabled = person.unplugged;
+    plug.textContent = person.unplugged ? 'no network' : 'pull the plug';
+    chat.querySelector('.ban').textContent = person.banned ? 'let in' : 'ban';
+    chat.dataset.banned = person.banned;
   }
 }
 
-function openChat({ user, name, jid, port }) {
+const fronts = { bosh: 'BOSH', websocket: 'WebSocket' };
+const UNPLUGGED = 8; // s
+
+function openChat({ user, name, jid, port, front }) {
   const chat = copy('chat');
   chat.dataset.user = user;
   chat.querySelector('.avatar').textContent = name[0];
   chat.querySelector('.name').textContent = name;
   chat.querySelector('.jid').textContent = jid;
+  chat.querySelector('.front').textContent = fronts[front];
+  chat.querySelector('.plug').addEventListener('click', () => {
+    post('/unplug', { user, seconds: UNPLUGGED });
+  });
+  chat.querySelector('.ban').addEventListener('click', async () => {
+    const banned = chat.dataset.banned !== 'true';
+    await post('/ban', { user, banned });
+    // The chat of somebody who is let in again begins anew.
+    if (!banned) frame.src = `http://${location.hostname}:${port}/?front=${front}`;
+  });
   const frame = chat.querySelector('iframe');
   frame.name = user;
-  frame.src = `http://${location.hostname}:${port}/`;
+  frame.src = `http://${location.hostname}:${port}/?front=${front}`;
   $('chats').append(chat);
+  return chat;
 }
 
 const marks = { bad: '✕', in: '←', ok: '✓', out: '→', site: '●' };

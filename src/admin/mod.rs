@@ -8,21 +8,31 @@
 //! | `GET {path}/` | a page for people: how the gateway is doing |
 //! | `GET {path}/status` | the same for programs |
 //! | `GET {path}/sessions` | counts all sessions and lists the oldest, 100 of them |
+//! | `DELETE {path}/sessions?user=USER` | ends the sessions of a user |
 //! | `GET {path}/rosters/USER`, `GET {path}/DOMAIN/rosters/USER` | shows what is in memory |
+//! | `PUT {path}/rosters/USER`, `PUT {path}/DOMAIN/rosters/USER` | takes the list from the body |
+//! | `POST {path}/token`, `POST {path}/DOMAIN/token` | gives a token that the user may log in with |
+//! | `POST {path}/prebind`, `POST {path}/DOMAIN/prebind` | begins a BOSH session for the user's page |
+//! | `GET /xmpp_auth/…` | an XMPP server asks about a password or a user (`auth`) |
+//! | `GET {path}/presence`, `GET {path}/DOMAIN/presence` | shows who is available |
 //!
 //! Sessions are listed by `?user=` (a localpart or a bare JID), `?limit=` (1 to 1000) and `?after=`
-//! (the `next` of the answer before); for a roster, `?host=` can name the domain, too.
+//! (the `next` of the answer before); for a roster, `?host=` can name the domain, too. Those that end are named by
+//! `?user=` and perhaps `?resource=`; with `?again=true`, their clients are asked to log in again. Presence is that of
+//! each `?user=`, and the answer is an object of these users alone; without any, of all who are available, by `?limit=`
+//! and `?after=`. It takes `?host=` as well.
 //!
 //! | status | when |
 //! |---|---|
 //! | 200 | done; for an array, also if some of it failed |
 //! | 202 | a refresh is accepted, and goes on: the request had `Prefer: respond-async` (RFC 7240) |
-//! | 400 | the body is no JSON array of strings, a username or a parameter is none, all names of an |
+//! | 400 | the body is no JSON array of strings, or no contact list, a username or a parameter is none, all names of an |
 //! | | array are none, or no domain can be told |
 //! | 401 | a token is configured, and the request does not bear it |
-//! | 403 | no token is configured, and the request is not plainly from a program on this machine |
+//! | 403 | the server refuses to log the user in; or no token is configured, and the request is not plainly from a program on this machine |
 //! | | (`local`), or with client certificates configured, shows none that counts |
 //! | 404 | no such path, a domain without rosters, or nothing is known of a roster |
+//! | | or without a login |
 //! | 405 | wrong method; `Allow` says which is right |
 //! | 408 | the body did not come in time |
 //! | 413 | the body is too large |
@@ -62,7 +72,10 @@ use tokio::time::Instant;
 use tower::Service;
 
 use self::{
+    ending::Ending,
     local::Name,
+    login::Account,
+    presence::Question,
     refresh::{Answer, Call, Turns},
     respond::Failure,
     sessions::Filter,
@@ -71,14 +84,26 @@ use self::{
 use crate::{
     backend::{ContactSource, http::HttpSource, refresh::Rosters},
     config,
+    events::Availability,
+    login::Login,
     metrics::Limit,
     net::{answer, coding},
     session::Registry,
+    writer::ServerRosters,
 };
 
 mod access;
+mod auth;
+mod ending;
+mod jobs;
 mod local;
+mod login;
 pub use local::{Foreign, Intent};
+mod prebind;
+pub use prebind::Prebind;
+mod prebind_error;
+mod presence;
+mod put;
 mod refresh;
 mod respond;
 mod rosters;
@@ -91,32 +116,77 @@ mod tests;
 #[derive(Clone, Copy, Debug)]
 pub struct Peer(pub SocketAddr);
 
-/// The configured domains and their rosters, shared; can be replaced while requests are served.
+/// The configured domains and what is known of each, shared; can be replaced while requests are served.
 pub struct Hosts<S = HttpSource>(Arc<ArcSwap<Table<S>>>);
 
-struct Table<S>(HashMap<DomainPart, Option<Arc<Rosters<S>>>>);
+struct Table<S>(HashMap<DomainPart, Served<S>>);
+
+/// A configured domain: all of it that the API may look at or change.
+pub struct Served<S> {
+    /// Its contact lists; `None` without a roster URL.
+    pub lists: Option<Lists<S>>,
+    /// How its users log in without a password in the page; `None` if they do not.
+    pub login: Option<Login>,
+    /// Who of its users is available.
+    pub availability: Arc<Availability>,
+}
+
+/// The contact lists of a domain, by who holds them.
+pub enum Lists<S> {
+    /// The gateway, which answers for them.
+    Gateway(Arc<Rosters<S>>),
+    /// The XMPP server, into which the gateway writes them.
+    Server(Arc<ServerRosters<S>>),
+}
 
 impl<S> Hosts<S> {
-    /// All configured domains; `None` for those without a roster URL.
-    pub fn new(hosts: impl IntoIterator<Item = (DomainPart, Option<Arc<Rosters<S>>>)>) -> Self {
+    /// All configured domains.
+    pub fn new(hosts: impl IntoIterator<Item = (DomainPart, Served<S>)>) -> Self {
         let table = Table(hosts.into_iter().collect());
         Self(Arc::new(ArcSwap::from_pointee(table)))
     }
 
     /// Serves these from now on. Requests under way keep what they began with.
-    pub fn replace(&self, hosts: impl IntoIterator<Item = (DomainPart, Option<Arc<Rosters<S>>>)>) {
+    pub fn replace(&self, hosts: impl IntoIterator<Item = (DomainPart, Served<S>)>) {
         self.0.store(Arc::new(Table(hosts.into_iter().collect())));
     }
 
     /// The rosters of a domain, if it is configured and has any.
-    pub fn get(&self, domain: &DomainPart) -> Option<Arc<Rosters<S>>> {
-        self.0.load().0.get(domain).cloned().flatten()
+    pub fn get(&self, domain: &DomainPart) -> Option<Lists<S>> {
+        self.0.load().0.get(domain)?.lists.clone()
     }
 }
 
 impl<S> Clone for Hosts<S> {
     fn clone(&self) -> Self {
         Self(Arc::clone(&self.0))
+    }
+}
+
+impl<S> Clone for Lists<S> {
+    fn clone(&self) -> Self {
+        match self {
+            Self::Gateway(rosters) => Self::Gateway(Arc::clone(rosters)),
+            Self::Server(rosters) => Self::Server(Arc::clone(rosters)),
+        }
+    }
+}
+
+#[cfg(test)]
+impl<S> From<Option<Lists<S>>> for Served<S> {
+    fn from(lists: Option<Lists<S>>) -> Self {
+        let availability = Availability::new("example.org", crate::metrics::Domain::default());
+        Self {
+            lists,
+            login: None,
+            availability,
+        }
+    }
+}
+
+impl<S> From<Arc<Rosters<S>>> for Lists<S> {
+    fn from(rosters: Arc<Rosters<S>>) -> Self {
+        Self::Gateway(rosters)
     }
 }
 
@@ -127,12 +197,15 @@ impl<S> fmt::Debug for Hosts<S> {
 }
 
 impl<S> Table<S> {
-    fn rosters(&self, domain: &DomainPart) -> Result<&Arc<Rosters<S>>, Failure> {
-        match self.0.get(domain) {
-            Some(Some(rosters)) => Ok(rosters),
-            Some(None) => Err(Failure::NoRosters),
-            None => Err(Failure::UnknownDomain),
-        }
+    fn rosters(&self, domain: &DomainPart) -> Result<&Lists<S>, Failure> {
+        self.served(domain)?
+            .lists
+            .as_ref()
+            .ok_or(Failure::NoRosters)
+    }
+
+    fn served(&self, domain: &DomainPart) -> Result<&Served<S>, Failure> {
+        self.0.get(domain).ok_or(Failure::UnknownDomain)
     }
 
     /// The domain of users that are named without one, by the host that the request is for.
@@ -142,10 +215,19 @@ impl<S> Table<S> {
         {
             return Ok(domain);
         }
-        let mut with_rosters = self.0.iter().filter(|(_, rosters)| rosters.is_some());
+        let mut with_rosters = self.0.iter().filter(|(_, it)| it.lists.is_some());
         match (with_rosters.next(), with_rosters.next()) {
             (Some((domain, _)), None) => Ok(domain.clone()),
             _ => Err(Failure::WhichDomain),
+        }
+    }
+
+    /// The same, where it does not matter who holds lists.
+    fn any_default_domain(&self, host: Option<DomainPart>) -> Result<DomainPart, Failure> {
+        let mut domains = self.0.keys();
+        match (domains.next(), domains.next()) {
+            (Some(domain), None) => Ok(domain.clone()),
+            _ => self.default_domain(host),
         }
     }
 }
@@ -165,12 +247,13 @@ fn domain(name: &str) -> Option<DomainPart> {
 }
 
 /// The admin API as a service.
-#[derive(Debug)]
 pub struct Admin<S = HttpSource> {
     config: Arc<config::Admin>,
     hosts: Hosts<S>,
     sessions: Arc<Registry>,
     turns: Arc<Turns>,
+    /// `None` if it begins no sessions.
+    prebind: Option<Prebind>,
 }
 
 impl<S> Admin<S> {
@@ -181,6 +264,15 @@ impl<S> Admin<S> {
             hosts,
             sessions,
             turns: Arc::default(),
+            prebind: None,
+        }
+    }
+
+    /// Begins sessions, too.
+    pub fn with_prebind(self, prebind: Prebind) -> Self {
+        Self {
+            prebind: Some(prebind),
+            ..self
         }
     }
 }
@@ -189,6 +281,12 @@ impl<S> Admin<S> {
     /// Where it is served: here and below.
     pub fn path(&self) -> &str {
         &self.config.path
+    }
+
+    /// Whether servers ask at this path about passwords.
+    pub fn serves_questions(&self, path: &str) -> bool {
+        let is_asked = |it: &Served<S>| it.login.as_ref().is_some_and(Login::is_asked);
+        auth::serves(path) && self.hosts.0.load().0.values().any(is_asked)
     }
 
     /// Whether a request plainly comes from a program on this machine; from a page there, if it only looks.
@@ -227,6 +325,7 @@ impl<S> Clone for Admin<S> {
             hosts: self.hosts.clone(),
             sessions: Arc::clone(&self.sessions),
             turns: Arc::clone(&self.turns),
+            prebind: self.prebind.clone(),
         }
     }
 }
@@ -246,6 +345,9 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
+        if auth::serves(request.uri().path()) {
+            return Box::pin(self.clone().answer_question(request));
+        }
         let path = request.uri().path().strip_prefix(&*self.config.path);
         let intent = intent(request.method(), path);
         let granted = access::check(&self.config, &request, |it| self.serves(it), intent);
@@ -303,8 +405,13 @@ enum What {
     RefreshMany,
     Refresh(String),
     Roster(String),
+    Presence,
     Sessions,
     Status,
+    /// The user is in the body.
+    Token,
+    /// The same.
+    Prebind,
     /// Nothing but the page.
     Asset,
 }
@@ -319,7 +426,10 @@ impl Target {
         let segments: Vec<&str> = segments.iter().map(|segment| &**segment).collect();
         let (domain, what) = match segments[..] {
             ["sessions"] => (None, What::Sessions),
+            ["presence"] => (None, What::Presence),
             ["status"] => (None, What::Status),
+            ["token"] => (None, What::Token),
+            ["prebind"] => (None, What::Prebind),
             ["" | "status.js" | "status.css"] => (None, What::Asset),
             ["refresh"] => (None, What::RefreshMany),
             ["refresh", user] if !user.is_empty() => (None, What::Refresh(user.into())),
@@ -328,6 +438,9 @@ impl Target {
             [domain, "refresh", user] if !user.is_empty() => {
                 (Some(domain), What::Refresh(user.into()))
             }
+            [domain, "presence"] => (Some(domain), What::Presence),
+            [domain, "token"] => (Some(domain), What::Token),
+            [domain, "prebind"] => (Some(domain), What::Prebind),
             [domain, "rosters", user] if !user.is_empty() => {
                 (Some(domain), What::Roster(user.into()))
             }
@@ -339,28 +452,42 @@ impl Target {
         })
     }
 
-    /// The one method that goes with it.
-    fn method(&self) -> Method {
+    /// The methods that go with it, as `Allow` lists them.
+    fn allowed(&self) -> &'static str {
         match self.what {
-            What::RefreshMany => Method::POST,
-            What::Refresh(_) | What::Roster(_) | What::Sessions | What::Status | What::Asset => {
-                Method::GET
-            }
+            What::RefreshMany | What::Token | What::Prebind => "POST",
+            What::Sessions => "GET, DELETE",
+            What::Roster(_) => "GET, PUT",
+            What::Refresh(_) | What::Presence | What::Status | What::Asset => "GET",
         }
+    }
+
+    fn allows(&self, method: &Method) -> bool {
+        self.allowed().split(", ").any(|it| it == method.as_str())
+    }
+
+    /// Takes the domain that the query names, if it does.
+    fn name_domain(&mut self, host: Option<&str>) -> Result<(), Failure> {
+        if host.is_some() && self.domain.is_some() {
+            return Err(Failure::Parameter {
+                name: "host".to_owned(),
+                expected: "the domain is named already",
+            });
+        }
+        self.domain = self.domain.take().or_else(|| host.map(str::to_owned));
+        Ok(())
     }
 
     /// Takes the domain from the query, if it is there.
     fn read_query(&mut self, query: &str) -> Result<(), Failure> {
         for (name, value) in form_urlencoded::parse(query.as_bytes()) {
-            let fault = |expected| Failure::Parameter {
-                name: name.clone().into_owned(),
-                expected,
-            };
-            match (&*name, &self.domain) {
-                ("host", None) => self.domain = Some(value.into_owned()),
-                ("host", Some(_)) => return Err(fault("the domain is named already")),
-                _ => return Err(fault("no such parameter: host")),
+            if name != "host" {
+                return Err(Failure::Parameter {
+                    name: name.into_owned(),
+                    expected: "no such parameter: host",
+                });
             }
+            self.name_domain(Some(&value))?;
         }
         Ok(())
     }
@@ -375,17 +502,30 @@ impl<S: ContactSource + 'static> Admin<S> {
         let uri = request.uri();
         let path = uri.path().strip_prefix(&*self.config.path);
         let mut target = path.and_then(Target::parse).ok_or(Failure::NotFound)?;
-        let allowed = target.method();
-        let is_allowed = *request.method() == allowed;
+        let allowed = target.allowed();
+        let is_allowed = target.allows(request.method());
         let query = uri.query().unwrap_or_default();
         if is_allowed && matches!(target.what, What::Roster(_)) {
             target.read_query(query)?;
         }
+        let question = match target.what {
+            What::Presence if is_allowed => {
+                let question = Question::parse(query)?;
+                target.name_domain(question.host())?;
+                Some(question)
+            }
+            _ => None,
+        };
         let table = self.hosts.0.load_full();
         let path_domain = match &target.domain {
             Some(name) => {
                 let domain = domain(name).ok_or(Failure::UnknownDomain)?;
-                table.rosters(&domain)?;
+                match target.what {
+                    What::Token | What::Prebind | What::Presence => {
+                        table.served(&domain).map(|_| ())?;
+                    }
+                    _ => table.rosters(&domain).map(|_| ())?,
+                }
                 Some(domain)
             }
             None => None,
@@ -393,10 +533,14 @@ impl<S: ContactSource + 'static> Admin<S> {
         if !is_allowed {
             return Err(Failure::Method { allowed });
         }
+        if matches!(target.what, What::Token | What::Prebind) {
+            return self.log_in(target.what, request, &table, path_domain).await;
+        }
         let call = Call {
             table,
             path_domain,
             host: host(&request),
+            caller: request.extensions().get::<Peer>().copied(),
             after: self.config.deadline,
             deadline: Instant::now() + self.config.deadline,
             metrics: Arc::clone(&self.sessions.metrics),
@@ -407,10 +551,99 @@ impl<S: ContactSource + 'static> Admin<S> {
             What::RefreshMany if coding::is_coded(request.headers()) => Err(Failure::Coded),
             What::RefreshMany => call.many(request.into_body(), self.config.max_body).await,
             What::Refresh(user) => call.one(&user).await,
+            What::Roster(_)
+                if *request.method() == Method::PUT && coding::is_coded(request.headers()) =>
+            {
+                Err(Failure::Coded)
+            }
+            What::Roster(user) if *request.method() == Method::PUT => {
+                let limit = self.config.max_body;
+                call.put(&user, request.into_body(), limit).await
+            }
             What::Roster(user) => call.show(&user),
+            What::Presence => call.presence(question.unwrap_or_default()),
             What::Status => Ok(status::status(&self.sessions, &call.table)),
-            What::Asset => Err(Failure::NotFound),
+            What::Asset | What::Token | What::Prebind => Err(Failure::NotFound),
+            What::Sessions if *request.method() == Method::DELETE => {
+                call.end_sessions(&self.sessions, &Ending::parse(query)?)
+                    .await
+            }
             What::Sessions => Ok(sessions::list(&self.sessions, &Filter::parse(query)?)),
         }
+    }
+
+    /// The site has a user log in whose sessions it may just have ended.
+    fn let_in(&self, account: &Account) {
+        let domain = account.domain.as_str();
+        let jid = format!("{}@{domain}", account.user);
+        let account = crate::session::account(domain, &jid);
+        self.sessions.shut_out.lift(&account);
+    }
+
+    /// Answers a request for a token or a session.
+    async fn log_in<B>(
+        self,
+        what: What,
+        request: Request<B>,
+        table: &Table<S>,
+        path_domain: Option<DomainPart>,
+    ) -> Result<Response<Full<Bytes>>, Failure>
+    where
+        B: Body + Send + 'static,
+        B::Data: Send,
+    {
+        if coding::is_coded(request.headers()) {
+            return Err(Failure::Coded);
+        }
+        let after = self.config.deadline;
+        let (limit, deadline) = (self.config.max_body, Instant::now() + after);
+        let host = host(&request);
+        let caller = request.extensions().get().copied();
+        let account = |name: &str| {
+            let account = Account::read(name, path_domain.as_ref(), host.as_ref(), table)?;
+            let login = table.served(&account.domain)?.login.as_ref();
+            Ok::<_, Failure>((account, login))
+        };
+        if matches!(what, What::Token) {
+            let wanted: login::Wanted = login::read(request.into_body(), limit, deadline).await?;
+            let (account, login) = account(wanted.name())?;
+            let login = login.ok_or(Failure::NoLogin)?;
+            self.let_in(&account);
+            let metrics = &self.sessions.metrics;
+            return wanted.issue(&account, login, caller.as_ref(), metrics);
+        }
+        let prebind = self.prebind.as_ref().ok_or(Failure::NotFound)?;
+        let wanted: prebind::Wanted = login::read(request.into_body(), limit, deadline).await?;
+        let (account, login) = account(wanted.name())?;
+        self.let_in(&account);
+        let call = prebind::Call {
+            prebind,
+            registry: &self.sessions,
+            login,
+            caller: caller.as_ref(),
+            deadline,
+            after,
+        };
+        wanted.begin(&account, call).await
+    }
+}
+
+impl<S> Admin<S> {
+    /// Answers what a server asks.
+    async fn answer_question<B>(
+        self,
+        request: Request<B>,
+    ) -> Result<Response<Full<Bytes>>, Infallible> {
+        let granted = auth::check(&self.config, &request, |it| self.serves(it));
+        let (head, _) = request.into_parts();
+        let query = head.uri.query().unwrap_or_default();
+        let answer = match granted {
+            Ok(()) => {
+                let (table, metrics) = (self.hosts.0.load_full(), &self.sessions.metrics);
+                auth::answer(&head.method, head.uri.path(), query, &table, metrics).await
+            }
+            Err(failure) => Err(failure),
+        };
+        Ok(answer.unwrap_or_else(|failure| respond::failure(&failure)))
     }
 }

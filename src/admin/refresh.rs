@@ -1,12 +1,14 @@
 //! Refreshes of one request, all within its deadline.
 //!
 //! A caller may prefer to be answered at once (RFC 7240 §4.1): if it is the only worker of the backend, the gateway
-//! cannot fetch the lists while it waits. An accepted refresh goes on without its caller, with the same deadline. When
-//! the gateway ends, it is given up: the sessions end as well, and lists are fetched at the next login.
+//! cannot fetch the lists while it waits. An accepted refresh goes on without its caller. Whoever is not reached before
+//! the deadline counts as an error, and is refreshed after it ([`jobs`](super::jobs)). When the gateway ends, refreshes
+//! are given up: the sessions end as well, and lists are fetched at the next login.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use bytes::Bytes;
+use futures_util::{TryFutureExt as _, future::Either};
 use http::{HeaderMap, HeaderName, Response, StatusCode};
 use http_body::Body;
 use http_body_util::Full;
@@ -14,20 +16,22 @@ use jid::{BareJid, DomainPart};
 use smallvec::SmallVec;
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit},
-    task::{JoinSet, yield_now},
+    task::yield_now,
     time::{Instant, timeout_at},
 };
 use tracing::{info, warn};
 
 use super::{
-    Table,
+    Lists, Peer, Table,
+    jobs::{Job, Running},
     respond::{self, Failed, Failure, Outcome, Summary},
 };
 use crate::{
-    backend::{ContactSource, refresh::Rosters},
+    backend::ContactSource,
     metrics::{Limit, Metrics},
     net::{answer, body},
     roster::{Username, address},
+    writer::{self, Call as Notification},
 };
 
 const PREFER: HeaderName = HeaderName::from_static("prefer");
@@ -53,6 +57,8 @@ pub(super) struct Call<S> {
     /// The domain that the path names; configured, and with rosters.
     pub(super) path_domain: Option<DomainPart>,
     pub(super) host: Option<DomainPart>,
+    /// Who calls, for the log.
+    pub(super) caller: Option<Peer>,
     /// How long the request may take, and when that ends.
     pub(super) after: Duration,
     pub(super) deadline: Instant,
@@ -104,12 +110,52 @@ impl Default for Turns {
     }
 }
 
-/// One user to be refreshed, and who asked for it.
-struct Job<S> {
-    rosters: Arc<Rosters<S>>,
-    user: Username,
-    /// Indexes into the array of the request.
-    entries: SmallVec<[usize; 1]>,
+impl Turns {
+    /// A place for names of so many bytes that are refreshed while nobody waits.
+    fn place(&self, size: usize) -> Option<OwnedSemaphorePermit> {
+        let units = size.clamp(SMALL, ACCEPTED).div_ceil(SMALL);
+        let units = u32::try_from(units).unwrap_or(u32::MAX);
+        let accepted = Arc::clone(&self.accepted);
+        accepted.try_acquire_many_owned(units).ok()
+    }
+}
+
+impl<S: ContactSource + 'static> Lists<S> {
+    /// Whether there is anything to refresh. Where the server holds the lists, there always is.
+    fn is_lent(&self, user: &Username) -> bool {
+        match self {
+            Self::Gateway(rosters) => rosters.is_lent(user),
+            Self::Server(_) => true,
+        }
+    }
+
+    /// How many refreshes should be under way at once.
+    pub(super) fn concurrency(&self) -> usize {
+        match self {
+            Self::Gateway(rosters) => rosters.options().concurrency,
+            Self::Server(_) => writer::AT_ONCE,
+        }
+    }
+
+    /// Refreshes a user, in the `call` that names the user; `None` if there is nothing to wait for.
+    pub(super) fn begin_refresh(
+        &self,
+        user: &Username,
+        call: &Arc<Notification>,
+    ) -> Option<impl Future<Output = Result<(), Failure>> + Send + use<S>> {
+        Some(match self {
+            Self::Gateway(rosters) => Either::Left(rosters.begin_refresh(user)?.err_into()),
+            Self::Server(rosters) => Either::Right(rosters.refresh(user, call).err_into()),
+        })
+    }
+
+    /// Done when the user is refreshed.
+    async fn refresh(&self, user: &Username) -> Result<(), Failure> {
+        match self.begin_refresh(user, &Arc::default()) {
+            Some(refreshing) => refreshing.await,
+            None => Ok(()),
+        }
+    }
 }
 
 impl<S: ContactSource + 'static> Call<S> {
@@ -117,16 +163,14 @@ impl<S: ContactSource + 'static> Call<S> {
     pub(super) async fn one(self, name: &str) -> Result<Response<Full<Bytes>>, Failure> {
         let default = self.default_domain([name])?;
         let (domain, user) = self.user(name, default.as_ref())?;
-        let rosters = Arc::clone(self.table.rosters(&domain)?);
+        let lists = self.table.rosters(&domain)?.clone();
         let accepted = self.accept(name.len())?;
         let refreshing = async move {
-            let refreshed = timeout_at(self.deadline, rosters.refresh(&user)).await;
+            let refreshed = timeout_at(self.deadline, lists.refresh(&user)).await;
             let updated = usize::from(matches!(refreshed, Ok(Ok(()))));
             self.metrics.refreshed(updated, 1 - updated);
             let after = self.after;
-            refreshed
-                .map_err(|_| Failure::Deadline { after })?
-                .map_err(Failure::from)
+            refreshed.map_err(|_| Failure::Deadline { after })?
         };
         let Some(accepted) = accepted else {
             refreshing.await?;
@@ -178,17 +222,20 @@ impl<S: ContactSource + 'static> Call<S> {
         // Backends may be slow: requests that name nobody who is online need not wait for them.
         drop(looking);
         let refreshing = async move {
-            self.run(jobs, &mut failures).await;
+            let rest = self.run(jobs, &mut failures).await;
             self.count(&failures);
-            failures
+            (rest, failures)
         };
         let Some(accepted) = accepted else {
-            let failures = refreshing.await;
+            let (rest, failures) = refreshing.await;
+            rest.go_on(|size| turns.place(size));
             return Ok(summary(names, failures));
         };
         tokio::spawn(async move {
-            report(&names, &refreshing.await);
-            drop(accepted);
+            let (rest, failures) = refreshing.await;
+            report(&names, &failures);
+            drop(names);
+            rest.go_on(|_| Some(accepted));
         });
         Ok(respond::accepted())
     }
@@ -198,10 +245,8 @@ impl<S: ContactSource + 'static> Call<S> {
         if self.answer == Answer::WhenDone {
             return Ok(None);
         }
-        let units = size.clamp(SMALL, ACCEPTED).div_ceil(SMALL);
-        let units = u32::try_from(units).unwrap_or(u32::MAX);
-        let place = Arc::clone(&self.turns.accepted).try_acquire_many_owned(units);
-        place.map(Some).map_err(|_| Failure::TooManyAccepted)
+        let place = self.turns.place(size);
+        place.map(Some).ok_or(Failure::TooManyAccepted)
     }
 
     fn count(&self, failures: &[Option<Failure>]) {
@@ -226,6 +271,14 @@ impl<S: ContactSource + 'static> Call<S> {
         // They are never closed.
         turn.map(Result::ok)
             .map_err(|_| Failure::Deadline { after: self.after })
+    }
+
+    /// A turn among all, for a long body.
+    pub(super) async fn long_turn(
+        &self,
+        body: &[u8],
+    ) -> Result<Option<SemaphorePermit<'_>>, Failure> {
+        self.turn(&self.turns.all, body).await
     }
 
     /// The domain of names that have none; `None` if all have one.
@@ -279,10 +332,10 @@ impl<S: ContactSource + 'static> Call<S> {
             }
             let user = self.user(name, default);
             let found = user.and_then(|(domain, user)| {
-                let rosters = Arc::clone(self.table.rosters(&domain)?);
-                Ok((domain, user, rosters))
+                let lists = self.table.rosters(&domain)?.clone();
+                Ok((domain, user, lists))
             });
-            let (domain, user, rosters) = match found {
+            let (domain, user, lists) = match found {
                 Ok(found) => found,
                 Err(failure) => {
                     failures[entry] = Some(failure);
@@ -292,7 +345,7 @@ impl<S: ContactSource + 'static> Call<S> {
             let job = *known.entry((domain, user.clone())).or_insert_with(|| {
                 let entries = SmallVec::new();
                 jobs.push(Job {
-                    rosters,
+                    lists,
                     user,
                     entries,
                 });
@@ -303,14 +356,14 @@ impl<S: ContactSource + 'static> Call<S> {
         jobs
     }
 
-    /// The jobs of users who are online. Most requests name only users who are not.
+    /// The jobs for which there is something to do. Most requests name only users who are offline.
     async fn pass_over(&self, jobs: Vec<Job<S>>, failures: &mut [Option<Failure>]) -> Vec<Job<S>> {
         let mut left = Vec::new();
         for (index, job) in jobs.into_iter().enumerate() {
             if index % TURN == TURN - 1 {
                 yield_now().await;
             }
-            if job.rosters.is_lent(&job.user) {
+            if job.lists.is_lent(&job.user) {
                 left.push(job);
             } else {
                 job.entries
@@ -321,39 +374,27 @@ impl<S: ContactSource + 'static> Call<S> {
         left
     }
 
-    /// Runs as many jobs at once as the backends fetch at once: more would only wait, and their time would run out.
-    async fn run(&self, jobs: Vec<Job<S>>, failures: &mut [Option<Failure>]) {
-        let limits = jobs.iter().map(|job| job.rosters.options().concurrency);
-        let at_once = limits.min().unwrap_or(1).max(1);
-        let mut jobs = jobs.into_iter();
-        // Dropping this aborts tasks that only wait; the fetches go on.
-        let mut running = JoinSet::new();
-        loop {
-            while running.len() < at_once
-                && let Some(Job {
-                    rosters,
-                    user,
-                    entries,
-                }) = jobs.next()
-            {
-                let Some(refreshing) = rosters.begin_refresh(&user) else {
-                    entries.into_iter().for_each(|entry| failures[entry] = None);
-                    continue;
-                };
-                running.spawn(async move { (entries, refreshing.await) });
-            }
-            match timeout_at(self.deadline, running.join_next()).await {
-                Ok(Some(Ok((entries, refreshed)))) => {
-                    let failure = refreshed.err().map(Failure::from);
-                    for entry in entries {
-                        failures[entry].clone_from(&failure);
-                    }
-                }
-                Ok(Some(Err(_))) => {}
-                Ok(None) | Err(_) => return,
+    /// Runs the jobs until the deadline, and returns those that are left.
+    async fn run(&self, jobs: Vec<Job<S>>, failures: &mut [Option<Failure>]) -> Running<S> {
+        let call = notification(&jobs);
+        let mut running = Running::new(jobs, call);
+        while let Ok(Some((entries, refreshed))) = timeout_at(self.deadline, running.next()).await {
+            let failure = refreshed.err();
+            for entry in entries {
+                failures[entry].clone_from(&failure);
             }
         }
+        running
     }
+}
+
+/// The users whose lists the server holds.
+fn notification<S: ContactSource + 'static>(jobs: &[Job<S>]) -> Arc<Notification> {
+    let jids = jobs.iter().filter_map(|job| match &job.lists {
+        Lists::Gateway(_) => None,
+        Lists::Server(rosters) => rosters.jid(&job.user),
+    });
+    Notification::naming(jids)
 }
 
 impl<E> From<body::ReadError<E>> for Failure {

@@ -1,19 +1,24 @@
 //! Answers of the admin API: JSON, never to be cached, and without headers that would let other origins read them.
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{
-    HeaderName, HeaderValue, Method, Response, StatusCode,
+    HeaderName, HeaderValue, Response, StatusCode,
     header::{ALLOW, WWW_AUTHENTICATE},
 };
 use http_body_util::Full;
 use serde::Serialize;
 
-use super::local::Foreign;
+pub(super) use crate::clock::date;
+
+use super::{local::Foreign, prebind_error::PrebindError};
 use crate::{
     backend::FetchError,
+    login::SiteError,
     net::{answer, coding},
+    roster::left_out::Omission,
+    writer::WriteError,
 };
 
 const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
@@ -25,6 +30,8 @@ pub(super) enum Failure {
     Body { problem: String },
     #[error("a client certificate of admin.client_ca is needed")]
     Certificate,
+    #[error("body is no contact list: {problem}")]
+    List { problem: String },
     #[error("body is compressed, which is not understood here: send it as it is")]
     Coded,
     #[error("not finished within {}", humantime::format_duration(*after))]
@@ -32,15 +39,23 @@ pub(super) enum Failure {
     #[error(transparent)]
     Fetch(#[from] FetchError),
     #[error("only {allowed} is allowed here")]
-    Method { allowed: Method },
+    Method { allowed: &'static str },
     #[error("domain has no http_roster_url")]
     NoRosters,
+    #[error("domain has no login (host.login)")]
+    NoLogin,
+    #[error("neither a password nor a login (host.login)")]
+    NoPassword,
+    #[error("no random numbers for a token")]
+    NoRandomness,
     #[error("no such path")]
     NotFound,
     #[error("nothing is known of this user's roster")]
     NothingKnown,
     #[error("without a token, only direct requests from this machine are allowed: {0}")]
     NotLocal(#[from] Foreign),
+    #[error("body is not the JSON object that is wanted here: {problem}")]
+    Object { problem: String },
     #[error("not a user of the domain in the path")]
     OtherDomain,
     #[error("parameter {name}: {expected}")]
@@ -48,20 +63,34 @@ pub(super) enum Failure {
         name: String,
         expected: &'static str,
     },
+    #[error(transparent)]
+    Prebind(#[from] PrebindError),
+    #[error("not a resource")]
+    Resource,
     #[error("body did not arrive in time")]
     SlowBody,
     #[error("bearer token is missing or wrong")]
     Token,
     #[error("too many refreshes have been accepted and are unfinished: come again later")]
     TooManyAccepted,
+    #[error("ttl: 1 to 3600 seconds")]
+    Ttl,
     #[error("body is larger than {limit} bytes")]
     TooLarge { limit: usize },
+    #[error(transparent)]
+    Site(#[from] SiteError),
     #[error("not a configured domain")]
     UnknownDomain,
+    #[error(
+        "servers write this username otherwise: {prepared:?}. Whoever logs in by it must own that one"
+    )]
+    Unprepared { prepared: String },
     #[error("not a valid username")]
     Username,
     #[error("none of these is a valid username")]
     Usernames,
+    #[error(transparent)]
+    Write(#[from] WriteError),
     #[error("domain unknown: use bare JIDs, or put the domain into the path")]
     WhichDomain,
 }
@@ -71,22 +100,34 @@ impl Failure {
     fn status(&self) -> StatusCode {
         match self {
             Self::Body { .. }
+            | Self::List { .. }
+            | Self::NoPassword
+            | Self::Object { .. }
             | Self::OtherDomain
             | Self::Parameter { .. }
+            | Self::Resource
+            | Self::Ttl
+            | Self::Unprepared { .. }
             | Self::Username
             | Self::Usernames
             | Self::WhichDomain => StatusCode::BAD_REQUEST,
             Self::Token => StatusCode::UNAUTHORIZED,
             Self::Certificate | Self::NotLocal(_) => StatusCode::FORBIDDEN,
-            Self::NoRosters | Self::NotFound | Self::NothingKnown | Self::UnknownDomain => {
-                StatusCode::NOT_FOUND
-            }
+            Self::Prebind(error) => error.status(),
+            Self::NoRandomness => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::NoLogin
+            | Self::NoRosters
+            | Self::NotFound
+            | Self::NothingKnown
+            | Self::UnknownDomain => StatusCode::NOT_FOUND,
             Self::Method { .. } => StatusCode::METHOD_NOT_ALLOWED,
             Self::SlowBody => StatusCode::REQUEST_TIMEOUT,
             Self::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Coded => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::TooManyAccepted => StatusCode::SERVICE_UNAVAILABLE,
-            Self::Deadline { .. } | Self::Fetch(_) => StatusCode::BAD_GATEWAY,
+            Self::Deadline { .. } | Self::Fetch(_) | Self::Site(_) | Self::Write(_) => {
+                StatusCode::BAD_GATEWAY
+            }
         }
     }
 }
@@ -109,6 +150,45 @@ pub(super) struct Summary {
     pub(super) failed: Vec<Failed>,
     #[serde(skip_serializing_if = "is_zero")]
     pub(super) failed_omitted: usize,
+}
+
+/// The answer to a list.
+#[derive(Serialize)]
+pub(super) struct Put<'a> {
+    #[serde(flatten)]
+    pub(super) outcome: Outcome,
+    pub(super) updated: usize,
+    pub(super) errors: usize,
+    /// The first entries that could not be used.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) left_out: Vec<LeftOut<'a>>,
+    /// How many more there are.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub(super) left_out_omitted: usize,
+}
+
+/// An entry that could not be used.
+#[derive(Serialize)]
+pub(super) struct LeftOut<'a> {
+    jid: &'a str,
+    reason: &'static str,
+}
+
+impl<'a> LeftOut<'a> {
+    pub(super) fn new(omission: &'a Omission) -> Self {
+        Self {
+            jid: &omission.jid,
+            reason: omission.reason,
+        }
+    }
+}
+
+/// The answer when sessions are ended.
+#[derive(Serialize)]
+pub(super) struct Ended {
+    #[serde(flatten)]
+    pub(super) outcome: Outcome,
+    pub(super) ended: usize,
 }
 
 /// One user who could not be refreshed.
@@ -160,8 +240,7 @@ pub(super) fn failure(failure: &Failure) -> Response<Full<Bytes>> {
     let headers = response.headers_mut();
     match failure {
         Failure::Method { allowed } => {
-            let allowed = HeaderValue::from_str(allowed.as_str());
-            headers.extend(allowed.ok().map(|allowed| (ALLOW, allowed)));
+            headers.insert(ALLOW, HeaderValue::from_static(allowed));
         }
         Failure::Coded => headers.extend([coding::ONLY_IDENTITY]),
         Failure::TooManyAccepted => headers.extend([answer::TRY_AGAIN]),
@@ -171,9 +250,4 @@ pub(super) fn failure(failure: &Failure) -> Response<Full<Bytes>> {
         _ => {}
     }
     response
-}
-
-/// A time as in RFC 3339, in UTC, to the second.
-pub(super) fn date(since_1970: Duration) -> String {
-    humantime::format_rfc3339_seconds(SystemTime::UNIX_EPOCH + since_1970).to_string()
 }

@@ -1,18 +1,22 @@
 //! Roster of one user as it is in memory, for people who look into it. Fetches nothing.
 
+use std::fmt::Display;
+
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode};
 use http_body_util::Full;
 use serde::Serialize;
 
 use super::{
+    Lists,
     refresh::Call,
-    respond::{self, Failure, Outcome},
+    respond::{self, Failure, LeftOut, Outcome},
 };
 use crate::{
     backend::{ContactSource, failures},
     net::answer,
-    roster::{Contact, left_out::Omission, snapshot},
+    roster::{Contact, snapshot},
+    writer,
 };
 
 #[derive(Serialize)]
@@ -23,7 +27,19 @@ struct Known<'a> {
     /// Where it comes from, without what may be secret.
     url: Option<String>,
     roster: Option<Roster<'a>>,
+    /// Of a list in the server.
+    seen: Option<Seen<'a>>,
     last_failure: Option<Failed>,
+}
+
+/// The site's latest list, where the server has it.
+#[derive(Serialize)]
+struct Seen<'a> {
+    fetched: String,
+    contacts: usize,
+    left_out: Vec<LeftOut<'a>>,
+    #[serde(skip_serializing_if = "respond::is_zero")]
+    left_out_omitted: usize,
 }
 
 #[derive(Serialize)]
@@ -39,12 +55,6 @@ struct Roster<'a> {
     /// How many more there are.
     #[serde(skip_serializing_if = "respond::is_zero")]
     left_out_omitted: usize,
-}
-
-#[derive(Serialize)]
-struct LeftOut<'a> {
-    jid: &'a str,
-    reason: &'static str,
 }
 
 #[derive(Serialize)]
@@ -79,6 +89,18 @@ impl<'a> Roster<'a> {
     }
 }
 
+impl<'a> Seen<'a> {
+    fn new(seen: &'a writer::Seen) -> Self {
+        let first = seen.left_out.first();
+        Self {
+            fetched: respond::date(seen.at),
+            contacts: seen.contacts,
+            left_out: first.iter().map(LeftOut::new).collect(),
+            left_out_omitted: seen.left_out.count() - first.len(),
+        }
+    }
+}
+
 impl<'a> Item<'a> {
     fn new(contact: &'a Contact) -> Self {
         Self {
@@ -90,17 +112,8 @@ impl<'a> Item<'a> {
     }
 }
 
-impl<'a> LeftOut<'a> {
-    fn new(omission: &'a Omission) -> Self {
-        Self {
-            jid: &omission.jid,
-            reason: omission.reason,
-        }
-    }
-}
-
 impl Failed {
-    fn new(failure: &failures::Failure) -> Self {
+    fn new<E: Display>(failure: &failures::Failure<E>) -> Self {
         Self {
             at: respond::date(failure.at),
             reason: failure.error.to_string(),
@@ -113,21 +126,35 @@ impl<S: ContactSource + 'static> Call<S> {
     pub(super) fn show(&self, name: &str) -> Result<Response<Full<Bytes>>, Failure> {
         let default = self.default_domain([name])?;
         let (domain, user) = self.user(name, default.as_ref())?;
-        let rosters = self.table.rosters(&domain)?;
-        let known = rosters.known(&user);
-        if known.entry.is_none() && known.last_failure.is_none() {
+        let lists = self.table.rosters(&domain)?;
+        let (url, entry, seen, last_failure) = match lists {
+            Lists::Gateway(rosters) => {
+                let known = rosters.known(&user);
+                let failure = known.last_failure.as_ref().map(Failed::new);
+                (rosters.source().address(&user), known.entry, None, failure)
+            }
+            Lists::Server(rosters) => {
+                let failure = rosters.last_failure(&user);
+                let failure = failure.as_ref().map(Failed::new);
+                let seen = rosters.last_seen(&user);
+                (rosters.source().address(&user), None, seen, failure)
+            }
+        };
+        if entry.is_none() && seen.is_none() && last_failure.is_none() {
             return Err(Failure::NothingKnown);
         }
-        let message = match &known.entry {
-            Some(entry) => format!("contacts: {}", entry.roster.len()),
-            None => "no roster in memory".to_owned(),
+        let message = match (&entry, &seen) {
+            (Some(entry), _) => format!("contacts: {}", entry.roster.len()),
+            (None, Some(seen)) => format!("contacts: {}, in the server", seen.contacts),
+            (None, None) => "no roster in memory".to_owned(),
         };
         let shown = Known {
             outcome: Outcome::saying(message),
             jid: format!("{user}@{domain}"),
-            url: rosters.source().address(&user),
-            roster: known.entry.as_deref().map(Roster::new),
-            last_failure: known.last_failure.as_ref().map(Failed::new),
+            url,
+            roster: entry.as_deref().map(Roster::new),
+            seen: seen.as_ref().map(Seen::new),
+            last_failure,
         };
         Ok(answer::json(StatusCode::OK, &shown))
     }

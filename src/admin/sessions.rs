@@ -100,23 +100,29 @@ struct Session<'a> {
     /// Seconds.
     age: u64,
     front: &'static str,
+    protocol: &'static str,
     tls: bool,
     state: &'static str,
+    /// Seconds.
+    asleep: Option<u64>,
     interested: bool,
 }
 
 impl<'a> Session<'a> {
     fn new(record: &'a Record, now: Instant) -> Self {
         let origin = record.origin();
+        let now = now.into_std();
         Self {
             number: record.number(),
             domain: record.domain(),
             jid: record.jid(),
             address: origin.address.ip(),
-            age: record.age(now.into_std()).as_secs(),
-            front: origin.protocol.as_str(),
+            age: record.age(now).as_secs(),
+            front: record.front().as_str(),
+            protocol: origin.protocol.as_str(),
             tls: origin.secure,
             state: record.state().as_str(),
+            asleep: record.asleep_for(now).map(|asleep| asleep.as_secs()),
             interested: record.is_interested(),
         }
     }
@@ -140,7 +146,7 @@ pub(super) fn list(registry: &Registry, filter: &Filter) -> Response<Full<Bytes>
     }
     let now = Instant::now();
     let next = listed.keys().last().copied().filter(|_| is_more);
-    let outcome = Outcome::saying(format!("sessions: {}", counts.total));
+    let outcome = Outcome::saying(format!("sessions: {}", counts.total()));
     let survey = Survey {
         outcome,
         counts,

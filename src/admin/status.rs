@@ -10,7 +10,7 @@ use http_body_util::Full;
 use serde::Serialize;
 
 use super::{
-    Table,
+    Lists, Table,
     respond::{self, Outcome},
 };
 use crate::{
@@ -121,6 +121,14 @@ struct Host<'a> {
     /// Whether the backend worked the last time; null if it has not been needed.
     backend: Option<bool>,
     upstream: Option<bool>,
+    /// Who holds the contact lists; null: they are none of the gateway's business.
+    rosters: Option<&'static str>,
+    writer: Option<bool>,
+    unwritten_rosters: i64,
+    /// Whether the site took events the last time.
+    events: Option<bool>,
+    pending_events: i64,
+    lost_events: u64,
     stale_rosters: u64,
 }
 
@@ -146,10 +154,14 @@ impl<'a> From<&'a health::Failure> for Failure<'a> {
 /// The latest lists of which not all could be used, the latest first.
 fn incomplete<S: ContactSource + 'static>(table: &Table<S>) -> Vec<Incomplete> {
     let hosts = table.0.iter();
-    let hosts = hosts.filter_map(|(domain, rosters)| Some((domain, rosters.as_ref()?)));
+    let hosts = hosts.filter_map(|(domain, served)| Some((domain, served.lists.as_ref()?)));
     let mut found: Vec<_> = hosts
-        .flat_map(|(domain, rosters)| {
-            let lists = rosters.source().incomplete().into_iter();
+        .flat_map(|(domain, lists)| {
+            let source = match lists {
+                Lists::Gateway(rosters) => rosters.source(),
+                Lists::Server(rosters) => rosters.source(),
+            };
+            let lists = source.incomplete().into_iter();
             lists.map(move |list| (list.at, domain, list))
         })
         .collect();
@@ -162,6 +174,14 @@ fn incomplete<S: ContactSource + 'static>(table: &Table<S>) -> Vec<Incomplete> {
         contacts: list.left_out.to_string(),
     });
     shown.collect()
+}
+
+fn holder<S>(table: &Table<S>, domain: &str) -> Option<&'static str> {
+    let served = table.0.iter().find(|(name, _)| name.as_str() == domain)?.1;
+    Some(match served.lists.as_ref()? {
+        Lists::Gateway(_) => "gateway",
+        Lists::Server(_) => "server",
+    })
 }
 
 /// What the page shows.
@@ -178,6 +198,12 @@ pub(super) fn status<S: ContactSource + 'static>(
         domain: domain.name(),
         backend: domain.backend.works(),
         upstream: domain.upstream.works(),
+        rosters: holder(table, domain.name()),
+        writer: domain.writer.works(),
+        unwritten_rosters: domain.unwritten.get(),
+        events: domain.events.works(),
+        pending_events: domain.events_pending.get(),
+        lost_events: domain.events_lost.get(),
         stale_rosters: domain.stale.get(),
     });
     let draining = sessions.is_closed();

@@ -10,18 +10,17 @@ use std::{future::Future, time::Duration};
 use ::http::StatusCode;
 use tokio::{sync::OwnedSemaphorePermit, task::spawn_blocking};
 
-use self::omissions::Incomplete;
-pub use self::wake_flag::WakeFlag;
+use self::{instead::Instead, omissions::Incomplete};
 use crate::roster::{Contact, Username, left_out::LeftOut, snapshot::Validators};
 
 pub mod decode;
 pub mod failures;
 pub mod http;
+pub mod instead;
 pub mod omissions;
 pub mod refresh;
 #[cfg(test)]
 pub(crate) mod testing;
-mod wake_flag;
 
 /// Source of contacts.
 pub trait ContactSource: Send + Sync {
@@ -34,6 +33,9 @@ pub trait ContactSource: Send + Sync {
 
     /// Where the contacts of `user` come from, without what may be secret.
     fn address(&self, user: &Username) -> Option<String>;
+
+    /// A list of `user` has come without being asked for, with these entries that could not be used.
+    fn note_left_out(&self, _user: &Username, _left_out: &LeftOut) {}
 
     /// Users whose latest lists had entries that could not be used; the oldest first.
     fn incomplete(&self) -> Vec<Incomplete> {
@@ -72,8 +74,9 @@ impl Fetched {
     }
 }
 
-/// Why there is no answer. The texts go to whoever called the admin API: they name neither the URL
-/// nor anything that the backend sent, but where a redirect leads to, without what may be secret.
+/// Why there is no answer. The texts go to the log and to whoever called the admin API: they do not name the URL, and of
+/// what the backend sent no more than where a redirect leads to, without what may be secret, and a few words of an
+/// answer that is no JSON.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum FetchError {
@@ -83,9 +86,9 @@ pub enum FetchError {
     /// The connection ended before the answer did.
     #[error("backend broke off the connection")]
     BrokenOff,
-    /// The answer is JSON of another shape.
-    #[error("backend answered with something that is not a JSON object")]
-    NotAnObject,
+    /// The answer is JSON of another shape, or no JSON.
+    #[error("backend answered with something that is not a JSON object: {0}")]
+    NotAnObject(Instead),
     /// The answer is an object with entries, and none of them is a contact.
     #[error("backend answered with an object in which nothing is a contact")]
     NoContacts,
@@ -139,7 +142,7 @@ impl FetchError {
             Self::Abandoned => "abandoned",
             Self::BrokenOff => "broken_off",
             Self::NoContacts => "no_contacts",
-            Self::NotAnObject => "not_an_object",
+            Self::NotAnObject(_) => "not_an_object",
             Self::NotHttp => "not_http",
             Self::Redirect { .. } => "redirect",
             Self::Refused => "refused",
@@ -154,7 +157,7 @@ impl FetchError {
 }
 
 /// Does `work` at once; if it takes so long that other tasks would have to wait, on a thread for blocking work.
-pub(super) async fn off_thread<T: Send + 'static>(
+pub(crate) async fn off_thread<T: Send + 'static>(
     takes_long: bool,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, FetchError> {

@@ -3,7 +3,6 @@
 use std::{net::SocketAddr, time::Duration};
 
 use super::{
-    bosh::Bosh,
     paths,
     reader::{Section, Taken},
     secret::{self, Secret},
@@ -57,13 +56,15 @@ impl Admin {
         section: &mut Section<'_, '_>,
         taken: &mut Taken,
         server: &Server,
-        bosh: &Bosh,
+        fronts: [(&str, Option<&String>); 2],
     ) -> Self {
         let mut it = Self::default();
         section.set(&mut it.path, "path", value::path);
-        if paths::overlap(&bosh.path, &it.path) {
-            let cure = "choose two paths that share no prefix";
-            section.fault("path", Fault::new("overlaps bosh.path", cure));
+        for (key, path) in fronts {
+            if path.is_some_and(|path| paths::overlap(path, &it.path)) {
+                let cure = "choose two paths that share no prefix";
+                section.fault("path", Fault::new(format!("overlaps {key}"), cure));
+            }
         }
         section.keep_path_apart("path", &it.path);
         it.listen = section.read("listen", |text| taken.address(text));

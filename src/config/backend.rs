@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use rustls::RootCertStore;
 
 use super::{
-    credentials::Credentials,
+    credentials::{self, Credentials},
     own_addresses::OwnAddresses,
     reader::Section,
     url::{self, RosterUrl},
@@ -54,7 +54,7 @@ impl Backend {
             own.roster_fault(&url).map_or(Ok((url, credentials)), Err)
         });
         let (url, of_url) = url.unzip();
-        it.credentials = Credentials::read(section, of_url.flatten());
+        it.credentials = Credentials::read(section, &credentials::BACKEND, of_url.flatten());
         it.authorities = section.authorities("backend_ca");
         if it.authorities.is_some() && url.as_ref().is_some_and(|url| !url.is_https()) {
             let problem = "no certificate is checked with http://";

@@ -5,12 +5,13 @@ use std::path::Path;
 use super::{Config, ConfigErrors, error};
 
 /// The tables, each with what else it needs to be valid.
-const TABLES: [(&str, &str); 10] = [
+const TABLES: [(&str, &str); 11] = [
     ("[server]", ""),
     ("[[certificate]]", "chain = \"a\"\nprivate_key = \"a\"\n"),
     ("[session]", ""),
     ("[web]", ""),
     ("[bosh]", ""),
+    ("[websocket]", ""),
     ("[discovery]", ""),
     ("[admin]", ""),
     ("[monitoring]", ""),
@@ -104,7 +105,9 @@ impl Entry<'_> {
     /// Another value that the key may have.
     fn another(&self) -> String {
         if let Some(amount) = Amount::of(self.value) {
-            return amount.offset(1).expect("one more");
+            // Its default is the most that it may be.
+            let by = if self.key == "max_removals" { -1 } else { 1 };
+            return amount.offset(by).expect("one more");
         }
         let value = match (self.table, self.key) {
             ("[admin]" | "[monitoring]", "listen") => "'127.0.0.1:1'",
@@ -115,6 +118,7 @@ impl Entry<'_> {
             (_, "origins") => "['https://example.org']",
             (_, "headers") => "['Authorization']",
             (_, "bosh_url") => "'https://chat.example.net/bosh'",
+            (_, "websocket_url") => "'wss://chat.example.net/ws'",
             (_, "token" | "backend_token") => "'a-secret-of-some-length'",
             (_, "backend_host") => "'www.example.net'",
             (_, "domain") => "'example.net'",
@@ -123,7 +127,10 @@ impl Entry<'_> {
             (_, "upstream_referrals") => "['c2s.example.org']",
             (_, "upstream_proxy_protocol") => "'v1'",
             (_, "http_roster_url") => "'http://localhost/elsewhere/%s'",
+            (_, "events_url") => "'https://localhost/events'",
             (_, "presence") => "'server'",
+            (_, "messages_from") => "'contacts'",
+            (_, "own") => "'all'",
             (_, "filter") => "'debug'",
             (_, "format") => "'json'",
             (_, key) => match self.value {
@@ -235,6 +242,7 @@ fn keys_are_read() {
             "upstream_ca",
             "client_ca",
             "backend_ca",
+            "events_ca",
         ]
         .contains(&entry.key)
             || entry.key.ends_with("_file");
@@ -243,6 +251,17 @@ fn keys_are_read() {
             "client_names",
             "backend_user",
             "backend_password",
+            "rosters",
+            "writer",
+            "writer_url",
+            "writer_token",
+            "login",
+            "jwt_secret",
+            "jwt_claim",
+            "auth_url",
+            "events_token",
+            "writer_user",
+            "writer_password",
         ];
         if is_file || needs_others.contains(&entry.key) {
             continue;

@@ -15,6 +15,7 @@ use super::{
     url,
     value::Fault,
     web::Web,
+    websocket::WebSocket,
 };
 
 /// Reads a whole configuration; `base` is the folder that relative paths start from.
@@ -36,8 +37,18 @@ fn config(file: &mut Section<'_, '_>) -> Config {
     let session = file.section("session", Session::read);
     let web = file.section("web", Web::read);
     let bosh = file.section("bosh", Bosh::read);
-    let bosh_url = file.section("discovery", |it| it.read("bosh_url", url::public));
-    let admin = file.section("admin", |it| Admin::read(it, &mut taken, &server, &bosh));
+    let websocket = file.section("websocket", |it| WebSocket::read(it, &bosh));
+    let (bosh_url, websocket_url) = file.section("discovery", |it| {
+        (
+            it.read("bosh_url", url::bosh),
+            it.read("websocket_url", url::websocket),
+        )
+    });
+    let fronts = [
+        ("bosh.path", Some(&bosh.path)),
+        ("websocket.path", websocket.path.as_ref()),
+    ];
+    let admin = file.section("admin", |it| Admin::read(it, &mut taken, &server, fronts));
     let monitoring = file.section("monitoring", |it| it.read("listen", |t| taken.address(t)));
     let log = file.section("log", Log::read);
     if file.has_none("host") {
@@ -45,13 +56,20 @@ fn config(file: &mut Section<'_, '_>) -> Config {
         file.fault("host", Fault::new("no host to serve", cure));
     }
     let own = OwnAddresses::of(&server, &admin, monitoring);
-    let hosts = file.sections("host", |it| Host::read(it, &mut taken, &own));
+    let hosts: Vec<Host> = file.sections("host", |it| Host::read(it, &mut taken, &own));
+    let gives_tokens = hosts.iter().any(|host| host.login.is_some());
+    if gives_tokens && admin.token.is_none() && admin.client_ca.is_none() {
+        let problem = "every program on this machine can log in as any user";
+        file.warn("host.login", Fault::new(problem, "set admin.token_file"));
+    }
     Config {
         server,
         session,
         web,
         bosh,
+        websocket,
         bosh_url,
+        websocket_url,
         admin,
         monitoring,
         log,

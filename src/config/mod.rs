@@ -12,11 +12,13 @@ mod backend;
 mod bosh;
 mod credentials;
 mod error;
+mod events;
 #[cfg(test)]
 mod example;
 mod file;
 mod host;
 mod log;
+mod login;
 mod own_addresses;
 mod paths;
 mod reader;
@@ -30,6 +32,8 @@ mod upstream;
 mod url;
 mod value;
 mod web;
+mod websocket;
+mod writer;
 
 use std::{fs, io, net::SocketAddr, path::Path};
 
@@ -39,15 +43,19 @@ pub use self::{
     bosh::Bosh,
     credentials::Credentials,
     error::{ConfigError, ConfigErrors, Position},
-    host::{Host, Presence},
+    events::{Events, EventsEndpoint},
+    host::{Host, MessagesFrom, Presence},
     log::Log,
-    paths::{DISCOVERY_PATHS, MONITORING_PATHS},
+    login::{JwtKey, Login},
+    paths::{AUTH_PATH, DISCOVERY_PATHS, MONITORING_PATHS},
     secret::Secret,
     server::Server,
     session::Session,
     upstream::{Upstream, UpstreamTls},
-    url::{Place, RosterUrl, Scheme},
+    url::{BaseUrl, EventsUrl, Place, RosterUrl, Scheme},
     web::Web,
+    websocket::{Terms, WebSocket},
+    writer::{WriterEndpoint, WriterKind, Writing},
 };
 
 /// `text` as it may be shown: without the user, password and query of a URL.
@@ -71,8 +79,12 @@ pub struct Config {
     pub web: Web,
     /// `[bosh]`
     pub bosh: Bosh,
+    /// `[websocket]`
+    pub websocket: WebSocket,
     /// `[discovery]`: the URL of BOSH that clients are told; `None`: they are told none.
     pub bosh_url: Option<String>,
+    /// `[discovery]`: the same for WebSocket.
+    pub websocket_url: Option<String>,
     /// `[admin]`
     pub admin: Admin,
     /// `[monitoring]`: the address where metrics and health are served to anybody; `None`: they are served where the

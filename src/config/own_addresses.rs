@@ -2,12 +2,10 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use http::Uri;
-
 use super::{
     admin::Admin,
     server::Server,
-    url::{Place, RosterUrl},
+    url::{self, Place, RosterUrl},
     value::Fault,
 };
 
@@ -37,6 +35,24 @@ impl OwnAddresses {
     /// The fault of a backend at `url`, if that is an own address.
     pub(super) fn roster_fault(&self, url: &RosterUrl) -> Option<Fault> {
         self.fault(&place_of(url)?, "give the address of the web application")
+    }
+
+    /// The fault of an interface for lists at `place`, if that is an own address.
+    pub(super) fn writer_fault(&self, place: &Place) -> Option<Fault> {
+        self.fault(
+            place,
+            "give the address of the XMPP server's HTTP interface",
+        )
+    }
+
+    /// The fault of a site's interface for logins at `place`, if that is an own address.
+    pub(super) fn auth_fault(&self, place: &Place) -> Option<Fault> {
+        self.fault(place, "give the address of the web application")
+    }
+
+    /// The fault of a receiver of events at `place`, if that is an own address.
+    pub(super) fn receiver_fault(&self, place: &Place) -> Option<Fault> {
+        self.fault(place, "give the address of the web application")
     }
 
     fn fault(&self, place: &Place, cure: &str) -> Option<Fault> {
@@ -72,15 +88,7 @@ fn is_of_this_machine(listener: IpAddr) -> bool {
 }
 
 fn place_of(url: &RosterUrl) -> Option<Place> {
-    let url: Uri = format!("{}{}", url.before, url.after).parse().ok()?;
-    let port = match url.scheme_str() {
-        Some("https") => 443,
-        _ => 80,
-    };
-    Some(Place {
-        address: url.host()?.trim_matches(['[', ']']).to_owned(),
-        port: url.port_u16().unwrap_or(port),
-    })
+    url::place_of(&format!("{}{}", url.before, url.after).parse().ok()?)
 }
 
 #[cfg(test)]

@@ -359,6 +359,15 @@ impl<'r, 'a> Section<'r, 'a> {
         }
     }
 
+    /// Says that something about these keys, which can be used, had better be otherwise.
+    pub(super) fn warn(&mut self, key: &str, fault: Fault) {
+        let problem = format!("warning: {}", fault.problem);
+        let warning = self
+            .reader
+            .error(key.to_owned(), None, None, problem, Some(fault.cure));
+        self.reader.warnings.push(warning);
+    }
+
     fn secret_file(&mut self, file: &Text<'_>, kind: &SecretKind) -> Option<Secret> {
         let secret = self.parse(file, secret::file(self.base(), kind))?;
         if secret::is_open_to_all(&self.base().join(&*file.text)) {

@@ -3,16 +3,27 @@
 //! All that is shown of a configuration, valid or not, goes through here: errors, what `check` prints, `Debug`.
 
 /// Keys whose values are URLs, or are meant to be.
-const URL_KEYS: [&str; 6] = [
+const URL_KEYS: [&str; 10] = [
+    "auth_url",
     "backend_host",
     "bosh_url",
+    "events_url",
     "http_roster_url",
     "origins",
     "upstream",
     "upstream_referrals",
+    "websocket_url",
+    "writer_url",
 ];
 /// Ends of the keys whose values are secrets, or may be: a secret is easily written where the name of its file belongs.
-const SECRET_KEYS: [&str; 4] = ["token", "password", "token_file", "password_file"];
+const SECRET_KEYS: [&str; 6] = [
+    "token",
+    "password",
+    "secret",
+    "token_file",
+    "password_file",
+    "secret_file",
+];
 /// How keys and certificates begin, which may be written where only the name of their file belongs.
 const PEM: &str = "-----BEGIN";
 

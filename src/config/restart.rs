@@ -29,10 +29,17 @@ impl Config {
         kept.keep("log.format", &mut log.format, &was.format);
         for host in &mut self.hosts {
             let running = running.hosts.iter().find(|old| old.domain == host.domain);
-            // A host without rosters so far gets new ones, with the concurrency that is configured now.
-            if let Some(old) = running.filter(|old| old.http_roster_url.is_some()) {
-                let (concurrency, was) = (&mut host.backend.concurrency, &old.backend.concurrency);
-                kept.keep("host.backend_concurrency", concurrency, was);
+            // A host without rosters so far gets new ones, as they are configured now.
+            let Some(old) = running.filter(|old| old.http_roster_url.is_some()) else {
+                continue;
+            };
+            let (concurrency, was) = (&mut host.backend.concurrency, &old.backend.concurrency);
+            kept.keep("host.backend_concurrency", concurrency, was);
+            // Sessions keep to who held their list when they began, and have to be refreshed by the same.
+            let is_other = host.writer.is_some() != old.writer.is_some();
+            if is_other && host.http_roster_url.is_some() {
+                host.writer.clone_from(&old.writer);
+                kept.0.push("host.rosters");
             }
         }
         kept.0

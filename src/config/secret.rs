@@ -45,10 +45,10 @@ fn token(text: &str) -> Result<Secret, Fault> {
 
 /// A kind of secret, and how it is written.
 pub(super) struct SecretKind {
-    name: &'static str,
+    pub(super) name: &'static str,
     pub(super) read: fn(&str) -> Result<Secret, Fault>,
     /// Takes the secret from the contents of a file.
-    bare: fn(&str) -> &str,
+    pub(super) bare: fn(&str) -> &str,
 }
 
 pub(super) const TOKEN: SecretKind = SecretKind {

@@ -65,22 +65,75 @@ impl fmt::Debug for RosterUrl {
     }
 }
 
-/// A URL that clients are told: they take https only (XEP-0156 "Business Rules").
-pub(super) fn public(text: &str) -> Result<String, Fault> {
+/// URL of an interface below which its requests have their paths, without the slash that it may end with.
+#[derive(Clone, Eq, PartialEq)]
+pub struct BaseUrl(String);
+
+impl BaseUrl {
+    /// The URL.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether it begins with `https://`, so that the server's certificate is checked.
+    pub fn is_https(&self) -> bool {
+        let scheme = self.0.split(':').next();
+        scheme.is_some_and(|scheme| scheme.eq_ignore_ascii_case("https"))
+    }
+}
+
+impl fmt::Debug for BaseUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&redact::url(&self.0))
+    }
+}
+
+/// `events_url`, without user and password.
+#[derive(Clone, Eq, PartialEq)]
+pub struct EventsUrl(Uri);
+
+impl EventsUrl {
+    /// The URL.
+    pub fn uri(&self) -> &Uri {
+        &self.0
+    }
+
+    /// Whether it begins with `https://`, so that the receiver's certificate is checked.
+    pub fn is_https(&self) -> bool {
+        self.0.scheme_str() == Some("https")
+    }
+}
+
+impl fmt::Debug for EventsUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&redact::url(&self.0.to_string()))
+    }
+}
+
+/// The URL of BOSH that clients are told: they take https only (XEP-0156 "Business Rules").
+pub(super) fn bosh(text: &str) -> Result<String, Fault> {
+    public(text, "https").ok_or_else(|| {
+        let cure = "write it like https://chat.example.org/http-bind";
+        Fault::new("not an https URL", cure)
+    })
+}
+
+/// The URL of WebSocket that clients are told: they take wss only (RFC 7395 §4).
+pub(super) fn websocket(text: &str) -> Result<String, Fault> {
+    public(text, "wss").ok_or_else(|| {
+        let cure = "write it like wss://chat.example.org/xmpp-websocket";
+        Fault::new("not a wss URL", cure)
+    })
+}
+
+fn public(text: &str, scheme: &str) -> Option<String> {
     let is_public = text.parse().is_ok_and(|uri: Uri| {
-        uri.scheme_str() == Some("https")
+        uri.scheme_str() == Some(scheme)
             && uri
                 .authority()
                 .is_some_and(|it| place(it.as_str(), 443).is_ok())
     });
-    if is_public && !text.contains('#') {
-        Ok(text.to_owned())
-    } else {
-        Err(Fault::new(
-            "not an https URL",
-            "write it like https://chat.example.org/http-bind",
-        ))
-    }
+    (is_public && !text.contains('#')).then(|| text.to_owned())
 }
 
 /// `*`, or an origin as browsers send it (RFC 6454 §6.2), in lower case.
@@ -222,6 +275,64 @@ pub(super) fn roster_url(text: &str) -> Result<(RosterUrl, Option<Credentials>),
         after: Arc::from(after),
     };
     Ok((url, credentials))
+}
+
+/// The URL of an XMPP server's interface for lists, and where that is.
+pub(super) fn writer(text: &str) -> Result<(BaseUrl, Place), Fault> {
+    base(text, "write it like http://127.0.0.1:5280/rostergate")
+}
+
+/// The URL of the site's interface for logins, where that is, and the login in it, if it has one.
+pub(super) fn auth(text: &str) -> Result<(BaseUrl, Place, Option<Credentials>), Fault> {
+    let (text, credentials) = split_credentials(text)?;
+    let (url, place) = base(&text, "write it like http://127.0.0.1/auth")?;
+    Ok((url, place, credentials))
+}
+
+fn base(text: &str, cure: &'static str) -> Result<(BaseUrl, Place), Fault> {
+    let fault = |problem: &str| Fault::new(problem, cure);
+    let url: Uri = text.parse().map_err(|_| fault("not a URL"))?;
+    if !matches!(url.scheme_str(), Some("http" | "https")) {
+        return Err(fault("neither http:// nor https://"));
+    }
+    if url.query().is_some() || text.contains('#') {
+        return Err(fault("more than a host, a port and a path"));
+    }
+    let authority = url.authority().ok_or_else(|| fault("no host"))?;
+    place(authority.as_str(), 80).map_err(fault)?;
+    let place = place_of(&url).ok_or_else(|| fault("no host"))?;
+    let url = text.strip_suffix('/').unwrap_or(text).to_owned();
+    Ok((BaseUrl(url), place))
+}
+
+/// The URL that events are sent to, where that is, and the login in it, if it has one.
+pub(super) fn events(text: &str) -> Result<(EventsUrl, Place, Option<Credentials>), Fault> {
+    const CURE: &str = "write it like http://localhost/chat-events";
+    let fault = |problem: &str| Fault::new(problem, CURE);
+    let (text, credentials) = split_credentials(text)?;
+    let url: Uri = text.parse().map_err(|_| fault("not a URL"))?;
+    if !matches!(url.scheme_str(), Some("http" | "https")) {
+        return Err(fault("neither http:// nor https://"));
+    }
+    if text.contains('#') {
+        return Err(fault("a fragment is never sent to the site"));
+    }
+    let authority = url.authority().ok_or_else(|| fault("no host"))?;
+    place(authority.as_str(), 80).map_err(fault)?;
+    let place = place_of(&url).ok_or_else(|| fault("no host"))?;
+    Ok((EventsUrl(url), place, credentials))
+}
+
+/// Where a server of HTTP is.
+pub(super) fn place_of(url: &Uri) -> Option<Place> {
+    let port = match url.scheme_str() {
+        Some("https") => 443,
+        _ => 80,
+    };
+    Some(Place {
+        address: url.host()?.trim_matches(['[', ']']).to_owned(),
+        port: url.port_u16().unwrap_or(port),
+    })
 }
 
 fn percent_decoded(text: &str) -> Result<Cow<'_, str>, Fault> {

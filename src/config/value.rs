@@ -16,6 +16,7 @@ use rustls_pki_types::DnsName;
 
 pub(super) const SECOND: Duration = Duration::from_secs(1);
 pub(super) const MINUTE: Duration = Duration::from_secs(60);
+pub(super) const HOUR: Duration = Duration::from_secs(60 * 60);
 pub(super) const KIB: u64 = 1 << 10;
 pub(super) const MIB: u64 = 1 << 20;
 pub(super) const GIB: u64 = 1 << 30;
@@ -95,7 +96,7 @@ pub(super) fn seconds(range: RangeInclusive<Duration>) -> impl Fn(&str) -> Resul
         value if value.subsec_nanos() == 0 => Ok(value),
         _ => Err(Fault::new(
             "not whole seconds",
-            "leave the fraction away: BOSH counts seconds",
+            "leave the fraction away: clients are told seconds",
         )),
     }
 }

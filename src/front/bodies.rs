@@ -1,10 +1,9 @@
 //! Request bodies that are being read, and the bound on their memory. Does not look into bodies.
 //!
 //! A body stays in memory until it is complete. Most are short and do not count. Of a longer one, the bytes received so
-//! far are charged to the client's address. Nothing waits: when all of them together exceed the bound, the oldest body
-//! of the address with the most bytes is given up. So bodies that never end displace each other, and nobody else's.
+//! far are charged to the client's address ([`Unfinished`]).
 
-use std::{collections::HashMap, net::IpAddr, sync::Arc, time::Duration};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use http_body::Body;
@@ -12,12 +11,11 @@ use http_body_util::BodyExt as _;
 use parking_lot::Mutex;
 use tokio::{sync::Notify, time::timeout};
 
-use crate::net::{body, quota::network_of};
+use crate::net::{
+    body,
+    unfinished::{Charge, GiveUp, SHORT, Unfinished},
+};
 
-/// Size up to which a body does not count, bytes.
-const SHORT: usize = 4 << 10;
-/// Bound on all longer bodies together, bytes.
-const ALL: usize = 32 << 20;
 /// Bytes over the limit that are read and dropped, so that the client reads the answer.
 const OVERREAD: usize = 1 << 20;
 /// Time for reading them.
@@ -32,37 +30,8 @@ pub(super) enum ReadError {
     GivenUp,
 }
 
-/// The bodies that are being read.
-#[derive(Default)]
-pub(super) struct Bodies(Mutex<Table>);
-
-#[derive(Default)]
-struct Table {
-    size: usize,
-    by_sender: HashMap<Sender, OfSender>,
-    next_id: u64,
-}
-
-/// Whose bodies are counted together. Without a known address, each body counts alone.
-#[derive(Clone, Copy, Eq, Hash, PartialEq)]
-enum Sender {
-    Address(IpAddr),
-    Unknown(u64),
-}
-
-/// The unfinished bodies of one sender.
-#[derive(Default)]
-struct OfSender {
-    size: usize,
-    /// The oldest comes first.
-    bodies: Vec<Unfinished>,
-}
-
-struct Unfinished {
-    id: u64,
-    size: usize,
-    buffer: Arc<Buffer>,
-}
+/// Reads bodies.
+pub(super) struct Bodies(Arc<Unfinished>);
 
 /// The bytes received so far; `None` once the body has been given up.
 struct Buffer {
@@ -70,18 +39,27 @@ struct Buffer {
     given_up: Notify,
 }
 
-/// Entry of one body in the table; dropping it removes the entry.
-struct Tracked<'a> {
-    bodies: &'a Bodies,
-    sender: Sender,
-    id: u64,
+impl GiveUp for Buffer {
+    fn give_up(&self) {
+        // Frees the bytes here: many other tasks may run before that body's task does.
+        *self.bytes.lock() = None;
+        self.given_up.notify_one();
+    }
+}
+
+/// A body that counts.
+struct Tracked {
+    charge: Charge,
     len: usize,
-    /// Bytes that it is charged for.
-    size: usize,
     buffer: Arc<Buffer>,
 }
 
 impl Bodies {
+    /// Their bytes count as `unfinished`.
+    pub(super) fn new(unfinished: Arc<Unfinished>) -> Self {
+        Self(unfinished)
+    }
+
     /// Reads a body of at most `limit` bytes. Most come in one piece and are not copied. `address` is the client's, if
     /// it is known.
     pub(super) async fn read<B>(
@@ -112,7 +90,7 @@ impl Bodies {
     {
         let mut first = Bytes::new();
         let mut short = BytesMut::new();
-        let mut tracked: Option<Tracked<'_>> = None;
+        let mut tracked: Option<Tracked> = None;
         loop {
             let frame = match &tracked {
                 None => body.frame().await,
@@ -163,90 +141,34 @@ impl Bodies {
         }
     }
 
-    /// Adds an entry for a body, without bytes yet.
-    fn track(&self, address: Option<IpAddr>) -> Tracked<'_> {
+    fn track(&self, address: Option<IpAddr>) -> Tracked {
         let buffer = Arc::new(Buffer {
             bytes: Mutex::new(Some(BytesMut::new())),
             given_up: Notify::new(),
         });
-        let mut all = self.0.lock();
-        let id = all.next_id;
-        all.next_id = id.wrapping_add(1);
-        let sender = address.map_or(Sender::Unknown(id), |it| Sender::Address(network_of(it)));
-        all.by_sender
-            .entry(sender)
-            .or_default()
-            .bodies
-            .push(Unfinished {
-                id,
-                size: 0,
-                buffer: Arc::clone(&buffer),
-            });
-        drop(all);
+        let reader = Arc::<Buffer>::clone(&buffer);
         Tracked {
-            bodies: self,
-            sender,
-            id,
+            charge: self.0.track(address, reader),
             len: 0,
-            size: 0,
             buffer,
         }
     }
 }
 
-impl Table {
-    fn remove(&mut self, sender: Sender, id: u64) -> Option<Arc<Buffer>> {
-        let of_sender = self.by_sender.get_mut(&sender)?;
-        let index = of_sender.bodies.iter().position(|body| body.id == id)?;
-        let body = of_sender.bodies.remove(index);
-        of_sender.size = of_sender.size.saturating_sub(body.size);
-        self.size = self.size.saturating_sub(body.size);
-        if of_sender.bodies.is_empty() {
-            self.by_sender.remove(&sender);
-        }
-        Some(body.buffer)
-    }
-
-    /// Charges one body for `more` bytes. While the bound is exceeded, gives up the oldest body of the sender with the
-    /// most bytes, which may be this one.
-    fn grow(&mut self, sender: Sender, id: u64, more: usize) {
-        let Some(of_sender) = self.by_sender.get_mut(&sender) else {
-            return;
-        };
-        let Some(body) = of_sender.bodies.iter_mut().find(|body| body.id == id) else {
-            return;
-        };
-        body.size = body.size.saturating_add(more);
-        of_sender.size = of_sender.size.saturating_add(more);
-        self.size = self.size.saturating_add(more);
-        while self.size > ALL
-            && let Some((&sender, largest)) = self.by_sender.iter().max_by_key(|(_, it)| it.size)
-            && let Some(first) = largest.bodies.first().map(|body| body.id)
-            && let Some(buffer) = self.remove(sender, first)
-        {
-            // Frees the bytes here: many other tasks may run before that body's task does.
-            *buffer.bytes.lock() = None;
-            buffer.given_up.notify_one();
-        }
-    }
-}
-
-impl Tracked<'_> {
+impl Tracked {
     /// Adds bytes that have been received; false if the body has been given up.
     fn push(&mut self, data: &[u8], limit: usize) -> bool {
         let len = self.len.saturating_add(data.len());
-        if len > self.size {
+        if len > self.charge.size() {
             // The buffer grows by doubling, so the body is charged for the whole buffer.
-            let size = self.size.saturating_mul(2).max(len).min(limit);
-            let more = size.saturating_sub(self.size);
-            self.bodies.0.lock().grow(self.sender, self.id, more);
-            self.size = size;
+            let doubled = self.charge.size().saturating_mul(2);
+            self.charge.grow_to(doubled.max(len).min(limit));
         }
         let mut bytes = self.buffer.bytes.lock();
         let Some(bytes) = bytes.as_mut() else {
             return false;
         };
-        bytes.reserve(self.size.saturating_sub(self.len));
+        bytes.reserve(self.charge.size().saturating_sub(self.len));
         bytes.extend_from_slice(data);
         self.len = len;
         true
@@ -255,11 +177,5 @@ impl Tracked<'_> {
     /// The whole body; `None` if it has been given up.
     fn take(self) -> Option<Bytes> {
         self.buffer.bytes.lock().take().map(BytesMut::freeze)
-    }
-}
-
-impl Drop for Tracked<'_> {
-    fn drop(&mut self) {
-        self.bodies.0.lock().remove(self.sender, self.id);
     }
 }

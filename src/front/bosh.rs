@@ -26,7 +26,7 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{
-    HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header,
+    HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version, header,
 };
 use http_body::Body;
 use tokio::{
@@ -41,10 +41,11 @@ use super::{
     completed::Completed,
     cors::Cors,
     failures::Failures,
+    page,
+    settings::Settings,
 };
 use crate::{
     clock::now,
-    config,
     metrics::Limit,
     net::{
         answer::{self, TRY_AGAIN, with_content},
@@ -52,14 +53,11 @@ use crate::{
         listener::Peer,
         proxies::Proxies,
     },
-    proto::{
-        bosh::{
-            body::{self, Creation, Document, Message, Page},
-            condition::Condition,
-        },
-        xml,
+    proto::bosh::{
+        body::{self, Creation, Document, Message},
+        condition::Condition,
     },
-    session::{self, Admission, Command, Downstream, Entry, Origin, Refused, Registry},
+    session::{self, Command, Downstream, Entry, Origin, Refused, Registry},
 };
 
 /// Header that says how a browser will use the answer (Fetch Metadata §2).
@@ -76,40 +74,24 @@ const PAGE: &str = "<!DOCTYPE html><title>BOSH</title><p>This is a BOSH connecti
 /// How often a client is told to try again before it is told that the server is gone.
 const PATIENCE: u8 = 2;
 
-/// What the front needs to know of the configuration.
-pub struct Settings {
-    /// `[bosh]`
-    pub bosh: config::Bosh,
-    /// Bounds on documents.
-    pub xml: xml::Limits,
-    /// What pages may do.
-    pub cors: Cors,
-    /// Proxies that are believed about the client's address.
-    pub proxies: Proxies,
-    /// Rules for who may have a session.
-    pub admission: Admission,
-}
-
-impl Settings {
-    /// Answers requests other than POST.
-    fn explain(&self, method: &Method) -> Response<Chunks> {
-        match *method {
-            // hyper leaves the body of an answer to HEAD out.
-            Method::GET | Method::HEAD => {
-                let page = Bytes::from_static(PAGE.as_bytes());
-                with_content(StatusCode::OK, HTML, page.into())
-            }
-            Method::OPTIONS => {
-                let mut response = Response::new(Chunks::default());
-                self.cors.preflight(response.headers_mut());
-                response
-            }
-            _ => {
-                let mut response =
-                    with_content(StatusCode::METHOD_NOT_ALLOWED, HTML, Chunks::default());
-                response.headers_mut().insert(header::ALLOW, ALLOW);
-                response
-            }
+/// Answers requests other than POST.
+fn explain(method: &Method, cors: &Cors) -> Response<Chunks> {
+    match *method {
+        // hyper leaves the body of an answer to HEAD out.
+        Method::GET | Method::HEAD => {
+            let page = Bytes::from_static(PAGE.as_bytes());
+            with_content(StatusCode::OK, HTML, page.into())
+        }
+        Method::OPTIONS => {
+            let mut response = Response::new(Chunks::default());
+            cors.preflight(response.headers_mut());
+            response
+        }
+        _ => {
+            let mut response =
+                with_content(StatusCode::METHOD_NOT_ALLOWED, HTML, Chunks::default());
+            response.headers_mut().insert(header::ALLOW, ALLOW);
+            response
         }
     }
 }
@@ -141,8 +123,8 @@ impl Front {
     /// An endpoint to the sessions of `registry`.
     pub fn new(registry: Arc<Registry>) -> Self {
         Self {
+            bodies: Bodies::new(Arc::clone(&registry.unfinished)),
             registry,
-            bodies: Bodies::default(),
             failures: Failures::default(),
         }
     }
@@ -169,7 +151,7 @@ impl Front {
                 Completed::new(async move { front.dispatch(peer, request, &settings).await });
             Err((outcome, pipelines))
         } else {
-            Ok(Box::new(settings.explain(request.method())))
+            Ok(Box::new(explain(request.method(), &settings.cors)))
         };
         async move {
             let mut response = match answer {
@@ -231,7 +213,7 @@ impl Front {
         }
         let origin = headers.get(header::ORIGIN);
         let may_read = origin.is_none_or(|origin| settings.cors.allows(origin));
-        let page = page(&head.uri);
+        let page = page::of(&head.uri);
         // Frees the head before the body is awaited: over HTTP/2, a head may take much more memory than was sent for
         // it.
         drop(head);
@@ -341,7 +323,7 @@ impl Front {
         let (reply, answer) = oneshot::channel();
         let side =
             session::bosh::Side::open(&creation, &settings.bosh.policy, &host.limits, reply, now());
-        let client = Downstream::Bosh(side);
+        let client = Downstream::Bosh(Box::new(side));
         session::spawn(&self.registry, admitted, creation.lang, client)?;
         Ok((answer, trial))
     }
@@ -378,14 +360,6 @@ impl From<Refused> for Uncreated {
 fn may_use(session: &Entry, client: Origin, proxies: &Proxies) -> bool {
     // A proxy that does not tell the client's address may not tell of TLS either.
     !session.secure || client.secure || proxies.trust(client.address.ip())
-}
-
-/// The page that a request says it comes from, by `?page=`. Clients let a page set their URL, but hardly ever their
-/// headers.
-fn page(uri: &Uri) -> Option<Page> {
-    let query = form_urlencoded::parse(uri.query()?.as_bytes());
-    let mut names = query.filter(|(key, _)| key == "page");
-    names.next().map(|(_, name)| Page::named(name.as_bytes()))
 }
 
 /// The answer to a request that a session has answered. Without a `reply`, the session has ended meanwhile.

@@ -27,16 +27,15 @@ enum Origins {
     /// All, without credentials.
     Any,
     /// These, with credentials.
-    Only(HashSet<HeaderValue>),
+    Only(HashSet<String>),
 }
 
 impl Cors {
     /// The rules of `web`.
     pub fn new(web: &config::Web) -> Self {
-        let value = |text: &String| HeaderValue::from_str(text).ok();
         let origins = match web.origins.iter().any(|origin| origin == "*") {
             true => Origins::Any,
-            false => Origins::Only(web.origins.iter().filter_map(value).collect()),
+            false => Origins::Only(web.origins.iter().map(|origin| normal(origin)).collect()),
         };
         let names: Vec<&str> = std::iter::once("content-type")
             .chain(web.headers.iter().map(String::as_str))
@@ -49,11 +48,13 @@ impl Cors {
         }
     }
 
-    /// Whether pages from `origin` may read answers.
+    /// Whether pages from `origin` may read answers, and open WebSockets.
     pub fn allows(&self, origin: &HeaderValue) -> bool {
         match &self.origins {
             Origins::Any => true,
-            Origins::Only(allowed) => allowed.contains(origin),
+            Origins::Only(allowed) => origin
+                .to_str()
+                .is_ok_and(|origin| allowed.contains(origin) || allowed.contains(&normal(origin))),
         }
     }
 
@@ -94,5 +95,58 @@ impl Cors {
         headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, METHODS);
         headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, self.headers.clone());
         headers.insert(header::ACCESS_CONTROL_MAX_AGE, MAX_AGE);
+    }
+}
+
+/// An origin as browsers write it (RFC 6454 §6.2): in lower case, and without the port that its scheme has anyway.
+fn normal(origin: &str) -> String {
+    let origin = origin.to_ascii_lowercase();
+    let port = match origin.split_once("://") {
+        Some(("https" | "wss", _)) => ":443",
+        Some(("http" | "ws", _)) => ":80",
+        _ => return origin,
+    };
+    origin
+        .strip_suffix(port)
+        .map(str::to_owned)
+        .unwrap_or(origin)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn origins_are_compared_by_scheme_host_and_port() {
+        let web = config::Web {
+            origins: vec![
+                "https://a.example:443".into(),
+                "http://b.example:8080".into(),
+            ],
+            ..config::Web::default()
+        };
+        let cors = Cors::new(&web);
+        let allows = |origin| cors.allows(&HeaderValue::from_static(origin));
+        for origin in [
+            "https://a.example",
+            "https://a.example:443",
+            "HTTPS://A.Example",
+            "http://b.example:8080",
+        ] {
+            assert!(allows(origin), "{origin}");
+        }
+        for origin in [
+            "",
+            "null",
+            "*",
+            "http://a.example",
+            "https://a.example:444",
+            "https://a.example.evil.example",
+            "https://evil.example/https://a.example",
+            "http://b.example",
+            "https://b.example:8080",
+        ] {
+            assert!(!allows(origin), "{origin}");
+        }
     }
 }

@@ -6,6 +6,8 @@ use http_body_util::Full;
 
 use crate::{config::DISCOVERY_PATHS, net::answer, proto::xml::write::Tag};
 
+/// Link relation of WebSocket (RFC 7395 §4).
+const WEBSOCKET: &str = "urn:xmpp:alt-connections:websocket";
 /// Link relation of BOSH.
 const BOSH: &str = "urn:xmpp:alt-connections:xbosh";
 const XRD: HeaderValue = HeaderValue::from_static("application/xrd+xml");
@@ -18,17 +20,31 @@ pub struct Discovery {
 }
 
 impl Discovery {
-    /// Documents that say that the connection manager is at `url`.
-    pub fn new(url: &str) -> Self {
+    /// Documents that say where the fronts are; none if there is nothing to say. Clients that look at the order
+    /// prefer the first.
+    pub fn new(websocket: Option<&str>, bosh: Option<&str>) -> Option<Self> {
+        let links = [(WEBSOCKET, websocket), (BOSH, bosh)];
+        let links = links.into_iter().filter_map(|(rel, url)| Some((rel, url?)));
+        let links: Vec<_> = links.collect();
+        (!links.is_empty()).then(|| Self::of(&links))
+    }
+
+    fn of(links: &[(&str, &str)]) -> Self {
         let mut xml = b"<?xml version='1.0' encoding='utf-8'?>\n\
-            <XRD xmlns='http://docs.oasis-open.org/ns/xri/xrd-1.0'>\n  "
+            <XRD xmlns='http://docs.oasis-open.org/ns/xri/xrd-1.0'>\n"
             .to_vec();
-        Tag::within(&mut xml, "Link")
-            .attribute("rel", BOSH)
-            .attribute("href", url)
-            .empty();
-        xml.extend(b"\n</XRD>\n");
-        let json = serde_json::json!({ "links": [{ "rel": BOSH, "href": url }] });
+        let mut json = Vec::new();
+        for (rel, url) in links {
+            xml.extend(b"  ");
+            Tag::within(&mut xml, "Link")
+                .attribute("rel", rel)
+                .attribute("href", url)
+                .empty();
+            xml.push(b'\n');
+            json.push(serde_json::json!({ "rel": rel, "href": url }));
+        }
+        xml.extend(b"</XRD>\n");
+        let json = serde_json::json!({ "links": json });
         Self {
             xml: xml.into(),
             json: json.to_string().into(),

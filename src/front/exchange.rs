@@ -1,4 +1,5 @@
-//! Exchange of one HTTP request and its answer: counts it, and logs it where that is configured.
+//! Exchange of one HTTP request and its answer: counts it, and logs it where that is configured. If it opens a
+//! WebSocket, the end of that is logged, too.
 
 use std::{net::IpAddr, sync::Arc, time::Instant};
 
@@ -8,7 +9,7 @@ use tracing::info;
 use crate::{
     clock::now,
     metrics::{HUNG_UP, Interface, Metrics},
-    net::{listener::Peer, proxies::Proxies},
+    net::{listener::Peer, proxies::Proxies, websocket::Traffic},
 };
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -26,6 +27,7 @@ pub struct Exchange {
 }
 
 /// Fields of the access log's line.
+#[derive(Clone)]
 struct Line {
     client: IpAddr,
     method: Method,
@@ -67,9 +69,41 @@ impl Exchange {
         }
     }
 
+    /// What logs the end of the WebSocket that the request may open; absent if that is not to be logged.
+    pub fn websocket(&self) -> Option<OpenWebSocket> {
+        let line = self.line.clone()?;
+        Some(OpenWebSocket {
+            line,
+            began: self.began,
+        })
+    }
+
     /// There is an answer.
     pub fn answered(mut self, status: StatusCode) {
         self.status = status.as_u16();
+    }
+}
+
+/// A WebSocket whose end is to be logged.
+pub struct OpenWebSocket {
+    line: Line,
+    began: Instant,
+}
+
+impl OpenWebSocket {
+    /// It has ended.
+    pub fn ended(self, traffic: Traffic) {
+        info!(
+            target: "rostergate::access",
+            client = %self.line.client,
+            path = self.line.path,
+            id = self.line.id.as_deref(),
+            code = traffic.code,
+            received = traffic.received,
+            sent = traffic.sent,
+            seconds = now().saturating_duration_since(self.began).as_secs_f64(),
+            "websocket ended"
+        );
     }
 }
 

@@ -11,3 +11,6 @@ pub mod exchange;
 mod failures;
 mod forwarded;
 pub mod monitoring;
+mod page;
+pub mod settings;
+pub mod websocket;

@@ -47,8 +47,9 @@ impl Monitoring {
         let counts = self.sessions.counts();
         Gauges {
             sessions: counts
-                .by_state()
-                .map(|(state, count)| (state.as_str(), count)),
+                .by_front_and_state()
+                .map(|(front, state, count)| (front.as_str(), state.as_str(), count))
+                .collect(),
             interested: counts.interested,
             connections: self.connections.count(),
             pending: self.sessions.backlog.bytes(),

@@ -4,6 +4,7 @@
 //! text of others cannot forge a line or control a terminal ([`plain()`]).
 
 mod fields;
+mod journal;
 mod lines;
 mod plain;
 
@@ -29,11 +30,12 @@ pub use self::{
     plain::plain,
 };
 use fields::Fields;
+use journal::Prioritized;
 
 /// How a line is written.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Format {
-    /// Lines for people.
+    /// Lines for people; in the journal of systemd, with its priorities and without the time.
     Text,
     /// One JSON object for each line.
     Json,
@@ -51,7 +53,15 @@ pub fn start(filter: EnvFilter, format: Format, listener: Listener) -> io::Resul
         .log_internal_errors(false);
     let layer = match format {
         Format::Json => layer.json().with_writer(log.json()).boxed(),
-        Format::Text => layer.fmt_fields(Fields).with_writer(log.text()).boxed(),
+        Format::Text => {
+            let layer = layer.fmt_fields(Fields).with_writer(log.text());
+            if journal::is_reader() {
+                let layer = layer.without_time().with_level(false);
+                layer.map_event_format(Prioritized).boxed()
+            } else {
+                layer.boxed()
+            }
+        }
     };
     // Events about the log itself pass whatever the filter says: that lines are missing has to be seen.
     let is_about_the_log = |about: &Metadata<'_>| about.target() == lines::TARGET;

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt::Display, sync::Arc, time::Duration};
 use parking_lot::Mutex;
 use prometheus_client::{
     encoding::EncodeLabelSet,
-    metrics::{counter::Counter, family::Family, histogram::Histogram},
+    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
     registry::Registry,
 };
 
@@ -51,6 +51,13 @@ pub(super) struct Domains {
     connects: Family<DomainOutcome, Counter>,
     connect_seconds: Histograms<OfDomain>,
     lost: Family<OfDomain, Counter>,
+    writes: Family<DomainOutcome, Counter>,
+    contacts_written: Family<OfDomain, Counter>,
+    unwritten: Family<OfDomain, Gauge>,
+    events_sent: Family<OfDomain, Counter>,
+    events_lost: Family<OfDomain, Counter>,
+    events_pending: Family<OfDomain, Gauge>,
+    event_posts: Family<DomainOutcome, Counter>,
 }
 
 /// What is counted for one domain. Clones share their counters.
@@ -65,11 +72,26 @@ pub struct Domain {
     connects: Family<DomainOutcome, Counter>,
     connect_seconds: Histogram,
     lost: Counter,
+    writes: Family<DomainOutcome, Counter>,
+    /// Contacts that were written into the server's lists, or removed from them.
+    pub contacts_written: Counter,
+    /// Users whose lists are to be written again, as that has failed.
+    pub unwritten: Gauge,
+    events_sent: Counter,
+    /// Events that the site will not hear.
+    pub events_lost: Counter,
+    /// Events that the site has yet to hear.
+    pub events_pending: Gauge,
+    event_posts: Family<DomainOutcome, Counter>,
     failures: Arc<Recent<Failure>>,
     /// Whether the backend works.
     pub backend: Health,
     /// Whether the server can be connected to.
     pub upstream: Health,
+    /// Whether lists can be written into the server.
+    pub writer: Health,
+    /// Whether the site takes events.
+    pub events: Health,
 }
 
 impl Default for Domain {
@@ -91,6 +113,13 @@ impl Default for Domains {
             connects: Family::default(),
             connect_seconds: histograms(of_answers),
             lost: Family::default(),
+            writes: Family::default(),
+            contacts_written: Family::default(),
+            unwritten: Family::default(),
+            events_sent: Family::default(),
+            events_lost: Family::default(),
+            events_pending: Family::default(),
+            event_posts: Family::default(),
         }
     }
 }
@@ -127,9 +156,18 @@ impl Domains {
             connects: self.connects.clone(),
             connect_seconds: self.connect_seconds.get_or_create_owned(&label),
             lost: self.lost.get_or_create_owned(&label),
+            writes: self.writes.clone(),
+            contacts_written: self.contacts_written.get_or_create_owned(&label),
+            unwritten: self.unwritten.get_or_create_owned(&label),
+            events_sent: self.events_sent.get_or_create_owned(&label),
+            events_lost: self.events_lost.get_or_create_owned(&label),
+            events_pending: self.events_pending.get_or_create_owned(&label),
+            event_posts: self.event_posts.clone(),
             failures: Arc::clone(&self.failures),
             backend: Health::default(),
             upstream: Health::default(),
+            writer: Health::default(),
+            events: Health::default(),
             domain,
         }
     }
@@ -170,6 +208,41 @@ impl Domains {
             "Connections to the XMPP server that broke",
             self.lost.clone(),
         );
+        registry.register(
+            "roster_writes",
+            "Lists that were to be in the XMPP server: written, unchanged, dry_run, or what went wrong",
+            self.writes.clone(),
+        );
+        registry.register(
+            "contacts_written",
+            "Contacts that were written into the XMPP server's lists, or removed from them",
+            self.contacts_written.clone(),
+        );
+        registry.register(
+            "unwritten_rosters",
+            "Lists that could not be written, and are tried again",
+            self.unwritten.clone(),
+        );
+        registry.register(
+            "events_sent",
+            "Events that the site has taken: who has come online, and who has gone",
+            self.events_sent.clone(),
+        );
+        registry.register(
+            "events_lost",
+            "Events that the site will not hear, as too many waited",
+            self.events_lost.clone(),
+        );
+        registry.register(
+            "events_pending",
+            "Events that the site has yet to take",
+            self.events_pending.clone(),
+        );
+        registry.register(
+            "event_posts",
+            "Requests with events to the site: ok, or what went wrong",
+            self.event_posts.clone(),
+        );
     }
 }
 
@@ -205,6 +278,31 @@ impl Domain {
     pub fn lost(&self) {
         self.lost.inc();
         self.upstream.note(false, since_1970());
+    }
+
+    /// A list has been compared with the server's, and perhaps written.
+    pub fn written(&self, outcome: &'static str) {
+        self.writes.get_or_create(&self.outcome(outcome)).inc();
+    }
+
+    /// The site has been sent events, and has taken so many of them.
+    pub fn events_posted(&self, outcome: &'static str, taken: usize) {
+        self.event_posts.get_or_create(&self.outcome(outcome)).inc();
+        let taken = u64::try_from(taken).unwrap_or(u64::MAX);
+        self.events_sent.inc_by(taken);
+        self.events.note(outcome == "ok", since_1970());
+    }
+
+    /// So many events are lost.
+    pub fn events_lost(&self, count: usize) {
+        let count = u64::try_from(count).unwrap_or(u64::MAX);
+        self.events_lost.inc_by(count);
+    }
+
+    /// So many events have not been taken yet.
+    pub fn events_pending(&self, count: usize) {
+        let count = i64::try_from(count).unwrap_or(i64::MAX);
+        self.events_pending.set(count);
     }
 
     /// Something did not work. `error` says what in a sentence, which may quote the other side.

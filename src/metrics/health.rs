@@ -13,8 +13,12 @@ use std::{
 pub enum Dependency {
     /// The site's backend.
     Backend,
-    /// The XMPP server.
+    /// The XMPP server, as clients reach it.
     Upstream,
+    /// The same, as lists are written into it.
+    Writer,
+    /// The site, as it takes events.
+    Events,
 }
 
 impl Dependency {
@@ -23,6 +27,8 @@ impl Dependency {
         match self {
             Self::Backend => "backend",
             Self::Upstream => "upstream",
+            Self::Writer => "writer",
+            Self::Events => "events",
         }
     }
 }

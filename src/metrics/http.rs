@@ -24,6 +24,8 @@ pub const HUNG_UP: u16 = 499;
 pub enum Interface {
     /// The connection manager.
     Bosh,
+    /// The endpoint for WebSockets.
+    WebSocket,
     /// The admin API.
     Admin,
     /// XEP-0156.
@@ -39,6 +41,7 @@ impl Interface {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Bosh => "bosh",
+            Self::WebSocket => "websocket",
             Self::Admin => "admin",
             Self::Discovery => "discovery",
             Self::Monitoring => "monitoring",

@@ -29,6 +29,8 @@ pub enum Limit {
     BoshBodyTimeout,
     /// Unfinished bodies of requests that were dropped in favour of others.
     UnfinishedBodies,
+    /// WebSockets on which no stream was opened in time.
+    WebSocketOpen,
     /// `session.max_sessions`
     Sessions,
     /// `session.sessions_per_address`
@@ -51,13 +53,15 @@ pub enum Limit {
     AdminDeadline,
     /// Refreshes that were refused because too many were unfinished.
     UnfinishedRefreshes,
+    /// Sessions for pages that were refused because too many were being begun.
+    Prebinds,
     /// Stanzas of servers that are nested more deeply, or larger in their parts, than what is passed on.
     StanzaShape,
 }
 
 impl Limit {
     #[cfg(test)]
-    const ALL: [Self; 21] = [
+    const ALL: [Self; 23] = [
         Self::Connections,
         Self::ConnectionsPerAddress,
         Self::HandshakeTimeout,
@@ -67,6 +71,7 @@ impl Limit {
         Self::BoshBody,
         Self::BoshBodyTimeout,
         Self::UnfinishedBodies,
+        Self::WebSocketOpen,
         Self::Sessions,
         Self::SessionsPerAddress,
         Self::SessionsPerUser,
@@ -78,6 +83,7 @@ impl Limit {
         Self::AdminBody,
         Self::AdminDeadline,
         Self::UnfinishedRefreshes,
+        Self::Prebinds,
         Self::StanzaShape,
     ];
 
@@ -93,6 +99,7 @@ impl Limit {
             Self::BoshBody => "bosh.max_body",
             Self::BoshBodyTimeout => "bosh.body_timeout",
             Self::UnfinishedBodies => "bodies",
+            Self::WebSocketOpen => "open",
             Self::Sessions => "session.max_sessions",
             Self::SessionsPerAddress => "session.sessions_per_address",
             Self::SessionsPerUser => "session.sessions_per_user",
@@ -104,6 +111,7 @@ impl Limit {
             Self::AdminBody => "admin.max_body",
             Self::AdminDeadline => "admin.deadline",
             Self::UnfinishedRefreshes => "accepted",
+            Self::Prebinds => "prebinds",
             Self::StanzaShape => "unreadable",
         }
     }

@@ -17,11 +17,13 @@ pub use self::{
     domains::Domain,
     http::{HUNG_UP, Hold, Interface},
     limits::Limit,
+    sessions::Resumption,
     stanzas::Direction,
+    websocket::BadMessage,
 };
 use self::{
-    domains::Domains, health::Failure, http::Http, labels::Outcome, limits::Limits,
-    refreshes::Refreshes, sessions::Sessions, stanzas::Stanzas,
+    domains::Domains, health::Failure, http::Http, labels::Outcome, limits::Limits, logins::Logins,
+    refreshes::Refreshes, sessions::Sessions, stanzas::Stanzas, websocket::WebSockets,
 };
 use crate::{clock::since_1970, log};
 
@@ -30,10 +32,12 @@ pub mod health;
 mod http;
 mod labels;
 mod limits;
+mod logins;
 pub mod recent;
 mod refreshes;
 mod sessions;
 mod stanzas;
+mod websocket;
 
 type Histograms<L> = Family<L, Histogram, fn() -> Histogram>;
 
@@ -53,7 +57,9 @@ pub struct Metrics {
     http: Http,
     sessions: Sessions,
     stanzas: Stanzas,
+    websockets: WebSockets,
     refreshes: Refreshes,
+    logins: Logins,
     limits: Limits,
     reloads: Family<Outcome, Counter>,
     connections: Gauge,
@@ -63,8 +69,8 @@ pub struct Metrics {
 /// What exists at a moment, as the caller of [`Metrics::render`] has counted it.
 #[derive(Debug)]
 pub struct Gauges {
-    /// Sessions in each state, by its label.
-    pub sessions: [(&'static str, usize); 4],
+    /// Sessions of each front in each state, by the labels.
+    pub sessions: Vec<(&'static str, &'static str, usize)>,
     /// Sessions that have been given a roster, and get pushes.
     pub interested: usize,
     /// Connections of all listeners.
@@ -111,7 +117,9 @@ impl Default for Metrics {
         let http = Http::register(&mut registry);
         let sessions = Sessions::register(&mut registry);
         let stanzas = Stanzas::register(&mut registry);
+        let websockets = WebSockets::register(&mut registry);
         let refreshes = Refreshes::register(&mut registry);
+        let logins = Logins::register(&mut registry);
         let limits = Limits::register(&mut registry);
         registry.register(
             "log_lines_dropped",
@@ -134,7 +142,9 @@ impl Default for Metrics {
             http,
             sessions,
             stanzas,
+            websockets,
             refreshes,
+            logins,
             limits,
             reloads,
             connections,

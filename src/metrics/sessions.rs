@@ -6,16 +6,55 @@ use prometheus_client::{
     registry::Registry,
 };
 
-use super::{Gauges, Metrics};
-
-#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
-struct Reason {
-    reason: &'static str,
-}
+use super::{
+    Gauges, Metrics,
+    labels::{Outcome, Reason},
+};
 
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
 struct OfState {
+    front: &'static str,
     state: &'static str,
+}
+
+/// What came of a client's wish to go on with a session (XEP-0198 "Resumption").
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Resumption {
+    /// It goes on.
+    Resumed,
+    /// There is none with this SM-ID, or no longer.
+    Unknown,
+    /// It is of another user.
+    Stranger,
+    /// It was created over TLS, and the client is without.
+    Insecure,
+    /// The client claims to have more than it was sent.
+    TooHigh,
+    /// The server did not say who the client is.
+    Unproven,
+}
+
+impl Resumption {
+    const ALL: [Self; 6] = [
+        Self::Resumed,
+        Self::Unknown,
+        Self::Stranger,
+        Self::Insecure,
+        Self::TooHigh,
+        Self::Unproven,
+    ];
+
+    fn label(self) -> Outcome {
+        let outcome = match self {
+            Self::Resumed => "resumed",
+            Self::Unknown => "unknown",
+            Self::Stranger => "stranger",
+            Self::Insecure => "insecure",
+            Self::TooHigh => "too_high",
+            Self::Unproven => "unproven",
+        };
+        Outcome { outcome }
+    }
 }
 
 /// The families of sessions.
@@ -25,8 +64,12 @@ pub(super) struct Sessions {
     interested: Gauge,
     created: Counter,
     ended: Family<Reason, Counter>,
+    ended_by_site: Counter,
+    resumptions: Family<Outcome, Counter>,
+    asleep_ended: Family<Reason, Counter>,
     pushes: Counter,
     handed_over: Counter,
+    strangers_refused: Counter,
     pending: Gauge,
 }
 
@@ -35,23 +78,42 @@ impl Sessions {
         let states = Family::<OfState, Gauge>::default();
         registry.register(
             "sessions",
-            "BOSH sessions by how far they are",
+            "Sessions by front and how far they are",
             states.clone(),
         );
         let interested = Gauge::default();
         registry.register(
             "interested_sessions",
-            "BOSH sessions that have asked for their roster, and get pushes",
+            "Sessions that have asked for their roster, and get pushes",
             interested.clone(),
         );
         let created = Counter::default();
-        registry.register("sessions_created", "BOSH sessions ever", created.clone());
+        registry.register("sessions_created", "Sessions ever", created.clone());
         let ended = Family::<Reason, Counter>::default();
+        registry.register("sessions_ended", "Sessions that are over", ended.clone());
+        let ended_by_site = Counter::default();
         registry.register(
-            "sessions_ended",
-            "BOSH sessions that are over",
-            ended.clone(),
+            "sessions_ended_by_site",
+            "Sessions that the admin API was asked to end",
+            ended_by_site.clone(),
         );
+        let resumptions = Family::<Outcome, Counter>::default();
+        registry.register(
+            "resumptions",
+            "Resumptions that clients wanted, by what came of them",
+            resumptions.clone(),
+        );
+        for resumption in Resumption::ALL {
+            drop(resumptions.get_or_create(&resumption.label()));
+        }
+        let asleep_ended = Family::<Reason, Counter>::default();
+        registry.register(
+            "asleep_sessions_ended",
+            "Sessions that are over without having been resumed",
+            asleep_ended.clone(),
+        );
+        let reason = "inactive";
+        drop(asleep_ended.get_or_create(&Reason { reason }));
         let pushes = Counter::default();
         registry.register(
             "roster_pushes",
@@ -64,6 +126,12 @@ impl Sessions {
             "Messages of ended sessions that were given to other sessions of the same accounts",
             handed_over.clone(),
         );
+        let strangers_refused = Counter::default();
+        registry.register(
+            "messages_between_strangers",
+            "Messages that did not pass, as their sender and their recipient are not contacts",
+            strangers_refused.clone(),
+        );
         let pending = Gauge::default();
         registry.register(
             "pending_bytes",
@@ -75,17 +143,21 @@ impl Sessions {
             interested,
             created,
             ended,
+            ended_by_site,
+            resumptions,
+            asleep_ended,
             pushes,
             handed_over,
+            strangers_refused,
             pending,
         }
     }
 
     pub(super) fn set(&self, gauges: &Gauges) {
         let count = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
-        for (state, number) in gauges.sessions {
+        for &(front, state, number) in &gauges.sessions {
             self.states
-                .get_or_create(&OfState { state })
+                .get_or_create(&OfState { front, state })
                 .set(count(number));
         }
         self.interested.set(count(gauges.interested));
@@ -114,6 +186,24 @@ impl Metrics {
         self.sessions.ended.get_or_create(&Reason { reason }).inc();
     }
 
+    /// The site has had this many sessions ended.
+    pub fn ended_by_site(&self, count: usize) {
+        let count = u64::try_from(count).unwrap_or(u64::MAX);
+        self.sessions.ended_by_site.inc_by(count);
+    }
+
+    /// A client wanted to resume a session.
+    pub fn resumption(&self, resumption: Resumption) {
+        let label = resumption.label();
+        self.sessions.resumptions.get_or_create(&label).inc();
+    }
+
+    /// A session has ended while it was asleep.
+    pub fn asleep_ended(&self, reason: &'static str) {
+        let reason = Reason { reason };
+        self.sessions.asleep_ended.get_or_create(&reason).inc();
+    }
+
     /// A session was given this many roster pushes (RFC 6121 §2.1.6).
     pub fn pushed(&self, count: u64) {
         self.sessions.pushes.inc_by(count);
@@ -122,5 +212,10 @@ impl Metrics {
     /// A message was handed over from an ended session to another session of the same account.
     pub fn handed_over(&self) {
         self.sessions.handed_over.inc();
+    }
+
+    /// A message did not pass, as its sender and its recipient are not contacts.
+    pub fn stranger_refused(&self) {
+        self.sessions.strangers_refused.inc();
     }
 }

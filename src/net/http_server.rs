@@ -3,6 +3,9 @@
 //! Each connection has a task: TLS handshake, then HTTP/1.1, or HTTP/2 if ALPN says so. Every connection ends:
 //! handshake, first request and request head have deadlines, and a [`drain::Watch`] ends what is left. The server does
 //! not know what is answered.
+//!
+//! A service may upgrade an HTTP/1.1 connection (RFC 9110 §7.8); its request has the means for that in its extensions.
+//! The connection then belongs to the service, as it is, and goes on counting for as long as its [`Counted`] is kept.
 
 use std::{
     error::Error as StdError,
@@ -15,16 +18,13 @@ use std::{
     time::Duration,
 };
 
-use http::{Request, Response};
+use http::{Request, Response, header};
 use hyper::{
     body::{Body, Incoming},
     server::conn::{http1, http2},
     service::Service,
 };
-use hyper_util::{
-    rt::{TokioExecutor, TokioIo, TokioTimer},
-    server::graceful::GracefulConnection,
-};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use rustls::ServerConfig;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -88,7 +88,7 @@ where
                 ..
             } = accepted;
             let connection = Connection {
-                counted,
+                counted: counted.map(Arc::new),
                 drain,
                 limits,
             };
@@ -150,9 +150,10 @@ where
 
     async fn http1<I>(self, stream: I, client: Option<ClientChain>)
     where
-        I: AsyncRead + AsyncWrite + Unpin + 'static,
+        I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let (service, asked) = Asked::wrap(self.service, client);
+        let counted = self.connection.counted.clone();
+        let (service, asked) = Asked::wrap(self.service, client, counted);
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(self.connection.limits.idle)
@@ -160,9 +161,11 @@ where
             // hyper may make the buffer larger than that, so the head has a bound of its own.
             .max_header_size(self.connection.limits.head)
             .half_close(false)
-            .serve_connection(TokioIo::new(stream), service);
+            .serve_connection(TokioIo::new(stream), service)
+            .with_upgrades();
+        let ending = http1::UpgradeableConnection::graceful_shutdown;
         self.connection
-            .drive(pin!(connection), &asked, Overrun::Idle)
+            .drive(pin!(connection), ending, &asked, Overrun::Idle)
             .await;
     }
 
@@ -170,7 +173,7 @@ where
     where
         I: AsyncRead + AsyncWrite + Unpin + 'static,
     {
-        let (service, asked) = Asked::wrap(self.service, client);
+        let (service, asked) = Asked::wrap(self.service, client, None);
         let head = u32::try_from(self.connection.limits.head).unwrap_or(u32::MAX);
         let max_header_list = head.min(MAX_HEADER_LIST);
         let connection = http2::Builder::new(TokioExecutor::new())
@@ -180,8 +183,9 @@ where
             .keep_alive_interval(self.connection.limits.ping)
             .keep_alive_timeout(self.connection.limits.ping)
             .serve_connection(TokioIo::new(stream), service);
+        let ending = http2::Connection::graceful_shutdown;
         self.connection
-            .drive(pin!(connection), &asked, Overrun::Ping)
+            .drive(pin!(connection), ending, &asked, Overrun::Ping)
             .await;
     }
 }
@@ -189,7 +193,7 @@ where
 /// What runs a connection to its end.
 struct Connection {
     /// Absent if connections are not counted.
-    counted: Option<Counted>,
+    counted: Option<Arc<Counted>>,
     drain: drain::Watch,
     limits: Limits,
 }
@@ -201,15 +205,21 @@ impl Connection {
         }
     }
 
-    /// Runs a connection to its end. `late` is the bound that is counted if hyper ends a silent connection.
+    /// Runs a connection to its end, or to its upgrade. `end` has it end after the requests under way. `late` is the
+    /// bound that is counted if hyper ends a silent connection.
     ///
     /// Until the first request, this function has a deadline of its own: hyper has none for the HTTP/2 preface, and its
     /// graceful shutdown would wait for the rest of a half-sent request head.
     ///
     /// The connection is passed pinned: the future of an async function keeps an argument passed by value twice.
-    async fn drive<C>(mut self, mut connection: Pin<&mut C>, asked: &FirstCall, late: Overrun)
-    where
-        C: GracefulConnection<Error = hyper::Error>,
+    async fn drive<C>(
+        mut self,
+        mut connection: Pin<&mut C>,
+        end: fn(Pin<&mut C>),
+        asked: &FirstCall,
+        late: Overrun,
+    ) where
+        C: Future<Output = hyper::Result<()>>,
     {
         let mut first_request = pin!(sleep(self.limits.idle));
         let mut draining = false;
@@ -253,7 +263,7 @@ impl Connection {
                 }
                 // Only after the first request: hyper would close the connection without reading it.
                 () = asked.notify.notified(), if draining => {
-                    connection.as_mut().graceful_shutdown();
+                    end(connection.as_mut());
                 }
                 () = &mut first_request, if !asked.is_made() => {
                     // A request may have come in the meantime.
@@ -283,21 +293,29 @@ impl FirstCall {
     }
 }
 
-/// A service that remembers whether it has been called, and adds the client's certificates to its requests.
+/// A service that remembers whether it has been called, and adds to its requests what they have to know of their
+/// connection.
 struct Asked<S> {
     service: S,
     asked: Arc<FirstCall>,
     client: Option<ClientChain>,
+    /// For requests that want an upgrade.
+    counted: Option<Arc<Counted>>,
 }
 
 impl<S> Asked<S> {
-    fn wrap(service: S, client: Option<ClientChain>) -> (Self, Arc<FirstCall>) {
+    fn wrap(
+        service: S,
+        client: Option<ClientChain>,
+        counted: Option<Arc<Counted>>,
+    ) -> (Self, Arc<FirstCall>) {
         let asked = Arc::<FirstCall>::default();
         (
             Self {
                 service,
                 asked: asked.clone(),
                 client,
+                counted,
             },
             asked,
         )
@@ -315,6 +333,11 @@ impl<S: Service<Request<Incoming>>> Service<Request<Incoming>> for Asked<S> {
         }
         if let Some(client) = &self.client {
             request.extensions_mut().insert(client.clone());
+        }
+        if let Some(counted) = &self.counted
+            && request.headers().contains_key(header::UPGRADE)
+        {
+            request.extensions_mut().insert(Arc::clone(counted));
         }
         self.service.call(request)
     }

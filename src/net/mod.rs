@@ -20,6 +20,9 @@ pub mod refused_heads;
 pub mod sandbox;
 pub mod systemd;
 pub mod tls;
+pub mod unfinished;
+pub mod wake_flag;
+pub mod websocket;
 pub mod wire;
 
 #[cfg(test)]

@@ -98,7 +98,7 @@ impl Change {
         self.act
     }
 
-    /// The change that lifts this one, except for contacts that `later` requests of the client block.
+    /// The change that lifts this one, except for contacts that `later` requests of the account block.
     pub(super) fn lifted<'a>(&self, later: impl Iterator<Item = &'a Self>) -> Self {
         let later = later.filter(|change| change.act == Act::Block);
         Self {

@@ -43,8 +43,15 @@ enum Source {
 pub struct Blocking {
     /// With each change, the index of the contact that is next.
     changes: VecDeque<(Change, Source, usize)>,
-    /// Requests that the server has not answered, by `id`.
-    asked: VecDeque<(Box<str>, Change)>,
+    /// Requests that the server has not answered, in the order in which it makes the changes.
+    asked: VecDeque<Asked>,
+}
+
+#[derive(Debug)]
+struct Asked {
+    /// `None`: another session asks for this block, once the server has had all before it.
+    id: Option<Box<str>>,
+    change: Change,
 }
 
 impl Blocking {
@@ -65,7 +72,10 @@ impl Blocking {
             let refusal = bounce::refused(&request, "modify", "bad-request");
             return effects.extend(refusal.map(Effect::ToClient));
         };
-        self.asked.push_back((id.into(), change.clone()));
+        self.asked.push_back(Asked {
+            id: Some(id.into()),
+            change: change.clone(),
+        });
         match change.act() {
             Act::Block => {
                 let source = Source::Client(Box::new(request));
@@ -78,6 +88,12 @@ impl Blocking {
 
     /// Another session of the account has heard of a change.
     pub fn account_changes(&mut self, change: Change) {
+        if change.act() == Act::Block && !self.asked.is_empty() && !self.is_full() {
+            self.asked.push_back(Asked {
+                id: None,
+                change: change.clone(),
+            });
+        }
         self.changes.push_back((change, Source::Account, 0));
     }
 
@@ -89,19 +105,25 @@ impl Blocking {
     /// The server has answered a request, perhaps one of those that wait. A block that failed is lifted again.
     pub fn server_answers(&mut self, kind: IqType, answer: &Stanza, effects: &mut Effects) {
         let Some(id) = answer.id() else { return };
-        let place = self.asked.iter().position(|(asked, _)| **asked == *id);
-        let Some((_, change)) = place.and_then(|place| self.asked.remove(place)) else {
+        let is_it = |asked: &Asked| asked.id.as_deref() == Some(&*id);
+        let place = self.asked.iter().position(is_it);
+        let Some(Asked { change, .. }) = place.and_then(|place| self.asked.remove(place)) else {
             return;
         };
         match (change.act(), kind) {
             (Act::Block, IqType::Error) | (Act::Unblock, IqType::Result) => {
                 let later = self.asked.iter().skip(place.unwrap_or_default());
-                let lifted = change.lifted(later.map(|(_, change)| change));
+                let lifted = change.lifted(later.map(|asked| &asked.change));
                 effects.push_back(Effect::TellAccount(lifted.clone()));
                 self.account_changes(lifted);
             }
             _ => {}
         }
+        while self
+            .asked
+            .pop_front_if(|asked| asked.id.is_none())
+            .is_some()
+        {}
     }
 
     /// Tells the next few contacts. After the last one, the client's request may go to the server.

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::Effect;
+use super::{Effect, Side};
 use crate::proto::{
     stanza::{IqType, Kind, MessageType, Stanza},
     xml::{Ns, write::Tag},
@@ -77,6 +77,31 @@ pub fn unwelcome(push: &Stanza) -> Stanza {
     error("iq", push, to, ("cancel", "service-unavailable"))
 }
 
+/// The answer to a `message` between people who are not contacts. A stranger elsewhere is told what a server says that
+/// does not know the address.
+pub(super) fn not_contacts(message: &Stanza, sender: Side) -> Stanza {
+    let (peer, condition) = match sender {
+        Side::Client => (("from", message.to()), "not-allowed"),
+        Side::Server => (("to", message.from()), "service-unavailable"),
+    };
+    let text = "Only contacts can write to each other here.";
+    explained("message", message, peer, ("cancel", condition), text)
+}
+
+/// The error in the place of another one, from somebody to somebody, of which nothing may be shown but that it is one.
+pub(super) fn without_text(message: &Stanza) -> Stanza {
+    let id = message.id().filter(|id| is_repeated(id));
+    let [from, to] = [message.from(), message.to()].map(|it| it.filter(|it| is_repeated(it)));
+    let error = Tag::new("message")
+        .ns(Ns::Client)
+        .attribute("type", "error")
+        .attribute_if("id", id.as_deref())
+        .attribute_if("from", from.as_deref())
+        .attribute_if("to", to.as_deref())
+        .content(|out| write_error(out, "cancel", "service-unavailable"));
+    Stanza::ours(error)
+}
+
 /// The error that tells the client that a `stanza` of its own was not sent. Its namespace does not matter.
 pub fn refused(stanza: &Stanza, kind: &str, condition: &str) -> Option<Stanza> {
     let is_answer = matches!(
@@ -94,8 +119,19 @@ pub fn refused(stanza: &Stanza, kind: &str, condition: &str) -> Option<Stanza> {
 fn error(
     name: &str,
     stanza: &Stanza,
+    peer: (&str, Option<Cow<'_, str>>),
+    why: (&str, &str),
+) -> Stanza {
+    explained(name, stanza, peer, why, "")
+}
+
+/// The same with an explanation for people.
+fn explained(
+    name: &str,
+    stanza: &Stanza,
     (side, peer): (&str, Option<Cow<'_, str>>),
     (kind, condition): (&str, &str),
+    text: &str,
 ) -> Stanza {
     let id = stanza.id().filter(|id| is_repeated(id));
     let peer = peer.filter(|peer| is_repeated(peer));
@@ -104,15 +140,23 @@ fn error(
         .attribute("type", "error")
         .attribute_if("id", id.as_deref())
         .attribute_if(side, peer.as_deref())
-        .content(|out| write_error(out, kind, condition));
+        .content(|out| write_explained(out, kind, condition, text));
     Stanza::ours(error)
 }
 
 /// Appends what an answer of type `error` has in it (RFC 6120 §8.3).
 pub(super) fn write_error(out: &mut Vec<u8>, kind: &str, condition: &str) {
+    write_explained(out, kind, condition, "");
+}
+
+fn write_explained(out: &mut Vec<u8>, kind: &str, condition: &str, text: &str) {
     Tag::within(out, "error")
         .attribute("type", kind)
         .content(|out| {
             Tag::within(out, condition).ns(Ns::Stanzas).empty();
+            if !text.is_empty() {
+                let tag = Tag::within(out, "text").ns(Ns::Stanzas);
+                tag.attribute("xml:lang", "en").text(text);
+            }
         });
 }

@@ -1,6 +1,7 @@
 //! Stream features, and the elements that negotiate them: leaves out what a client cannot use that is not itself
 //! connected to the server. Does not negotiate anything.
 
+use super::Rules;
 use crate::proto::{
     stanza::{Child, Kind, Stanza},
     xml::Ns,
@@ -11,15 +12,17 @@ const MAX_FEATURES: usize = 64;
 
 /// The server's features without those that make no sense through a gateway. TLS, compression, stream management and
 /// channel binding end at the gateway, and the server's limits (XEP-0478) hold for the gateway's connection. The
-/// gateway does not follow SASL2 and XEP-0078. With `rosters`, roster versions and pre-approvals would contradict the
-/// backend.
-pub fn offer(features: &Stanza, rosters: bool) -> Stanza {
+/// gateway does not follow SASL2 and XEP-0078. Roster versions and pre-approvals would contradict the backend. Where the
+/// gateway manages the client's stream, it offers that itself, together with resource binding.
+pub fn offer(features: &Stanza, rules: Rules) -> Stanza {
     let mut kept = b"<stream:features xmlns:stream='".to_vec();
     kept.extend_from_slice(b"http://etherx.jabber.org/streams' xmlns='jabber:client'>");
     let offered = features
         .children()
-        .filter(|child| is_offered(child, rosters));
+        .filter(|child| is_offered(child, rules.rosters));
+    let mut may_bind = false;
     for child in offered.take(MAX_FEATURES) {
+        may_bind |= child.is(Ns::Bind, "bind");
         if child.is(Ns::Sasl, "mechanisms") {
             write_mechanisms(&child, &mut kept);
         } else if let Some(feature) = child.closed() {
@@ -28,6 +31,9 @@ pub fn offer(features: &Stanza, rosters: bool) -> Stanza {
                 .chunks()
                 .for_each(|chunk| kept.extend_from_slice(&chunk));
         }
+    }
+    if rules.manages_streams && may_bind {
+        kept.extend_from_slice(b"<sm xmlns='urn:xmpp:sm:3'/>");
     }
     kept.extend_from_slice(b"</stream:features>");
     Stanza::ours(kept)

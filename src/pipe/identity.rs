@@ -60,7 +60,10 @@ impl Identity {
     /// Reads the result of resource binding in a session of `domain`, which is prepared; `None` for any
     /// other stanza.
     pub fn from_bind_result(stanza: &Stanza, domain: &str) -> Option<Self> {
-        if stanza.kind() != Kind::Iq(IqType::Result) {
+        // Whoever knows the resource can send the client such a result, the client itself included. The server puts the
+        // sender's address on it.
+        let is_servers = stanza.from().is_none_or(|from| from == domain);
+        if stanza.kind() != Kind::Iq(IqType::Result) || !is_servers {
             return None;
         }
         let bind = stanza.children().find(|child| child.is(Ns::Bind, "bind"))?;
@@ -168,6 +171,22 @@ mod tests {
         assert_eq!(bound(odd).bare(), "john@example.org");
         assert_eq!(owner(odd).as_deref(), Ok("john"));
         assert_eq!(bound("ᴬdmin@example.org/x").full(), "ᴬdmin@example.org/x");
+    }
+
+    #[test]
+    fn only_the_server_says_what_it_has_bound() {
+        let result = |from: &str| {
+            let result = format!(
+                "<iq type='result'{from}><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'>\
+                 <jid>john@example.org/web</jid></bind></iq>"
+            );
+            let result = Stanza::parse(result).unwrap();
+            Identity::from_bind_result(&result, "example.org").is_some()
+        };
+        assert!(result("") && result(" from='example.org'"));
+        for other in ["mallory@example.org/web", "john@example.org", "example.com"] {
+            assert!(!result(&format!(" from='{other}'")), "{other}");
+        }
     }
 
     #[test]

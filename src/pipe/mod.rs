@@ -11,6 +11,7 @@ pub mod blocking;
 pub mod bounce;
 pub mod features;
 pub mod identity;
+pub mod messages;
 pub mod presence;
 pub mod refusal;
 pub mod roster;
@@ -22,6 +23,7 @@ use blocked::Change;
 use blocking::Blocking;
 use bytes::Bytes;
 use identity::{Identity, Whose};
+use messages::Messages;
 use presence::PresenceService;
 use refusal::Refusal;
 use roster::RosterService;
@@ -32,7 +34,7 @@ use crate::{
         stanza::{IqType, Kind, PresenceType, Stanza},
         xml::Ns,
     },
-    roster::Roster,
+    roster::{Roster, Username},
 };
 
 /// Most steps of a long task (see [`Pipe::is_telling`]) that one poll takes without any effect.
@@ -45,6 +47,10 @@ pub struct Rules {
     pub rosters: bool,
     /// Presence is carried to contacts by directed presence.
     pub directed: bool,
+    /// Clients may use stream management, which ends at the gateway.
+    pub manages_streams: bool,
+    /// Only contacts may write to each other.
+    pub contacts_only: bool,
 }
 
 /// Effect that the session's task has to carry out, in the order given.
@@ -65,11 +71,36 @@ pub enum Effect {
         /// How many there are.
         count: u32,
     },
+    /// A message between people who are not contacts does not pass. The answer, if there is one, goes to its sender.
+    Refused {
+        /// The answer.
+        answer: Option<Stanza>,
+        /// Where the message came from.
+        sender: Side,
+    },
+    /// Carry out `yes` if the list of `other` lets the user write ([`messages::is_welcome`]), or else `no`.
+    IfWelcome {
+        /// Another user of the domain.
+        other: Username,
+        /// The message.
+        yes: Box<Self>,
+        /// The refusal.
+        no: Box<Self>,
+    },
     /// Call [`Pipe::account_changes`] of the account's other sessions.
     TellAccount(Change),
     /// Do the same, wait until the server has what these sessions then send, and only then send it this request:
     /// afterwards, it would pass nothing on to the blocked contacts.
     Block(Stanza, Change),
+}
+
+/// Side of a session.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Side {
+    /// That towards the client.
+    Client,
+    /// That towards the server.
+    Server,
 }
 
 /// The stanza path of one session.
@@ -82,6 +113,7 @@ pub struct Pipe {
     service: RosterService,
     presence: PresenceService,
     blocking: Blocking,
+    messages: Messages,
     effects: VecDeque<Effect>,
     /// The latest roster is the session's first.
     is_first: bool,
@@ -101,11 +133,19 @@ impl Pipe {
             service: RosterService::default(),
             presence: PresenceService::default(),
             blocking: Blocking::default(),
+            messages: Messages::default(),
             effects: VecDeque::new(),
             is_first: false,
             update: None,
             next_roster: None,
         }
+    }
+
+    /// The same where people are served at these domains: theirs are no addresses of services.
+    #[must_use]
+    pub fn beside(mut self, people_at: Arc<[String]>) -> Self {
+        self.messages = Messages::at(people_at);
+        self
     }
 
     /// Who the client is, once the server has bound its resource.
@@ -136,6 +176,14 @@ impl Pipe {
             Some(identity) if self.rules.rosters => identity,
             _ => return self.effects.push_back(Effect::ToServer(stanza)),
         };
+        if self.rules.contacts_only {
+            if let Kind::Message(_) = stanza.kind() {
+                return self.client_message(stanza);
+            }
+            if let (Kind::Presence(_), Some(to)) = (stanza.kind(), stanza.to()) {
+                self.messages.client_greets(&stanza, &to);
+            }
+        }
         let effects = &mut self.effects;
         match stanza.kind() {
             Kind::Iq(kind) => match (kind, stanza.payload()) {
@@ -186,7 +234,7 @@ impl Pipe {
     pub fn server_stanza(&mut self, stanza: Stanza) {
         let effects = &mut self.effects;
         if stanza.kind() == Kind::Features {
-            let features = features::offer(&stanza, self.rules.rosters);
+            let features = features::offer(&stanza, self.rules);
             return effects.push_back(Effect::ToClient(features));
         }
         let Some(identity) = &self.identity else {
@@ -200,6 +248,13 @@ impl Pipe {
         };
         if !self.rules.rosters {
             return effects.push_back(Effect::ToClient(stanza));
+        }
+        if self.rules.contacts_only {
+            match stanza.kind() {
+                Kind::Message(_) => return self.server_message(stanza),
+                Kind::Presence(_) => self.messages.server_greets(&stanza),
+                _ => {}
+            }
         }
         match stanza.kind() {
             Kind::Iq(IqType::Set) if stanza.has_child(Ns::Roster) => {
@@ -254,9 +309,22 @@ impl Pipe {
         self.service.roster().is_some() && self.presence.has_held()
     }
 
+    /// Whether the client waits for its list.
+    pub fn is_waiting(&self) -> bool {
+        self.service.is_waiting()
+    }
+
     /// Gives the client the presence that is held.
     pub fn show_held(&mut self) {
         self.presence.show_held(&mut self.effects);
+    }
+
+    /// The client goes on with the session and has forgotten what it was told, as a page does that is loaded again: it is
+    /// shown again who is there. It has to ask for its roster itself, if it has forgotten that, too.
+    pub fn begin_anew(&mut self) {
+        if self.service.roster().is_some() {
+            self.presence.begin_anew();
+        }
     }
 
     /// Another session of the account blocks or unblocks somebody, or a request to block has failed.
@@ -277,6 +345,11 @@ impl Pipe {
 
     /// The roster has arrived: the one that was needed, or a newer one.
     pub fn roster_ready(&mut self, roster: &Arc<Roster>) {
+        self.take_roster(roster);
+        self.release_messages(true);
+    }
+
+    fn take_roster(&mut self, roster: &Arc<Roster>) {
         let Some(identity) = &self.identity else {
             return;
         };
@@ -285,7 +358,10 @@ impl Pipe {
             .roster()
             .is_some_and(|old| ptr::eq(old, &**roster))
         {
-            return self.service.answer_waiting(identity, &mut self.effects);
+            if self.service.answer_waiting(identity, &mut self.effects) {
+                self.presence.begin_anew();
+            }
+            return;
         }
         if self.is_telling() {
             self.next_roster = Some(Arc::clone(roster));
@@ -305,7 +381,9 @@ impl Pipe {
         let Some(identity) = &self.identity else {
             return;
         };
-        self.service.answer_waiting(identity, &mut self.effects);
+        if self.service.answer_waiting(identity, &mut self.effects) {
+            self.presence.begin_anew();
+        }
         if let Some(roster) = self
             .service
             .roster()
@@ -320,14 +398,16 @@ impl Pipe {
         if let Some(identity) = &self.identity {
             self.service.refuse_waiting(identity, &mut self.effects);
         }
+        self.release_messages(false);
     }
 
-    /// Whether a long task is under way: presence to all contacts, an update of the list, or a block.
+    /// Whether a long task is under way: presence to or of all contacts, an update of the list, or a block.
     /// [`Self::poll_effect`] goes on with it when there is room.
     pub fn is_telling(&self) -> bool {
         self.update.is_some()
             || self.blocking.is_busy()
             || self.presence.is_announcing()
+            || self.presence.is_showing_again()
             || self.next_roster.is_some()
     }
 
@@ -373,10 +453,14 @@ impl Pipe {
             presence.announce(service.roster(), &mut self.effects);
             return true;
         }
+        if presence.is_showing_again() {
+            presence.show_again(service.roster(), &mut self.effects);
+            return true;
+        }
         let Some(next) = self.next_roster.take() else {
             return false;
         };
-        self.roster_ready(&next);
+        self.take_roster(&next);
         true
     }
 }

@@ -31,6 +31,8 @@ type Effects = std::collections::VecDeque<Effect>;
 struct Get {
     id: String,
     to: Option<String>,
+    /// The client has had an answer before: it begins anew.
+    is_again: bool,
 }
 
 /// Roster of one session, as its client knows it.
@@ -53,6 +55,11 @@ impl RosterService {
     /// the list later.
     pub fn is_interested(&self) -> bool {
         self.interested
+    }
+
+    /// Whether a roster get waits for the roster.
+    pub fn is_waiting(&self) -> bool {
+        !self.waiting.is_empty()
     }
 
     /// How many pushes there have been.
@@ -90,6 +97,7 @@ impl RosterService {
         self.waiting.push(Get {
             id: id.into_owned(),
             to,
+            is_again: self.interested,
         });
         effects.push_back(Effect::NeedRoster);
     }
@@ -134,11 +142,16 @@ impl RosterService {
         self.push_contact(contact.as_str(), identity, effects);
     }
 
-    /// Answers the roster gets that wait.
-    pub fn answer_waiting(&mut self, identity: &Identity, effects: &mut Effects) {
-        let Some(roster) = &self.roster else { return };
+    /// Answers the roster gets that wait. Returns whether the client had been answered before: it may have forgotten
+    /// what else it was told of its contacts.
+    pub fn answer_waiting(&mut self, identity: &Identity, effects: &mut Effects) -> bool {
+        let Some(roster) = &self.roster else {
+            return false;
+        };
+        let mut is_again = false;
         for get in self.waiting.drain(..) {
             self.interested = true;
+            is_again |= get.is_again;
             let mut at = 0;
             let reply = reply("result", Some(&get.id), get.to.as_deref(), identity);
             let text = reply.content(|out| {
@@ -149,6 +162,7 @@ impl RosterService {
             let answer = Stanza::from_trusted(text.into(), at, roster.items());
             effects.push_back(Effect::ToClient(answer));
         }
+        is_again
     }
 
     /// Answers the roster gets that wait with an error: the roster could not be fetched.

@@ -13,6 +13,9 @@
 
 pub mod bosh;
 pub mod handover;
+pub mod login;
+pub mod page;
+pub mod sasl;
 pub mod sm;
 pub mod stanza;
 pub mod stream;

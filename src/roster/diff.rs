@@ -63,7 +63,8 @@ impl Diff {
     }
 }
 
-fn same(a: &Contact, b: &Contact) -> bool {
+/// Whether two contacts differ in nothing but the order of their groups.
+pub fn same(a: &Contact, b: &Contact) -> bool {
     a.name == b.name && a.subscription == b.subscription && same_groups(&a.groups, &b.groups)
 }
 

@@ -1,8 +1,9 @@
 //! Contact lists: what they are, how they are kept, compared and written.
 //!
 //! The types here are plain values without I/O. [`address`] says who is meant, [`snapshot`] keeps them,
-//! [`diff`] compares them, [`render`] writes them as XML, and [`left_out`] remembers what of an answer is no
-//! contact. Who fetches them is [`crate::backend`].
+//! [`diff`] compares them, [`render`] writes them as XML, [`left_out`] remembers what of an answer is no
+//! contact, and [`plan`] says what to change in a list that the XMPP server holds. Who fetches them is
+//! [`crate::backend`].
 
 use std::{collections::HashSet, fmt, sync::Arc};
 
@@ -12,6 +13,7 @@ use jid::{BareJid, NodeRef};
 pub mod address;
 pub mod diff;
 pub mod left_out;
+pub mod plan;
 pub mod render;
 pub mod snapshot;
 #[cfg(test)]
@@ -61,6 +63,36 @@ pub enum Subscription {
 }
 
 impl Subscription {
+    /// The subscription in which the owner sees the contact (`to`), and the contact the owner (`from`), or not.
+    pub fn new(to: bool, from: bool) -> Self {
+        match (to, from) {
+            (false, false) => Self::None,
+            (true, false) => Self::To,
+            (false, true) => Self::From,
+            (true, true) => Self::Both,
+        }
+    }
+
+    /// Whether the owner sees the contact.
+    pub fn is_to(self) -> bool {
+        matches!(self, Self::To | Self::Both)
+    }
+
+    /// Whether the contact sees the owner.
+    pub fn is_from(self) -> bool {
+        matches!(self, Self::From | Self::Both)
+    }
+
+    /// The subscription that a server's `subscription` attribute says.
+    pub fn of_attribute(value: &str) -> Self {
+        match value {
+            "to" => Self::To,
+            "from" => Self::From,
+            "both" => Self::Both,
+            _ => Self::None,
+        }
+    }
+
     /// The value of the `subscription` attribute.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -103,23 +135,25 @@ impl Contact {
 
     /// Whether the owner's presence goes to this contact.
     pub fn receives_presence(&self) -> bool {
-        matches!(self.subscription, Subscription::From | Subscription::Both)
+        self.subscription.is_from()
     }
 
     /// Whether this contact's presence goes to the owner.
     pub fn sends_presence(&self) -> bool {
-        matches!(self.subscription, Subscription::To | Subscription::Both)
+        self.subscription.is_to()
     }
 }
 
 /// Without the empty ones, and those that have been there before.
-fn distinct(mut groups: Vec<String>) -> Vec<String> {
+pub(crate) fn distinct(mut groups: Vec<String>) -> Vec<String> {
     groups.retain(|group| !group.is_empty());
     // Most contacts are in one group.
     if groups.len() > 1 {
         let mut seen = HashSet::new();
         groups.retain(|group| seen.insert(group.clone()));
     }
+    // A vector that has grown has room for four at least.
+    groups.shrink_to_fit();
     groups
 }
 
@@ -177,6 +211,12 @@ impl Roster {
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.contacts.is_empty()
+    }
+
+    /// About how much memory it takes, bytes: each contact has its texts once more in `items`.
+    pub fn footprint(&self) -> usize {
+        let each = size_of::<Contact>() + size_of::<usize>();
+        size_of::<Self>() + 2 * self.items.len() + self.contacts.len() * each
     }
 
     /// All `<item/>` elements, to be put into `<query xmlns='jabber:iq:roster'>`. Shared bytes.

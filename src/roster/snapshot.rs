@@ -56,6 +56,8 @@ pub struct Snapshot {
     cells: ArcSwap<HashMap<Username, Cell>>,
     fallbacks: Mutex<Fallbacks>,
     most_fallbacks: usize,
+    /// Bound on the memory of these, bytes.
+    most_bytes: usize,
 }
 
 /// Where a user's latest entry is, shared by all versions of the map.
@@ -66,16 +68,19 @@ type Cell = Arc<ArcSwap<Entry>>;
 struct Fallbacks {
     next: u64,
     by_age: BTreeMap<u64, Username>,
-    age_of: std::collections::HashMap<Username, u64>,
+    age_of: std::collections::HashMap<Username, (u64, usize)>,
+    /// Sum of their footprints.
+    bytes: usize,
 }
 
 impl Snapshot {
-    /// Empty; keeps at most `most_fallbacks` entries that are not fresh.
-    pub fn new(most_fallbacks: usize) -> Self {
+    /// Empty; keeps at most `most_fallbacks` entries that are not fresh, of `most_bytes` in all.
+    pub fn new(most_fallbacks: usize, most_bytes: usize) -> Self {
         Self {
             cells: ArcSwap::default(),
             fallbacks: Mutex::default(),
             most_fallbacks,
+            most_bytes,
         }
     }
 
@@ -100,7 +105,7 @@ impl Snapshot {
         let mut fallbacks = self.fallbacks.lock();
         fallbacks.forget(&user);
         if !entry.fresh {
-            fallbacks.remember(user.clone());
+            fallbacks.remember(user.clone(), entry.roster.footprint());
         }
         let entry = Arc::new(entry);
         let cells = self.cells.load();
@@ -114,11 +119,23 @@ impl Snapshot {
     }
 
     fn forget_old(&self, fallbacks: &mut Fallbacks) {
-        while fallbacks.by_age.len() > self.most_fallbacks
+        while (fallbacks.by_age.len() > self.most_fallbacks || fallbacks.bytes > self.most_bytes)
             && let Some(oldest) = fallbacks.forget_oldest()
         {
             self.cells
                 .store(Arc::new(self.cells.load().without(&oldest)));
+        }
+    }
+
+    /// Says of the user's entry, if there is one, whether it is fresh.
+    pub fn confirm(&self, user: &Username, fresh: bool) {
+        // As with `retire`, nobody else publishes this user just now.
+        if let Some(entry) = self.get(user).filter(|entry| entry.fresh != fresh) {
+            let entry = Entry {
+                fresh,
+                ..Entry::clone(&entry)
+            };
+            self.publish(user.clone(), entry);
         }
     }
 
@@ -136,21 +153,25 @@ impl Snapshot {
 }
 
 impl Fallbacks {
-    fn remember(&mut self, user: Username) {
+    fn remember(&mut self, user: Username, footprint: usize) {
         self.by_age.insert(self.next, user.clone());
-        self.age_of.insert(user, self.next);
+        self.age_of.insert(user, (self.next, footprint));
+        self.bytes += footprint;
         self.next += 1;
     }
 
     fn forget(&mut self, user: &Username) {
-        if let Some(age) = self.age_of.remove(user) {
+        if let Some((age, footprint)) = self.age_of.remove(user) {
             self.by_age.remove(&age);
+            self.bytes -= footprint;
         }
     }
 
     fn forget_oldest(&mut self) -> Option<Username> {
         let (_, user) = self.by_age.pop_first()?;
-        self.age_of.remove(&user);
+        if let Some((_, footprint)) = self.age_of.remove(&user) {
+            self.bytes -= footprint;
+        }
         Some(user)
     }
 }
@@ -158,7 +179,7 @@ impl Fallbacks {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::roster::testing::user;
+    use crate::roster::testing::{contact, user};
 
     fn entry(fresh: bool) -> Entry {
         Entry {
@@ -172,7 +193,7 @@ mod tests {
 
     #[test]
     fn only_the_newest_fallbacks_are_kept_and_all_fresh_entries() {
-        let snapshot = Snapshot::new(2);
+        let snapshot = Snapshot::new(2, usize::MAX);
         for name in ["a", "b", "c", "d"] {
             snapshot.publish(user(name), entry(true));
         }
@@ -188,7 +209,7 @@ mod tests {
 
     #[test]
     fn an_entry_that_was_renewed_is_no_longer_old() {
-        let snapshot = Snapshot::new(2);
+        let snapshot = Snapshot::new(2, usize::MAX);
         for name in ["a", "b"] {
             snapshot.publish(user(name), entry(false));
         }
@@ -201,8 +222,30 @@ mod tests {
     }
 
     #[test]
+    fn fallbacks_have_so_many_bytes_in_all() {
+        let of = |contacts: usize| {
+            let contacts = (0..contacts).map(|number| contact(&format!("c{number}@x.org")));
+            let roster = Arc::new(Roster::new(contacts.collect()));
+            Entry {
+                roster,
+                ..entry(false)
+            }
+        };
+        let most = 2 * of(10).roster.footprint();
+        let snapshot = Snapshot::new(100, most);
+        for name in ["a", "b", "a", "c"] {
+            snapshot.publish(user(name), of(10));
+        }
+        assert!(snapshot.get(&user("b")).is_none(), "the oldest");
+        assert_eq!(snapshot.len(), 2);
+        snapshot.publish(user("d"), of(100));
+        assert!(snapshot.is_empty(), "one that is too large is not kept");
+        assert_eq!(snapshot.fallbacks.lock().bytes, 0);
+    }
+
+    #[test]
     fn readers_keep_what_they_saw() {
-        let snapshot = Snapshot::new(0);
+        let snapshot = Snapshot::new(0, usize::MAX);
         snapshot.publish(user("a"), entry(true));
         let seen = snapshot.get(&user("a")).unwrap();
         snapshot.retire(&user("a"));

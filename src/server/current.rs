@@ -7,12 +7,14 @@ use std::{
 
 use http::Request;
 
-use super::{RunError, offer::Offer, rosters::RostersInUse};
+use super::{RunError, availability::AvailabilityInUse, offer::Offer, rosters::RostersInUse};
 use crate::{
-    admin::{Admin, Hosts, Intent},
-    backend::{http::Replaceable, refresh::Rosters},
+    admin::{Admin, Hosts, Intent, Lists, Prebind, Served},
+    backend::http::Replaceable,
     config::{self, Config},
-    front::{bosh, cors::Cors, discovery::Discovery, monitoring::Monitoring},
+    events::Availability,
+    front::{cors::Cors, discovery::Discovery, monitoring::Monitoring, settings::Settings},
+    login::{Login, Tokens},
     metrics::{self, Interface},
     pipe::Rules,
     proto::xml,
@@ -26,7 +28,7 @@ const UNKNOWN_NAME: &str =
 
 /// Everything that a reload replaces.
 pub(super) struct Current {
-    pub(super) bosh: Arc<bosh::Settings>,
+    pub(super) fronts: Arc<Settings>,
     pub(super) discovery: Option<Discovery>,
     pub(super) admin: Admin<Replaceable>,
     /// Whether metrics and health are served where the admin API is, to this machine alone.
@@ -43,9 +45,16 @@ impl Current {
             path.strip_prefix(self.admin.path())
                 .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
         };
+        let is_websocket = || {
+            let own = self.fronts.websocket.path.as_deref();
+            own.is_some_and(|own| is_same(path, own))
+        };
         match offer {
-            Both | BoshOnly if is_same(path, &self.bosh.bosh.path) => Interface::Bosh,
-            Both | AdminOnly if below_admin() => Interface::Admin,
+            Both | BoshOnly if is_same(path, &self.fronts.bosh.path) => Interface::Bosh,
+            Both | BoshOnly if is_websocket() => Interface::WebSocket,
+            Both | AdminOnly if below_admin() || self.admin.serves_questions(path) => {
+                Interface::Admin
+            }
             Both | AdminOnly if self.monitoring_with_admin && Monitoring::serves(path) => {
                 Interface::Monitoring
             }
@@ -77,7 +86,9 @@ impl Current {
         config: &Config,
         previous: Option<&Self>,
         rosters: &mut RostersInUse,
+        availability: &mut AvailabilityInUse,
         registry: &Arc<Registry>,
+        tokens: &Arc<Tokens>,
     ) -> Result<Self, RunError> {
         let creations = Creations::new(config.session);
         // Whatever can fail comes first, because the rosters are shared with the settings in use.
@@ -87,34 +98,43 @@ impl Current {
             .map(connector)
             .collect::<Result<_, _>>()?;
         let mut hosts = HashMap::new();
-        let mut rosters_by_domain = HashMap::new();
+        let mut served = HashMap::new();
         for (host, connector) in config.hosts.iter().zip(connectors) {
             let metrics = registry.metrics.domain(host.domain.as_str());
             let rosters = rosters.of(host, &metrics);
-            rosters_by_domain.insert(host.domain.clone(), rosters.clone());
-            let built = build_host(config, host, connector, rosters, metrics);
+            let login = host.login.as_ref();
+            let login = login.map(|it| Login::new(it, &host.domain, tokens));
+            let availability = availability.of(&host.domain, &registry.metrics);
+            let of_domain = Served {
+                lists: rosters.clone(),
+                login,
+                availability: Arc::clone(&availability),
+            };
+            served.insert(host.domain.clone(), of_domain);
+            let built = build_host(config, host, connector, rosters, availability, metrics);
             hosts.insert(host.domain.to_string(), Arc::new(built));
         }
+        availability.configure(&config.hosts);
         rosters.forget_unused();
         let admission = Admission::new(hosts, creations);
         let admission = match previous {
-            Some(previous) => admission.following(&previous.bosh.admission),
+            Some(previous) => admission.following(&previous.fronts.admission),
             None => admission,
         };
+        let admission = Arc::new(admission);
+        let prebind = Prebind::new(Arc::clone(&admission), config.bosh.policy.clone());
         Ok(Self {
-            bosh: Arc::new(bosh::Settings {
+            fronts: Arc::new(Settings {
                 bosh: config.bosh.clone(),
+                websocket: config.websocket.clone(),
                 xml: xml::Limits::default(),
                 proxies: config.server.proxies.clone(),
                 admission,
                 cors: Cors::new(&config.web),
             }),
-            discovery: config.bosh_url.as_deref().map(Discovery::new),
-            admin: Admin::new(
-                &config.admin,
-                Hosts::new(rosters_by_domain),
-                Arc::clone(registry),
-            ),
+            discovery: Discovery::new(config.websocket_url.as_deref(), config.bosh_url.as_deref()),
+            admin: Admin::new(&config.admin, Hosts::new(served), Arc::clone(registry))
+                .with_prebind(prebind),
             monitoring_with_admin: config.monitoring.is_none(),
             logs_access: config.log.access,
         })
@@ -132,24 +152,39 @@ fn build_host(
     config: &Config,
     host: &config::Host,
     connector: Connector,
-    rosters: Option<Arc<Rosters<Replaceable>>>,
+    lists: Option<Lists<Replaceable>>,
+    availability: Arc<Availability>,
     metrics: metrics::Domain,
 ) -> Host {
+    let (rosters, written) = match lists {
+        Some(Lists::Gateway(rosters)) => (Some(rosters), None),
+        Some(Lists::Server(rosters)) => (None, Some(rosters)),
+        None => (None, None),
+    };
     Host {
         domain: host.domain.to_string(),
         connector,
         rules: Rules {
             rosters: rosters.is_some(),
-            directed: host.presence == config::Presence::Directed,
+            directed: written.is_none() && host.presence == config::Presence::Directed,
+            manages_streams: false,
+            contacts_only: host.messages_from == config::MessagesFrom::Contacts,
         },
         rosters,
+        written,
+        availability,
         metrics,
         limits: config.session,
+        people_at: config
+            .hosts
+            .iter()
+            .map(|it| it.domain.to_string())
+            .collect(),
         has_warned: Once::new(),
     }
 }
 
-/// Whether two paths are the same but for repeated or trailing slashes. For BOSH alone: a proxy decides by a path what
+/// Whether two paths are the same but for repeated or trailing slashes. For clients alone: a proxy decides by a path what
 /// it lets pass, and another spelling must not reach what the proxy keeps closed.
 fn is_same(path: &str, other: &str) -> bool {
     let segments = |path| str::split(path, '/').filter(|segment| !segment.is_empty());

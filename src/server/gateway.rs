@@ -14,15 +14,22 @@ use http::{HeaderValue, Request, Response, StatusCode, Version, header};
 use http_body_util::{Either, Full};
 use hyper::body::Incoming;
 use parking_lot::Mutex;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 use tower::ServiceExt as _;
 use tracing::warn;
 
-use super::{RunError, current::Current, offer::Offer, rosters::RostersInUse};
+use super::{
+    RunError,
+    availability::{self, AvailabilityInUse},
+    current::Current,
+    offer::Offer,
+    rosters::RostersInUse,
+};
 use crate::{
     admin::Peer,
     config::{self, Config},
-    front::{body::Chunks, bosh::Front, exchange::Exchange, monitoring::Monitoring},
+    front::{body::Chunks, bosh, exchange::Exchange, monitoring::Monitoring, websocket},
+    login::Tokens,
     metrics::Interface,
     net::{
         answer,
@@ -41,11 +48,15 @@ const HOST_NEEDED: &str = "a request has one Host\n";
 pub(super) struct Gateway {
     current: ArcSwap<Current>,
     pub(super) registry: Arc<Registry>,
-    front: Arc<Front>,
+    bosh: Arc<bosh::Front>,
+    websocket: websocket::Front,
     pub(super) connections: Arc<Connections>,
     pub(super) limits: Arc<ArcSwap<Limits>>,
     monitoring: Monitoring,
     rosters: Mutex<RostersInUse>,
+    /// Those of a user's login outlive a reload.
+    tokens: Arc<Tokens>,
+    availability: Mutex<AvailabilityInUse>,
 }
 
 /// An answer on its way.
@@ -60,24 +71,44 @@ impl Gateway {
         let metrics = Arc::clone(&registry.metrics);
         let connections = Arc::new(Connections::new(bounds, proxies.clone(), metrics));
         let mut rosters = RostersInUse::default();
-        let current = Current::build(config, None, &mut rosters, &registry)?;
+        let mut availability = AvailabilityInUse::default();
+        let tokens = Arc::new(Tokens::new().map_err(RunError::NoRandomness)?);
+        let current = Current::build(
+            config,
+            None,
+            &mut rosters,
+            &mut availability,
+            &registry,
+            &tokens,
+        )?;
         Ok(Self {
             current: ArcSwap::from_pointee(current),
-            front: Arc::new(Front::new(Arc::clone(&registry))),
+            bosh: Arc::new(bosh::Front::new(Arc::clone(&registry))),
+            websocket: websocket::Front::new(Arc::clone(&registry)),
             monitoring: Monitoring::new(Arc::clone(&registry), Arc::clone(&connections)),
             registry,
             connections,
             limits: Arc::new(ArcSwap::from_pointee(config.server.limits)),
             rosters: Mutex::new(rosters),
+            tokens,
+            availability: Mutex::new(availability),
         })
     }
 
     /// Applies another configuration. On an error, all stays as it is.
     pub(super) fn apply(&self, config: &Config) -> Result<(), RunError> {
         let previous = self.current.load();
-        let mut rosters = self.rosters.lock();
-        let current = Current::build(config, Some(&previous), &mut rosters, &self.registry)?;
-        drop(rosters);
+        let (mut rosters, mut availability) = (self.rosters.lock(), self.availability.lock());
+        let (registry, tokens) = (&self.registry, &self.tokens);
+        let current = Current::build(
+            config,
+            Some(&previous),
+            &mut rosters,
+            &mut availability,
+            registry,
+            tokens,
+        )?;
+        drop((rosters, availability));
         self.current.store(Arc::new(current));
         let proxies = config.server.proxies.trusted.clone();
         self.connections.bound(config.server.connections, proxies);
@@ -90,7 +121,7 @@ impl Gateway {
 
     /// Whether this is the address of a trusted proxy.
     pub(super) fn trusts(&self, address: IpAddr) -> bool {
-        self.current.load().bosh.proxies.trust(address)
+        self.current.load().fronts.proxies.trust(address)
     }
 
     /// Answers a request that has come to a listener. Boxed, so that a held request takes only the memory that it needs
@@ -104,9 +135,13 @@ impl Gateway {
         let (mut request, remainder) = early_answer::watch(request);
         let current = self.current.load_full();
         let wanted = current.wanted(request.uri().path(), offer);
-        let log = current.logs_access.then_some(&current.bosh.proxies);
+        let log = current.logs_access.then_some(&current.fronts.proxies);
         let metrics = &self.registry.metrics;
         let exchange = Exchange::new(metrics, wanted, peer, &request, log);
+        let websocket = match wanted {
+            Interface::WebSocket => exchange.websocket(),
+            _ => None,
+        };
         // Every answer goes through this.
         let conclude = |mut response: Response<_>| {
             sandbox::apply(response.headers_mut());
@@ -121,8 +156,13 @@ impl Gateway {
                 Box::pin(ready(conclude(response.map(Either::Right))))
             }
             Interface::Bosh => {
-                let answer = self.front.handle(peer, request, &current.bosh);
+                let answer = self.bosh.handle(peer, request, &current.fronts);
                 Box::pin(answer.map(|response| conclude(response.map(Either::Left))))
+            }
+            Interface::WebSocket => {
+                let front = &self.websocket;
+                let response = front.handle(peer, request, &current.fronts, websocket);
+                Box::pin(ready(conclude(response.map(Either::Right))))
             }
             Interface::Admin => {
                 introduce(peer, &mut request);
@@ -168,12 +208,16 @@ impl Gateway {
         response.unwrap_or_else(|| answer::text(StatusCode::NOT_FOUND, "not found\n"))
     }
 
-    /// Ends all sessions, with time to tell clients and servers.
+    /// Ends all sessions, with time to tell clients, servers and sites.
     pub(super) async fn drain(&self, server: &config::Server) {
+        let by = Instant::now() + server.drain_timeout;
+        let availability = self.availability.lock().all();
+        availability.iter().for_each(|it| it.stop());
         let shut_down = self.registry.shut_down(server.drain_spread);
-        if timeout(server.drain_timeout, shut_down).await.is_err() {
+        if timeout_at(by, shut_down).await.is_err() {
             warn!(sessions = self.registry.len(), "sessions left behind");
         }
+        availability::finish(availability, by).await;
     }
 }
 

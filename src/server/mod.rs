@@ -1,5 +1,6 @@
 //! Composition: listens, serves until told to stop, reloads, drains.
 
+mod availability;
 mod current;
 mod gateway;
 mod listen;
@@ -55,6 +56,9 @@ pub enum RunError {
         /// The key.
         key: &'static str,
     },
+    /// The system has no random numbers.
+    #[error("no random numbers: {0}")]
+    NoRandomness(getrandom::Error),
     /// The system refuses signals or sockets.
     #[error("{0}")]
     System(#[from] io::Error),
@@ -77,7 +81,10 @@ pub async fn run(config: Config, file: &Path, sockets: Sockets) -> Result<(), Ru
     }
     .start(sockets, tls.as_ref())?;
     bound.announce();
-    info!(?bound, "ready");
+    info!(
+        "ready: {}",
+        bound.to_string().trim_end().replace('\n', ", ")
+    );
 
     systemd::ready("serving");
 

@@ -8,17 +8,22 @@ use std::{
 use jid::DomainPart;
 
 use crate::{
+    admin::Lists,
     backend::{
         http::{HttpSource, Replaceable},
         refresh::{Options, Rosters},
     },
     config, metrics,
+    writer::{ServerRosters, Settings},
 };
 
 /// The rosters of each domain, kept while the configuration names it or one of its sessions lives. So if a domain, or
 /// its backend, is removed and configured again, refreshes reach its old sessions.
 #[derive(Default)]
-pub(super) struct RostersInUse(HashMap<DomainPart, Weak<Rosters<Replaceable>>>);
+pub(super) struct RostersInUse {
+    gateway: HashMap<DomainPart, Weak<Rosters<Replaceable>>>,
+    server: HashMap<DomainPart, Weak<ServerRosters<Replaceable>>>,
+}
 
 impl RostersInUse {
     /// The rosters of `host`, fetched from its backend from now on; `None` if it names no backend.
@@ -26,23 +31,59 @@ impl RostersInUse {
         &mut self,
         host: &config::Host,
         metrics: &metrics::Domain,
-    ) -> Option<Arc<Rosters<Replaceable>>> {
+    ) -> Option<Lists<Replaceable>> {
         let url = host.http_roster_url.clone()?;
         let source = HttpSource::new(url, host.backend.clone(), host.domain.clone());
-        if let Some(rosters) = self.0.get(&host.domain).and_then(Weak::upgrade) {
+        Some(match &host.writer {
+            Some(endpoint) => {
+                let settings = Settings::new(endpoint, host.writing, &host.domain);
+                Lists::Server(self.of_server(source, settings, host, metrics))
+            }
+            None => Lists::Gateway(self.of_gateway(source, host, metrics)),
+        })
+    }
+
+    fn of_gateway(
+        &mut self,
+        source: HttpSource,
+        host: &config::Host,
+        metrics: &metrics::Domain,
+    ) -> Arc<Rosters<Replaceable>> {
+        if let Some(rosters) = self.gateway.get(&host.domain).and_then(Weak::upgrade) {
             rosters.source().replace(source);
-            return Some(rosters);
+            return rosters;
         }
         let options = Options {
             concurrency: host.backend.concurrency,
             ..Options::default()
         };
         let rosters = Rosters::counted(Replaceable::new(source), options, metrics.clone());
-        self.0.insert(host.domain.clone(), Arc::downgrade(&rosters));
-        Some(rosters)
+        let weak = Arc::downgrade(&rosters);
+        self.gateway.insert(host.domain.clone(), weak);
+        rosters
+    }
+
+    fn of_server(
+        &mut self,
+        source: HttpSource,
+        settings: Settings,
+        host: &config::Host,
+        metrics: &metrics::Domain,
+    ) -> Arc<ServerRosters<Replaceable>> {
+        if let Some(rosters) = self.server.get(&host.domain).and_then(Weak::upgrade) {
+            rosters.source().replace(source);
+            rosters.replace(settings);
+            return rosters;
+        }
+        let source = Replaceable::new(source);
+        let rosters = ServerRosters::new(source, host.domain.clone(), settings, metrics.clone());
+        let weak = Arc::downgrade(&rosters);
+        self.server.insert(host.domain.clone(), weak);
+        rosters
     }
 
     pub(super) fn forget_unused(&mut self) {
-        self.0.retain(|_, rosters| rosters.strong_count() > 0);
+        self.gateway.retain(|_, rosters| rosters.strong_count() > 0);
+        self.server.retain(|_, rosters| rosters.strong_count() > 0);
     }
 }

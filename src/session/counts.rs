@@ -1,18 +1,13 @@
-//! Counts of sessions by state, as their records say.
+//! Counts of sessions by front and state, as their records say.
 
-use serde::Serialize;
+use serde::{Serialize, Serializer, ser::SerializeMap as _};
 
-use super::{Record, State};
+use super::{Front, Record, State};
 
-/// How many sessions there are, in each state.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Serialize)]
+/// How many sessions there are, by front and state.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Counts {
-    /// All of them.
-    pub total: usize,
-    connecting: usize,
-    negotiating: usize,
-    bound: usize,
-    ending: usize,
+    numbers: [[usize; State::ALL.len()]; Front::ALL.len()],
     /// Those that have been given a roster, and get pushes.
     pub interested: usize,
 }
@@ -20,23 +15,42 @@ pub struct Counts {
 impl Counts {
     /// Adds a session.
     pub fn count(&mut self, record: &Record) {
-        self.total += 1;
+        self.numbers[record.front() as usize][record.state() as usize] += 1;
         self.interested += usize::from(record.is_interested());
-        *match record.state() {
-            State::Connecting => &mut self.connecting,
-            State::Negotiating => &mut self.negotiating,
-            State::Bound => &mut self.bound,
-            State::Ending => &mut self.ending,
-        } += 1;
     }
 
-    /// How many are in each state.
-    pub fn by_state(&self) -> [(State, usize); 4] {
-        [
-            (State::Connecting, self.connecting),
-            (State::Negotiating, self.negotiating),
-            (State::Bound, self.bound),
-            (State::Ending, self.ending),
-        ]
+    /// All of them.
+    pub fn total(&self) -> usize {
+        self.by_front_and_state().map(|(.., count)| count).sum()
+    }
+
+    /// How many of each front are in each state.
+    pub fn by_front_and_state(&self) -> impl Iterator<Item = (Front, State, usize)> {
+        Front::ALL.into_iter().flat_map(|front| {
+            let numbers = self.numbers[front as usize];
+            State::ALL
+                .into_iter()
+                .map(move |state| (front, state, numbers[state as usize]))
+        })
+    }
+}
+
+impl Serialize for Counts {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let sum = |which: &dyn Fn(Front, State) -> bool| -> usize {
+            let counts = self.by_front_and_state();
+            let counts = counts.filter(|&(front, state, _)| which(front, state));
+            counts.map(|(.., count)| count).sum()
+        };
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("total", &self.total())?;
+        for state in State::ALL {
+            map.serialize_entry(state.as_str(), &sum(&|_, of| of == state))?;
+        }
+        for front in Front::ALL {
+            map.serialize_entry(front.as_str(), &sum(&|of, _| of == front))?;
+        }
+        map.serialize_entry("interested", &self.interested)?;
+        map.end()
     }
 }

@@ -44,6 +44,9 @@ pub(super) struct Link {
     /// The server's latest features include stream management.
     offers_sm: bool,
     last_written: Instant,
+    /// How many stanzas had been sent when all was written. Without stream management, that has to do for an
+    /// acknowledgement.
+    written: u64,
 }
 
 enum State {
@@ -71,6 +74,7 @@ impl Link {
             sm: StreamManagement::default(),
             offers_sm: false,
             last_written: now,
+            written: 0,
         }
     }
 
@@ -255,6 +259,22 @@ impl Link {
     /// Whether the server has owed an answer of stream management for too long.
     pub(super) fn is_unanswered(&self, now: Instant) -> bool {
         self.is_up() && self.sm.is_unanswered(now)
+    }
+
+    /// How many stanzas have been sent to the server.
+    pub(super) fn sent(&self) -> u64 {
+        self.sm.sent_total()
+    }
+
+    /// How many of them the server is known to have.
+    pub(super) fn settled(&mut self) -> u64 {
+        if self.sm.is_on() {
+            return self.sm.settled_total();
+        }
+        if self.is_up() && self.queued() == 0 {
+            self.written = self.sm.sent_total();
+        }
+        self.written
     }
 
     /// Bytes that are unwritten.

@@ -14,23 +14,29 @@ mod link;
 mod origin;
 mod record;
 mod registry;
+mod resumption;
+mod shut_out;
 mod sid;
 mod task;
 
 use tokio::sync::{mpsc, oneshot};
 
+use crate::proto::stanza::Stanza;
+
 pub use self::{
     accounts::Accounts,
-    admission::{Admission, Admitted, Creations, Refusal, Refused},
+    admission::{Admission, Admitted, Creations, Refusal, Refused, Reserved},
     backlog::Backlog,
     counts::Counts,
-    downstream::{Downstream, bosh},
-    host::Host,
+    downstream::{Downstream, bosh, stream},
+    host::{Host, account},
     origin::{Origin, Protocol},
-    record::{Record, State},
+    record::{Front, Record, State},
     registry::{Closed, Entry, Registration, Registry},
+    resumption::{Resumption, SmId},
+    shut_out::{ShutOut, ended_by_site},
     sid::Sid,
-    task::spawn,
+    task::{Attach, spawn},
 };
 
 /// Commands that may wait for a session: its open requests, one more that pauses or terminates it, and resends. A
@@ -52,6 +58,14 @@ pub enum Command {
     },
     /// The client sent something that is too large to be read.
     Oversized,
+    /// A client has come again by another connection, and wants to go on with this session.
+    Attach(Attach),
+    /// Whoever has begun the session leaves it to a client that is told its sid and rid.
+    HandOver,
+    /// Whoever has begun the session has gone without that.
+    Abandon,
+    /// The session has to end, with this stream error.
+    End(Stanza),
     /// The gateway is going down.
     Shutdown,
 }

@@ -8,17 +8,23 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use parking_lot::Mutex;
 use tokio::{sync::Notify, task::JoinSet, time::sleep};
 use tracing::info;
 
-use super::{Accounts, Backlog, Command, Counts, Mailbox, Record, Sid};
+use super::{
+    Accounts, Backlog, Command, Counts, Mailbox, Record, Resumption, ShutOut, Sid, SmId,
+    resumption::{Found, Resumable},
+};
 use crate::{
     metrics::Metrics,
-    net::quota::{Permit, Quota},
+    net::{
+        quota::{Permit, Quota},
+        unfinished::Unfinished,
+    },
 };
 
 /// Independent locks, so that sessions rarely wait for each other.
@@ -50,10 +56,16 @@ pub struct Registry {
     pub backlog: Backlog,
     /// Sessions by the addresses of their clients.
     pub by_address: Arc<Quota<IpAddr>>,
-    /// Bound sessions by the bare JIDs of their users.
+    /// Bound sessions by account (`Host::account`).
     pub by_user: Arc<Quota<String>>,
     /// Which sessions are of one account.
     pub accounts: Arc<Accounts>,
+    /// The sessions that can be resumed.
+    pub resumption: Arc<Resumption>,
+    /// Accounts whose sessions the site has just ended.
+    pub shut_out: ShutOut,
+    /// What has come of requests and messages that are not complete.
+    pub unfinished: Arc<Unfinished>,
 }
 
 /// The gateway is going down: there will be no more sessions.
@@ -75,6 +87,9 @@ impl Default for Registry {
             by_address: Arc::default(),
             by_user: Arc::default(),
             accounts: Arc::default(),
+            resumption: Arc::default(),
+            shut_out: ShutOut::default(),
+            unfinished: Arc::default(),
         }
     }
 }
@@ -116,7 +131,19 @@ impl Registry {
         })
     }
 
-    /// How many sessions there are in each state.
+    /// The ways to the sessions that `is_wanted` accepts. A lock is held while the sessions of a part are looked at.
+    pub fn mailboxes(&self, is_wanted: impl Fn(&Record) -> bool) -> Vec<Mailbox> {
+        let shards = self.shards.iter();
+        let mailboxes = shards.flat_map(|shard| {
+            let shard = shard.lock();
+            let wanted = shard.values().filter(|entry| is_wanted(&entry.record));
+            let mailboxes = wanted.map(|entry| entry.mailbox.clone());
+            mailboxes.collect::<Vec<_>>()
+        });
+        mailboxes.collect()
+    }
+
+    /// How many sessions there are, by front and state.
     pub fn counts(&self) -> Counts {
         let mut counts = Counts::default();
         for record in self.records().flatten() {
@@ -220,14 +247,31 @@ impl Registration {
         registry.backlog.is_used_up(bytes, registry.len())
     }
 
+    /// Lets `id` name this session of `account` (`Host::account`).
+    pub(super) fn resumable(&self, id: SmId, account: &str) -> Option<Resumable> {
+        let entry = self.registry.find(self.sid.expose())?;
+        let resumption = &self.registry.resumption;
+        Some(resumption.register(id, account, entry.mailbox))
+    }
+
+    /// What the SM-ID names.
+    pub(super) fn find_resumable(&self, id: &str, now: Instant) -> Found {
+        self.registry.resumption.find(id, now)
+    }
+
+    /// Accounts whose sessions the site has just ended.
+    pub(super) fn shut_out(&self) -> &ShutOut {
+        &self.registry.shut_out
+    }
+
     /// The sessions of all accounts.
     pub fn accounts(&self) -> &Arc<Accounts> {
         &self.registry.accounts
     }
 
-    /// Counts the session as one of `user`'s, a bare JID, of at most `most`.
-    pub fn count_for_user(&self, user: &str, most: usize) -> Option<Permit<String>> {
-        self.registry.by_user.acquire(user.to_owned(), most)
+    /// Counts the session as one of this account (`Host::account`), of at most `most`.
+    pub fn count_for_user(&self, account: String, most: usize) -> Option<Permit<String>> {
+        self.registry.by_user.acquire(account, most)
     }
 }
 
@@ -254,7 +298,7 @@ mod tests {
     };
 
     use super::*;
-    use crate::session::{Origin, Protocol};
+    use crate::session::{Front, Origin, Protocol};
 
     fn entry() -> (Entry, mpsc::Receiver<Box<Command>>) {
         let (mailbox, receiver) = mpsc::channel(1);
@@ -263,7 +307,8 @@ mod tests {
             secure: false,
             protocol: Protocol::Http11,
         };
-        let record = Record::new(1, "example.org", origin, Instant::now().into_std());
+        let now = Instant::now().into_std();
+        let record = Record::new(1, "example.org", Front::Bosh, origin, now);
         let entry = Entry {
             mailbox,
             secure: origin.secure,

@@ -23,7 +23,7 @@ use tracing::debug;
 use super::{
     ConnectError, Hello, Initiator, UpstreamError, UpstreamEvent,
     breaker::Attempt,
-    tls::{TlsSetupError, is_loopback},
+    tls::{TlsSetupError, is_loopback, is_this_machine},
 };
 use crate::{
     clock::now,
@@ -105,6 +105,11 @@ impl Server {
             uri,
             http,
         }))
+    }
+
+    /// Whether nobody on the way can read what it is sent.
+    pub(super) fn is_private(&self) -> bool {
+        self.uri.scheme_str() == Some("https") || is_this_machine(&self.place.address)
     }
 
     /// The server's host and port.

@@ -10,7 +10,10 @@ use bytes::Bytes;
 use jid::{BareJid, DomainPart};
 use tokio::net::TcpStream;
 
-use super::{UpstreamError, UpstreamEvent, tls::Tls};
+use super::{
+    UpstreamError, UpstreamEvent,
+    tls::{Tls, is_this_machine},
+};
 use crate::{
     config,
     net::wire::{Transport, Wire},
@@ -30,6 +33,13 @@ pub(super) struct Server {
     pub(super) config: config::Upstream,
     /// `None` if TLS is never used.
     pub(super) tls: Option<Tls>,
+}
+
+impl Server {
+    /// Whether nobody on the way can read what it is sent.
+    pub(super) fn is_private(&self) -> bool {
+        self.tls.is_some() || is_this_machine(&self.config.place.address)
+    }
 }
 
 /// An open stream to the XMPP server. Dropping it cuts the connection.

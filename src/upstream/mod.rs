@@ -109,6 +109,14 @@ impl Connector {
         self
     }
 
+    /// Whether what is sent to the server can be read by nobody on the way: it stays on this machine, or is encrypted.
+    pub fn is_private(&self) -> bool {
+        match &self.endpoint {
+            Endpoint::Bosh(server) => server.is_private(),
+            Endpoint::C2s(server) => server.is_private(),
+        }
+    }
+
     /// Opens a connection and its stream: TCP to the address of the host that answers first, TLS by `upstream_tls`,
     /// the server's features. Over HTTP, creates a session with the server's BOSH instead, and waits for the features.
     ///

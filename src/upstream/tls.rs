@@ -91,6 +91,12 @@ pub(super) fn is_loopback(address: &str) -> bool {
         .is_ok_and(|ip: IpAddr| ip.to_canonical().is_loopback())
 }
 
+/// Whether a connection to `address` never leaves this machine.
+pub(super) fn is_this_machine(address: &str) -> bool {
+    let name = address.trim_end_matches('.').to_ascii_lowercase();
+    is_loopback(address) || name == "localhost" || name.ends_with(".localhost")
+}
+
 /// The domain in the ASCII form that certificates have.
 fn certificate_name(domain: &str) -> Result<ServerName<'static>, TlsSetupError> {
     let ascii = idna::domain_to_ascii(domain).unwrap_or_else(|_| domain.to_owned());

@@ -27,13 +27,13 @@ async function startDemo() {
   const ended = new Promise((resolve) => child.on('exit', resolve));
   const isReady = until(() => existsSync(file), 'the demo to start');
   await Promise.race([isReady, ended.then(() => assert.fail(`the demo does not start:\n${said}`))]);
-  const { url, pids } = JSON.parse(readFileSync(file, 'utf8'));
+  const { url, gateway, pids } = JSON.parse(readFileSync(file, 'utf8'));
   rmSync(folder, { recursive: true });
   const stop = async () => {
     child.kill('SIGINT');
     return ended;
   };
-  return { url, pids: { ...pids, run: child.pid }, stop };
+  return { url, gateway, pids: { ...pids, run: child.pid }, stop };
 }
 
 async function until(probe, what) {
@@ -78,6 +78,7 @@ after(async () => {
 
 const card = (user) => page.locator(`.person[data-user=${user}]`);
 const row = (user, friend) => card(user).locator(`[data-friend=${friend}]`);
+const figure = (user) => page.locator(`.chat[data-user=${user}]`);
 const chat = (user) => page.frameLocator(`iframe[name=${user}]`);
 
 /** A contact in somebody's chat, as the roster shows it. */
@@ -89,17 +90,54 @@ function contact(user, friend, { status = '', group = '' } = {}) {
 }
 
 const name = (user, friend) => contact(user, friend).locator('.contact-name');
-/** What the site knows of somebody: the port of the chat, how many sessions it has asked for. */
+/** What the site knows of somebody. */
 const person = async (user) => {
   const people = await (await fetch(`${demo.url}people`)).json();
   return people.find((one) => one.user === user);
 };
-const sessions = async () => [(await person('alice')).sessions, (await person('bob')).sessions];
+/** Somebody's sessions, as the gateway numbers them. */
+async function sessions(user) {
+  const answer = await fetch(`${demo.gateway}roster_admin/sessions?user=${user}`);
+  const { sessions: all } = await answer.json();
+  return all.map(({ number, front, asleep }) => ({ number, front, isAsleep: asleep !== null }));
+}
+
+/** Has somebody write to the other, whose chat is open. */
+async function write(user, text) {
+  await chat(user).locator('.chat-textarea').fill(text);
+  await chat(user).locator('.chat-textarea').press('Enter');
+}
+const messages = (user, text) => chat(user).locator('.chat-msg__text', { hasText: text });
+
+const isOnline = (user) => page.locator(`#online [data-user=${user}]`);
 
 test('both chats log in and show the friends that the site knows', async () => {
   await contact('alice', 'carol', { group: 'Friends' }).waitFor();
   await contact('bob', 'dave').waitFor();
   assert.equal(await contact('alice', 'bob').count(), 0);
+});
+
+test('no page has a password: the chat logs in by the cookie of its visitor', async () => {
+  const url = `http://127.0.0.1:${(await person('alice')).port}/credentials`;
+  assert.equal((await fetch(url)).status, 401, 'without the cookie');
+  const given = await page.frame({ name: 'alice' }).evaluate(async (address) => (await fetch(address)).json(), url);
+  assert.equal(given.jid, 'alice@example.org');
+  const again = await page.frame({ name: 'alice' }).evaluate(async (address) => (await fetch(address)).json(), url);
+  assert.notEqual(again.password, given.password);
+});
+
+test('a page of another site can have nothing done', async () => {
+  for (const path of ['ban', 'do/befriend', 'unplug']) {
+    const body = JSON.stringify({ user: 'alice', friend: 'bob', banned: true, seconds: 1 });
+    const posted = await fetch(demo.url + path, { method: 'POST', headers: { 'Content-Type': 'text/plain' }, body });
+    assert.equal(posted.status, 415, path);
+  }
+  assert.equal((await person('alice')).banned, false);
+});
+
+test('the site shows who is online', async () => {
+  for (const user of ['alice', 'bob']) await isOnline(user).waitFor();
+  assert.equal(await page.locator('#online b').count(), 2);
 });
 
 test('befriend: both see each other, online', async () => {
@@ -118,16 +156,45 @@ test('rename and regroup: the chat follows', async () => {
   assert.match(await name('bob', 'alice').innerText(), /Alice/, 'the other list is untouched');
 });
 
-test('a message from one arrives at the other', async () => {
-  await contact('alice', 'bob').locator('a.open-chat').click();
-  await chat('alice').locator('.chat-textarea').fill('hello from Alice');
-  await chat('alice').locator('.chat-textarea').press('Enter');
-  await contact('bob', 'alice').locator('a.open-chat').click();
-  await chat('bob').locator('.chat-msg__text', { hasText: 'hello from Alice' }).waitFor();
+test('one chat comes by WebSocket, the other by BOSH', async () => {
+  for (const [user, front, shown] of [['alice', 'websocket', 'WebSocket'], ['bob', 'bosh', 'BOSH']]) {
+    assert.equal(await figure(user).locator('.front').innerText(), shown);
+    assert.deepEqual((await sessions(user)).map((session) => session.front), [front]);
+  }
 });
 
+test('a message from one arrives at the other', async () => {
+  // First, as a contact with an unread message is listed twice.
+  await contact('bob', 'alice').locator('a.open-chat').click();
+  await contact('alice', 'bob').locator('a.open-chat').click();
+  await write('alice', 'hello from Alice');
+  await messages('bob', 'hello from Alice').waitFor();
+});
+
+for (const [user, friend] of [['alice', 'bob'], ['bob', 'alice']]) {
+  test(`pulling the plug of ${user}'s chat loses nothing, and doubles nothing`, async () => {
+    const before = await sessions(user);
+    await figure(user).getByRole('button', { name: 'pull the plug' }).click();
+    await figure(user).getByRole('button', { name: 'no network' }).waitFor();
+    if (user === 'alice') {
+      await until(async () => (await sessions(user))[0].isAsleep, 'the session to fall asleep');
+    }
+    for (const number of [1, 2, 3]) await write(friend, `meanwhile ${number} for ${user}`);
+    assert.equal(await messages(user, `for ${user}`).count(), 0);
+    await figure(user).getByRole('button', { name: 'pull the plug' }).waitFor();
+    await messages(user, `meanwhile 3 for ${user}`).waitFor();
+    await write(user, `all of it, says ${user}`);
+    await messages(friend, `all of it, says ${user}`).waitFor();
+    assert.deepEqual(
+      await messages(user, `for ${user}`).allInnerTexts(),
+      [1, 2, 3].map((number) => `meanwhile ${number} for ${user}`),
+    );
+    assert.deepEqual(await sessions(user), before, 'the same session');
+  });
+}
+
 test('a reload keeps both sessions, and pushes, presence and messages still arrive', async () => {
-  assert.deepEqual(await sessions(), [1, 1]);
+  const before = [await sessions('alice'), await sessions('bob')];
   await page.reload();
   await contact('alice', 'bob', { status: 'online' }).waitFor();
   await row('alice', 'dave').getByRole('button', { name: 'befriend' }).click();
@@ -138,10 +205,9 @@ test('a reload keeps both sessions, and pushes, presence and messages still arri
   await row('alice', 'bob').locator('input').fill('Robert');
   await row('alice', 'bob').locator('input').press('Enter');
   await name('alice', 'bob').filter({ hasText: 'Robert' }).waitFor();
-  await chat('bob').locator('.chat-textarea').fill('still here');
-  await chat('bob').locator('.chat-textarea').press('Enter');
-  await chat('alice').locator('.chat-msg__text', { hasText: 'still here' }).waitFor();
-  assert.deepEqual(await sessions(), [1, 1], 'no new sessions');
+  await write('bob', 'still here');
+  await messages('alice', 'still here').waitFor();
+  assert.deepEqual([await sessions('alice'), await sessions('bob')], before, 'no new sessions');
 });
 
 test('unfriend: both lose each other', async () => {
@@ -150,17 +216,45 @@ test('unfriend: both lose each other', async () => {
   await contact('bob', 'alice').waitFor({ state: 'detached' });
 });
 
+test('who is no friend cannot write, and is told so', async () => {
+  await write('alice', 'friends no longer');
+  await chat('alice').locator('.chat-msg__error').waitFor();
+  assert.equal(await messages('bob', 'friends no longer').count(), 0);
+});
+
 test('a lost session: the chat logs in again, and follows the list as before', async () => {
-  await page.frame({ name: 'alice' }).evaluate(async () => {
+  const [{ number }] = await sessions('bob');
+  await page.frame({ name: 'bob' }).evaluate(async () => {
     const { sid, rid } = JSON.parse(sessionStorage.getItem('strophe-bosh-session'));
     const end = `<body xmlns='http://jabber.org/protocol/httpbind' type='terminate' `
       + `sid='${sid}' rid='${rid}'/>`;
     await fetch('/http-bind', { method: 'POST', body: end });
   });
-  await until(async () => (await person('alice')).sessions === 2, 'Alice to log in again');
+  const isNew = (session) => session.number > number;
+  await until(async () => (await sessions('bob')).some(isNew), 'Bob to log in again');
   await row('alice', 'bob').getByRole('button', { name: 'befriend' }).click();
   await contact('alice', 'bob', { status: 'online' }).waitFor();
   await contact('bob', 'alice', { status: 'online' }).waitFor();
+  await write('alice', 'friends again');
+  await messages('bob', 'friends again').waitFor();
+  assert.equal(await messages('bob', 'friends no longer').count(), 0);
+});
+
+test('a ban ends the chat until the person is let in', async () => {
+  await figure('bob').getByRole('button', { name: 'ban' }).click();
+  await contact('alice', 'bob', { status: 'offline' }).waitFor();
+  await isOnline('bob').waitFor({ state: 'detached' });
+  const url = `http://127.0.0.1:${(await person('bob')).port}/credentials`;
+  const refused = await page.frame({ name: 'bob' }).evaluate(async (address) => (await fetch(address)).status, url);
+  assert.equal(refused, 403);
+  const answer = await fetch(`${demo.gateway}roster_admin/sessions?user=bob`);
+  const states = (await answer.json()).sessions.map(({ state }) => state);
+  assert.ok(states.every((state) => state === 'ending'), `${states}`);
+  await figure('bob').getByRole('button', { name: 'let in' }).waitFor();
+  assert.equal(await isOnline('alice').count(), 1);
+  await figure('bob').getByRole('button', { name: 'let in' }).click();
+  await contact('alice', 'bob', { status: 'online' }).waitFor();
+  await isOnline('bob').waitFor();
 });
 
 test('Ctrl-C leaves no process behind, and a second start works', async () => {

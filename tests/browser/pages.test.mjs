@@ -138,8 +138,8 @@ class Evil {
 
 describe('a form of another page', () => {
   const OLD = [
-    'proxy_set_header Connection "";',
-    'proxy_set_header Connection ""; proxy_set_header Sec-Fetch-Mode ""; proxy_set_header Sec-Fetch-Dest "";',
+    'proxy_set_header Connection $rostergate_connection;',
+    'proxy_set_header Connection $rostergate_connection; proxy_set_header Sec-Fetch-Mode ""; proxy_set_header Sec-Fetch-Dest "";',
   ];
   const UNGUARDED = [OLD[0], `${OLD[1]} proxy_hide_header Content-Security-Policy;`];
   let site;

@@ -83,6 +83,19 @@ describe('on this machine', () => {
     const send = await login(site, 'alice');
     await says(page, 'bound', '^1$');
     await says(page, 'interested', '^1$');
+    await says(page, 'bosh', '^1$');
+    await says(page, 'websocket', '^0$');
+    const other = await open(site, browser);
+    await other.evaluate((to) => {
+      const socket = new WebSocket(`ws://${location.host}/xmpp-websocket`, 'xmpp');
+      socket.onopen = () => {
+        socket.send(`<open xmlns='urn:ietf:params:xml:ns:xmpp-framing' to='${to}' version='1.0'/>`);
+      };
+    }, domain);
+    await says(page, 'websocket', '^1$');
+    await says(page, 'coming', '^1$');
+    await other.close();
+    await says(page, 'websocket', '^0$');
     await says(page, 'hosts', `^${domain}\\s+works\\s+works\\s+0$`);
     await site.change('alice', { 'bob@example.org': { name: 'Bob' }, 'carol@example.org': {} });
     await says(page, 'updated', '^1$');

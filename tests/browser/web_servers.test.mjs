@@ -1,5 +1,5 @@
 // The examples for Nginx and Apache, as they are, on a Debian of their own: two people chat by Converse.js, which the
-// example serves.
+// example serves, one by WebSocket and one by BOSH.
 
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
@@ -62,21 +62,25 @@ async function chat(t, example) {
   await until(async () => await types.title() === `https://${domain}/type.mjs`, 'a module to be loaded');
   await types.close();
 
-  const [john, marie] = [await open(browser, site, 'john'), await open(browser, site, 'marie')];
+  const [websocket, bosh] = [`wss://${domain}/xmpp-websocket`, `https://${domain}/http-bind`];
+  const [john, marie] = [await open(browser, site, 'john', websocket), await open(browser, site, 'marie', bosh)];
   await shows(john, 'marie', 'Marie');
   await shows(marie, 'john', 'John');
   await says(john, 'marie', 'hello Marie');
   await hears(marie, 'john', 'hello Marie');
   await says(marie, 'john', 'hello John');
   await hears(john, 'marie', 'hello John');
-  // One connection carries all of it.
+  const answer = await fetch(`http://127.0.0.1:${site.port}/roster_admin/sessions`);
+  const { sessions } = await answer.json();
+  assert.deepEqual(sessions.map(({ front, tls }) => [front, tls]).sort(), [['bosh', true], ['websocket', true]]);
+  // One connection carries all but the WebSocket.
   const protocol = await john.evaluate(() => performance.getEntriesByType('navigation')[0].nextHopProtocol);
   assert.equal(protocol, 'h2');
 }
 
-async function open(browser, site, user) {
+async function open(browser, site, user, url) {
   const page = await browser.context.newPage();
-  const parameters = { url: '/http-bind', jid: `${user}@${domain}`, password: site.password(user) };
+  const parameters = { url, jid: `${user}@${domain}`, password: site.password(user) };
   await page.goto(`https://${domain}/chat.html?${new URLSearchParams(parameters)}`);
   return page;
 }

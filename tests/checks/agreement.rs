@@ -97,7 +97,7 @@ impl Node {
     }
 
     /// The element as BOSH reads it: the wrapper's namespace, and none at all, mean `jabber:client`.
-    fn unwrapped(mut self) -> Self {
+    pub fn unwrapped(mut self) -> Self {
         let is_wrapper = |ns: &str| ns == "http://jabber.org/protocol/httpbind";
         if is_wrapper(&self.ns) || self.ns.is_empty() {
             self.ns = "jabber:client".to_owned();

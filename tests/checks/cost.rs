@@ -7,7 +7,7 @@ use bytes::Bytes;
 use jid::BareJid;
 use rostergate::{
     backend::decode,
-    pipe::features,
+    pipe::{Rules, features},
     proto::{
         bosh::body::Message,
         stanza::{Child, Stanza},
@@ -43,6 +43,13 @@ fn request(input: &[u8]) -> bool {
     Message::parse(Bytes::copy_from_slice(input), &Limits::default()).is_ok()
 }
 
+const RULES: Rules = Rules {
+    rosters: true,
+    directed: true,
+    manages_streams: true,
+    contacts_only: false,
+};
+
 /// Reads the stream as far as the gateway itself looks into it.
 fn stream(input: &[u8]) -> bool {
     let mut stream = Stream::new();
@@ -52,7 +59,7 @@ fn stream(input: &[u8]) -> bool {
         loop {
             match stream.poll_event() {
                 Ok(Some(Event::Features(stanza))) => {
-                    features::offer(&stanza, true);
+                    features::offer(&stanza, RULES);
                 }
                 Ok(Some(
                     Event::Stanza(stanza) | Event::Error(stanza) | Event::Unreadable(stanza),

@@ -3,9 +3,11 @@
 #![allow(clippy::disallowed_methods, reason = "tests may look at the clock")]
 #![allow(missing_docs, unreachable_pub, reason = "shared by tests and fuzzers")]
 
+pub mod acceptor;
 pub mod agreement;
 pub mod config;
 pub mod contacts;
+pub mod framing;
 pub mod session;
 pub mod stream;
 
@@ -19,7 +21,11 @@ pub struct Check {
 }
 
 /// All checks.
-pub const CHECKS: [Check; 5] = [
+pub const CHECKS: [Check; 7] = [
+    Check {
+        name: "acceptor_ops",
+        run: acceptor::operate,
+    },
     Check {
         name: "config_toml",
         run: config::parse,
@@ -27,6 +33,10 @@ pub const CHECKS: [Check; 5] = [
     Check {
         name: "contacts_json",
         run: contacts::decode,
+    },
+    Check {
+        name: "framing_messages",
+        run: framing::converse,
     },
     Check {
         name: "scan_body",

@@ -276,7 +276,7 @@ impl World {
         while let Some(event) = self.session.poll_event() {
             match event {
                 Event::Stanza(stanza) => self.take_up(&stanza),
-                Event::Restart => {}
+                Event::Restart | Event::NewPage => {}
                 Event::Ended(_) => self.end(),
             }
         }

@@ -1,10 +1,10 @@
-// Converse.js in headless Chromium, with ejabberd behind the gateway.
+// Converse.js in headless Chromium, over each front of the gateway, with ejabberd behind it.
 
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 
 import { Browser } from './browser.mjs';
-import { Site, domain } from './support.mjs';
+import { FRONTS, Site, domain } from './support.mjs';
 
 let browser;
 let site;
@@ -13,8 +13,8 @@ before(async () => {
   site = await Site.start({
     server: 'ejabberd',
     users: {
-      alice: { 'bob@example.org': { name: 'Bob <3', groups: ['Friends'] } },
-      bob: { 'alice@example.org': { name: 'Alice' } },
+      ...pair('bosh'),
+      ...pair('websocket'),
     },
   });
   browser = await Browser.start(site, {
@@ -29,9 +29,17 @@ after(async () => {
   await site?.stop();
 });
 
+/** Alice and Bob, who know each other: at each front, there are two of them. */
+function pair(front) {
+  return {
+    [`alice-${front}`]: { [`bob-${front}@${domain}`]: { name: 'Bob <3', groups: ['Friends'] } },
+    [`bob-${front}`]: { [`alice-${front}@${domain}`]: { name: 'Alice' } },
+  };
+}
+
 /** Somebody's chat. */
-const open = (user) => browser.open({
-  url: site.url, jid: `${user}@${domain}`, password: site.password(user),
+const open = (user, front) => browser.open({
+  url: site.fronts[front], jid: `${user}@${domain}`, password: site.password(user),
 });
 
 /** A contact as the list shows it. */
@@ -52,31 +60,32 @@ async function say(page, text) {
 
 const message = (page, text) => page.locator('.chat-msg__text', { hasText: text });
 
-test('login, the backend\'s list, presence, chat both ways, pushes', async () => {
-  const alice = await open('alice');
-  await contact(alice, 'bob', { group: 'Friends', status: 'offline' }).waitFor();
-  const bob = await open('bob');
-  await contact(bob, 'alice', { status: 'online' }).waitFor();
-  await contact(alice, 'bob', { group: 'Friends', status: 'online' }).waitFor();
+for (const front of FRONTS) test(`login, the backend's list, presence, chat both ways, pushes: ${front}`, async () => {
+  const [ALICE, BOB] = [`alice-${front}`, `bob-${front}`];
+  const alice = await open(ALICE, front);
+  await contact(alice, BOB, { group: 'Friends', status: 'offline' }).waitFor();
+  const bob = await open(BOB, front);
+  await contact(bob, ALICE, { status: 'online' }).waitFor();
+  await contact(alice, BOB, { group: 'Friends', status: 'online' }).waitFor();
   const name = (friend) => contact(alice, friend).locator('.contact-name').innerText();
-  assert.match(await name('bob'), /Bob <3/);
+  assert.match(await name(BOB), /Bob <3/);
 
-  await openChat(alice, 'bob');
+  await openChat(alice, BOB);
   await say(alice, 'hello <Bob> & all');
-  await openChat(bob, 'alice');
+  await openChat(bob, ALICE);
   await message(bob, 'hello <Bob> & all').waitFor();
   await say(bob, 'and to you');
   await message(alice, 'and to you').waitFor();
 
   // On a refresh: one changes and stays online, one comes, and then one goes.
   const robert = { name: 'Robert', groups: ['Work'] };
-  await site.change('alice', {
-    'bob@example.org': robert, 'carol@example.org': { name: 'Carol' },
+  await site.change(ALICE, {
+    [`${BOB}@${domain}`]: robert, 'carol@example.org': { name: 'Carol' },
   });
-  await contact(alice, 'bob', { group: 'Work', status: 'online' }).waitFor();
-  assert.match(await name('bob'), /Robert/);
+  await contact(alice, BOB, { group: 'Work', status: 'online' }).waitFor();
+  assert.match(await name(BOB), /Robert/);
   await contact(alice, 'carol', { status: 'offline' }).waitFor();
-  await site.change('alice', { 'bob@example.org': robert });
+  await site.change(ALICE, { [`${BOB}@${domain}`]: robert });
   await contact(alice, 'carol').waitFor({ state: 'detached' });
   await say(bob, 'still there?');
   await message(alice, 'still there?').waitFor();

@@ -21,10 +21,6 @@ before(async () => {
 
 after(() => scene?.stop());
 
-/** How often somebody has logged in. */
-const logins = (user) => scene.site.gateway.output()
-  .match(new RegExp(`session bound.*"${user}@`, 'g'))?.length ?? 0;
-
 /** Waits until the page shows Bob, online. */
 async function shows(page) {
   await page.bringToFront();
@@ -67,14 +63,14 @@ async function hears(page, texts) {
 test('a reload too late logs in again, and hears what was said meanwhile', async (t) => {
   const page = await open(t, 'anna');
   await hears(page, scene.bob.tell(page.jid, 3));
-  const before = logins('anna');
+  const before = scene.logins('anna');
   await page.goto('about:blank');
   await scene.goes(page.jid);
   const texts = scene.bob.tell(`anna@${domain}`, 5);
   await scene.reopen(page, 'anna');
   await hears(page, texts);
   await shows(page);
-  assert.equal(logins('anna'), before + 1);
+  assert.equal(scene.logins('anna'), before + 1);
   await follow(page);
   await say(page, 'back');
   await until(() => scene.bob.heard.includes('back'), 'Bob to hear');
@@ -94,15 +90,15 @@ test('two tabs have a session each', async (t) => {
   await two.close();
   await scene.goes(two.jid);
   await hears(one, scene.bob.tell(one.jid, 3));
-  const before = logins('berta');
+  const before = scene.logins('berta');
   await one.reload();
   await hears(one, scene.bob.tell(one.jid, 3));
-  assert.equal(logins('berta'), before, 'the reload goes on with the session');
+  assert.equal(scene.logins('berta'), before, 'the reload goes on with the session');
 });
 
 test('a short time without network ends no session', async (t) => {
   const page = await open(t, 'clara');
-  const before = logins('clara');
+  const before = scene.logins('clara');
   const noticed = page.waitForEvent('requestfailed');
   await setOffline(page, true);
   const texts = scene.bob.tell(page.jid, 5);
@@ -112,12 +108,12 @@ test('a short time without network ends no session', async (t) => {
   await hears(page, texts);
   await until(() => scene.bob.heard.includes('said offline'), 'Bob to hear');
   assert.equal(scene.bob.heard.filter((text) => text === 'said offline').length, 1);
-  assert.equal(logins('clara'), before);
+  assert.equal(scene.logins('clara'), before);
 });
 
 test('a long time without network: a new session hears what was said meanwhile', async (t) => {
   const page = await open(t, 'dora');
-  const before = logins('dora');
+  const before = scene.logins('dora');
   await setOffline(page, true);
   const texts = scene.bob.tell(page.jid, 2);
   await scene.goes(page.jid);
@@ -125,15 +121,15 @@ test('a long time without network: a new session hears what was said meanwhile',
   await setOffline(page, false);
   await hears(page, texts);
   await shows(page);
-  assert.equal(logins('dora'), before + 1);
+  assert.equal(scene.logins('dora'), before + 1);
 });
 
 test('a hidden tab, whose timers are slow, misses nothing', async (t) => {
   const page = await open(t, 'emma');
-  const before = logins('emma');
+  const before = scene.logins('emma');
   await hidden(page, async () => {
     for (let round = 0; round < 6; round += 1) await hears(page, scene.bob.tell(page.jid, 3));
   });
   await shows(page);
-  assert.equal(logins('emma'), before);
+  assert.equal(scene.logins('emma'), before);
 });

@@ -1,7 +1,7 @@
-/* A client on libpurple (the library of Pidgin 2), over BOSH: prints what happens, does what its
-   input says.
+/* A client on libpurple (the library of Pidgin 2), over BOSH, or over TCP to a port: prints what
+   happens, does what its input says.
 
-     libpurple FOLDER BOSH-URL JID PASSWORD       input: "JID TEXT" sends, "quit" ends
+     libpurple FOLDER BOSH-URL|PORT JID PASSWORD       input: "JID TEXT" sends, "quit" ends
 
    FOLDER is where it keeps its settings. */
 
@@ -9,6 +9,7 @@
 #include <purple.h>
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 static GMainLoop *loop;
@@ -83,6 +84,14 @@ static void buddy_on(PurpleBuddy *buddy, gpointer data) {
   say("online", purple_buddy_get_name(buddy), "");
 }
 
+static void buddy_off(PurpleBuddy *buddy, gpointer data) {
+  say("offline", purple_buddy_get_name(buddy), "");
+}
+
+static void icon_changed(PurpleBuddy *buddy, gpointer data) {
+  say("icon", purple_buddy_get_name(buddy), purple_buddy_icons_get_checksum_for_user(buddy));
+}
+
 static void alias_changed(PurpleBlistNode *node, const char *old, gpointer data) {
   if (!PURPLE_BLIST_NODE_IS_BUDDY(node)) return;
   PurpleBuddy *buddy = (PurpleBuddy *)node;
@@ -134,12 +143,19 @@ int main(int argc, char **argv) {
   listen_to(purple_blist_get_handle(), "buddy-added", PURPLE_CALLBACK(buddy_added));
   listen_to(purple_blist_get_handle(), "buddy-removed", PURPLE_CALLBACK(buddy_removed));
   listen_to(purple_blist_get_handle(), "buddy-signed-on", PURPLE_CALLBACK(buddy_on));
+  listen_to(purple_blist_get_handle(), "buddy-signed-off", PURPLE_CALLBACK(buddy_off));
+  listen_to(purple_blist_get_handle(), "buddy-icon-changed", PURPLE_CALLBACK(icon_changed));
   listen_to(purple_blist_get_handle(), "blist-node-aliased", PURPLE_CALLBACK(alias_changed));
   listen_to(purple_conversations_get_handle(), "received-im-msg", PURPLE_CALLBACK(received));
 
   account = purple_account_new(argv[3], "prpl-jabber");
   purple_account_set_password(account, argv[4]);
-  purple_account_set_string(account, "bosh_url", argv[2]);
+  if (strchr(argv[2], ':')) {
+    purple_account_set_string(account, "bosh_url", argv[2]);
+  } else {
+    purple_account_set_string(account, "connect_server", "127.0.0.1");
+    purple_account_set_int(account, "port", atoi(argv[2]));
+  }
   purple_account_set_string(account, "connection_security", "opportunistic_tls");
   purple_account_set_bool(account, "auth_plain_in_clear", TRUE);
   purple_accounts_add(account);

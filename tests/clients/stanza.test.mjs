@@ -1,29 +1,32 @@
-// stanza.js on Node, over BOSH, with each of the servers behind the gateway.
+// stanza.js on Node, over each of the gateway's fronts, with each of the servers behind it.
 
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 
 import * as stanza from 'stanza';
 
-import { Site, domain, until } from './support.mjs';
+import { FRONTS, Relay, Site, domain, fronts, until } from './support.mjs';
 
-/** Logs in; `seen` keeps what the client has told, in order. */
-async function login({ site, clients }, user) {
+/** Logs in at a front; `seen` keeps what the client has told, in order. */
+async function login({ site, clients, front }, user) {
+  const relay = await Relay.start(site.port);
+  const url = fronts(relay.port)[front];
   const client = stanza.createClient({
     jid: `${user}@${domain}`,
     password: site.password(user),
-    allowResumption: false,
     autoReconnect: true,
     maxReconnectBackoff: 1,
-    transports: { bosh: site.url, websocket: false },
+    transports: { bosh: false, websocket: false, [front]: url },
   });
-  client.seen = { sessions: 0, ended: 0, messages: [], pushes: [], available: [], replies: 0 };
+  client.relay = relay;
+  client.seen = { sessions: 0, ended: 0, messages: [], pushes: [], available: [], unavailable: [], replies: 0 };
   clients.push(client);
   client.on('session:started', () => { client.seen.sessions += 1; });
   client.on('disconnected', () => { client.seen.ended += 1; });
   client.on('message', (message) => client.seen.messages.push(message.body));
   client.on('roster:update', (iq) => client.seen.pushes.push(...iq.roster.items));
   client.on('available', ({ from }) => client.seen.available.push(from));
+  client.on('unavailable', ({ from }) => client.seen.unavailable.push(from));
   client.on('raw:outgoing', (data) => {
     client.seen.replies += data.match(/type="result"/g)?.length ?? 0;
   });
@@ -40,10 +43,10 @@ async function logout(client) {
   await until(() => client.seen.ended > ended, 'the end of the session');
 }
 
-for (const server of ['prosody', 'ejabberd']) describe(`with ${server}`, () => {
+for (const server of ['prosody', 'ejabberd']) for (const front of FRONTS) describe(`${front} with ${server}`, () => {
   let site;
   const clients = [];
-  const come = (user) => login({ site, clients }, user);
+  const come = (user) => login({ site, clients, front }, user);
 
   before(async () => {
     site = await Site.start({
@@ -60,11 +63,12 @@ for (const server of ['prosody', 'ejabberd']) describe(`with ${server}`, () => {
     try {
       await Promise.all(clients.map(logout));
     } finally {
+      for (const { relay } of clients) relay.stop();
       await site?.stop();
     }
   });
 
-  test('login, the backend\'s list, presence, chat, a push, a new session after a loss', async () => {
+  test('login, the backend\'s list, presence, chat, a push, and on after a loss', async () => {
     const alice = await come('alice');
     const bob = await come('bob');
 
@@ -92,31 +96,39 @@ for (const server of ['prosody', 'ejabberd']) describe(`with ${server}`, () => {
     assert.deepEqual(alice.seen.pushes.map(({ jid, subscription }) => [jid, subscription]).sort(),
       [['bob@example.org', 'remove'], ['carol@example.org', 'both']]);
 
-    // Somebody ends the session behind the client's back: it comes again by itself. Not, alas, with
-    // a stanza still to be sent, which it would wait for.
     await until(() => alice.seen.replies === 2, 'the answers to the pushes');
-    const { sid, rid } = alice.transport;
-    await fetch(site.url, {
-      method: 'POST',
-      body: "<body xmlns='http://jabber.org/protocol/httpbind' type='terminate' "
-        + `sid='${sid}' rid='${rid}'/>`,
-    }).then((response) => response.text());
-    await until(() => alice.seen.sessions === 2, 'Alice to log in again');
-    assert.deepEqual((await alice.getRoster()).items.map(({ jid }) => jid), ['carol@example.org']);
-    alice.sendPresence();
-    await until(() => alice.seen.available.includes(alice.jid), 'Alice to be available');
+    await (front === 'bosh' ? comeBack(alice) : resume(alice, bob));
     bob.sendMessage({ to: `alice@${domain}`, type: 'chat', body: 'back again?' });
     await until(() => alice.seen.messages.includes('back again?'), 'a message in the new session');
   });
 
   test('logging out ends the session at once', async () => {
-    const bob = clients.at(-1);
-    const { sid } = bob.transport;
+    const [alice, bob] = clients;
+    const { jid } = bob;
     await logout(bob);
-    const response = await fetch(site.url, {
-      method: 'POST',
-      body: `<body xmlns='http://jabber.org/protocol/httpbind' sid='${sid}' rid='1'/>`,
-    });
-    assert.match(await response.text(), /item-not-found/);
+    await until(() => alice.seen.unavailable.includes(jid), 'Bob to be gone', 5_000);
   });
 });
+
+/** Somebody ends the session behind the client's back: it comes again by itself. Not, alas, with a stanza still to be sent. */
+async function comeBack(alice) {
+  const { transport: { sid, rid, url } } = alice;
+  await fetch(url, {
+    method: 'POST',
+    body: "<body xmlns='http://jabber.org/protocol/httpbind' type='terminate' "
+      + `sid='${sid}' rid='${rid}'/>`,
+  }).then((response) => response.text());
+  await until(() => alice.seen.sessions === 2, 'Alice to log in again');
+  assert.deepEqual((await alice.getRoster()).items.map(({ jid }) => jid), ['carol@example.org']);
+  alice.sendPresence();
+  await until(() => alice.seen.available.includes(alice.jid), 'Alice to be available');
+}
+
+/** The network breaks: the session goes on. */
+async function resume(alice, bob) {
+  alice.relay.break();
+  bob.sendMessage({ to: alice.jid, type: 'chat', body: 'are you there?' });
+  alice.relay.mend();
+  await until(() => alice.seen.messages.includes('are you there?'), 'what was said meanwhile');
+  assert.equal(alice.seen.sessions, 1);
+}

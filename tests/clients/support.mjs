@@ -6,7 +6,7 @@ import { spawn } from 'node:child_process';
 import { existsSync, mkdirSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync }
   from 'node:fs';
 import { createServer as createHttpServer } from 'node:http';
-import { createServer } from 'node:net';
+import { connect, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
@@ -37,6 +37,8 @@ export class Program {
     const out = openSync(this.log, 'a');
     const guarded = ['--pdeathsig', 'KILL', '--', command, ...args];
     this.child = spawn('setpriv', guarded, { cwd: folder, stdio: ['pipe', out, out], ...options });
+    // A program that has ended hears nothing; `says` and `end` tell of that.
+    this.child.stdin?.on('error', () => {});
     this.over = undefined;
     this.ended = new Promise((done) => {
       this.child.on('error', (error) => done(error.message));
@@ -78,6 +80,81 @@ export class Program {
   }
 }
 
+/**
+ * A network that can fail: TCP connections are passed on to a port, until they are broken. `records`: what both sides of
+ * the last one have sent is in `bytes`.
+ */
+export class Relay {
+  static async start(port, { records = false } = {}) {
+    const relay = Object.assign(new Relay(), { pairs: new Set(), down: false, turnedAway: 0, bytes: records && [] });
+    relay.server = createServer((near) => {
+      if (relay.down) relay.turnAway(near);
+      else relay.pass(near, connect(port, '127.0.0.1'));
+    });
+    await new Promise((done) => { relay.server.listen(0, '127.0.0.1', done); });
+    relay.port = relay.server.address().port;
+    return relay;
+  }
+
+  pass(near, far) {
+    const pair = [near, far];
+    if (this.bytes) this.bytes = pair.map((socket) => record(socket));
+    this.pairs.add(pair);
+    const end = () => {
+      this.pairs.delete(pair);
+      for (const socket of pair) socket.destroy();
+    };
+    for (const socket of pair) {
+      socket.on('error', () => socket.destroy()).on('close', () => { if (socket === far || !this.hides) end(); });
+    }
+    near.pipe(far).pipe(near);
+  }
+
+  turnAway(near) {
+    this.turnedAway += 1;
+    near.on('error', () => {});
+    if (this.answer) near.once('data', () => near.end(this.answer));
+    else near.destroy();
+  }
+
+  /** Breaks all connections, and each new one until `mend`; that may be given an answer first. */
+  break(answer = '') {
+    this.down = true;
+    this.answer = answer;
+    for (const pair of this.pairs) for (const socket of pair) socket.destroy();
+  }
+
+  /** Keeps all connections, and passes nothing on any more, so that nobody notices. One that records goes on with that. */
+  stall() {
+    for (const pair of this.pairs) for (const socket of pair) {
+      socket.unpipe();
+      if (this.bytes) socket.resume();
+      else socket.pause();
+    }
+  }
+
+  mend() {
+    this.down = false;
+  }
+
+  /** Lets nobody hear from now on that a client is gone, as some proxies do. */
+  hide() {
+    this.hides = true;
+  }
+
+  stop() {
+    this.break();
+    this.server.close();
+  }
+}
+
+/** All that a socket gives, by and by. */
+function record(socket) {
+  const chunks = [];
+  socket.on('data', (chunk) => chunks.push(chunk));
+  return chunks;
+}
+
 /** Ports that are free, held together until the last has been found. */
 export async function freePorts(count) {
   const servers = await Promise.all(Array.from({ length: count }, () => new Promise((done) => {
@@ -88,9 +165,12 @@ export async function freePorts(count) {
   return ports;
 }
 
+const TOKEN = 'the-token';
+
 /**
  * The XMPP servers: how many ports each wants (c2s first), how it is started on them, what it says
- * when it listens on one, and when it cannot.
+ * when it listens on one, and when it cannot; lines of the gateway's host for it, and what is done when that runs.
+ * `prosody` knows no contacts, `prosodyWithLists` is written the site's, `prosodyAsking` asks the gateway about passwords.
  */
 const servers = {
   prosody: {
@@ -98,6 +178,33 @@ const servers = {
     start: startProsody,
     listens: (port) => `Activated service 'c2s' on [127.0.0.1]:${port}`,
     refused: 'Failed to open server port',
+  },
+  prosodyWithLists: {
+    ports: 2,
+    start: startProsody,
+    listens: (port) => `[127.0.0.1]:${port}`,
+    refused: 'Failed to open server port',
+    host: (site, [, http]) => `
+rosters = "server"
+writer = "prosody"
+writer_url = "http://127.0.0.1:${http}/rostergate"
+writer_token_file = "${site.file('token', TOKEN)}"
+`,
+  },
+  prosodyAsking: {
+    ports: 1,
+    start: (site, ports) => startProsody(site, ports, 'questions'),
+    listens: (port) => `Activated service 'c2s' on [127.0.0.1]:${port}`,
+    refused: 'Failed to open server port',
+    host: (site) => `
+login = "http"
+auth_url = "http://127.0.0.1:${site.backend.address().port}/auth"
+`,
+    ready: (site) => {
+      for (const user of Object.keys(site.users)) {
+        site.file(`questions/${user}`, `http://127.0.0.1:${site.port}/xmpp_auth`);
+      }
+    },
   },
   ejabberd: {
     ports: 2,
@@ -108,13 +215,14 @@ const servers = {
   },
 };
 
-function startProsody(site, [c2s]) {
+function startProsody(site, [c2s, http], authentication = 'internal_plain') {
   const accounts = join(site.folder, 'data', domain.replaceAll('.', '%2e'), 'accounts');
   mkdirSync(accounts, { recursive: true });
   for (const user of Object.keys(site.users)) {
     writeFileSync(join(accounts, `${user}.dat`), `return { ["password"] = "secret-${user}" };\n`);
   }
-  const config = site.file('prosody.cfg.lua', prosodyConfig(site.folder, c2s));
+  mkdirSync(join(site.folder, 'questions'), { recursive: true });
+  const config = site.file('prosody.cfg.lua', prosodyConfig(site.folder, c2s, http, authentication));
   return site.start('prosody', 'prosody', ['--config', config, '-F']);
 }
 
@@ -164,41 +272,59 @@ modules:
 `;
 }
 
-function prosodyConfig(folder, port) {
+/** With a port for HTTP, it has lists of contacts, and they can be written. */
+function prosodyConfig(folder, port, http, authentication) {
   const lua = JSON.stringify; // paths: a JSON string is a Lua string
+  const [more, less] = http ? ['; "pep"; "roster"; "rostergate"', ''] : ['', '"roster"; '];
   return `
 ${process.getuid() === 0 ? 'run_as_root = true' : ''}
 data_path = ${lua(join(folder, 'data'))}
 pidfile = ${lua(join(folder, 'prosody.pid'))}
 log = { info = "*console" }
-modules_enabled = { "disco"; "offline"; "ping"; "presence"; "saslauth"; "smacks" }
-modules_disabled = { "roster"; "s2s"; "tls" }
+modules_enabled = { "disco"; "offline"; "ping"; "presence"; "saslauth"; "smacks"${more} }
+modules_disabled = { ${less}"s2s"; "tls" }
+plugin_paths = { ${lua(join(root, 'contrib/prosody'))}; ${lua(join(root, 'tests/support/prosody'))} }
+questions_folder = ${lua(join(folder, 'questions'))}
+rostergate_token = "${TOKEN}"
+http_ports = { ${http ?? ''} }
+https_ports = {}
+http_default_host = "${domain}"
 smacks_max_queue_size = 5000
 interfaces = { "127.0.0.1" }
 c2s_ports = { ${port} }
 c2s_require_encryption = false
 allow_unencrypted_plain_auth = true
-authentication = "internal_plain"
+authentication = "${authentication}"
 VirtualHost "${domain}"
 `;
 }
 
+/** The URLs of the gateway's fronts at a port. */
+export const fronts = (port) => ({
+  bosh: `http://127.0.0.1:${port}/http-bind`,
+  websocket: `ws://127.0.0.1:${port}/xmpp-websocket`,
+});
+export const FRONTS = ['bosh', 'websocket'];
+
 /** The site: who has which contacts, and the servers that go with it. */
 export class Site {
   /**
-   * `users`: contacts by user, as the backend gives them. `bosh`, `admin`: lines of these tables.
+   * `users`: contacts by user, as the backend gives them. `bosh`, `websocket`, `admin`: lines of these tables.
    * `server`: prosody or ejabberd. `listen`: where the gateway listens. `rosters`: where contact lists come from, if
    * not from here.
    */
-  static async start({ users, bosh = '', admin = '', server = 'prosody', listen = '127.0.0.1:0', rosters }) {
+  static async start({
+    users, bosh = '', websocket = '', admin = '', server = 'prosody', listen = '127.0.0.1:0', rosters,
+  }) {
     const binary = join(target, 'debug/rostergate');
     assert.ok(existsSync(binary), 'rostergate is not built: `cargo build`, or `make clients`');
     const site = new Site();
+    site.binary = binary;
     site.users = users;
     site.programs = [];
     site.folder = mkdtempSync(join(tmpdir(), 'rostergate-clients-'));
     try {
-      await site.run(binary, { bosh, admin, server, listen, rosters });
+      await site.run({ bosh, websocket, admin, server, listen, rosters });
     } catch (error) {
       await site.stop();
       throw error;
@@ -206,10 +332,14 @@ export class Site {
     return site;
   }
 
-  async run(binary, { bosh, admin, server, listen, rosters }) {
+  async run({ bosh, websocket, admin, server, listen, rosters }) {
     this.asked = {}; // how often the backend was, by user
     this.down = new Set(); // users for whom it fails
     this.backend = createHttpServer((req, res) => {
+      if (req.url.startsWith('/auth/')) {
+        res.end(String(this.judges(new URL(req.url, 'http://localhost').searchParams)));
+        return;
+      }
       const user = decodeURIComponent(req.url.split('/').at(-1));
       this.asked[user] = (this.asked[user] ?? 0) + 1;
       if (this.down.has(user)) {
@@ -222,26 +352,47 @@ export class Site {
     });
     await new Promise((done) => { this.backend.listen(0, '127.0.0.1', done); });
 
-    const c2s = await this.runServer(servers[server]);
-    this.gateway = this.start('rostergate', binary, ['serve', '--config', this.file('rostergate.toml', `
+    const ports = await this.runServer(servers[server]);
+    [this.c2s] = ports;
+    this.settings = (address) => `
 [server]
-listen = ["${listen}"]
+listen = ["${address}"]
 [bosh]
 ${bosh}
+[websocket]
+${websocket}
 [admin]
 ${admin}
 [[host]]
 domain = "${domain}"
-upstream = "xmpp://127.0.0.1:${c2s}"
+upstream = "xmpp://127.0.0.1:${this.c2s}"
 upstream_tls = "plain"
+${servers[server].host?.(this, ports) ?? ''}
 http_roster_url = "${rosters ?? `http://127.0.0.1:${this.backend.address().port}/contacts/%s`}"
-`)]);
-    await this.gateway.says('listening on http://');
+`;
+    await this.runGateway(listen);
     this.port = Number(/listening on http:\/\/127\.0\.0\.1:(\d+)/.exec(this.gateway.output())[1]);
-    this.url = `http://127.0.0.1:${this.port}/http-bind`;
+    this.fronts = fronts(this.port);
+    servers[server].ready?.(this);
+    this.url = this.fronts.bosh;
   }
 
-  /** Runs an XMPP server that has the users; gives its port for clients. */
+  async runGateway(listen) {
+    const config = this.file('rostergate.toml', this.settings(listen));
+    this.gateway = this.start('rostergate', this.binary, ['serve', '--config', config]);
+    await this.gateway.says('listening on http://');
+  }
+
+  /** Ends the gateway, as an operator would or as a crash does, and starts it anew where it was; `between` runs while there is none. */
+  async restart(signal = 'SIGTERM', between = async () => {}) {
+    this.gateway.child.kill(signal);
+    await this.gateway.end();
+    await between();
+    rmSync(this.gateway.log);
+    await this.runGateway(`127.0.0.1:${this.port}`);
+  }
+
+  /** Runs an XMPP server that has the users; gives its ports. */
   async runServer(server) {
     for (let attempt = 0; attempt < 10; attempt += 1) {
       const ports = await freePorts(server.ports);
@@ -254,7 +405,7 @@ http_roster_url = "${rosters ?? `http://127.0.0.1:${this.backend.address().port}
       }, () => `${program.name} to start; it said\n${program.output().slice(-4000)}`);
       if (!program.output().includes(server.refused)) {
         await server.register?.(this, ports);
-        return ports[0];
+        return ports;
       }
       // Somebody else has taken a port between our asking and the server's binding it.
       await program.stop();
@@ -275,6 +426,21 @@ http_roster_url = "${rosters ?? `http://127.0.0.1:${this.backend.address().port}
     return program;
   }
 
+  /** What it says of a password that is no token, or of a user. */
+  judges(question) {
+    const user = question.get('user');
+    return user in this.users && [null, this.password(user)].includes(question.get('pass'));
+  }
+
+  /** What the gateway's admin API answers its own program. */
+  async ask(path, body) {
+    const url = `http://127.0.0.1:${this.port}/roster_admin/${path}`;
+    const response = await fetch(url, { method: 'POST', body: JSON.stringify(body) });
+    const answer = await response.json();
+    assert.equal(response.status, 200, JSON.stringify(answer));
+    return answer;
+  }
+
   password(user) {
     return `secret-${user}`;
   }
@@ -293,7 +459,20 @@ http_roster_url = "${rosters ?? `http://127.0.0.1:${this.backend.address().port}
     for (const program of this.programs.reverse()) await program.stop();
     this.backend?.closeAllConnections();
     this.backend?.close();
-    rmSync(this.folder, { recursive: true, force: true });
+    await remove(this.folder);
+  }
+}
+
+/** Removes a folder. A browser's last processes may write there for a moment after it has ended; `maxRetries` looks no second time. */
+async function remove(folder) {
+  const deadline = Date.now() + PATIENCE;
+  for (;;) {
+    try {
+      return rmSync(folder, { recursive: true, force: true });
+    } catch (error) {
+      if (Date.now() > deadline) throw error;
+      await pause(50);
+    }
   }
 }
 

@@ -1,7 +1,7 @@
 // Tsung's users over BOSH: a load, and a client, that somebody else has made up.
 
 import assert from 'node:assert/strict';
-import { mkdirSync, readFileSync, readdirSync } from 'node:fs';
+import { mkdtempSync, readFileSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
@@ -14,6 +14,7 @@ const code = '/usr/lib/x86_64-linux-gnu/tsung';
 const users = Array.from({ length: USERS }, (_, i) => `user${i + 1}`);
 /** Everybody knows the two on either side. */
 const friends = (i) => [-2, -1, 1, 2].map((step) => users.at((i + step) % USERS));
+const template = readFileSync(fileURLToPath(new URL('tsung.xml', import.meta.url)), 'utf8');
 let site;
 
 before(async () => {
@@ -24,6 +25,12 @@ before(async () => {
 });
 
 after(() => site?.stop());
+
+/** The template with what is in capitals filled in. */
+function fill(text, values) {
+  const all = { USERS, MESSAGES, PORT: site.port, DOMAIN: domain, PATH: '/http-bind', ...values };
+  return text.replace(/\b(USERS|MESSAGES|PORT|DOMAIN|PATH)\b/g, (name) => all[name]);
+}
 
 /** Runs a scenario to its end, as `tsung start` would; gives what Tsung has written of it. */
 async function load(scenario) {
@@ -37,10 +44,9 @@ async function load(scenario) {
     ERL_EPMD_ADDRESS: '127.0.0.1',
     ERL_EPMD_PORT: String(port),
   };
-  await site.start('epmd', 'epmd', ['-d'], { env }).says('epmd running');
+  await site.start(`epmd-${port}`, 'epmd', ['-d'], { env }).says('epmd running');
 
-  const folder = join(site.folder, 'load');
-  mkdirSync(folder);
+  const folder = mkdtempSync(join(site.folder, 'load-'));
   const string = JSON.stringify; // a JSON string is an Erlang string
   const settings = {
     config_file: string(site.file('tsung.xml', scenario)),
@@ -53,9 +59,9 @@ async function load(scenario) {
     warm_time: 0,
     web_gui: false,
   };
-  const tsung = site.start('tsung', 'erl', [
+  const tsung = site.start(`tsung-${port}`, 'erl', [
     '-noinput', '-start_epmd', 'false', '-kernel', 'inet_dist_use_interface', '{127,0,0,1}',
-    '-sname', `tsung_controller_${process.pid}@localhost`, '-setcookie', 'tsung',
+    '-sname', `tsung_controller_${port}@localhost`, '-setcookie', 'tsung',
     '-pa', `${code}/tsung-1.7.0/ebin`, `${code}/tsung_controller-1.7.0/ebin`,
     '-s', 'tsung_controller', '-sasl', 'sasl_error_logger', 'false',
     ...Object.entries(settings).flatMap(([key, value]) => ['-tsung_controller', key, `${value}`]),
@@ -81,10 +87,7 @@ const tally = (strings) => strings.reduce(
   (all, one) => all.set(one, (all.get(one) ?? 0) + 1), new Map());
 
 test('many users log in, see their friends, chat, ping, and log out', async () => {
-  const values = { USERS, MESSAGES, PORT: site.port, DOMAIN: domain, PATH: '/http-bind' };
-  const template = readFileSync(fileURLToPath(new URL('tsung.xml', import.meta.url)), 'utf8');
-  const { counts, traffic } = await load(
-    template.replace(/\b(USERS|MESSAGES|PORT|DOMAIN|PATH)\b/g, (name) => values[name]));
+  const { counts, traffic } = await load(fill(template));
 
   assert.deepEqual(Object.keys(counts).filter((name) => /error|timeout|abort/.test(name)), []);
   for (const name of ['users_count', 'finish_users_count', 'connect',
@@ -116,4 +119,19 @@ test('many users log in, see their friends, chat, ping, and log out', async () =
   const log = site.gateway.output();
   assert.doesNotMatch(log, /WARN|ERROR/);
   assert.equal(log.match(/session ended .* end=terminated/g).length, USERS);
+});
+
+test('over WebSocket, its streams of before RFC 7395 are refused by an error that says so', async () => {
+  const old = template.replace('type="bosh"', 'type="websocket"')
+    .replace('bosh_path', 'websocket_path')
+    .replace('<load>', '<load duration="9" unit="second">') // it never sees the end of a user whose connection was closed
+    .replace('<options>', `<options>
+      <option name="websocket_frame" value="text"/>
+      <option name="websocket_subprotocols" value="xmpp"/>`)
+    .replace(/(<session .*?>).*(<\/session>)/s, `$1
+      <request><jabber type="connect" ack="local"/></request>
+      <thinktime value="7"/>$2`);
+  const { traffic } = await load(fill(old, { USERS: 1, PATH: '/xmpp-websocket' }));
+  assert.match(traffic, /^Send:.*<stream:stream /m);
+  assert.match(traffic, /^Recv:.*<invalid-namespace .*RFC 7395/m);
 });

@@ -1,8 +1,9 @@
-//! What several BOSH services make of the tests in `tests/conformance`: `make compare`.
+//! What several services make of the tests in `tests/conformance`: `make compare`.
 //!
 //! Real Prosody and real ejabberd are started once; every test then runs by itself against
-//! rostergate, Prosody's mod_bosh and ejabberd's mod_bosh, with fresh users and a deadline. The
-//! table goes to docs/compare.md and to standard output.
+//! rostergate and against their own BOSH and WebSocket, with fresh users and a deadline. The
+//! table goes to docs/compare.md and to standard output; with `NAME` in the environment, a table of
+//! the tests of such names goes to standard output alone.
 
 use std::{
     collections::BTreeMap,
@@ -18,6 +19,7 @@ use support::{
     client::Account,
     ejabberd::Ejabberd,
     gateway::{Place, Server as _},
+    http::Endpoint,
     prosody::Prosody,
     site::ONLY_ROSTERGATE,
 };
@@ -82,6 +84,14 @@ impl Service {
         users
     }
 
+    fn websocket(&self) -> Option<Endpoint> {
+        match self {
+            Self::Rostergate => None,
+            Self::Prosody(prosody) => Some(prosody.websocket()),
+            Self::Ejabberd(ejabberd) => Some(ejabberd.websocket()),
+        }
+    }
+
     fn place(&self) -> Option<Place> {
         match self {
             Self::Rostergate => None,
@@ -111,11 +121,13 @@ impl Service {
         command.stdin(Stdio::null());
         command.stdout(output.try_clone().expect("a file can be shared"));
         command.stderr(output);
-        if let Some(place) = self.place() {
+        if let (Some(place), Some(websocket)) = (self.place(), self.websocket()) {
             let lines = users.iter();
             let lines = lines.map(|user| format!("{}:{}\n", user.local, user.password));
             let bosh = &place.bosh;
             command.env("BOSH_URL", format!("http://{}{}", bosh.address, bosh.path));
+            let (address, path) = (websocket.address, &websocket.path);
+            command.env("WEBSOCKET_URL", format!("ws://{address}{path}"));
             command.env("BOSH_DOMAIN", &place.domain);
             command.env("BOSH_C2S", place.c2s.to_string());
             command.env("BOSH_USERS", lines.collect::<String>());
@@ -138,8 +150,10 @@ impl Service {
 #[tokio::main]
 async fn main() -> ExitCode {
     let program = PathBuf::from(env::var_os("CONFORMANCE").expect("`make compare` sets it"));
-    let tests = names(&program);
+    let mut tests = names(&program);
     assert!(tests.len() > 50, "the tests have gone: {tests:?}");
+    let only = env::var("NAME").unwrap_or_default();
+    tests.retain(|test| test.contains(&only));
     let logs = Path::new(env!("CARGO_TARGET_TMPDIR")).join("compare");
     fs::create_dir_all(&logs).expect("a folder for logs");
     let services = [
@@ -174,6 +188,9 @@ async fn main() -> ExitCode {
     });
     let page = page(&tests, &services, &verdicts.into_inner());
     println!("{page}");
+    if !only.is_empty() {
+        return ExitCode::SUCCESS;
+    }
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/compare.md");
     fs::write(path, &page).expect("the page can be written");
     eprintln!(
@@ -200,13 +217,13 @@ fn page(
     verdicts: &BTreeMap<(String, &str), Verdict>,
 ) -> String {
     let mut page = String::from(
-        "# What BOSH services make of the same tests\n\n\
+        "# What services make of the same tests\n\n\
          Written by `make compare`: the tests of `tests/conformance` against rostergate (in front of\n\
-         Prosody), Prosody's own mod_bosh and ejabberd's own mod_bosh, as Debian has them. A dash: the test\n\
-         is about what the specification leaves open, or needs a configuration, and makes sense for\n\
-         rostergate alone. What fails is tried again, twice. A failure is no verdict on a service: some tests\n\
-         ask for more than the specification does, for the sake of a client\n\
-         ([conformance.md](conformance.md) says which rule).\n\n",
+         Prosody), and against the BOSH and the WebSocket that Prosody and ejabberd have of their own, as\n\
+         Debian has them. A dash: the test is about what the specification leaves open, or needs a\n\
+         configuration, and makes sense for rostergate alone. What fails is tried again, twice. A failure is\n\
+         no verdict on a service: some tests ask for more than the specification does, for the sake of a\n\
+         client ([conformance.md](conformance.md) says which rule).\n\n",
     );
     let columns: Vec<_> = services.iter().map(Service::name).collect();
     let count = |service: &str, wanted: Verdict| {

@@ -2,6 +2,8 @@
 
 use std::net::Ipv4Addr;
 
+use serde_json::Value;
+
 use support::{
     bosh::{Bosh, creation},
     client::Account,
@@ -10,6 +12,7 @@ use support::{
     http::{Connection, Endpoint},
     prosody::{DOMAIN, Prosody},
     proxy::{Kind, Proxy},
+    webstream::WebStream,
     within,
 };
 
@@ -84,7 +87,7 @@ async fn logged_for(gateway: &Gateway, browser: Endpoint) -> String {
             if let Some(address) = logged(gateway).get(before) {
                 return address.clone();
             }
-            gateway.bosh().request("GET", &[], "").await;
+            browser.request("GET", &[], "").await;
         }
     };
     let address = within("a line in the log", one_more).await;
@@ -169,6 +172,31 @@ async fn haproxy_tells_that_a_stream_came_over_tls() {
         let used_in_clear = web.send("type='terminate'", "").await.response().await;
         let refused = Some("policy-violation").filter(|_| is_secret);
         assert_eq!(used_in_clear.condition().as_deref(), refused);
+    }
+}
+
+#[tokio::test]
+async fn of_a_websocket_proxies_that_pass_tcp_on_tell_the_same() {
+    for kind in [Kind::NginxStream, Kind::HaproxyTcp] {
+        let gateway = gateway().server("proxy_protocol = true");
+        let gateway = gateway.admin("listen = \"127.0.0.1:0\"").start();
+        let proxy = Proxy::start(kind, gateway.bosh().address);
+        let ways = match kind {
+            Kind::HaproxyTcp => vec![(proxy.http(), false), (proxy.https(), true)],
+            _ => vec![(proxy.http(), false)],
+        };
+        for (way, is_encrypted) in ways {
+            let browser = way.at("/xmpp-websocket");
+            let browser = browser.coming_from(Ipv4Addr::new(127, 0, 0, 2));
+            let john = Prosody::shared().account("john");
+            let _stream = WebStream::log_in(&browser, &john, "web").await;
+            let sessions = format!("/roster_admin/sessions?user={}", john.local);
+            let answer = gateway.admin().at(&sessions).request("GET", &[], "").await;
+            let answer: Value = serde_json::from_str(answer.text()).expect("JSON");
+            let shown = &answer["sessions"][0];
+            assert_eq!(shown["address"], "127.0.0.2", "{kind:?}: {answer}");
+            assert_eq!(shown["tls"], is_encrypted, "{kind:?}: {answer}");
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use serde_json::{Value, json};
+use tokio::task::yield_now;
 
 use support::{
     DEADLINE,
@@ -127,6 +128,44 @@ async fn a_compressed_body_is_refused_as_such() {
             .request("POST", &headers, "[\"nobody\"]")
             .await;
         assert_eq!(answer.status(), 200, "{coding}");
+    }
+}
+
+#[tokio::test]
+async fn users_who_are_not_reached_in_time_get_their_lists_later() {
+    let site = Site::with(Prosody::shared(), |gateway| {
+        let gateway = gateway.host("backend_concurrency = 1");
+        gateway.admin("deadline = \"1s\"")
+    });
+    let (john, marie) = (site.member("john"), site.member("marie"));
+    let mut client = site.online(&marie, "web").await;
+    let _other = site.online(&john, "web").await;
+    for (contact, headers) in [
+        ("anna@example.org", &[][..]),
+        ("bert@example.org", &[("Prefer", "respond-async")]),
+    ] {
+        site.backend.set(&marie.local, json!({ contact: {} }));
+        let mut gate = site.backend.gate(&john.local);
+        let body = json!([john.local, marie.local]).to_string();
+        let answer = refresh(&site).request("POST", headers, &body).await;
+        if headers.is_empty() {
+            assert_eq!(summary(&answer)["errors"], 2, "{}", answer.text());
+        } else {
+            assert_eq!(answer.status(), 202);
+            let reporting = async {
+                while !site
+                    .gateway
+                    .log()
+                    .contains("accepted roster refresh failed")
+                {
+                    yield_now().await;
+                }
+            };
+            within("the deadline", reporting).await;
+        }
+        within("the first fetch", gate.reached_by(1)).await;
+        gate.open();
+        while client.expect_push().await.jid != contact {}
     }
 }
 

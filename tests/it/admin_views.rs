@@ -2,7 +2,10 @@
 
 use serde_json::{Value, json};
 
-use support::{backend::Fault, client::Account, gateway::Gateway, prosody::Prosody, xml::ROSTER};
+use support::{
+    backend::Fault, client::Account, gateway::Gateway, prosody::Prosody, webstream::WebStream,
+    within, xml::ROSTER,
+};
 
 use crate::site::Site;
 
@@ -38,7 +41,8 @@ async fn sessions_are_counted_and_shown() {
     let shy = site.gateway.login(&marie, "shy").await;
     let all = sessions(&site, "").await;
     let counts = json!({
-        "total": 2, "connecting": 0, "negotiating": 0, "bound": 2, "ending": 0, "interested": 1,
+        "total": 2, "connecting": 0, "negotiating": 0, "bound": 2, "asleep": 0, "ending": 0,
+        "bosh": 2, "websocket": 0, "interested": 1,
     });
     assert_eq!(all["counts"], counts);
     assert_eq!(all["next"], Value::Null);
@@ -52,13 +56,55 @@ async fn sessions_are_counted_and_shown() {
     let session = |jid: &str, interested| {
         json!({
             "jid": jid, "domain": site.prosody.domain(), "address": "127.0.0.1",
-            "front": "http/1.1", "tls": false, "state": "bound", "interested": interested,
+            "front": "bosh", "protocol": "http/1.1", "tls": false, "state": "bound",
+            "asleep": null, "interested": interested,
         })
     };
     assert_eq!(
         shown,
         json!([session(&web.jid, true), session(&shy.jid, false)])
     );
+}
+
+/// Waits until the only session is in this state, and gives what is said of it and of all.
+async fn becomes(site: &Site, state: &str) -> (Value, Value) {
+    within(state, async {
+        loop {
+            let all = sessions(site, "").await;
+            if all["counts"]["total"] == 1 && all["sessions"][0]["state"] == state {
+                return (all["sessions"][0].clone(), all["counts"].clone());
+            }
+        }
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_session_by_websocket_is_shown_awake_and_asleep() {
+    let site = Site::new();
+    let john = site.member("john");
+    let endpoint = site.gateway.websocket();
+    let stream = WebStream::log_in_managed(&endpoint, &john, "web").await;
+    let (awake, counts) = becomes(&site, "bound").await;
+    assert_eq!(awake["front"], "websocket", "{awake}");
+    assert_eq!(awake["protocol"], "http/1.1", "{awake}");
+    assert_eq!(awake["asleep"], Value::Null, "{awake}");
+    assert_eq!(counts["websocket"], 1, "{counts}");
+
+    let session = stream.vanish();
+    let (asleep, counts) = becomes(&site, "asleep").await;
+    assert_eq!(asleep["number"], awake["number"], "{asleep}");
+    let seconds = asleep["asleep"].as_u64().expect("seconds");
+    assert!(seconds < 60, "{asleep}");
+    assert_eq!(counts["asleep"], 1, "{counts}");
+    assert_eq!(counts["bound"], 0, "{counts}");
+
+    let _stream = WebStream::resumed(&endpoint, &john, session).await;
+    // The session that the new connection began with ends.
+    let (resumed, counts) = becomes(&site, "bound").await;
+    assert_eq!(resumed["number"], awake["number"], "{resumed}");
+    assert_eq!(resumed["asleep"], Value::Null, "{resumed}");
+    assert_eq!(counts["asleep"], 0, "{counts}");
 }
 
 #[tokio::test]

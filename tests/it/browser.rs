@@ -5,7 +5,7 @@ use std::{net::SocketAddr, path::Path, sync::Arc};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use bytes::Bytes;
-use h2::{Reason, SendStream, client};
+use h2::{Reason, RecvStream, SendStream, client, ext::Protocol};
 use http::Request;
 use rostergate::net::tls::{Trust, client_config};
 use rustls::{
@@ -21,6 +21,7 @@ use support::{
     bosh::{Bosh, FIRST_RID, bind_request, creation},
     client::Account,
     http::{Endpoint, Response},
+    websocket::{self, FIN, TEXT},
     within,
     xml::{Element, SASL, STREAMS},
 };
@@ -149,6 +150,28 @@ impl Connection {
         Sent { response, stream }
     }
 
+    /// Opens a WebSocket for XMPP on a stream (RFC 8441), as browsers do wherever it is offered. `None` if it is not.
+    pub(crate) async fn websocket(&mut self, name: &str, path: &str) -> Option<WebSocket> {
+        // The settings come first of all.
+        self.ping().await;
+        if !self.streams.is_extended_connect_protocol_enabled() {
+            return None;
+        }
+        let request = Request::connect(format!("https://{name}{path}"))
+            .extension(Protocol::from_static("websocket"))
+            .header("sec-websocket-version", "13")
+            .header("sec-websocket-protocol", "xmpp")
+            .body(());
+        let mut streams = self.streams.clone();
+        let sent = streams.send_request(request.expect("a request"), false);
+        let (response, writer) = sent.expect("an open connection");
+        let response = within("an answer", response).await.expect("no reset");
+        assert_eq!(response.status(), 200, "{response:?}");
+        assert_eq!(response.headers()["sec-websocket-protocol"], "xmpp");
+        let reader = response.into_body();
+        Some(WebSocket { writer, reader })
+    }
+
     /// Asserts that the server has not closed it.
     #[track_caller]
     pub(crate) fn assert_open(&self) {
@@ -182,6 +205,32 @@ impl Connection {
     /// Ends it without a word.
     pub(crate) fn cut(self) {
         self.driver.abort();
+    }
+}
+
+/// A WebSocket on a stream of HTTP/2.
+pub(crate) struct WebSocket {
+    writer: SendStream<Bytes>,
+    reader: RecvStream,
+}
+
+impl WebSocket {
+    /// Sends a text message.
+    pub(crate) fn send(&mut self, text: &str) {
+        let frame = websocket::frame(FIN | TEXT, text.as_bytes());
+        self.writer.send_data(frame.into(), false).expect("sent");
+    }
+
+    /// Waits until what has come contains this.
+    pub(crate) async fn expect(&mut self, text: &str) {
+        let mut came = Vec::new();
+        let coming = async {
+            while !String::from_utf8_lossy(&came).contains(text) {
+                let data = self.reader.data().await.expect("an open stream");
+                came.extend(data.expect("no reset"));
+            }
+        };
+        within(text, coming).await;
     }
 }
 

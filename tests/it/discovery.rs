@@ -15,6 +15,8 @@ use support::{
 /// What the documents say: with characters that XML and JSON write in their own ways.
 const URL: &str = "https://chat.example.org/http-bind?for='us'&in=\"town\"";
 const XRD: &str = "http://docs.oasis-open.org/ns/xri/xrd-1.0";
+const WEBSOCKET: &str = "urn:xmpp:alt-connections:websocket";
+const WEBSOCKET_URL: &str = "wss://chat.example.org/xmpp-websocket";
 const BOSH: &str = "urn:xmpp:alt-connections:xbosh";
 const PATHS: [&str; 2] = ["/.well-known/host-meta", "/.well-known/host-meta.json"];
 
@@ -24,12 +26,12 @@ fn repository(path: &str) -> String {
 }
 
 fn telling(url: &str) -> Builder {
-    let table = format!("[discovery]\nbosh_url = '''{url}'''");
+    let table = format!("[discovery]\nbosh_url = '''{url}'''\nwebsocket_url = '{WEBSOCKET_URL}'");
     Gateway::builder(Prosody::shared()).tables(&table)
 }
 
 #[tokio::test]
-async fn the_documents_say_where_bosh_is() {
+async fn the_documents_say_where_the_fronts_are_websocket_first() {
     let url = URL.replace('"', "%22");
     let gateway = telling(&url).start();
     let [xml, json] = PATHS.map(|path| gateway.bosh().at(path));
@@ -41,16 +43,19 @@ async fn the_documents_say_where_bosh_is() {
     assert_eq!(answer.header("access-control-allow-origin"), Some("*"));
     let document = answer.xml();
     assert!(document.is(XRD, "XRD"), "{document:?}");
-    let link = document.child(XRD, "Link").expect("a link");
-    assert_eq!(link.attr("rel"), Some(BOSH));
-    assert_eq!(link.attr("href"), Some(&*url));
+    let links: Vec<_> = document
+        .children()
+        .map(|link| (link.attr("rel"), link.attr("href")))
+        .collect();
+    let expected = [(WEBSOCKET, WEBSOCKET_URL), (BOSH, &*url)];
+    assert_eq!(links, expected.map(|(rel, url)| (Some(rel), Some(url))));
 
     let answer = json.request("GET", &origin, "").await;
     assert_eq!(answer.status(), 200);
     assert_eq!(answer.header("content-type"), Some("application/json"));
     assert_eq!(answer.header("access-control-allow-origin"), Some("*"));
     let document: Value = serde_json::from_str(answer.text()).expect("JSON");
-    let links = json!([{ "rel": BOSH, "href": url }]);
+    let links = expected.map(|(rel, url)| json!({ "rel": rel, "href": url }));
     assert_eq!(document, json!({ "links": links }));
 
     for endpoint in [xml, json] {
@@ -90,7 +95,7 @@ async fn clients_find_the_way_from_the_domain() {
     });
     assert_eq!(
         found,
-        json!({ "bosh": [url], "websocket": [] }),
+        json!({ "bosh": [url], "websocket": [WEBSOCKET_URL] }),
         "{complaints}"
     );
 }

@@ -2,12 +2,16 @@
 
 use std::time::{Duration, Instant};
 
+use futures_util::{StreamExt as _, stream::FuturesUnordered};
 use support::{
     bosh::Bosh,
+    client::{Client, Transport},
     gateway::{Gateway, Server},
     prosody::Prosody,
+    websocket::WebSocket,
+    webstream::{CLOSE_ELEMENT, WebStream},
     within,
-    xml::{CLIENT, Element},
+    xml::{CLIENT, Element, FRAMING},
 };
 
 #[tokio::test]
@@ -95,4 +99,74 @@ async fn a_server_that_has_vanished_is_not_waited_for() {
     gateway.signal("TERM");
     assert!(gateway.wait().success());
     drop(bosh);
+}
+
+/// Over WebSocket. Nobody new comes in meanwhile, and sessions that sleep are not waited for.
+#[tokio::test]
+async fn streams_are_closed_and_connections_going_away() {
+    let prosody = Prosody::shared();
+    let mut gateway = Gateway::builder(prosody)
+        .server("drain_spread = \"2s\"")
+        .start();
+    let endpoint = gateway.websocket();
+    let asleep = WebStream::log_in_managed(&endpoint, &prosody.account("john"), "asleep").await;
+    drop(asleep);
+    let mut sessions = Vec::new();
+    for _ in 0..4 {
+        let account = prosody.account("john");
+        sessions.push(WebStream::log_in_managed(&endpoint, &account, "web").await);
+    }
+    gateway.signal("TERM");
+    let ends = sessions.into_iter().map(|session| session.end());
+    let mut ends: FuturesUnordered<_> = ends.collect();
+    let mut is_first = true;
+    while let Some(ended) = within("the end", ends.next()).await {
+        let steps = ended.steps.iter().filter(|step| *step != "<a/>");
+        let steps: Vec<_> = steps.collect();
+        assert_eq!(steps, ["system-shutdown", "<close/>", "1001"]);
+        if std::mem::take(&mut is_first) {
+            let refused = WebSocket::try_open(&endpoint, &[]).await;
+            let refused = refused.expect_err("nobody is let in");
+            assert_eq!(refused.status(), 503, "{refused:?}");
+            assert!(refused.header("retry-after").is_some(), "{refused:?}");
+        }
+    }
+    assert!(gateway.wait().success());
+    assert!(!gateway.log().contains("left behind"));
+}
+
+/// What a client has written before it reads that the gateway goes down, however it leaves then.
+#[tokio::test]
+async fn what_is_on_its_way_when_the_gateway_goes_down_arrives() {
+    let prosody = Prosody::shared();
+    let mut gateway = patient(prosody);
+    let account = prosody.account("marie");
+    let mut marie = Client::login(&Transport::Tcp(prosody.c2s()), &account, "native").await;
+    marie.send_presence("");
+    marie.fence().await;
+    let mut sessions = Vec::new();
+    for resource in ["polite", "curt", "lost", "silent"] {
+        let john = prosody.account("john");
+        let session = WebStream::log_in_managed(&gateway.websocket(), &john, resource).await;
+        sessions.push((resource, session));
+    }
+    gateway.signal("TERM");
+    let mut silent = None;
+    for (resource, mut john) in sessions {
+        let close = |element: &Element| element.is(FRAMING, "close");
+        john.expect("the end of the stream", close).await;
+        john.send_message(&marie.jid, resource).await;
+        match resource {
+            "polite" => john.send(CLOSE_ELEMENT).await,
+            "curt" => john.close(1000).await,
+            "lost" => drop(john),
+            _ => silent = Some(john),
+        }
+    }
+    for resource in ["polite", "curt", "lost", "silent"] {
+        marie.expect_message(resource).await;
+    }
+    assert!(gateway.wait().success());
+    assert!(!gateway.log().contains("left behind"));
+    drop(silent);
 }

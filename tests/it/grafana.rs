@@ -6,19 +6,23 @@ use std::{
     fs,
     net::{Ipv4Addr, SocketAddr},
     path::Path,
+    process::Command,
     time::Duration,
 };
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use support::{
+    backend::Backend,
     bosh::creation,
     free_ports,
     http::{Connection, Endpoint},
+    list_server::ListServer,
     process::Process,
     prosody::Prosody,
-    within, within_limit,
+    receiver::Receiver,
+    root, within, within_limit,
 };
 
 use crate::site::Site;
@@ -107,15 +111,45 @@ fn queries(dashboard: &Value) -> Vec<(String, String)> {
 
 /// A site where everything has happened that there is a series for.
 async fn lively() -> Site {
+    let server = ListServer::start();
+    server.set("anna", json!({}));
+    let backend = Backend::start();
+    backend.set("anna", json!({ "marie@example.net": {} }));
+    let lists = format!(
+        "[[host]]\ndomain = \"lists.example\"\nupstream = \"xmpp://127.0.0.1:1\"\nhttp_roster_url = \"{}\"\n{}",
+        backend.url(),
+        server.lines("ejabberd"),
+    );
+    let receiver = Receiver::start();
+    let events = receiver.line();
     let site = Site::with(Prosody::shared(), |gateway| {
         gateway
+            .host(&events)
             .session("max_sessions = 2")
+            .host("login = \"http\"")
             .tables("[monitoring]\nlisten = \"127.0.0.1:0\"")
+            .tables(&lists)
     });
+    let refresh = async |domain: &str, user: &str| {
+        let path = format!("/roster_admin/{domain}/refresh/{user}");
+        let answer = site.gateway.admin().at(&path).request("GET", &[], "").await;
+        assert_eq!(answer.status(), 200, "{answer:?}");
+    };
+    refresh("lists.example", "anna").await;
+    receiver.hears("reset").await;
     let (john, marie) = (site.member("john"), site.member("marie"));
+    let admin = site.gateway.admin();
+    let username = json!({ "username": john.local }).to_string();
+    let token = admin.at("/roster_admin/token");
+    assert_eq!(token.request("POST", &[], &username).await.status(), 200);
+    let check = admin.at("/xmpp_auth/check_password?user=a&server=example.org&pass=b");
+    assert_eq!(check.request("GET", &[], "").await.text(), "false");
+    // This Prosody takes no tokens.
+    let prebind = admin.at("/roster_admin/prebind");
+    assert_eq!(prebind.request("POST", &[], &username).await.status(), 403);
     let web = site.online(&john, "web").await;
     site.befriend(&john, &marie);
-    site.refresh(&[&john]).await;
+    refresh(&john.domain, &john.local).await;
     web.logout().await;
     let gone = "<body xmlns='http://jabber.org/protocol/httpbind' sid='x' rid='1'/>";
     site.gateway.bosh().post(gone).await;
@@ -145,6 +179,24 @@ async fn every_query_of_the_dashboard_finds_something() {
     }
     // What it does not know, no query finds.
     assert_eq!(prometheus.series("rostergate_nonsense").await, Some(0));
+}
+
+#[test]
+fn alerts_come_when_something_is_wrong_and_only_then() {
+    let tests = root().join("tests/alerts.test.yml");
+    let mut promtool = Command::new("promtool");
+    let output = promtool.args(["test", "rules"]).arg(tests).output();
+    let output = output.expect("no promtool: scripts/deps.sh test installs it");
+    assert!(output.status.success(), "{output:?}");
+    // It takes any name for one of a metric.
+    let described = file("docs/metrics.md");
+    let rules = file("contrib/prometheus/rostergate.rules.yml");
+    let names = rules.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+    let names: BTreeSet<&str> = names.filter(|it| it.starts_with("rostergate_")).collect();
+    assert!(names.len() > 5, "{names:?}");
+    for name in names {
+        assert!(described.contains(&format!("`{name}")), "{name}");
+    }
 }
 
 #[tokio::test]

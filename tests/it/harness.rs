@@ -10,14 +10,16 @@ use support::{
     http::Endpoint,
     prosody::Prosody,
     sasl::Mechanism,
+    webstream::WebStream,
     xml::{Element, ROSTER},
 };
 
 #[tokio::test]
-async fn logs_in_over_tcp_and_bosh() {
+async fn logs_in_over_tcp_bosh_and_websocket() {
     let prosody = Prosody::shared();
     let bosh = Transport::Bosh(prosody.bosh());
-    for transport in [Transport::Tcp(prosody.c2s()), bosh] {
+    let websocket = Transport::WebSocket(prosody.websocket());
+    for transport in [Transport::Tcp(prosody.c2s()), bosh, websocket] {
         let account = prosody.account("john");
         let client = Client::login(&transport, &account, "here").await;
         assert_eq!(client.jid, format!("{}/here", account.jid()));
@@ -226,4 +228,36 @@ fn compares_xml_by_its_meaning() {
         Element::parse("<a xmlns='x' b='1&amp;2'><c>t&amp;</c></a>")
     );
     assert!(Element::try_parse(b"<a><!-- no --></a>").is_err());
+}
+
+#[tokio::test]
+async fn resumes_over_websocket() {
+    let (prosody, ejabberd) = (Prosody::shared(), Ejabberd::shared());
+    for (endpoint, account, mut desk) in [
+        (
+            prosody.websocket(),
+            prosody.account("john"),
+            prosody.contact("marie").await,
+        ),
+        (
+            ejabberd.websocket(),
+            ejabberd.account("john").await,
+            ejabberd.contact("marie").await,
+        ),
+    ] {
+        let mut web = WebStream::log_in_managed(&endpoint, &account, "web").await;
+        web.send_message(&desk.jid, "one").await;
+        desk.expect_message("one").await;
+        desk.send_message(&web.jid, "two");
+        web.expect_message("two").await;
+        web.expect_acknowledged().await;
+        desk.send_message(&web.jid, "three");
+        let session = web.vanish();
+        let mut web = WebStream::resumed(&endpoint, &account, session).await;
+        web.expect_message("three").await;
+        web.send_message(&desk.jid, "four").await;
+        desk.expect_message("four").await;
+        assert_eq!(web.fence().await, []);
+        web.log_out().await;
+    }
 }

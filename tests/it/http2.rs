@@ -5,7 +5,9 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use support::{
     client::{Account, Client},
     gateway::{Builder, Gateway},
+    http::Endpoint,
     prosody::{DOMAIN, Prosody},
+    webstream::WebStream,
     within,
     xml::{CLIENT, message},
 };
@@ -231,4 +233,32 @@ async fn a_drain_tells_the_connection_and_ends_what_it_holds() {
     assert_eq!(answer.condition().as_deref(), Some("system-shutdown"));
     scene.connection.closed().await;
     assert!(scene.gateway.wait().success());
+}
+
+/// kgateway #14305, immich #31156, h2o #3470: a browser that is told of extended CONNECT uses it at once, and otherwise
+/// opens its WebSocket on a connection of its own.
+#[tokio::test]
+async fn a_listener_of_http_2_takes_websockets_over_http_1_1_and_promises_no_others() {
+    const SETTINGS: u8 = 4;
+    const ENABLE_CONNECT_PROTOCOL: [u8; 2] = [0, 8];
+    let gateway = https().start();
+    let mut stream = tls(gateway.https(), "h2").await;
+    let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+    stream.write_all(preface).await.expect("it is open");
+    let mut head = [0; 9];
+    let read = within("a frame", stream.read_exact(&mut head)).await;
+    read.expect("a frame");
+    assert_eq!(head[3], SETTINGS);
+    let length = usize::from(u16::from_be_bytes([head[1], head[2]]));
+    let mut settings = vec![0; length];
+    stream.read_exact(&mut settings).await.expect("settings");
+    let names: Vec<_> = settings.chunks(6).map(|setting| &setting[..2]).collect();
+    assert!(!names.is_empty() && !names.contains(&&ENABLE_CONNECT_PROTOCOL[..]));
+
+    let (_, session) = tls(gateway.https(), "http/1.1").await.into_inner();
+    assert_eq!(session.alpn_protocol(), Some(&b"http/1.1"[..]));
+    let endpoint = Endpoint::new(gateway.https(), "/xmpp-websocket").over_any_tls();
+    let account = Prosody::shared().account("john");
+    let web = WebStream::log_in(&endpoint, &account, "web").await;
+    web.log_out().await;
 }

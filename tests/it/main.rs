@@ -1,9 +1,9 @@
 //! The gateway in front of real servers, as its users meet it.
 //!
-//! What any BOSH service has to do is in `tests/conformance`.
+//! What any service of the kind has to do is in `tests/conformance`.
 //!
-//! With `UPSTREAM_UNDER_TEST=bosh` the gateway reaches the servers by their own BOSH, with
-//! `GATEWAY_THREADS` it has so many threads.
+//! With `UPSTREAM_UNDER_TEST=bosh` the gateway reaches the servers by their own BOSH, with `FRONT_UNDER_TEST=websocket`
+//! clients come by WebSocket, with `GATEWAY_THREADS` it has so many threads.
 
 #![expect(clippy::disallowed_methods, reason = "tests may look at the clock")]
 
@@ -19,6 +19,8 @@ mod browser;
 mod discovery;
 mod drain;
 mod ejabberd;
+mod ended_by_site;
+mod events;
 mod failures;
 mod faults;
 mod file_backend;
@@ -35,30 +37,53 @@ mod hostile_roster;
 mod hostile_server;
 mod hostile_session;
 mod hostile_stranger;
+mod hostile_websocket;
 mod http2;
 mod idle;
 mod jabberd2;
 mod limits;
+mod lists_in_servers;
 mod login;
 mod module_shapes;
 mod monitoring;
 mod names;
+mod only_contacts;
 mod openapi;
 mod operation;
 mod original_bugs;
+mod prebind;
 mod presence;
+mod presence_api;
+mod probe;
+mod prosody_as_documented;
+mod prosody_module;
+mod prosody_module_http;
+mod prosody_module_login;
+mod prosody_module_presence;
 mod proxies;
 mod proxy_examples;
+mod proxy_websockets;
+mod put_rosters;
 mod reliability;
 mod reload;
 mod request_limits;
+mod resumption;
 mod roster;
 mod rules_cors;
 mod rules_pace;
 mod rules_upstream;
 mod server_ends;
+mod server_rosters;
 mod site;
+mod site_page;
 mod stuck_output;
 mod systemd;
 mod tls;
+mod tokens;
 mod upstream;
+mod websocket_accounts;
+mod websocket_bugs;
+mod websocket_orders;
+mod websocket_resumption;
+mod websocket_server;
+mod websocket_upgrade;

@@ -12,8 +12,10 @@ use support::{
     gateway::Gateway,
     http::{Connection, Endpoint},
     prosody::{DOMAIN, Prosody},
+    websocket::{BINARY, FIN, TEXT},
+    webstream::WebStream,
     within,
-    xml::{CLIENT, ROSTER, SASL, message},
+    xml::{CLIENT, ROSTER, SASL, SM, message},
 };
 
 use crate::site::Site;
@@ -74,8 +76,9 @@ async fn what_happens_is_counted() {
     becomes(&site.gateway, "bosh_held_requests", 2).await;
     let seen = Samples::of(&site.gateway).await;
     for (sample, value) in [
-        ("sessions{state=\"bound\"}", 2),
-        ("sessions{state=\"connecting\"}", 0),
+        ("sessions{front=\"bosh\",state=\"bound\"}", 2),
+        ("sessions{front=\"bosh\",state=\"connecting\"}", 0),
+        ("sessions{front=\"websocket\",state=\"bound\"}", 0),
         ("interested_sessions", 2),
         ("sessions_created_total", 2),
         (
@@ -129,6 +132,64 @@ async fn what_happens_is_counted() {
     )
     .await;
     becomes(&site.gateway, "bosh_held_requests", 0).await;
+}
+
+#[tokio::test]
+async fn websockets_are_counted() {
+    let site = Site::with(Prosody::shared(), |gateway| {
+        gateway
+            .websocket("ping = \"1s\"")
+            .websocket("pong_timeout = \"1s\"")
+            .websocket("resume = \"3s\"")
+    });
+    let john = site.member("john");
+    let (gateway, endpoint) = (&site.gateway, site.gateway.websocket());
+    let in_state = |state: &str| format!("sessions{{front=\"websocket\",state=\"{state}\"}}");
+    let resumptions = |outcome: &str| format!("resumptions_total{{outcome=\"{outcome}\"}}");
+    let refused = |reason: &str| {
+        let name = "websocket_messages_refused_total";
+        format!("{name}{{reason=\"{reason}\"}}")
+    };
+
+    let stream = WebStream::log_in_managed(&endpoint, &john, "web").await;
+    becomes(gateway, &in_state("bound"), 1).await;
+    let session = stream.vanish();
+    becomes(gateway, &in_state("asleep"), 1).await;
+    becomes(gateway, &in_state("bound"), 0).await;
+    let mut stream = WebStream::resumed(&endpoint, &john, session).await;
+    becomes(gateway, &resumptions("resumed"), 1).await;
+    becomes(gateway, &in_state("asleep"), 0).await;
+
+    // Its browser lives, but does not answer.
+    stream.socket.answers_pings = false;
+    while stream.receive().await.is_some() {}
+    becomes(gateway, "websocket_pings_lost_total", 1).await;
+    becomes(
+        gateway,
+        "asleep_sessions_ended_total{reason=\"inactive\"}",
+        1,
+    )
+    .await;
+    let mut late = WebStream::authenticated(&endpoint, &john).await;
+    let answer = late.try_resume(&stream.vanish()).await;
+    assert!(answer.is(SM, "failed"), "{answer}");
+    becomes(gateway, &resumptions("unknown"), 1).await;
+
+    late.send(&"<".repeat(300 << 10)).await;
+    becomes(gateway, &refused("too_long"), 1).await;
+    let mut other = WebStream::open(&endpoint, &john.domain).await;
+    other.send_frame(FIN | BINARY, b"<presence/>").await;
+    becomes(gateway, &refused("binary"), 1).await;
+    let mut other = WebStream::open(&endpoint, &john.domain).await;
+    other.send("<presence").await;
+    becomes(gateway, &refused("xml"), 1).await;
+    let mut other = WebStream::open(&endpoint, &john.domain).await;
+    other.send_frame(FIN | TEXT, b"\xff").await;
+    becomes(gateway, &refused("frame"), 1).await;
+
+    let seen = Samples::of(gateway).await;
+    let upgrades = "http_requests_total{interface=\"websocket\",code=\"101\"}";
+    assert_eq!(seen.get(upgrades), 6);
 }
 
 #[tokio::test]
@@ -307,6 +368,56 @@ async fn a_gateway_that_goes_down_is_not_ready() {
     assert_eq!(refused.status(), 503);
     gateway.signal("TERM");
     gateway.wait();
+}
+
+#[tokio::test]
+async fn a_websocket_has_lines_of_its_beginning_and_its_end() {
+    let prosody = Prosody::shared();
+    let gateway = Gateway::builder(prosody)
+        .env("ROSTERGATE_LOG", "info")
+        .tables("[log]\nformat = \"json\"\naccess = true")
+        .start();
+    let john = prosody.account("john");
+    let client = gateway.websocket().at("/xmpp-websocket?u=john");
+    let client = client.adding("X-Request-Id", "7f3a9c2b");
+    let client = client.adding("X-Forwarded-For", "192.0.2.7");
+    let left = WebStream::log_in_managed(&client, &john, "web").await;
+    let session = left.vanish();
+    WebStream::resumed(&client, &john, session)
+        .await
+        .log_out()
+        .await;
+    let lines = within("four lines", async {
+        loop {
+            let lines = lines(&gateway);
+            if lines.len() == 4 {
+                break lines;
+            }
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    let said = |message: &str| -> Vec<&Value> {
+        let fields = lines.iter().map(|line| &line["fields"]);
+        fields.filter(|line| line["message"] == message).collect()
+    };
+    for line in said("request") {
+        assert_eq!(line["status"], 101, "{line}");
+    }
+    let [lost, closed] = said("websocket ended")[..] else {
+        panic!("{lines:?}")
+    };
+    for (line, code) in [(lost, Value::Null), (closed, json!(1000))] {
+        assert_eq!(line["client"], "192.0.2.7", "{line}");
+        assert_eq!(line["path"], "/xmpp-websocket", "{line}");
+        assert_eq!(line["id"], "7f3a9c2b", "{line}");
+        assert_eq!(line["code"], code, "{line}");
+        for amount in ["received", "sent"] {
+            let bytes = line[amount].as_u64().expect("bytes");
+            assert!((300..20_000).contains(&bytes), "{line}");
+        }
+        assert!(line["seconds"].as_f64().is_some_and(|it| it > 0.0));
+    }
 }
 
 /// The access lines so far, of a gateway that logs JSON.

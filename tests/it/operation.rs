@@ -34,7 +34,7 @@ async fn a_stop_ends_sessions_in_good_order() {
     contact.expect_presence(&client.jid.clone(), "").await;
     gateway.signal("TERM");
     let end = client.expect_end().await;
-    assert_eq!(end.condition.as_deref(), Some("system-shutdown"));
+    assert_eq!(end.reason(), Some("system-shutdown"));
     contact
         .expect_presence(&client.jid.clone(), "unavailable")
         .await;

@@ -17,6 +17,7 @@ use support::{
     http::{Connection, Endpoint},
     prosody::{DOMAIN, Prosody},
     proxy::{Kind, Proxy},
+    websocket::WebSocket,
     within,
     xml::{CLIENT, Element, message},
 };
@@ -431,6 +432,16 @@ async fn hundreds_can_wait_at_once(way: Way) {
     contact.send_message(&client.jid, "and one more");
     client.expect_message("and one more").await;
     assert_eq!(held.try_join_next().map(|_| ()), None, "all of them wait");
+}
+
+#[tokio::test]
+async fn an_nginx_that_speaks_http_1_0_is_told_why_there_is_no_websocket() {
+    let edge = Edge::before(Way::By(Kind::NginxHttp10), gateway());
+    let endpoint = edge.bosh.at("/xmpp-websocket");
+    let refused = WebSocket::try_open(&endpoint, &[]).await;
+    let refused = refused.expect_err("no upgrade");
+    assert_eq!(refused.status(), 400, "{refused:?}");
+    assert!(refused.text().contains("proxy_http_version"), "{refused:?}");
 }
 
 /// By any way, at once: it takes a minute.

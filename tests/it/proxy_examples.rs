@@ -35,8 +35,16 @@ use support::{
 
 use crate::browser;
 
+/// What is for the gateway.
+const PATHS: [&str; 4] = [
+    "/http-bind",
+    "/http-bind/",
+    "/xmpp-websocket",
+    "/xmpp-websocket/",
+];
+
 /// [server] listen, by default.
-const GATEWAY: u16 = 5290;
+pub(crate) const GATEWAY: u16 = 5290;
 
 /// What arrived at the gateway.
 #[derive(Debug)]
@@ -57,7 +65,7 @@ impl Arrival {
 
 /// Whose example it is.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Kind {
+pub(crate) enum Kind {
     Nginx,
     Apache,
     Haproxy,
@@ -65,7 +73,7 @@ enum Kind {
 }
 
 impl Kind {
-    fn example(self) -> &'static str {
+    pub(crate) fn example(self) -> &'static str {
         match self {
             Self::Nginx => "nginx-example.conf",
             Self::Apache => "apache-example.conf",
@@ -73,30 +81,64 @@ impl Kind {
             Self::Caddy => "Caddyfile-example",
         }
     }
+
+    /// Its name for systemd.
+    fn service(self) -> &'static str {
+        match self {
+            Self::Nginx => "nginx",
+            Self::Apache => "apache2",
+            Self::Haproxy => "haproxy",
+            Self::Caddy => "caddy",
+        }
+    }
 }
 
 /// A machine where an example has been followed.
-struct Server {
+pub(crate) struct Server {
+    kind: Kind,
     machine: Machine,
     /// Behind HAProxy stands another web server: this one.
     behind: Option<Backend>,
 }
 
 impl Server {
-    async fn start(kind: Kind) -> Self {
+    pub(crate) async fn start(kind: Kind) -> Self {
         Self::start_from(kind, Path::new(env!("CARGO_MANIFEST_DIR"))).await
     }
 
     /// By the example of this name in that folder.
-    async fn start_from(kind: Kind, folder: &Path) -> Self {
+    pub(crate) async fn start_from(kind: Kind, folder: &Path) -> Self {
         let machine = Machine::enter();
         machine.follow(&folder.join(kind.example()));
         let behind = (kind == Kind::Haproxy).then(|| Backend::start_at(8080));
-        let server = Self { machine, behind };
-        // Caddy takes connections before it has made its certificate.
-        let ready = async { while Connection::try_open(&server.https()).await.is_none() {} };
-        within("HTTPS", ready).await;
+        let server = Self {
+            kind,
+            machine,
+            behind,
+        };
+        server.ready().await;
         server
+    }
+
+    async fn ready(&self) {
+        // Caddy takes connections before it has made its certificate.
+        let ready = async { while Connection::try_open(&self.https()).await.is_none() {} };
+        within("HTTPS", ready).await;
+    }
+
+    /// Has the web server do nothing more.
+    pub(crate) fn freeze(&self) {
+        self.machine.freeze();
+    }
+
+    /// Ends the web server without a word to anybody.
+    pub(crate) fn kill(&self) {
+        self.machine.kill();
+    }
+
+    pub(crate) async fn start_again(&self) {
+        self.machine.restart(self.kind.service());
+        self.ready().await;
     }
 
     fn http(&self) -> Endpoint {
@@ -108,12 +150,12 @@ impl Server {
     }
 
     /// The same by its name, whatever the request says of it.
-    fn example_org(&self) -> Endpoint {
+    pub(crate) fn example_org(&self) -> Endpoint {
         self.https().adding("Host", DOMAIN)
     }
 
     /// By an address that others reach, from one that is not loopback's.
-    fn outside(&self, mut to: Endpoint) -> Endpoint {
+    pub(crate) fn outside(&self, mut to: Endpoint) -> Endpoint {
         to.address.set_ip(ADDRESS.into());
         to.coming_from(STRANGER)
     }
@@ -199,7 +241,7 @@ macro_rules! of_each {
 }
 
 of_each![
-    passes_bosh_and_nothing_else,
+    passes_both_fronts_and_nothing_else,
     passes_no_other_path_however_it_is_written,
     never_sends_a_request_twice,
     sends_plain_http_to_https,
@@ -211,12 +253,12 @@ of_each![
     hundreds_can_wait_at_once,
 ];
 
-async fn passes_bosh_and_nothing_else(kind: Kind) {
+async fn passes_both_fronts_and_nothing_else(kind: Kind) {
     let proxy = Server::start(kind).await;
     let mut gateway = StandIn::start();
     let mut peers = Vec::new();
     let mut connection = Connection::open(&proxy.https()).await;
-    for path in ["/http-bind", "/http-bind/"] {
+    for path in PATHS {
         let headers = [
             HOST[0],
             ("X-Forwarded-For", "192.0.2.1"),
@@ -237,7 +279,10 @@ async fn passes_bosh_and_nothing_else(kind: Kind) {
         assert_ne!(arrival.header("connection"), Some("close"));
         peers.push(arrival.peer);
     }
-    assert_eq!(peers[0], peers[1], "the connection to the gateway is kept");
+    assert!(
+        peers.iter().all(|peer| *peer == peers[0]),
+        "the connection to the gateway is kept"
+    );
 
     for path in [
         "/roster_admin/refresh",
@@ -248,6 +293,8 @@ async fn passes_bosh_and_nothing_else(kind: Kind) {
         "//roster_admin/refresh",
         "/http-bind/refresh",
         "/http-binder",
+        "/xmpp-websockets",
+        "/xmpp-websocket/../roster_admin",
         "/http-bind%0a",
         "http://example.net/http-bind/x",
     ] {
@@ -283,6 +330,8 @@ async fn passes_no_other_path_however_it_is_written(kind: Kind) {
     ] {
         for path in [
             "/http-bind/../GOAL",
+            "/xmpp-websocket/../GOAL",
+            "/xmpp-websocket/..%2fGOAL",
             "/http-bind/%2e%2e/GOAL",
             "/http-bind/%2E./GOAL",
             "/http-bind/..%2fGOAL",
@@ -300,7 +349,8 @@ async fn passes_no_other_path_however_it_is_written(kind: Kind) {
             "/%2f/GOAL",
             "/;/GOAL",
             "/GOAL",
-            // These lead to BOSH, and may go there.
+            // These lead to a front, and may go there.
+            "/GOAL/../../xmpp-websocket",
             "/GOAL/../../http-bind",
             "/GOAL/../../../http-bind",
             "/GOAL/%2e%2e/%2e%2e/%2e%2e/http-bind",
@@ -324,8 +374,7 @@ async fn passes_no_other_path_however_it_is_written(kind: Kind) {
                 proxy.https().at(&path).request(method, &HOST, "").await;
                 while let Ok(arrival) = gateway.arrivals.try_recv() {
                     let arrived = arrival.request.uri().path();
-                    let is_bosh = ["/http-bind", "/http-bind/"].contains(&arrived);
-                    assert!(is_bosh, "{path} came through as {arrived}");
+                    assert!(PATHS.contains(&arrived), "{path} came through as {arrived}");
                     passed += 1;
                 }
             }
@@ -628,19 +677,19 @@ async fn hundreds_can_wait_at_once(kind: Kind) {
     assert_eq!(held.try_join_next().map(|_| ()), None, "all of them wait");
 }
 
-/// The README says the same as the first comments, which the tests follow.
+/// The documentation says the same as the first comments, which the tests follow.
 #[test]
-fn the_readme_shows_what_has_been_followed() {
+fn the_documentation_shows_what_has_been_followed() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let read = |name: &str| fs::read_to_string(root.join(name)).expect("a file");
-    let readme = read("README.md");
+    let page = read("docs/web-servers.md");
     for kind in [Kind::Nginx, Kind::Apache, Kind::Haproxy, Kind::Caddy] {
         let example = read(kind.example());
         let head = example.lines().take_while(|line| line.starts_with('#'));
         let commands: Vec<_> = head.filter_map(|line| line.strip_prefix("#   ")).collect();
         assert!(commands.len() > 2, "{kind:?}: {commands:?}");
         for command in commands {
-            assert!(readme.contains(command), "{kind:?}: {command}");
+            assert!(page.contains(command), "{kind:?}: {command}");
         }
     }
 }

@@ -8,6 +8,7 @@ use support::{
     client::{Account, Client},
     ejabberd::Ejabberd,
     gateway::Gateway,
+    home::Home,
     prosody::Prosody,
     within,
     xml::{CLIENT, Element, PING, message},
@@ -16,43 +17,14 @@ use support::{
 /// As many as are sent to somebody who is not there.
 const ALL: u32 = 1000;
 
-/// A server with offline storage.
-enum Home {
-    Prosody(Box<Prosody>),
-    Ejabberd(&'static Ejabberd),
-}
-
-impl Home {
-    fn prosody(queue: u32) -> Self {
-        let prosody = Prosody::builder().option(&format!("smacks_max_queue_size = {queue}"));
-        Self::Prosody(Box::new(prosody.start()))
-    }
-
-    async fn account(&self, name: &str) -> Account {
-        match self {
-            Self::Prosody(prosody) => prosody.account(name),
-            Self::Ejabberd(ejabberd) => ejabberd.account(name).await,
-        }
-    }
-
-    async fn contact(&self, name: &str) -> Client {
-        match self {
-            Self::Prosody(prosody) => prosody.contact(name).await,
-            Self::Ejabberd(ejabberd) => ejabberd.contact(name).await,
-        }
-    }
-
-    fn gateway(&self, bosh: &str) -> Gateway {
-        let builder = match self {
-            Self::Prosody(prosody) => Gateway::builder(&**prosody),
-            // It keeps 5,000 stanzas, and mixes what comes while a session ends with what the session
-            // leaves: so the session has to last as long as they come.
-            Self::Ejabberd(ejabberd) => Gateway::builder(*ejabberd)
-                .session("max_unconfirmed = 4000")
-                .bosh("inactivity = \"12s\""),
-        };
-        builder.bosh(bosh).start()
-    }
+fn gateway(home: &Home, bosh: &str) -> Gateway {
+    let builder = match home {
+        Home::Prosody(_) => home.gateway(),
+        // It mixes what comes while a session ends with what the session leaves: so the session has to last as long as
+        // they come.
+        Home::Ejabberd(_) => home.gateway().bosh("inactivity = \"12s\""),
+    };
+    builder.bosh(bosh).start()
 }
 
 /// Somebody in a browser, who will vanish, and somebody at a desk, who writes to them.
@@ -74,7 +46,7 @@ impl Scene {
 
     /// The same with a line in `[bosh]`, and attributes of the creation request.
     async fn with(home: Home, line: &str, changes: &[(&str, &str)]) -> Self {
-        let gateway = home.gateway(line);
+        let gateway = gateway(&home, line);
         let account = home.account("web").await;
         let mut web = Bosh::open_with(&gateway.bosh(), &account.domain, changes).await;
         web.authenticate(&account).await;
@@ -141,7 +113,7 @@ impl Scene {
 
     /// The next login brings all that had not been confirmed, in order.
     async fn assert_rest_comes(&mut self, confirmed: u32) {
-        let gateway = self.home.gateway("");
+        let gateway = gateway(&self.home, "");
         let mut next = gateway.login(&self.account, "next").await;
         next.send_presence("");
         let is_last = |stanza: &Element| stanza.is_message(&ALL.to_string());

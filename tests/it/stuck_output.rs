@@ -143,8 +143,8 @@ async fn announcing_to(output: &Path) {
     );
     let ready = async {
         loop {
-            if let Some((_, bound)) = process.log().split_once("ready bound=Bound { http: [") {
-                let (address, _) = bound.split_once(']').expect("a list");
+            if let Some((_, bound)) = process.log().split_once("ready: listening on http://") {
+                let (address, _) = bound.split_once([',', '\n']).expect("an end");
                 return address.parse().expect("an address");
             }
             tokio::task::yield_now().await;

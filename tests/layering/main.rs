@@ -12,20 +12,21 @@ use modules::{Modules, Names};
 mod modules;
 
 /// The modules of the top level, from the bottom to the top. A module may use those below it, but none beside it.
-const FLOORS: [&[&str]; 13] = [
+const FLOORS: [&[&str]; 14] = [
     &["clock"],
     &["proto"],
     &["roster"],
-    &["pipe"],
+    &["pipe", "availability"],
     &["log"],
     &["metrics"],
     &["net"],
     &["config"],
-    &["upstream", "backend"],
+    &["upstream", "backend", "login"],
+    &["writer", "events"],
     &["session"],
     &["cluster"],
     &["front", "admin"],
-    &["server"],
+    &["server", "probe"],
 ];
 
 /// The same for the modules of `proto/xml`.
@@ -56,7 +57,7 @@ const FORBIDDEN: [&str; 11] = [
 ];
 
 /// The folders of the lower layers.
-const PURE: [&str; 3] = ["proto", "pipe", "roster"];
+const PURE: [&str; 4] = ["proto", "pipe", "availability", "roster"];
 
 fn source() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("src")

@@ -33,13 +33,33 @@ function health(works) {
   return works ? cell('works', 'good') : cell('fails', 'bad');
 }
 
+/** Whether lists can be written into the server, where it holds them. */
+function writer(host) {
+  if (host.rosters !== 'server') return cell('');
+  const td = health(host.writer);
+  if (host.unwritten_rosters > 0) td.textContent += `, ${host.unwritten_rosters} to write`;
+  return td;
+}
+
+/** Whether the site takes events. */
+function events(host) {
+  if (host.events === null && host.pending_events === 0) return cell('');
+  const td = health(host.events);
+  if (host.pending_events > 0) td.textContent += `, ${host.pending_events} to send`;
+  if (host.lost_events > 0) td.textContent += `, ${host.lost_events} lost`;
+  return td;
+}
+
 function show(status) {
   const since = (time) => (Date.now() - Date.parse(time)) / 1000;
   const { sessions, refreshes } = status;
   const texts = {
     version: status.version,
     state: `${status.message}, running for ${ago(since(status.started))}`,
+    bosh: sessions.bosh,
+    websocket: sessions.websocket,
     bound: sessions.bound,
+    asleep: sessions.asleep,
     coming: sessions.connecting + sessions.negotiating,
     ending: sessions.ending,
     interested: sessions.interested,
@@ -53,7 +73,8 @@ function show(status) {
   for (const [id, text] of Object.entries(texts)) at(id).textContent = text;
   at('state').className = status.draining ? 'bad' : 'good';
   at('hosts').replaceChildren(...status.hosts.map((host) => row(
-    cell(host.domain), health(host.backend), health(host.upstream), cell(host.stale_rosters),
+    cell(host.domain), health(host.backend), health(host.upstream), writer(host),
+    events(host), cell(host.stale_rosters),
   )));
   at('failures').replaceChildren(...status.failures.map((failure) => row(
     cell(new Date(failure.at).toLocaleString()),

@@ -18,11 +18,12 @@ use tower::ServiceExt;
 use super::*;
 use crate::{
     backend::{
-        FetchError, Fetched, WakeFlag,
+        FetchError, Fetched,
         refresh::{Lease, Options},
         testing::{Script, TestBackend, domain, source, user},
     },
     config::{self, Secret},
+    net::wake_flag::WakeFlag,
     roster::{Username, left_out::LeftOut, snapshot::Validators},
 };
 
@@ -55,7 +56,7 @@ impl Setup {
         backend.on("/contacts/aaron", Script::json(MARIE));
         let rosters = Rosters::new(backend.source(|_| ()), Options::default());
         let (john, _aaron) = (join(&rosters, "john"), join(&rosters, "aaron"));
-        let hosts = Hosts::new([(domain("example.org"), Some(rosters))]);
+        let hosts = Hosts::new([(domain("example.org"), Some(rosters.into()).into())]);
         let mut config = settings();
         edit(&mut config);
         let admin = Admin::new(&config, hosts, Arc::default());

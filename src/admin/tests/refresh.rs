@@ -64,7 +64,14 @@ async fn a_failing_backend_is_told_and_changes_nothing() {
     let setup = Setup::new().await;
     assert_eq!(setup.post(r#"["john"]"#).await, all_good(1));
     let before = setup.john.current().unwrap();
-    let no_object = "backend answered with something that is not a JSON object";
+    macro_rules! no_object {
+        ($instead:literal) => {
+            concat!(
+                "backend answered with something that is not a JSON object: ",
+                $instead
+            )
+        };
+    }
     for (script, reason) in [
         (Script::Answer(404, "{}".into()), "backend answered 404"),
         (Script::Answer(500, "{}".into()), "backend answered 500"),
@@ -74,10 +81,16 @@ async fn a_failing_backend_is_told_and_changes_nothing() {
             "backend answered 302, a redirect to /elsewhere",
         ),
         (Script::Raw(vec![]), "backend broke off the connection"),
-        (Script::json("<html/>"), no_object),
-        (Script::json(""), no_object),
-        (Script::json("null"), no_object),
-        (Script::json(r#"["marie@example.org"]"#), no_object),
+        (Script::json("<html/>"), no_object!("HTML")),
+        (Script::json(""), no_object!("nothing")),
+        (
+            Script::json("null"),
+            no_object!("JSON null (for a user without contacts, {} is right)"),
+        ),
+        (
+            Script::json(r#"["marie@example.org"]"#),
+            no_object!("a JSON array (contacts are the keys of an object)"),
+        ),
         (
             Script::Endless,
             "backend's answer is larger than 65536 bytes",
@@ -115,7 +128,7 @@ async fn a_backend_that_is_down_is_told() {
     backend.stop().await;
     let rosters = Rosters::new(source, Options::default());
     let _john = join(&rosters, "john");
-    let hosts = Hosts::new([(domain("example.org"), Some(rosters))]);
+    let hosts = Hosts::new([(domain("example.org"), Some(rosters.into()).into())]);
     let admin = Admin::new(&settings(), hosts, Arc::default());
     let get = request("GET", "/roster_admin/refresh/john", "");
     let (status, body) = said(call(&admin, get).await).await;
@@ -219,7 +232,7 @@ async fn a_long_array_does_not_time_out_by_waiting_for_itself() {
         .iter()
         .map(|name| rosters.join(user(name), Arc::clone(&wake_flag)));
     let _online: Vec<_> = online.collect();
-    let hosts = Hosts::new([(domain("example.org"), Some(rosters))]);
+    let hosts = Hosts::new([(domain("example.org"), Some(rosters.into()).into())]);
     let admin = Admin::new(&settings(), hosts, Arc::default());
     let post = request("POST", "/roster_admin/refresh", &json!(names).to_string());
     let began = Instant::now();
@@ -235,7 +248,7 @@ async fn slow_backends_delay_only_users_who_are_online() {
     let rosters = Rosters::new(Slow(Semaphore::new(0)), Options::default());
     let names: Vec<_> = (0..6_000).map(|n| format!("user{n:020}")).collect();
     let _online = rosters.join(user(&names[0]), Arc::default());
-    let hosts = Hosts::new([(domain("example.org"), Some(rosters))]);
+    let hosts = Hosts::new([(domain("example.org"), Some(rosters.into()).into())]);
     let admin = Admin::new(&settings(), hosts, Arc::default());
     let post =
         |names: &[String]| request("POST", "/roster_admin/refresh", &json!(names).to_string());

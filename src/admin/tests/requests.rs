@@ -72,7 +72,7 @@ async fn a_body_that_does_not_end_is_given_up() {
             Poll::Pending
         }
     }
-    let hosts = Hosts::new([(domain("example.org"), None)]);
+    let hosts = Hosts::new([(domain("example.org"), None.into())]);
     let admin: Admin = Admin::new(&settings(), hosts, Arc::default());
     let request = request("POST", "/roster_admin/refresh", "").map(|_| Endless);
     let began = Instant::now();
@@ -148,8 +148,8 @@ async fn the_domain_is_told_by_path_jid_or_host() {
     let (one, two) = (make("one"), make("two"));
     let _online = [join(&one, "john"), join(&two, "john")];
     let hosts = Hosts::new([
-        (domain("one.org"), Some(Arc::clone(&one))),
-        (domain("plain.org"), None),
+        (domain("one.org"), Some(Arc::clone(&one).into()).into()),
+        (domain("plain.org"), None.into()),
     ]);
     let admin = Admin::new(&settings(), hosts.clone(), Arc::default());
     let ask = async |host: Option<&str>, path: &str, body: &str| {
@@ -201,8 +201,8 @@ async fn the_domain_is_told_by_path_jid_or_host() {
 
     // Two have.
     hosts.replace([
-        (domain("one.org"), Some(one)),
-        (domain("two.org"), Some(two)),
+        (domain("one.org"), Some(one.into()).into()),
+        (domain("two.org"), Some(two.into()).into()),
     ]);
     assert_eq!(
         ask(Some("Two.ORG:80"), refresh, plain).await,

@@ -75,7 +75,7 @@ async fn errors_are_told_at_once_with_any_preference() {
 async fn unfinished_accepted_refreshes_are_bounded() {
     let rosters = Rosters::new(Slow(Semaphore::new(0)), Options::default());
     let _online = rosters.join(user("john"), Arc::default());
-    let hosts = Hosts::new([(domain("example.org"), Some(rosters))]);
+    let hosts = Hosts::new([(domain("example.org"), Some(rosters.into()).into())]);
     let admin = Admin::new(&settings(), hosts, Arc::default());
     let ask = async |request: Request<Full<Bytes>>| {
         let answer = call(&admin, preferring("respond-async", request)).await;

@@ -24,7 +24,6 @@
 use std::{
     error::Error,
     hash::{BuildHasher as _, RandomState},
-    io,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -44,8 +43,6 @@ use http::{
 use http_body_util::Empty;
 use hyper::body::Incoming;
 use jid::{BareJid, DomainPart, NodePart};
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use rustls::RootCertStore;
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     time::timeout,
@@ -55,6 +52,7 @@ use tracing::{debug, warn};
 use super::{
     ContactSource, FetchError, Fetched, Room,
     decode::{self, Contacts, NoContacts},
+    instead::{Instead, LOOKED_AT},
     off_thread,
     omissions::{Incomplete, Omissions},
 };
@@ -63,19 +61,11 @@ use crate::{
     config::{Backend, RosterUrl, without_secrets_of_url},
     net::{
         body::{Limited, ReadError},
-        causes::causes,
-        http_client::{HttpClient, HttpClientError, Options, USER_AGENT},
-        tls::{Trust, system_roots},
+        http_client::{Broken, HttpClient, Options, USER_AGENT, path_segment},
+        tls::Trust,
     },
-    roster::{Username, snapshot::Validators},
+    roster::{Username, left_out::LeftOut, snapshot::Validators},
 };
-
-/// Everything but RFC 3986 §2.3 "unreserved".
-const RESERVED: &AsciiSet = &NON_ALPHANUMERIC
-    .remove(b'-')
-    .remove(b'.')
-    .remove(b'_')
-    .remove(b'~');
 
 /// Longest answer that is read on a thread of the runtime, bytes: about 1,000 contacts.
 const LARGE: usize = 96 << 10;
@@ -173,7 +163,7 @@ impl HttpSource {
     pub fn new(url: RosterUrl, backend: Backend, domain: DomainPart) -> Self {
         let trust = match &backend.authorities {
             Some(roots) => Trust::Roots(Arc::clone(roots)),
-            None if url.is_https() => Trust::Roots(Arc::new(native_roots())),
+            None if url.is_https() => Trust::system(),
             None => Trust::nobody(),
         };
         let options = Options {
@@ -222,7 +212,7 @@ impl HttpSource {
             .await
             .map_err(|error| {
                 debug!(%user, error = &error as &dyn Error, "backend request broke");
-                classify(&error)
+                Broken::from(&error)
             })?;
         match response.status() {
             StatusCode::OK => {}
@@ -258,6 +248,10 @@ impl HttpSource {
         let owner = NodePart::new(user.as_str()).map_err(|_| FetchError::Url)?;
         let owner = BareJid::from_parts(Some(&owner), &self.domain);
         let is_large = answer.json.len() > LARGE;
+        // As it came: reading replaces what is no text.
+        let mut beginning = [0; LOOKED_AT];
+        let length = answer.json.len().min(LOOKED_AT);
+        beginning[..length].copy_from_slice(&answer.json[..length]);
         let read = off_thread(is_large, {
             let (owner, known, hasher) = (owner.clone(), known.cloned(), self.hasher.clone());
             move || answer.read(&owner, known.as_ref(), &hasher)
@@ -265,17 +259,16 @@ impl HttpSource {
         let fetched = read.await?.map_err(|error| {
             debug!(%user, %error, "answer is no roster");
             match error {
-                NoContacts::Json(_) => FetchError::NotAnObject,
+                NoContacts::Json(error) => {
+                    FetchError::NotAnObject(Instead::of(&beginning[..length], &error))
+                }
                 NoContacts::NoneOfThem => FetchError::NoContacts,
             }
         })?;
         let Fetched::New { left_out, .. } = &fetched else {
             return Ok(fetched);
         };
-        self.omissions.note(user, since_1970(), left_out);
-        if left_out.count() > 0 {
-            warn!(user = %owner, count = left_out.count(), %left_out, "unusable contacts left out");
-        }
+        self.note_left_out(user, left_out);
         Ok(fetched)
     }
 
@@ -305,13 +298,7 @@ impl HttpSource {
     }
 
     fn uri(&self, user: &Username) -> Result<Uri, FetchError> {
-        let name = user.as_str();
-        // A path segment of dots alone would lead out of the folder.
-        let name = if name.bytes().all(|b| b == b'.') {
-            "%2E".repeat(name.len())
-        } else {
-            utf8_percent_encode(name, RESERVED).to_string()
-        };
+        let name = path_segment(user.as_str());
         let url = [&*self.url.before, &name, &*self.url.after].concat();
         url.parse().map_err(|_| FetchError::Url)
     }
@@ -401,6 +388,14 @@ impl ContactSource for HttpSource {
         Some(format!("{scheme}://{authority}{}", uri.path()))
     }
 
+    fn note_left_out(&self, user: &Username, left_out: &LeftOut) {
+        self.omissions.note(user, since_1970(), left_out);
+        if left_out.count() > 0 {
+            let user = format_args!("{user}@{}", self.domain);
+            warn!(%user, count = left_out.count(), %left_out, "unusable contacts left out");
+        }
+    }
+
     fn incomplete(&self) -> Vec<Incomplete> {
         self.omissions.all()
     }
@@ -438,17 +433,13 @@ impl ContactSource for Replaceable {
         self.0.load().address(user)
     }
 
+    fn note_left_out(&self, user: &Username, left_out: &LeftOut) {
+        self.0.load().note_left_out(user, left_out);
+    }
+
     fn incomplete(&self) -> Vec<Incomplete> {
         self.0.load().incomplete()
     }
-}
-
-fn native_roots() -> RootCertStore {
-    let roots = system_roots();
-    if roots.is_empty() {
-        warn!("no root certificates found on this system");
-    }
-    roots
 }
 
 impl From<ReadError<hyper::Error>> for FetchError {
@@ -463,27 +454,15 @@ impl From<ReadError<hyper::Error>> for FetchError {
     }
 }
 
-fn classify(error: &HttpClientError) -> FetchError {
-    for cause in causes(error) {
-        if cause.is::<rustls::Error>() {
-            return FetchError::Tls;
+impl From<Broken> for FetchError {
+    fn from(broken: Broken) -> Self {
+        match broken {
+            Broken::Off => Self::BrokenOff,
+            Broken::NotHttp => Self::NotHttp,
+            Broken::Refused => Self::Refused,
+            Broken::Tls => Self::Tls,
+            Broken::Unreachable => Self::Unreachable,
         }
-        if let Some(cause) = cause.downcast_ref::<hyper::Error>() {
-            return if cause.is_parse() {
-                FetchError::NotHttp
-            } else {
-                FetchError::BrokenOff
-            };
-        }
-        let cause = cause.downcast_ref::<io::Error>();
-        if cause.is_some_and(|it| it.kind() == io::ErrorKind::ConnectionRefused) {
-            return FetchError::Refused;
-        }
-    }
-    if error.is_connect() {
-        FetchError::Unreachable
-    } else {
-        FetchError::BrokenOff
     }
 }
 

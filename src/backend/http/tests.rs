@@ -3,7 +3,7 @@
 use std::{pin::pin, time::Instant};
 
 use rcgen::{CertifiedKey, generate_simple_self_signed};
-use rustls::{ServerConfig, crypto::ring, pki_types::PrivateKeyDer};
+use rustls::{RootCertStore, ServerConfig, crypto::ring, pki_types::PrivateKeyDer};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpListener,
@@ -229,7 +229,14 @@ async fn an_answer_that_is_no_roster_is_a_failed_fetch_with_its_reason() {
     let raw = |text: &str| Script::Raw(text.as_bytes().to_vec());
     let large = format!("{{{}}}", " ".repeat(1000));
     let no_contacts = "backend answered with an object in which nothing is a contact";
-    let no_object = "backend answered with something that is not a JSON object";
+    macro_rules! no_object {
+        ($instead:literal) => {
+            concat!(
+                "backend answered with something that is not a JSON object: ",
+                $instead
+            )
+        };
+    }
     let broken = "backend broke off the connection";
     let too_large = "backend's answer is larger than 1000 bytes";
     for (script, reason) in [
@@ -243,13 +250,25 @@ async fn an_answer_that_is_no_roster_is_a_failed_fetch_with_its_reason() {
             "backend answered 302, a redirect to /elsewhere",
         ),
         (Script::Answer(304, String::new()), "backend answered 304"),
-        (Script::json("<html></html>"), no_object),
-        (Script::json(""), no_object),
-        (Script::json("null"), no_object),
-        (Script::json("42"), no_object),
-        (Script::json(r#""x""#), no_object),
-        (Script::json(r#"["marie@example.org"]"#), no_object),
-        (Script::json("{}{}"), no_object),
+        (Script::json("<html></html>"), no_object!("HTML")),
+        (Script::json(""), no_object!("nothing")),
+        (
+            Script::json("null"),
+            no_object!("JSON null (for a user without contacts, {} is right)"),
+        ),
+        (Script::json("42"), no_object!("JSON of another kind")),
+        (
+            Script::json(r#""x""#),
+            no_object!("a JSON string (was it encoded twice?)"),
+        ),
+        (
+            Script::json(r#"["marie@example.org"]"#),
+            no_object!("a JSON array (contacts are the keys of an object)"),
+        ),
+        (
+            Script::json("{}{}"),
+            no_object!("\"{}{}\", no JSON from line 1, column 3 on"),
+        ),
         (Script::json(r#"{"error": "down"}"#), no_contacts),
         (Script::json(&large), too_large),
         (Script::Endless, too_large),

@@ -7,7 +7,8 @@ use tokio::time::{Instant, sleep};
 
 use super::Rosters;
 use crate::{
-    backend::{ContactSource, FetchError, WakeFlag},
+    backend::{ContactSource, FetchError},
+    net::wake_flag::WakeFlag,
     roster::{Roster, Username},
 };
 

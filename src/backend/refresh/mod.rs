@@ -12,10 +12,13 @@
 //!                       join  +--+                  + +          another -------+--> waiting
 //! ```
 //!
+//! A list may also be put ([`Rosters::put`]); a fetch that had begun by then does not overwrite it.
+//!
 //! A notification is answered by a fetch that began after it: an earlier one may have read the old list. All
 //! notifications that come in during one fetch share the next.
 
 mod lease;
+mod put;
 mod task;
 mod waiting;
 
@@ -33,12 +36,13 @@ use self::{
     waiting::{Ticket, Waiting},
 };
 use super::{
-    ContactSource, FetchError, WakeFlag,
+    ContactSource, FetchError,
     failures::{Failure, Failures},
 };
 use crate::{
     clock::since_1970,
     metrics,
+    net::wake_flag::WakeFlag,
     roster::{
         Roster, Username,
         snapshot::{Entry, Snapshot},
@@ -50,6 +54,8 @@ use crate::{
 pub struct Options {
     /// Most rosters of users who are offline, kept for when the backend fails.
     pub fallbacks: usize,
+    /// Bound on their memory, bytes.
+    pub fallback_bytes: usize,
     /// How many refreshes a caller should have under way at once: as many as the source fetches at once. More would
     /// only wait, and their time would run out meanwhile.
     pub concurrency: usize,
@@ -59,6 +65,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             fallbacks: 10_000,
+            fallback_bytes: 256 << 20,
             concurrency: 32,
         }
     }
@@ -108,6 +115,8 @@ struct Fetch {
     /// A notification came in while the user was offline: its caller was not kept waiting, so this
     /// fetch is no basis for the next login.
     outdated: bool,
+    /// A list was put after the source had been asked: the answer may be older.
+    overtaken: bool,
 }
 
 impl<S: ContactSource + 'static> Rosters<S> {
@@ -121,7 +130,7 @@ impl<S: ContactSource + 'static> Rosters<S> {
         Arc::new(Self {
             source,
             options,
-            snapshot: Snapshot::new(options.fallbacks),
+            snapshot: Snapshot::new(options.fallbacks, options.fallback_bytes),
             failures: Failures::default(),
             metrics,
             users: Default::default(),
@@ -273,10 +282,11 @@ impl<S: ContactSource + 'static> Rosters<S> {
         let online = !known.wake_flags.is_empty();
         let mut outcome = Ok(());
         let mut wake_flags = Vec::new();
+        let fresh = online && !fetch.outdated;
         match answer {
+            _ if fetch.overtaken => self.snapshot.confirm(user, fresh),
             Ok(update) => {
                 known.failed = 0;
-                let fresh = online && !fetch.outdated;
                 if update.changed {
                     wake_flags.clone_from(&known.wake_flags);
                 }

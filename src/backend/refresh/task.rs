@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// Longest list that is sorted, rendered and compared on a thread of the runtime; a longer one would delay other tasks.
-const LARGE: usize = 1000;
+pub(super) const LARGE: usize = 1000;
 
 /// Result of a fetch, ready to be published.
 pub(super) struct Update {

@@ -603,3 +603,57 @@ proptest! {
         runtime.block_on(model(ops));
     }
 }
+
+fn put(rosters: &Arc<Rosters<Backend>>, version: u32) -> JoinHandle<Result<(), FetchError>> {
+    let rosters = Arc::clone(rosters);
+    let mut contact = contact("marie@example.org");
+    contact.name = Some(version.to_string());
+    tokio::spawn(async move {
+        let list = vec![contact];
+        rosters.put(&user(JOHN), list, LeftOut::default()).await
+    })
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_list_that_is_put_counts_until_a_fetch_begins() {
+    let (backend, rosters) = host();
+    let (lease, wake_flag) = login(&rosters);
+    let needed = lease.need();
+    settle().await;
+    put(&rosters, 7).await.unwrap().unwrap();
+    assert!(woken(&wake_flag).await);
+    assert_eq!(version(&lease.current().unwrap()), 7);
+    // The answer to the fetch that had begun is older.
+    assert_eq!(version(&needed.await.unwrap()), 7);
+    assert_eq!(version(&lease.current().unwrap()), 7);
+    refresh(&rosters).await.unwrap().unwrap();
+    assert_eq!(version(&lease.current().unwrap()), 0);
+    assert_eq!(
+        backend.0.lock().fetches,
+        [None, None],
+        "nothing to be conditional on"
+    );
+
+    // Offline, it is for when the next fetch fails.
+    drop(lease);
+    put(&rosters, 8).await.unwrap().unwrap();
+    backend.set(|state| state.fails = true);
+    let (lease, _) = login(&rosters);
+    assert!(lease.current().is_none());
+    assert_eq!(version(&lease.need().await.unwrap()), 8);
+    assert!(lease.current().is_none(), "the next need asks again");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_list_that_is_put_during_a_login_is_taken_as_the_answer() {
+    let (_, rosters) = host();
+    let (first, _) = login(&rosters);
+    drop(first.need());
+    settle().await;
+    drop(first);
+    // The fetch goes on; nobody is there.
+    put(&rosters, 7).await.unwrap().unwrap();
+    let (lease, _) = login(&rosters);
+    assert_eq!(version(&lease.need().await.unwrap()), 7);
+    assert_eq!(version(&lease.current().unwrap()), 7);
+}

@@ -2,7 +2,7 @@
 //!
 //! What a request says, and what its answer or failure means, is up to the caller.
 
-use std::{error::Error, time::Duration};
+use std::{borrow::Cow, error::Error, io, time::Duration};
 
 use http::{HeaderValue, Request, Response};
 use http_body::Body;
@@ -12,10 +12,14 @@ use hyper_util::{
     client::legacy::{Client, ResponseFuture, connect::HttpConnector},
     rt::{TokioExecutor, TokioTimer},
 };
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use rustls::ClientConfig;
 use tracing::debug;
 
-use super::tls::{TlsError, Trust, client_config};
+use super::{
+    causes::causes,
+    tls::{TlsError, Trust, client_config},
+};
 
 mod usage;
 
@@ -111,5 +115,63 @@ where
             }
             outcome => outcome,
         }
+    }
+}
+
+/// Why a request got no answer.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Broken {
+    /// The connection ended before the answer did.
+    Off,
+    /// The answer is no HTTP.
+    NotHttp,
+    /// Nothing listens there.
+    Refused,
+    /// TLS could not be agreed on, or the certificate is not trusted.
+    Tls,
+    /// No such host, no route, and the like.
+    Unreachable,
+}
+
+impl From<&HttpClientError> for Broken {
+    fn from(error: &HttpClientError) -> Self {
+        for cause in causes(error) {
+            if cause.is::<rustls::Error>() {
+                return Self::Tls;
+            }
+            if let Some(cause) = cause.downcast_ref::<hyper::Error>() {
+                return if cause.is_parse() {
+                    Self::NotHttp
+                } else {
+                    Self::Off
+                };
+            }
+            let cause = cause.downcast_ref::<io::Error>();
+            if cause.is_some_and(|it| it.kind() == io::ErrorKind::ConnectionRefused) {
+                return Self::Refused;
+            }
+        }
+        if error.is_connect() {
+            Self::Unreachable
+        } else {
+            Self::Off
+        }
+    }
+}
+
+/// Everything but RFC 3986 §2.3 "unreserved".
+const RESERVED: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~');
+
+/// A name as one segment of a path.
+pub fn path_segment(name: &str) -> Cow<'_, str> {
+    // A segment of dots alone would lead out of the folder.
+    if name.bytes().all(|b| b == b'.') {
+        "%2E".repeat(name.len()).into()
+    } else {
+        utf8_percent_encode(name, RESERVED).into()
     }
 }

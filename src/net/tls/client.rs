@@ -8,6 +8,7 @@ use rustls::{
     crypto::{self, CryptoProvider, ring},
     pki_types::{CertificateDer, ServerName, UnixTime},
 };
+use tracing::warn;
 
 use super::{TlsError, authorities};
 
@@ -24,6 +25,15 @@ impl Trust {
     /// Accepts nobody's: for connections without TLS.
     pub fn nobody() -> Self {
         Self::Roots(Arc::new(RootCertStore::empty()))
+    }
+
+    /// The authorities of the system, if there are any.
+    pub fn system() -> Self {
+        let roots = system_roots();
+        if roots.is_empty() {
+            warn!("no root certificates found on this system");
+        }
+        Self::Roots(Arc::new(roots))
     }
 
     /// The authorities of the PEM file `bundle`, or those of the system.
@@ -63,7 +73,7 @@ pub fn client_config(trust: Trust, alpn: Option<&[u8]>) -> Result<Arc<ClientConf
 }
 
 /// The authorities that the operating system trusts, without those that cannot be read.
-pub fn system_roots() -> RootCertStore {
+fn system_roots() -> RootCertStore {
     let mut roots = RootCertStore::empty();
     // Some bundles hold certificates that rustls refuses; the others count.
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);

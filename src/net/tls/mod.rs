@@ -10,7 +10,7 @@ mod identity;
 mod pem;
 mod server;
 
-pub use client::{Trust, client_config, system_roots};
+pub use client::{Trust, client_config};
 pub use clients::{ClientAuthority, ClientChain, Refusal};
 pub use error::TlsError;
 pub use identity::Identity;

@@ -8,7 +8,8 @@
 //! 1. it announces a client that becomes available to every contact that may see it,
 //! 2. it answers an announcement with the client's presence, so both orders of login work,
 //! 3. it passes a change on to the contacts that are available,
-//! 4. when a refresh adds or removes contacts, it tells them, and tells the client about them.
+//! 4. when a refresh adds or removes contacts, it tells them, and tells the client about them,
+//! 5. it shows a client that begins anew in a living session (a page that was loaded again) who is there.
 //!
 //! It sends to bare JIDs only. The server says goodbye to each address that it remembers, so a contact that got
 //! presence at its bare and its full JID would see the client go twice.
@@ -20,6 +21,7 @@
 
 mod announcement;
 mod changes;
+mod shown;
 mod stanzas;
 mod strangers;
 
@@ -32,6 +34,7 @@ use smallvec::SmallVec;
 
 pub use self::stanzas::too_large;
 use self::{
+    shown::{Memory, Shown},
     stanzas::{Mark, unavailable},
     strangers::Stranger,
 };
@@ -58,7 +61,7 @@ type Effects = VecDeque<Effect>;
 struct Resource {
     full: Box<str>,
     /// The presence that the client was last given; `None` if the client must not see this contact.
-    shown: Option<Digest>,
+    shown: Option<Shown>,
 }
 
 /// Hash of a presence, or of an address.
@@ -97,6 +100,10 @@ pub struct PresenceService {
     /// Available resources by bare JID. Before the roster is known, these may belong to anybody; afterwards only to
     /// contacts.
     known: HashMap<Box<str>, SmallVec<[Resource; 1]>>,
+    /// What the client was given of them.
+    memory: Memory,
+    /// Index in the roster of the contact that the client is shown again next; `None` while none is.
+    showing: Option<usize>,
     /// Bytes of the full JIDs in `known` that were added before the roster was known.
     early: usize,
     /// Some contact has had more resources than are remembered.
@@ -140,7 +147,7 @@ impl PresenceService {
             }
             PresenceType::Unavailable => {
                 // The server passes it on to everybody who got directed presence, so nobody needs to be told here.
-                (self.available, self.announcing) = (None, None);
+                (self.available, self.announcing, self.showing) = (None, None, None);
                 self.known.clear();
                 self.has_dropped |= !self.strangers.is_empty();
                 self.strangers.clear();
@@ -207,7 +214,7 @@ impl PresenceService {
     ) {
         let mark = Mark::of(&presence);
         let is_visible = mark.is_none() || contact.sends_presence();
-        let shown = is_visible.then(|| digest(&presence));
+        let shown = is_visible.then(|| self.memory.keep(&presence));
         self.hidden.remove(&digest_of_address(full));
         let (is_new, has_changed) = self.learn(contact.jid.as_str(), full, shown);
         if is_visible && (mark.is_none() || has_changed) {
@@ -271,7 +278,7 @@ impl PresenceService {
     /// resource new, and does the presence differ from the last one?
     ///
     /// A resource for which there is no room does not count as new: it would be new, and be answered, each time.
-    fn learn(&mut self, bare: &str, full: &str, shown: Option<Digest>) -> (bool, bool) {
+    fn learn(&mut self, bare: &str, full: &str, shown: Option<Shown>) -> (bool, bool) {
         let known = self.known.entry(bare.into()).or_default();
         if let Some(one) = known.iter_mut().find(|one| *one.full == *full) {
             let has_changed = one.shown != shown;

@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 
 use super::{
-    Effects, MAX_EARLY, PresenceService, bare_of, digest, digest_of_address,
+    Effects, MAX_EARLY, PresenceService, bare_of, digest_of_address,
     stanzas::{Mark, gone},
 };
 use crate::{
@@ -47,7 +47,8 @@ impl PresenceService {
         let is_shown = Mark::of(&presence).is_none() || was_shown || self.has_addressed(bare);
         if is_shown {
             if is_early && self.early.saturating_add(full.len()) <= MAX_EARLY {
-                let (is_new, _) = self.learn(bare, &full, Some(digest(&presence)));
+                let shown = self.memory.keep(&presence);
+                let (is_new, _) = self.learn(bare, &full, Some(shown));
                 self.early = self
                     .early
                     .saturating_add(if is_new { full.len() } else { 0 });
@@ -135,9 +136,10 @@ impl PresenceService {
             return;
         }
         self.hidden.remove(&digest_of_address(&stranger.full));
-        let shown = contact.sends_presence().then(|| digest(&stranger.presence));
+        let is_visible = contact.sends_presence();
+        let shown = is_visible.then(|| self.memory.keep(&stranger.presence));
         let (_, has_changed) = self.learn(contact.jid.as_str(), &stranger.full, shown);
-        if shown.is_some() && has_changed {
+        if is_visible && has_changed {
             effects.push_back(Effect::ToClient(stranger.presence));
         }
     }

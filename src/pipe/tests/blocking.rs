@@ -85,6 +85,39 @@ fn an_unblocked_contact_is_greeted_once_the_server_has_answered() {
     assert_eq!(harness.server(done), [format!("C {done}")]);
 }
 
+/// The other session asks the server for it once this one has asked for what it wants.
+#[test]
+fn what_another_session_blocks_meanwhile_stays_blocked() {
+    let mut harness = scene();
+    harness.client(&request(
+        "unblock",
+        "u1",
+        &["jane@example.org", "marie@example.org"],
+    ));
+    let block = request("block", "b1", &["marie@example.org"]);
+    let block = Change::of(&stanza(&block)).unwrap();
+    harness.0.account_changes(block);
+    harness.effects();
+    let effects = harness.server("<iq type='result' id='u1'/>");
+    assert!(
+        effects.contains(&hello("jane@example.org", "")),
+        "{effects:?}"
+    );
+    assert!(
+        !effects.contains(&hello("marie@example.org", "")),
+        "{effects:?}"
+    );
+    let late = "<presence from='marie@example.org/x' id='rostergate-hello'/>";
+    assert_eq!(harness.server(late), [""; 0]);
+    // It counts no longer than that.
+    harness.client(&request("unblock", "u2", &["marie@example.org"]));
+    let effects = harness.server("<iq type='result' id='u2'/>");
+    assert!(
+        effects.contains(&hello("marie@example.org", "")),
+        "{effects:?}"
+    );
+}
+
 #[test]
 fn a_block_that_fails_is_lifted() {
     let mut harness = scene();

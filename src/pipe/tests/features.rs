@@ -10,6 +10,8 @@ fn legacy_authentication_never_passes() {
     let rules = Rules {
         rosters: false,
         directed: false,
+        manages_streams: false,
+        contacts_only: false,
     };
     let query = "<query xmlns='jabber:iq:auth'><username>john</username></query>";
     for mut pipe in [Harness::unbound(rules), Harness::new(rules)] {
@@ -21,6 +23,39 @@ fn legacy_authentication_never_passes() {
                 "{answer:?}"
             );
         }
+    }
+}
+
+/// A host with lists, and clients over BOSH.
+const RULES: Rules = Rules {
+    rosters: true,
+    directed: true,
+    manages_streams: false,
+    contacts_only: false,
+};
+
+#[test]
+fn stream_management_is_offered_together_with_binding_where_it_ends_at_the_gateway() {
+    let sm = "<sm xmlns='urn:xmpp:sm:3'/>";
+    let bind = "<bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'/>";
+    let mechanisms = "<mechanisms xmlns='urn:ietf:params:xml:ns:xmpp-sasl'/>";
+    let over_websocket = Rules {
+        manages_streams: true,
+        ..RULES
+    };
+    for (rules, inside, is_offered) in [
+        (RULES, format!("{bind}{sm}"), false),
+        (over_websocket, format!("{bind}{sm}"), true),
+        (over_websocket, bind.to_owned(), true),
+        (over_websocket, format!("{mechanisms}{sm}"), false),
+    ] {
+        let features = features_in("", &inside);
+        let offer = text_of_features(&crate::pipe::features::offer(&features, rules));
+        assert_eq!(
+            offer.matches(sm).count(),
+            usize::from(is_offered),
+            "{offer}"
+        );
     }
 }
 
@@ -47,7 +82,7 @@ fn features_in(declared: &str, inside: &str) -> Stanza {
 /// What the client is offered of these features, in a stream that declares this.
 fn offered(declared: &str, inside: &str) -> String {
     let features = features_in(declared, inside);
-    text_of_features(&crate::pipe::features::offer(&features, true))
+    text_of_features(&crate::pipe::features::offer(&features, RULES))
 }
 
 fn text_of_features(offer: &Stanza) -> String {
@@ -127,7 +162,7 @@ proptest! {
         let (text, features) = features(&header, &around, &inside);
         let stream = Node::read(format!("{text}</stream:stream>").as_bytes()).unwrap();
         let theirs = &stream.children()[0];
-        let ours = in_hostile_wrapper(&crate::pipe::features::offer(&features, true));
+        let ours = in_hostile_wrapper(&crate::pipe::features::offer(&features, RULES));
         prop_assert_eq!(&ours.content, &theirs.content);
     }
 }
@@ -143,7 +178,7 @@ fn features_beyond_all_measure_are_left_out() {
         "<s:features xmlns:s='http://etherx.jabber.org/streams'{declarations}><n1:a/></s:features>"
     ));
     assert_eq!(
-        text_of_features(&crate::pipe::features::offer(&features, true)),
+        text_of_features(&crate::pipe::features::offer(&features, RULES)),
         ""
     );
 }
@@ -153,6 +188,8 @@ fn features_that_end_at_the_gateway_are_not_offered() {
     let mut pipe = Harness::unbound(Rules {
         rosters: true,
         directed: true,
+        manages_streams: false,
+        contacts_only: false,
     });
     let offered = pipe.server(
         "<stream:features xmlns:stream='http://etherx.jabber.org/streams'>\
@@ -203,7 +240,7 @@ fn mechanisms_are_what_the_server_wrote_but_for_those_that_are_withheld() {
         ),
     ] {
         let features = features_in("", &list(inside));
-        let offer = crate::pipe::features::offer(&features, true);
+        let offer = crate::pipe::features::offer(&features, RULES);
         assert_eq!(text_of_features(&offer), list(left));
         assert_eq!(crate::pipe::features::withheld(&features), withheld);
     }
@@ -214,6 +251,8 @@ fn a_client_cannot_negotiate_what_it_is_not_offered() {
     let mut pipe = Harness::unbound(Rules {
         rosters: false,
         directed: false,
+        manages_streams: false,
+        contacts_only: false,
     });
     let none: [&str; 0] = [];
     for text in [

@@ -10,8 +10,10 @@ use crate::{
 
 mod blocking;
 mod features;
+mod messages;
 mod passing;
 mod presence;
+mod presence_again;
 mod presence_model;
 mod roster;
 
@@ -74,6 +76,8 @@ impl Harness {
         Self::new(Rules {
             rosters: true,
             directed: true,
+            manages_streams: false,
+            contacts_only: false,
         })
     }
 
@@ -101,6 +105,11 @@ impl Harness {
         self.effects()
     }
 
+    fn anew(&mut self) -> Vec<String> {
+        self.0.begin_anew();
+        self.effects()
+    }
+
     fn effects(&mut self) -> Vec<String> {
         // Until there is nothing more, however many steps it takes.
         let next = || loop {
@@ -115,6 +124,11 @@ impl Harness {
                 Effect::NeedRoster => "need".into(),
                 Effect::ToClient(stanza) => format!("C {}", text(&stanza)),
                 Effect::ToServer(stanza) => format!("S {}", text(&stanza)),
+                Effect::Refused { answer, sender } => {
+                    let answer = answer.as_ref().map(text);
+                    format!("refused to {sender:?}: {}", answer.unwrap_or_default())
+                }
+                Effect::IfWelcome { other, .. } => format!("if {other} agrees"),
                 Effect::TellAccount(change) => format!("tell {:?}", change.act()),
                 Effect::Block(stanza, change) => {
                     format!("{:?} {}", change.act(), text(&stanza))

@@ -50,6 +50,8 @@ fn with_presence_left_to_the_server_only_subscriptions_are_stopped() {
     let mut harness = Harness::new(Rules {
         rosters: true,
         directed: false,
+        manages_streams: false,
+        contacts_only: false,
     });
     harness.client(GET);
     harness.ready(&friends(&["marie@example.org"]));
@@ -72,6 +74,8 @@ fn a_host_without_rosters_is_passed_through() {
     let mut harness = Harness::new(Rules {
         rosters: false,
         directed: true,
+        manages_streams: false,
+        contacts_only: false,
     });
     for text in [GET, "<presence type='subscribe' to='a@b'/>", "<presence/>"] {
         assert_eq!(harness.client(text), [format!("S {text}")]);
@@ -84,6 +88,8 @@ fn nothing_is_answered_before_the_resource_is_bound() {
     let mut pipe = Harness::unbound(Rules {
         rosters: true,
         directed: true,
+        manages_streams: false,
+        contacts_only: false,
     });
     let refused = |head: &str, name: &str| {
         format!(

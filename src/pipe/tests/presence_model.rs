@@ -29,6 +29,8 @@ enum Op {
     Friends(usize, usize, bool),
     /// A session has waited for somebody to become a contact.
     Waited(usize),
+    /// A page takes over from a client, and has forgotten whom that has seen.
+    Anew(usize),
     /// A client blocks somebody, or does so no longer.
     Blocks(usize, usize, bool),
     /// The site notifies of a user.
@@ -52,6 +54,7 @@ fn op() -> impl Strategy<Value = Op> {
         1 => client().prop_map(Op::Gone),
         3 => (user(), user(), any::<bool>()).prop_map(|(a, b, yes)| Op::Friends(a, b, yes)),
         2 => client().prop_map(Op::Waited),
+        2 => client().prop_map(Op::Anew),
         2 => (client(), user(), any::<bool>()).prop_map(|(a, b, yes)| Op::Blocks(a, b, yes)),
         4 => user().prop_map(Op::Refresh),
         6 => client().prop_map(Op::Fetched),
@@ -78,6 +81,9 @@ struct Session {
     contacts: BTreeSet<String>,
     former: BTreeSet<String>,
     sees: BTreeMap<String, String>,
+    /// Of each answer with the list that it waits for: had it one before? Then it begins anew with this one.
+    gets: VecDeque<bool>,
+    has_list: bool,
     /// What the account's other sessions are to hear, and what the server is to hear after that.
     tells: VecDeque<(Change, Option<Stanza>)>,
 }
@@ -88,6 +94,8 @@ impl Session {
             Rules {
                 rosters: true,
                 directed: true,
+                manages_streams: false,
+                contacts_only: false,
             },
             "example.org",
         );
@@ -109,6 +117,8 @@ impl Session {
             contacts: BTreeSet::new(),
             former: BTreeSet::new(),
             sees: BTreeMap::new(),
+            gets: VecDeque::new(),
+            has_list: false,
             tells: VecDeque::new(),
         }
     }
@@ -133,6 +143,9 @@ impl Session {
                 Some(Effect::Block(request, change)) => {
                     self.tells.push_back((change, Some(request)));
                 }
+                Some(Effect::Refused { .. } | Effect::IfWelcome { .. }) => {
+                    unreachable!("anyone may write")
+                }
                 Some(Effect::Bound) => {}
                 None if self.pipe.is_telling() => {}
                 None => return,
@@ -145,6 +158,12 @@ impl Session {
         match stanza.kind() {
             Kind::Iq(_) if stanza.payload().is_some() => {
                 let text = text(stanza);
+                if stanza.kind() == Kind::Iq(IqType::Result) {
+                    self.has_list = true;
+                    if self.gets.pop_front().unwrap() {
+                        self.sees.clear();
+                    }
+                }
                 for item in text.split("<item jid='").skip(1) {
                     let jid = item.split('\'').next().unwrap();
                     if item.contains("subscription='remove'") {
@@ -271,6 +290,7 @@ impl World {
             }
             Op::Get(at) => {
                 if let Some(session) = self.sessions.get_mut(&at) {
+                    session.gets.push_back(session.has_list);
                     session.pipe.client_stanza(stanza(GET));
                     session.settle();
                 }
@@ -321,6 +341,15 @@ impl World {
                     && session.pipe.has_held()
                 {
                     session.pipe.show_held();
+                    session.settle();
+                }
+            }
+            Op::Anew(at) => {
+                if let Some(session) = self.sessions.get_mut(&at)
+                    && session.pipe.service.roster().is_some()
+                {
+                    session.sees.clear();
+                    session.pipe.begin_anew();
                     session.settle();
                 }
             }

@@ -40,6 +40,8 @@ fn a_look_alike_has_no_list_and_chats() {
         let mut harness = Harness::unbound(Rules {
             rosters: true,
             directed: true,
+            manages_streams: false,
+            contacts_only: false,
         });
         let bound = harness.server(&format!(
             "<iq type='result' id='b'><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'><jid>{full}</jid>\

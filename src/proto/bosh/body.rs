@@ -8,6 +8,7 @@ use smallvec::SmallVec;
 
 use super::{Rid, condition::Condition};
 use crate::proto::{
+    page::Page,
     stanza::{Kind, Stanza, scan_body},
     xml::{self, Ns, lint::is_language, write::Tag},
 };
@@ -79,22 +80,6 @@ pub struct Request {
     pub digest: u64,
     /// The web page that sent it, if pages say who they are; not part of the document.
     pub page: Option<Page>,
-}
-
-/// One of the web pages that share a session, one after the other. A page that is loaded again is another page.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Page(u64);
-
-impl Page {
-    /// The page with this name. A client that makes two names collide deceives only its own session.
-    pub fn named(name: &[u8]) -> Self {
-        Self(FixedState::default().hash_one(name))
-    }
-
-    /// Whether two requests are known to come from different pages.
-    pub(super) fn differ(one: Option<Self>, other: Option<Self>) -> bool {
-        one.zip(other).is_some_and(|(one, other)| one != other)
-    }
 }
 
 /// A document that is no request.

@@ -40,6 +40,11 @@ impl Rid {
         (value > 0).then_some(Self(value))
     }
 
+    /// The number.
+    pub fn get(self) -> u64 {
+        self.0
+    }
+
     /// The rid `distance` before this one, or one that no request has.
     fn minus(self, distance: u64) -> Self {
         Self(self.0.saturating_sub(distance))

@@ -11,8 +11,8 @@ use super::{
     member::{Member, Members},
 };
 
-/// How long a session lingers until a taker comes, and how long until that taker's client confirms. By default, this is
-/// longer than it takes to find out that a taker's client has vanished.
+/// How long a session lingers until a taker comes, and how long until that taker's client confirms, at the least. This
+/// is longer than it takes to find out that the client of a BOSH session has vanished, by default.
 pub(super) const TAKER_TIMEOUT: Duration = Duration::from_secs(240);
 
 /// What an ended session leaves.
@@ -31,6 +31,8 @@ pub(super) struct Leftovers {
     pub(super) taken: u64,
     /// Takers whose clients did not confirm in time.
     pub(super) failed: Members,
+    /// How long each taker gets.
+    pub(super) patience: Duration,
     pub(super) deadline: Instant,
     /// When the session ended, or the latest message has come since.
     pub(super) latest: Instant,
@@ -53,7 +55,7 @@ pub(super) struct Leftover {
 
 impl Leftovers {
     /// Nothing yet, of a session that ended at the tick `since`.
-    pub(super) fn new(since: u64, now: Instant) -> Self {
+    pub(super) fn new(since: u64, patience: Duration, now: Instant) -> Self {
         Self {
             since,
             messages: VecDeque::new(),
@@ -62,7 +64,8 @@ impl Leftovers {
             taker: None,
             taken: 0,
             failed: Members::default(),
-            deadline: after(now, TAKER_TIMEOUT),
+            patience,
+            deadline: after(now, patience),
             latest: now,
             alone_since: None,
             is_shutting_down: false,

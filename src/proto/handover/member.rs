@@ -31,11 +31,36 @@ impl Members {
         self.0 & others.0 != 0
     }
 
+    /// Each of them. It is asked for all the time, and mostly there are none.
+    pub(super) fn members(mut self) -> impl Iterator<Item = Member> {
+        std::iter::from_fn(move || {
+            let first = Member(u8::try_from(self.0.trailing_zeros()).ok()?);
+            let is_there = self.has(first.alone());
+            self.remove(first.alone());
+            is_there.then_some(first)
+        })
+    }
+
     pub(super) fn add(&mut self, others: Self) {
         self.0 |= others.0;
     }
 
     pub(super) fn remove(&mut self, others: Self) {
         self.0 &= !others.0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_set_has_the_members_that_were_added() {
+        let mut set = Members::default();
+        assert_eq!(set.members().count(), 0);
+        let added = [Member(0), Member(5), Member(MAX_MEMBERS - 1)];
+        added.iter().for_each(|member| set.add(member.alone()));
+        assert!(set.members().eq(added));
+        assert!(Members::ALL.members().eq(Member::all()));
     }
 }

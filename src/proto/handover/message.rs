@@ -73,8 +73,8 @@ pub(super) fn fingerprint(stanza: &Stanza, hasher: &impl BuildHasher) -> u64 {
     hash(attributes, stanza.children(), hasher)
 }
 
-/// A carbon, and the message in it.
-fn carbon(stanza: &Stanza) -> Option<(Child, Child)> {
+/// A carbon (XEP-0280), and the message in it.
+pub fn carbon(stanza: &Stanza) -> Option<(Child, Child)> {
     let mut children = stanza.children();
     let copy = children
         .find(|child| child.is(Ns::Carbons, "received") || child.is(Ns::Carbons, "sent"))?;

@@ -96,14 +96,29 @@ pub struct Ticket {
 }
 
 /// The sessions of one account, as the server has bound it.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Account {
-    sessions: BTreeMap<Member, Session>,
+    /// Boxed: there is mostly one, and a node of the map has room for eleven.
+    sessions: BTreeMap<Member, Box<Session>>,
     copies: Copies,
     /// Counts what happens.
     tick: u64,
     /// Members that have something to do.
     woken: Members,
+    /// How long ended sessions linger, see [`TAKER_TIMEOUT`].
+    patience: Duration,
+}
+
+impl Default for Account {
+    fn default() -> Self {
+        Self {
+            sessions: BTreeMap::default(),
+            copies: Copies::default(),
+            tick: 0,
+            woken: Members::default(),
+            patience: TAKER_TIMEOUT,
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -141,6 +156,17 @@ struct Fence {
 impl Account {
     // === Coming and going ===
 
+    /// A session may take so long to end once its client has vanished, as it waits for the client to resume it. What it
+    /// was handed must not be returned to the senders meanwhile.
+    pub fn be_patient(&mut self, patience: Duration) {
+        self.patience = self.patience.max(patience);
+        for session in self.sessions.values_mut() {
+            if let State::Lingering(leftovers) = &mut session.state {
+                leftovers.patience = self.patience;
+            }
+        }
+    }
+
     /// Adds a session that has been bound to this full JID; nothing else has been sent on its stream yet. `None` if
     /// there are too many.
     pub fn join(&mut self, jid: &str, now: Instant) -> Option<Member> {
@@ -151,7 +177,7 @@ impl Account {
             state: State::Live { is_ready: false },
             fence: Fence::default(),
         };
-        self.sessions.insert(member, session);
+        self.sessions.insert(member, Box::new(session));
         self.note_change(now);
         Some(member)
     }
@@ -178,7 +204,7 @@ impl Account {
     /// unavailable.
     pub fn end(&mut self, member: Member, messages: VecDeque<Unconfirmed>, now: Instant) -> bool {
         let since = self.next_tick();
-        let mut leftovers = Leftovers::new(since, now);
+        let mut leftovers = Leftovers::new(since, self.patience, now);
         for message in messages {
             if message::is_for_any_session(&message.stanza) {
                 leftovers.push(message, since);
@@ -331,7 +357,7 @@ impl Account {
             && leftovers.next == leftovers.first
         {
             leftovers.release();
-            leftovers.deadline = after(now, TAKER_TIMEOUT);
+            leftovers.deadline = after(now, leftovers.patience);
             self.note_change(now);
         }
     }
@@ -407,7 +433,7 @@ impl Account {
             if let Some(State::Lingering(leftovers)) = self.state_mut(giver) {
                 leftovers.taker = Some(taker);
                 leftovers.taken = tick;
-                leftovers.deadline = after(now, TAKER_TIMEOUT);
+                leftovers.deadline = after(now, leftovers.patience);
                 self.woken.add(giver.alone());
             }
         }
@@ -463,9 +489,9 @@ impl Account {
         let is_over = |since| leftovers.is_shutting_down || after(since, MAX_ALONE) <= now;
         let order = |(member, leftovers): (Member, &Leftovers)| (leftovers.unsettled(), member);
         // To the server, a session is there until its stream has ended. The last one must come after it.
-        let is_leaving = |session: &Session| matches!(session.state, State::Leaving);
+        let mut states = self.sessions.values().map(|session| &session.state);
         leftovers.alone_since.is_some_and(is_over)
-            && !self.sessions.values().any(is_leaving)
+            && !states.any(|state| matches!(state, State::Leaving))
             && self.lingering().map(order).min() == Some((leftovers.unsettled(), member))
     }
 
@@ -501,7 +527,7 @@ impl Account {
         match leftovers.taker {
             Some(taker) if !leftovers.is_shutting_down => {
                 leftovers.failed.add(taker.alone());
-                leftovers.deadline = after(now, TAKER_TIMEOUT);
+                leftovers.deadline = after(now, leftovers.patience);
                 leftovers.release();
             }
             Some(_) | None => leftovers.is_given_up = true,
@@ -513,9 +539,7 @@ impl Account {
 
     /// Takes the members that have got something to do since the last call.
     pub fn take_woken(&mut self) -> impl Iterator<Item = Member> + use<> {
-        let woken = std::mem::take(&mut self.woken);
-        let members = Member::all();
-        members.filter(move |member| woken.has(member.alone()))
+        std::mem::take(&mut self.woken).members()
     }
 
     /// Offers to others what `taker` had taken over and its client has not confirmed.

@@ -631,6 +631,33 @@ fn a_session_that_withdraws_confirms_what_it_has_and_leaves_the_rest() {
     assert!(account.poll_handed(third, true, now).is_none());
 }
 
+/// The client may come again, by which its session goes on.
+#[test]
+fn what_was_handed_over_waits_for_as_long_as_the_taker_may_be_gone() {
+    let now = Instant::now();
+    let absence = 3 * TAKER_TIMEOUT;
+    for patience in [Duration::ZERO, absence] {
+        let mut account = Account::default();
+        let [first, second] = [(); 2].map(|()| account.join("me@x/1", now).unwrap());
+        let kept = take_in(&mut account, first, 1);
+        account.set_ready(second, true, now);
+        assert!(account.end(first, kept.into(), now));
+        account.be_patient(patience);
+        account.poll_handed(second, true, now);
+        let mark = account.poll_fence(second).unwrap();
+        account.fence_passed(second, mark);
+        let handed = account.poll_handed(second, true, now).unwrap();
+        let late = now + absence - Duration::from_secs(1);
+        account.handle_timeout(first, late);
+        let is_returned = account.may_close(first, late);
+        assert_eq!(is_returned, patience.is_zero());
+        if !is_returned {
+            account.confirm(handed.ticket, late);
+            assert_eq!(account.unsettled(first), 0);
+        }
+    }
+}
+
 #[test]
 fn a_crowd_is_not_all_let_in_and_does_not_all_linger() {
     let now = Instant::now();

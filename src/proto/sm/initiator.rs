@@ -23,7 +23,7 @@ use std::{
 
 use bytes::Bytes;
 
-use super::Ledger;
+use super::{Ledger, has_reached};
 use crate::proto::{
     stanza::{IqType, Kind, MessageType, Stanza},
     xml::{Ns, write::Tag},
@@ -58,6 +58,10 @@ pub struct StreamManagement {
     /// Stanzas sent, and how many of them the server has acknowledged, modulo 2^32.
     sent: u32,
     settled: u32,
+    /// Stanzas sent in all, before stream management was on as well.
+    sent_total: u64,
+    /// Somebody waits until everything is settled.
+    is_awaited: bool,
     /// Stanzas that the server has not acknowledged, in order.
     outstanding: VecDeque<Outstanding>,
     /// How many of them are kept, and their size in bytes.
@@ -127,7 +131,7 @@ impl StreamManagement {
         }
         match element.local() {
             "enabled" if self.state == State::Requested => self.state = State::On,
-            "failed" if self.state == State::Requested => *self = Self::default(),
+            "failed" if self.state == State::Requested => self.reset(),
             "r" if self.is_on() => self.asked = self.asked.or(Some(now)),
             "a" if self.is_on() => {
                 self.asking = None;
@@ -163,12 +167,12 @@ impl StreamManagement {
 
     /// A stanza is being sent.
     pub fn sent(&mut self, stanza: &Stanza) {
-        if self.state == State::Off {
-            return;
-        }
         match stanza.kind() {
-            Kind::Message(MessageType::Other) | Kind::Iq(IqType::Get | IqType::Set) => {
+            Kind::Message(MessageType::Other) | Kind::Iq(IqType::Get | IqType::Set)
+                if self.state != State::Off =>
+            {
                 self.sent = self.sent.wrapping_add(1);
+                self.sent_total = self.sent_total.saturating_add(1);
                 self.kept = self.kept.saturating_add(1);
                 self.kept_size = self.kept_size.saturating_add(stanza.footprint());
                 self.outstanding
@@ -181,6 +185,7 @@ impl StreamManagement {
 
     /// `count` stanzas are being sent whose loss nobody has to be told of.
     pub fn sent_others(&mut self, count: u32) {
+        self.sent_total = self.sent_total.saturating_add(count.into());
         if self.state == State::Off {
             return;
         }
@@ -211,8 +216,25 @@ impl StreamManagement {
     /// Whether the server has acknowledged the first `sent` stanzas. A server may acknowledge without being asked, so
     /// that it [has answered](Self::is_answered) does not tell.
     pub fn has_acknowledged(&self, sent: u32) -> bool {
-        // Counted modulo 2^32: nobody is ahead by half of that.
-        self.settled.wrapping_sub(sent) <= u32::MAX / 2
+        has_reached(self.settled, sent)
+    }
+
+    /// How many stanzas have been sent in all, with stream management or without.
+    pub fn sent_total(&self) -> u64 {
+        self.sent_total
+    }
+
+    /// How many of them nobody has to care for any more. Without stream management, that is each that is sent; after
+    /// [`Self::take_outstanding`], it is each that has been taken as well.
+    pub fn settled_total(&self) -> u64 {
+        let outstanding = self.sent.wrapping_sub(self.settled);
+        self.sent_total.saturating_sub(outstanding.into())
+    }
+
+    /// Wants the server asked, at the usual pace, until it has acknowledged everything. By itself, the gateway asks only
+    /// about what somebody would miss.
+    pub fn ask_to_settle(&mut self) {
+        self.is_awaited = self.is_on() && self.sent != self.settled;
     }
 
     /// Whether the server has answered a question.
@@ -227,11 +249,20 @@ impl StreamManagement {
 
     /// Takes the stanzas that the server has not acknowledged and whose senders have to be told.
     pub fn take_outstanding(&mut self) -> impl Iterator<Item = Stanza> + use<> {
-        let outstanding = std::mem::take(self).outstanding;
+        let outstanding = std::mem::take(&mut self.outstanding);
+        self.reset();
         outstanding.into_iter().filter_map(|sent| match sent {
             Outstanding::Kept(stanza) => Some(stanza),
             Outstanding::Others(_) => None,
         })
+    }
+
+    /// Goes back to where nothing has been asked for.
+    fn reset(&mut self) {
+        *self = Self {
+            sent_total: self.sent_total,
+            ..Self::default()
+        };
     }
 
     /// The server has handled `h` stanzas in all. An `h` that cannot be true is ignored.
@@ -241,6 +272,7 @@ impl StreamManagement {
             return;
         }
         self.settled = h;
+        self.is_awaited &= self.sent != self.settled;
         while count > 0 {
             match self.outstanding.front_mut() {
                 Some(Outstanding::Others(others)) if *others > count => {
@@ -312,11 +344,21 @@ impl StreamManagement {
     }
 
     fn wants_to_ask(&self) -> bool {
-        self.kept > 0 && self.asking.is_none()
+        (self.kept > 0 || self.is_awaited) && self.asking.is_none()
     }
 
     fn give_up_at(&self) -> Option<Instant> {
         self.asking?.checked_add(ANSWER)
+    }
+}
+
+#[cfg(test)]
+impl StreamManagement {
+    /// Lets the counters begin elsewhere than at 0: the server's stanzas, and ours.
+    pub(super) fn count_from(&mut self, received: u32, sent: u32) {
+        (self.ledger.received, self.ledger.acknowledgeable) = (received, received);
+        self.acknowledged = received;
+        (self.sent, self.settled) = (sent, sent);
     }
 }
 
@@ -503,6 +545,60 @@ mod tests {
         assert!(!sm.has_acknowledged(sent), "that was said unasked");
         acknowledges(&mut sm, 2, now);
         assert!(sm.is_answered(question) && sm.has_acknowledged(sent));
+    }
+
+    #[test]
+    fn what_is_sent_and_settled_in_all_is_counted_with_and_without_stream_management() {
+        let now = Instant::now();
+        let mut sm = StreamManagement::default();
+        let totals = |sm: &StreamManagement| (sm.sent_total(), sm.settled_total());
+        sm.sent(&stanza("<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl'/>"));
+        sm.sent(&stanza("<iq type='set' id='bind'/>"));
+        assert_eq!(totals(&sm), (1, 1));
+        sm.enable();
+        (sm.sent, sm.settled) = (u32::MAX, u32::MAX);
+        sm.sent(&message(1));
+        assert!(sm.handle_nonza(&stanza("<enabled xmlns='urn:xmpp:sm:3'/>"), now));
+        sm.sent_others(3);
+        assert_eq!(totals(&sm), (5, 1));
+        acknowledges(&mut sm, 1, now);
+        assert_eq!(totals(&sm), (5, 3));
+        assert_eq!(sm.take_outstanding().count(), 0);
+        assert_eq!(totals(&sm), (5, 5), "nobody misses the rest");
+        sm.sent(&message(2));
+        assert_eq!(totals(&sm), (6, 6));
+    }
+
+    #[test]
+    fn a_refusal_changes_no_total() {
+        let now = Instant::now();
+        let mut sm = StreamManagement::default();
+        sm.sent(&message(1));
+        sm.enable();
+        sm.sent(&message(2));
+        assert!(sm.handle_nonza(&stanza("<failed xmlns='urn:xmpp:sm:3'/>"), now));
+        assert_eq!((sm.sent_total(), sm.settled_total()), (2, 2));
+    }
+
+    #[test]
+    fn the_server_is_asked_until_all_is_settled_if_somebody_waits_for_that() {
+        const ASKED: &str = "<r xmlns='urn:xmpp:sm:3'/>";
+        let now = Instant::now();
+        let mut sm = on(now);
+        sm.ask_to_settle();
+        assert_eq!(told(&mut sm, now), "", "all is settled");
+        sm.sent_others(2);
+        assert_eq!(told(&mut sm, now), "");
+        sm.ask_to_settle();
+        assert_eq!(told(&mut sm, now), ASKED);
+        acknowledges(&mut sm, 1, now);
+        assert_eq!(told(&mut sm, now), "", "not all the time");
+        assert_eq!(sm.poll_timeout(), Some(now + PACE));
+        assert_eq!(told(&mut sm, now + PACE), ASKED);
+        acknowledges(&mut sm, 2, now);
+        sm.sent_others(1);
+        assert_eq!(told(&mut sm, now + 9 * PACE), "");
+        assert_eq!(sm.poll_timeout(), None);
     }
 
     #[test]

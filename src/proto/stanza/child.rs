@@ -8,7 +8,9 @@ use std::mem;
 use bytes::Bytes;
 
 use super::{Stanza, scan_stanza};
-use crate::proto::xml::{Element, Lexer, Limits, Ns, Scope, Token, attribute_value, push_text};
+use crate::proto::xml::{
+    Attr, Element, Lexer, Limits, Ns, Scope, Token, attribute_value, push_text,
+};
 
 /// A child element of a [`Stanza`], or of another child.
 #[derive(Clone)]
@@ -39,7 +41,7 @@ impl Child {
 
     /// The value of an attribute without a prefix, references resolved.
     pub fn attribute(&self, name: &str) -> Option<Cow<'_, str>> {
-        find_attribute(&self.bytes, &self.scope, name)
+        find_attribute(&self.bytes, &self.scope, |attr| attr.is(name.as_bytes()))
     }
 
     /// The direct child elements, in order.
@@ -114,14 +116,11 @@ impl fmt::Debug for Child {
 pub(super) fn find_attribute<'d>(
     element: &'d Bytes,
     scope: &Scope,
-    name: &str,
+    is_wanted: impl Fn(&Attr<'_>) -> bool,
 ) -> Option<Cow<'d, str>> {
     let mut lexer = Lexer::again(element, scope);
     lexer.next().ok()?;
-    let found = lexer
-        .attributes
-        .iter()
-        .find(|attr| attr.is(name.as_bytes()))?;
+    let found = lexer.attributes.iter().find(|attr| is_wanted(attr))?;
     // The value is cut from the document: what the lexer finds lives no longer than the lexer.
     let at = found.value_at;
     element

@@ -14,9 +14,9 @@ use memchr::memmem;
 use self::child::find_attribute;
 pub use self::child::{Child, Children};
 pub use self::scan::{Body, scan_body, scan_stanza};
-pub(super) use self::scan::{Inheritance, scan_next_stanza};
+pub(super) use self::scan::{Inheritance, scan_document, scan_next_stanza};
 use super::xml::{
-    Attr, Element, Lexer, Limits, Ns, ScanError, Scope, Token, attribute_value, write,
+    Attr, Element, Lexer, Limits, Ns, ScanError, Scope, Token, attribute_value, push_text, write,
 };
 
 /// A complete, namespace-closed element: its bytes, as [`Stanza::chunks`] gives them, mean the same
@@ -328,7 +328,13 @@ impl Stanza {
     /// The value of another attribute without a prefix, references resolved. Reads the start tag again, so it is for
     /// rare needs only.
     pub fn attribute(&self, name: &str) -> Option<Cow<'_, str>> {
-        find_attribute(&self.bytes, &Scope::default(), name)
+        let is_it = |attr: &Attr<'_>| attr.is(name.as_bytes());
+        find_attribute(&self.bytes, &Scope::default(), is_it)
+    }
+
+    /// The language that it declares for itself (`xml:lang`), as written. For rare needs, too.
+    pub fn lang(&self) -> Option<Cow<'_, str>> {
+        find_attribute(&self.bytes, &Scope::default(), |attr| attr.is_lang())
     }
 
     /// Namespace and local name of the first child element.
@@ -424,24 +430,37 @@ impl Stanza {
         }
     }
 
-    /// The same stanza with another `id`, which needs no escapes.
+    /// The same stanza with another `id`.
     pub fn with_id(&self, id: &str) -> Self {
         let whole = self.in_one_piece();
-        let name_end = usize::try_from(whole.head.local.end).unwrap_or(usize::MAX);
-        let place = whole.head.id.and_then(|span| {
+        let place = whole.head.id;
+        whole.with("id", place, id)
+    }
+
+    /// The same stanza from another sender.
+    pub fn with_from(&self, from: &str) -> Self {
+        let whole = self.in_one_piece();
+        let place = whole.head.from;
+        whole.with("from", place, from)
+    }
+
+    /// A stanza in one piece with another value of an attribute, whose value is at `place` now.
+    fn with(&self, name: &str, place: Option<Span>, value: &str) -> Self {
+        let place = place.and_then(|span| {
             let start = usize::try_from(span.start).ok()?;
             Some(start..usize::try_from(span.end).ok()?)
         });
-        let (place, value) = match place {
-            Some(place) => (place, id.to_owned()),
-            None => (name_end..name_end, format!(" id='{id}'")),
+        let mut text = Vec::with_capacity(value.len());
+        let place = if let Some(place) = place {
+            write::attribute_into(&mut text, value);
+            place
+        } else {
+            write::attribute(&mut text, name, value);
+            let name_end = usize::try_from(self.head.local.end).unwrap_or(usize::MAX);
+            name_end..name_end
         };
-        let (before, after) = (whole.bytes.get(..place.start), whole.bytes.get(place.end..));
-        let bytes = [
-            before.unwrap_or_default(),
-            value.as_bytes(),
-            after.unwrap_or_default(),
-        ];
+        let (before, after) = (self.bytes.get(..place.start), self.bytes.get(place.end..));
+        let bytes = [before.unwrap_or_default(), &text, after.unwrap_or_default()];
         Self::ours(bytes.concat())
     }
 
@@ -457,6 +476,21 @@ impl Stanza {
         };
         let has = |bytes: &Bytes| memmem::find(bytes, uri.as_bytes()).is_some();
         self.chunks().any(|piece| has(&piece))
+    }
+
+    /// The character data directly in the element, references resolved.
+    pub fn text(&self) -> String {
+        let whole = self.to_bytes();
+        let mut text = Cow::Borrowed("");
+        let scope = Scope::default();
+        let mut lexer = Lexer::again(&whole, &scope);
+        loop {
+            match lexer.next() {
+                Ok(Token::Text { depth: 1, form, .. }) => push_text(&mut text, form),
+                Ok(Token::End { .. } | Token::Start(_) | Token::Text { .. }) => {}
+                Ok(Token::Eof) | Err(_) => return text.into_owned(),
+            }
+        }
     }
 
     /// The direct child elements, in order. Walks the bytes, so it is for small stanzas and rare needs.

@@ -106,21 +106,42 @@ pub(in crate::proto) fn scan_next_stanza(
     limits: &Limits,
     last: &mut Inheritance,
 ) -> Result<Stanza, ScanError> {
-    let mut lexer = Lexer::new(&element, scope, limits)?;
+    read_only_element(&element, Lexer::new(&element, scope, limits)?, limits, last)
+}
+
+/// Reads a document that is one element, such as a WebSocket message (RFC 7395 §3.3.3): an XML declaration may stand
+/// before it. What has neither prefix nor namespace is taken as `jabber:client`.
+pub(in crate::proto) fn scan_document(
+    document: &Bytes,
+    limits: &Limits,
+) -> Result<Stanza, ScanError> {
+    let outside = Scope::default();
+    let mut lexer = Lexer::new(document, &outside, limits)?;
+    lexer.allow_declaration();
+    read_only_element(document, lexer, limits, &mut Inheritance::default())
+}
+
+/// Reads the one element of a document, and makes sure that nothing but white space is around it.
+fn read_only_element<'d>(
+    document: &'d Bytes,
+    mut lexer: Lexer<'d>,
+    limits: &Limits,
+    last: &mut Inheritance,
+) -> Result<Stanza, ScanError> {
     lexer.scopes.unwrap_client(0);
     let Token::Start(root) = lexer.next_element()? else {
-        return Err(ScanErrorKind::NotWellFormed.at(element.len()));
+        return Err(ScanErrorKind::NotWellFormed.at(document.len()));
     };
     let mut closing = Closing::new(None, limits.inherited, last);
     let (span, insert, head) = cut(&mut lexer, &mut closing, root)?;
     match lexer.next()? {
         Token::Eof => Ok(Stanza::new(
-            element.slice(span),
+            document.slice(span),
             head.local.end,
             insert,
             head,
         )),
-        _ => Err(ScanErrorKind::NotWellFormed.at(element.len())),
+        _ => Err(ScanErrorKind::NotWellFormed.at(document.len())),
     }
 }
 

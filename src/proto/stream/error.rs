@@ -3,8 +3,20 @@
 use super::split::SplitError;
 use crate::proto::{
     stanza::{Child, Stanza},
-    xml::{Ns, ScanError},
+    xml::{Ns, ScanError, write::Tag},
 };
+
+/// A stream error of the gateway's own, with an explanation for people.
+pub fn stream_error(condition: &str, text: &str) -> Stanza {
+    let error = Tag::new("stream:error")
+        .attribute("xmlns:stream", "http://etherx.jabber.org/streams")
+        .content(|out| {
+            // Clients look for the namespace on the elements themselves.
+            Tag::within(out, condition).ns(Ns::StreamConditions).empty();
+            Tag::within(out, "text").ns(Ns::StreamConditions).text(text);
+        });
+    Stanza::ours(error)
+}
 
 /// Why the rest of a stream is worthless.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]

@@ -1,7 +1,8 @@
 //! XML streams (RFC 6120 §4): where elements begin and end ([`split`]), our side of a stream to a server
-//! ([`initiator`]), and how streams end ([`error`]).
+//! ([`initiator`]), our side of one from a client over WebSocket ([`framing`]), and how streams end ([`error`]).
 
 pub mod error;
+pub mod framing;
 pub mod initiator;
 pub mod split;
 

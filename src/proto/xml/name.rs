@@ -17,10 +17,14 @@ pub enum Ns {
     Compress,
     /// `http://jabber.org/features/compress` (its stream feature)
     CompressFeature,
+    /// `urn:xmpp:csi:0` (XEP-0352)
+    Csi,
     /// `urn:xmpp:delay` (XEP-0203)
     Delay,
     /// `urn:xmpp:forward:0` (XEP-0297)
     Forward,
+    /// `urn:ietf:params:xml:ns:xmpp-framing` (RFC 7395)
+    Framing,
     /// `http://jabber.org/protocol/httpbind`
     HttpBind,
     /// `urn:xmpp:mam:tmp` (XEP-0313, early)
@@ -82,8 +86,10 @@ impl Ns {
             b"jabber:client" => Self::Client,
             b"http://jabber.org/protocol/compress" => Self::Compress,
             b"http://jabber.org/features/compress" => Self::CompressFeature,
+            b"urn:xmpp:csi:0" => Self::Csi,
             b"urn:xmpp:delay" => Self::Delay,
             b"urn:xmpp:forward:0" => Self::Forward,
+            b"urn:ietf:params:xml:ns:xmpp-framing" => Self::Framing,
             b"http://jabber.org/protocol/httpbind" => Self::HttpBind,
             b"urn:xmpp:mam:tmp" => Self::LegacyArchive,
             b"jabber:iq:auth" => Self::LegacyAuth,
@@ -121,8 +127,10 @@ impl Ns {
             Self::Client => "jabber:client",
             Self::Compress => "http://jabber.org/protocol/compress",
             Self::CompressFeature => "http://jabber.org/features/compress",
+            Self::Csi => "urn:xmpp:csi:0",
             Self::Delay => "urn:xmpp:delay",
             Self::Forward => "urn:xmpp:forward:0",
+            Self::Framing => "urn:ietf:params:xml:ns:xmpp-framing",
             Self::HttpBind => "http://jabber.org/protocol/httpbind",
             Self::LegacyArchive => "urn:xmpp:mam:tmp",
             Self::LegacyAuth => "jabber:iq:auth",
@@ -164,7 +172,9 @@ mod tests {
             Ns::Client,
             Ns::CompressFeature,
             Ns::Delay,
+            Ns::Csi,
             Ns::Forward,
+            Ns::Framing,
             Ns::HttpBind,
             Ns::LegacyArchive,
             Ns::LegacyAuth,

@@ -5,8 +5,8 @@ use std::{sync::Arc, time::Instant};
 
 use super::{Accounts, Place, Sessions};
 use crate::{
-    backend::WakeFlag,
     clock::now,
+    net::wake_flag::WakeFlag,
     proto::handover::{Account, Member},
 };
 

@@ -19,7 +19,7 @@ pub(super) use self::{
     sibling::{AllDone, Done, Notice, Sibling},
 };
 use crate::{
-    backend::WakeFlag,
+    net::wake_flag::WakeFlag,
     proto::handover::{Account, Member},
 };
 

@@ -40,14 +40,15 @@ pub(super) struct Siblings {
 }
 
 /// The number of a sibling, and the way to it.
-type Mailbox = (u64, mpsc::Sender<Notice>);
+type Mailbox = (u64, mpsc::Sender<Box<Notice>>);
 
 /// A session's place among its siblings, until it is dropped.
 #[derive(Debug)]
 pub(in crate::session) struct Sibling {
     place: Place,
     number: u64,
-    notices: mpsc::Receiver<Notice>,
+    /// Boxed: a channel has room for 32 from the beginning, and notices are rare.
+    notices: mpsc::Receiver<Box<Notice>>,
 }
 
 impl Accounts {
@@ -65,10 +66,10 @@ impl Accounts {
         let mut sessions = place.shared.0.lock();
         for change in &sessions.siblings.changes {
             // There is room for as many as are kept.
-            let _ = sender.try_send(Notice {
+            let _ = sender.try_send(Box::new(Notice {
                 change: change.clone(),
                 done: done.clone(),
-            });
+            }));
         }
         sessions.siblings.sessions.push((number, sender));
         drop(sessions);
@@ -94,17 +95,17 @@ impl Sibling {
         let others = siblings.sessions.iter();
         for (_, sender) in others.filter(|(number, _)| *number != self.number) {
             // Fails where the mailbox is full, or the session has gone.
-            let _ = sender.try_send(Notice {
+            let _ = sender.try_send(Box::new(Notice {
                 change: change.clone(),
                 done: done.clone(),
-            });
+            }));
         }
         drop(sessions);
         all_done
     }
 
     /// The notices for this session.
-    pub(in crate::session) fn notices(&mut self) -> &mut mpsc::Receiver<Notice> {
+    pub(in crate::session) fn notices(&mut self) -> &mut mpsc::Receiver<Box<Notice>> {
         &mut self.notices
     }
 }

@@ -77,9 +77,7 @@ impl Creations {
         client: Option<IpAddr>,
         sessions: &Registry,
     ) -> Result<Option<Permit<IpAddr>>, Refusal> {
-        if sessions.len() >= self.limits.max_sessions {
-            return Err(Refusal::InAll);
-        }
+        self.check_room(sessions)?;
         let Some(client) = client.map(network_of) else {
             return Ok(None);
         };
@@ -92,6 +90,20 @@ impl Creations {
         }
         let paced = self.by_address.check_key(&client);
         paced.map(|()| Some(permit)).map_err(|_| Refusal::TooFast)
+    }
+}
+
+impl Creations {
+    /// Whether there may be one more session in all.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::InAll`].
+    pub fn check_room(&self, sessions: &Registry) -> Result<(), Refusal> {
+        match sessions.len() < self.limits.max_sessions {
+            true => Ok(()),
+            false => Err(Refusal::InAll),
+        }
     }
 }
 

@@ -29,6 +29,19 @@ pub struct Admitted {
     pub(super) permit: Option<Permit<IpAddr>>,
 }
 
+impl Admitted {
+    /// The host that it may have a session at.
+    pub fn host(&self) -> &Host {
+        &self.host
+    }
+}
+
+/// A place for a session of a client that has yet to say which host it wants.
+pub struct Reserved {
+    origin: Origin,
+    permit: Option<Permit<IpAddr>>,
+}
+
 /// Why there is no session.
 #[derive(Debug, thiserror::Error)]
 pub enum Refused {
@@ -78,6 +91,15 @@ impl Admission {
         host.ok_or(Refused::UnknownDomain)
     }
 
+    /// The domain in whose name a client is spoken to that wants `to`: that one, if it is a domain at all.
+    pub fn spoken_for(&self, to: Option<&str>) -> String {
+        let domain = to.and_then(|to| jid::DomainPart::new(to).ok());
+        match domain {
+            Some(domain) => domain.to_string(),
+            None => self.hosts.keys().min().cloned().unwrap_or_default(),
+        }
+    }
+
     /// Lets a client have a session at `host`, if the bounds allow it. The session counts for the address
     /// `counts_for`, or for none where the client's address is unknown.
     ///
@@ -90,14 +112,38 @@ impl Admission {
         counts_for: Option<IpAddr>,
         registry: &Registry,
     ) -> Result<Admitted, Refused> {
+        let reserved = self.reserve(origin, counts_for, registry)?;
+        self.admit_reserved(reserved, host, registry)
+    }
+
+    /// Keeps a place for a client, as [`Self::admit`] does. It counts as one of its address's sessions from now on.
+    ///
+    /// # Errors
+    /// The bound that is reached, which is counted and logged.
+    pub fn reserve(
+        &self,
+        origin: Origin,
+        counts_for: Option<IpAddr>,
+        registry: &Registry,
+    ) -> Result<Reserved, Refusal> {
         let permit = self.creations.admit(counts_for, registry);
-        let permit = permit.inspect_err(|refusal| {
-            registry.metrics.limit(refusal.limit());
-            if let Some(unsaid) = self.refusals.is_due() {
-                let client = origin.address.ip();
-                warn!(%client, %refusal, unsaid, "session refused");
-            }
-        })?;
+        let permit = permit.inspect_err(|refusal| self.refused(*refusal, origin, registry))?;
+        Ok(Reserved { origin, permit })
+    }
+
+    /// Lets a client have a session in its place, unless there are too many sessions by now.
+    ///
+    /// # Errors
+    /// As [`Self::admit`].
+    pub fn admit_reserved(
+        &self,
+        reserved: Reserved,
+        host: &Arc<Host>,
+        registry: &Registry,
+    ) -> Result<Admitted, Refused> {
+        let Reserved { origin, permit } = reserved;
+        let room = self.creations.check_room(registry);
+        room.inspect_err(|refusal| self.refused(*refusal, origin, registry))?;
         let sid =
             Sid::random().inspect_err(|error| warn!(%error, "no randomness for a session id"))?;
         Ok(Admitted {
@@ -106,5 +152,13 @@ impl Admission {
             origin,
             permit,
         })
+    }
+
+    fn refused(&self, refusal: Refusal, origin: Origin, registry: &Registry) {
+        registry.metrics.limit(refusal.limit());
+        if let Some(unsaid) = self.refusals.is_due() {
+            let client = origin.address.ip();
+            warn!(%client, %refusal, unsaid, "session refused");
+        }
     }
 }

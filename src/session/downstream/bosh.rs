@@ -127,6 +127,7 @@ impl Side {
         Some(match self.session.poll_event()? {
             session::Event::Stanza(stanza) => Event::Stanza(stanza),
             session::Event::Restart => Event::Restart,
+            session::Event::NewPage => Event::NewPage,
             session::Event::Ended(end) => Event::Ended(end.into()),
         })
     }
@@ -145,6 +146,15 @@ impl Side {
             self.session.send(error);
         }
         self.session.end(condition, now);
+    }
+
+    /// Another client goes on with the session, and may be off by one in counting.
+    pub(super) fn hand_over(&mut self) {
+        self.session.hand_over();
+    }
+
+    pub(super) fn abandon(&mut self) {
+        self.session.abandon();
     }
 
     pub(super) fn refuse(&mut self, now: Instant) {

@@ -5,6 +5,8 @@
 //! ([`Downstream::deaf_at`]). Requests, rids and conditions stay in here; it must not know the server.
 
 pub mod bosh;
+mod farewell;
+pub mod stream;
 
 use std::{
     collections::VecDeque,
@@ -13,12 +15,19 @@ use std::{
     time::Instant,
 };
 
-use crate::proto::stanza::Stanza;
+use super::{Front, SmId};
+use crate::{
+    metrics::BadMessage,
+    net::websocket::{Received, SocketError},
+    proto::stanza::Stanza,
+};
 
-/// The client of a session. An enum, as each stanza passes here: nothing is boxed, nothing is looked up.
+/// The client of a session. An enum, as each stanza passes here: nothing is looked up. Boxed, as they differ in size.
 pub enum Downstream {
     /// It sends HTTP requests.
-    Bosh(bosh::Side),
+    Bosh(Box<bosh::Side>),
+    /// It has opened a WebSocket.
+    Stream(Box<stream::Side>),
 }
 
 /// Something that the client has done without a command (see [`super::Command`]).
@@ -26,6 +35,8 @@ pub enum Downstream {
 pub(super) enum Input {
     /// It has hung up on a request.
     HungUp(bosh::Slot),
+    /// It has said something over its WebSocket, or is gone.
+    Said(Result<Received, SocketError>),
 }
 
 /// What the task has to act on.
@@ -35,6 +46,26 @@ pub(super) enum Event {
     Stanza(Stanza),
     /// The client wants the stream restarted.
     Restart,
+    /// Another page goes on with the session, and knows nothing of what the one before was told.
+    NewPage,
+    /// The client wants stream management, perhaps such that it can resume the session (XEP-0198 §3).
+    Enable {
+        /// Whether it may be resumed.
+        resume: bool,
+    },
+    /// The client wants to resume another session (XEP-0198 §5).
+    Resume {
+        /// Its SM-ID.
+        previd: String,
+        /// How many of its stanzas the client has.
+        h: u32,
+    },
+    /// The client's connection is gone, and the session waits for another one.
+    Asleep,
+    /// The client's message is the reason for the end that follows.
+    Refused(BadMessage),
+    /// The client does not answer, for which its connection is given up.
+    Silent,
     /// The session is over: the stream to the server is to be closed.
     Ended(End),
 }
@@ -44,8 +75,12 @@ pub(super) enum Event {
 pub(super) enum End {
     /// By [`Downstream::end`].
     Closed,
+    /// The client's connection is gone, and cannot be replaced by another.
+    Disconnected,
     /// The client did not come for too long.
     Inactive,
+    /// The client goes on with an older session.
+    Resumed,
     /// The client wanted it.
     Terminated,
     /// The client broke a rule: the name of a condition.
@@ -57,7 +92,9 @@ impl End {
     pub(super) fn as_str(self) -> &'static str {
         match self {
             Self::Closed => "closed",
+            Self::Disconnected => "disconnected",
             Self::Inactive => "inactive",
+            Self::Resumed => "resumed",
             Self::Terminated => "terminated",
             Self::Violation(condition) => condition,
         }
@@ -84,12 +121,21 @@ pub(super) enum Reason {
 }
 
 impl Downstream {
+    /// Which one it is.
+    pub(super) fn front(&self) -> Front {
+        match self {
+            Self::Bosh(_) => Front::Bosh,
+            Self::Stream(_) => Front::WebSocket,
+        }
+    }
+
     // === What happens outside ===
 
     /// Something that the client has done.
     pub(super) fn poll_input(&mut self, cx: &mut Context<'_>) -> Poll<Input> {
         match self {
             Self::Bosh(bosh) => bosh.poll_hang_up(cx).map(Input::HungUp),
+            Self::Stream(stream) => stream.poll_input(cx).map(Input::Said),
         }
     }
 
@@ -97,6 +143,9 @@ impl Downstream {
     pub(super) fn handle(&mut self, input: Input, now: Instant) {
         match (self, input) {
             (Self::Bosh(bosh), Input::HungUp(slot)) => bosh.hung_up(slot, now),
+            (Self::Stream(stream), Input::Said(said)) => stream.handle(said, now),
+            // Each has inputs of its own.
+            (Self::Bosh(_), Input::Said(_)) | (Self::Stream(_), Input::HungUp(_)) => {}
         }
     }
 
@@ -104,6 +153,7 @@ impl Downstream {
     pub(super) fn handle_timeout(&mut self, now: Instant) {
         match self {
             Self::Bosh(bosh) => bosh.handle_timeout(now),
+            Self::Stream(stream) => stream.handle_timeout(now),
         }
     }
 
@@ -113,13 +163,40 @@ impl Downstream {
     pub(super) fn introduce(&mut self, sid: &str, domain: &str, stream_id: Option<&str>) {
         match self {
             Self::Bosh(bosh) => bosh.session.introduce(sid, domain, stream_id),
+            // It has been told: it has named the domain, and has an id of its own.
+            Self::Stream(_) => {}
         }
     }
 
     /// Queues a stanza for the client.
-    pub(super) fn send(&mut self, stanza: Stanza) {
+    pub(super) fn send(&mut self, stanza: Stanza, now: Instant) {
         match self {
             Self::Bosh(bosh) => bosh.session.send(stanza),
+            Self::Stream(stream) => stream.send(stanza, now),
+        }
+    }
+
+    /// The server has bound a resource.
+    pub(super) fn bound(&mut self) {
+        match self {
+            Self::Bosh(_) => {}
+            Self::Stream(stream) => stream.bound(),
+        }
+    }
+
+    /// The client's stream begins anew, under this id.
+    pub(super) fn restarted(&mut self, stream_id: &str, now: Instant) {
+        match self {
+            Self::Bosh(_) => {}
+            Self::Stream(stream) => stream.restarted(stream_id, now),
+        }
+    }
+
+    /// Grants stream management; with an id, the session can be resumed.
+    pub(super) fn enable(&mut self, id: Option<SmId>) {
+        match self {
+            Self::Bosh(_) => {}
+            Self::Stream(stream) => stream.enable(id),
         }
     }
 
@@ -127,6 +204,7 @@ impl Downstream {
     pub(super) fn end(&mut self, reason: Reason, now: Instant) {
         match self {
             Self::Bosh(bosh) => bosh.end(reason, now),
+            Self::Stream(stream) => stream.end(reason, now),
         }
     }
 
@@ -134,6 +212,21 @@ impl Downstream {
     pub(super) fn refuse(&mut self, now: Instant) {
         match self {
             Self::Bosh(bosh) => bosh.refuse(now),
+            Self::Stream(stream) => stream.refuse(now),
+        }
+    }
+
+    /// Another client goes on with the session, which whoever has begun it tells its sid. Over WebSocket that cannot be.
+    pub(super) fn hand_over(&mut self) {
+        if let Self::Bosh(bosh) = self {
+            bosh.hand_over();
+        }
+    }
+
+    /// There is no client any more: whoever has begun the session has told nobody its sid.
+    pub(super) fn abandon(&mut self) {
+        if let Self::Bosh(bosh) = self {
+            bosh.abandon();
         }
     }
 
@@ -141,6 +234,7 @@ impl Downstream {
     pub(super) fn ask_for_confirmation(&mut self) {
         match self {
             Self::Bosh(bosh) => bosh.session.ask_for_confirmation(),
+            Self::Stream(stream) => stream.ask_for_confirmation(),
         }
     }
 
@@ -148,6 +242,7 @@ impl Downstream {
     pub(super) fn take_undelivered(&mut self) -> VecDeque<Stanza> {
         match self {
             Self::Bosh(bosh) => bosh.session.take_pending(),
+            Self::Stream(stream) => stream.take_undelivered(),
         }
     }
 
@@ -157,6 +252,7 @@ impl Downstream {
     pub(super) fn poll_event(&mut self) -> Option<Event> {
         match self {
             Self::Bosh(bosh) => bosh.poll_event(),
+            Self::Stream(stream) => stream.poll_event(),
         }
     }
 
@@ -165,13 +261,25 @@ impl Downstream {
     pub(super) fn has_events(&self) -> bool {
         match self {
             Self::Bosh(bosh) => bosh.session.has_events(),
+            Self::Stream(stream) => stream.has_events(),
         }
     }
 
-    /// Writes what is due; whether anything was. To be called when [`Self::poll_event`] has been drained.
-    pub(super) fn poll_write(&mut self, now: Instant) -> bool {
+    /// Takes the stanzas that [`Self::poll_event`] would give, where the client counts on them: the server is lost, and
+    /// they will take no effect.
+    pub(super) fn take_unheard(&mut self) -> Vec<Stanza> {
+        match self {
+            Self::Bosh(_) => Vec::new(),
+            Self::Stream(stream) => stream.take_unheard(),
+        }
+    }
+
+    /// Writes what is due; whether the client will answer that at once. To be called when [`Self::poll_event`] has been
+    /// drained.
+    pub(super) fn poll_write(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
         match self {
             Self::Bosh(bosh) => bosh.answer(now),
+            Self::Stream(stream) => stream.write(cx, now),
         }
     }
 
@@ -179,13 +287,23 @@ impl Downstream {
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
         match self {
             Self::Bosh(bosh) => bosh.poll_timeout(),
+            Self::Stream(stream) => stream.poll_timeout(),
         }
     }
 
-    /// Whether commands may be taken from the mailbox: false for a client that is ahead of its pace.
-    pub(super) fn wants_commands(&self) -> bool {
+    /// Whether the client is ahead of its pace, so that it is not heard for a while.
+    pub(super) fn is_slowed(&self) -> bool {
         match self {
-            Self::Bosh(bosh) => !bosh.is_slowed(),
+            Self::Bosh(bosh) => bosh.is_slowed(),
+            Self::Stream(stream) => stream.is_slowed(),
+        }
+    }
+
+    /// Whether a client that is away may go on with the session by another connection.
+    pub(super) fn is_resumable(&self) -> bool {
+        match self {
+            Self::Bosh(_) => false,
+            Self::Stream(stream) => stream.acceptor().is_resumable(),
         }
     }
 
@@ -195,6 +313,7 @@ impl Downstream {
     pub(super) fn given(&self) -> u64 {
         match self {
             Self::Bosh(bosh) => bosh.session.given(),
+            Self::Stream(stream) => stream.acceptor().given(),
         }
     }
 
@@ -202,6 +321,7 @@ impl Downstream {
     pub(super) fn written(&self) -> u64 {
         match self {
             Self::Bosh(bosh) => bosh.session.written(),
+            Self::Stream(stream) => stream.acceptor().written(),
         }
     }
 
@@ -209,6 +329,7 @@ impl Downstream {
     pub(super) fn confirmed(&self) -> u64 {
         match self {
             Self::Bosh(bosh) => bosh.session.confirmed(),
+            Self::Stream(stream) => stream.acceptor().confirmed(),
         }
     }
 
@@ -216,6 +337,7 @@ impl Downstream {
     pub(super) fn may_be_asked(&self) -> bool {
         match self {
             Self::Bosh(bosh) => bosh.session.may_be_asked(),
+            Self::Stream(stream) => stream.acceptor().may_be_asked(),
         }
     }
 
@@ -223,6 +345,7 @@ impl Downstream {
     pub(super) fn deaf_at(&self) -> Option<Instant> {
         match self {
             Self::Bosh(bosh) => bosh.session.deaf_at(),
+            Self::Stream(stream) => stream.deaf_at(),
         }
     }
 
@@ -230,6 +353,7 @@ impl Downstream {
     pub(super) fn pending(&self) -> usize {
         match self {
             Self::Bosh(bosh) => bosh.session.pending(),
+            Self::Stream(stream) => stream.pending(),
         }
     }
 
@@ -237,6 +361,7 @@ impl Downstream {
     pub(super) fn max_pending(&self) -> usize {
         match self {
             Self::Bosh(bosh) => bosh.session.max_pending(),
+            Self::Stream(stream) => stream.max_pending(),
         }
     }
 
@@ -244,6 +369,7 @@ impl Downstream {
     pub(super) fn waiting(&self) -> usize {
         match self {
             Self::Bosh(bosh) => bosh.session.waiting(),
+            Self::Stream(stream) => stream.waiting(),
         }
     }
 
@@ -251,6 +377,7 @@ impl Downstream {
     pub(super) fn wants_upstream(&self) -> bool {
         match self {
             Self::Bosh(bosh) => bosh.session.wants_upstream(),
+            Self::Stream(stream) => stream.pending() < stream.max_pending(),
         }
     }
 
@@ -259,6 +386,42 @@ impl Downstream {
     pub(super) fn has_room(&self) -> bool {
         match self {
             Self::Bosh(bosh) => bosh.session.has_room(),
+            Self::Stream(stream) => stream.pending() < stream.max_pending() / 2,
+        }
+    }
+
+    /// What it takes to keep all that the client has not confirmed, if that is kept until then, bytes.
+    pub(super) fn unconfirmed_size(&self) -> usize {
+        match self {
+            Self::Bosh(_) => 0,
+            Self::Stream(stream) => stream.acceptor().unconfirmed_size(),
+        }
+    }
+
+    // === The record of what was taken from the client ===
+
+    /// What [`Self::poll_event`] has given so far is dealt with. By then, `sent` stanzas have been sent to the server.
+    pub(super) fn dealt_with(&mut self, sent: u64) {
+        match self {
+            // It has no way to say so.
+            Self::Bosh(_) => {}
+            Self::Stream(stream) => stream.dealt_with(sent),
+        }
+    }
+
+    /// The server has acknowledged the first `sent` stanzas.
+    pub(super) fn settle(&mut self, sent: u64) {
+        match self {
+            Self::Bosh(_) => {}
+            Self::Stream(stream) => stream.settle(sent),
+        }
+    }
+
+    /// Whether it matters to the client that the server acknowledges what it has not acknowledged.
+    pub(super) fn wants_settlement(&self) -> bool {
+        match self {
+            Self::Bosh(_) => false,
+            Self::Stream(stream) => stream.acceptor().wants_settlement(),
         }
     }
 
@@ -268,6 +431,7 @@ impl Downstream {
     pub(super) fn is_open(&self) -> bool {
         match self {
             Self::Bosh(bosh) => bosh.session.is_open(),
+            Self::Stream(stream) => stream.is_open(),
         }
     }
 
@@ -276,6 +440,7 @@ impl Downstream {
     pub(super) fn awaited_until(&self) -> Option<Instant> {
         match self {
             Self::Bosh(bosh) => bosh.session.awaited_until(),
+            Self::Stream(stream) => stream.awaited_until(),
         }
     }
 
@@ -283,6 +448,7 @@ impl Downstream {
     pub(super) fn is_gone(&self) -> bool {
         match self {
             Self::Bosh(bosh) => bosh.session.is_gone(),
+            Self::Stream(stream) => stream.is_gone(),
         }
     }
 }

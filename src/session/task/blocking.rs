@@ -76,7 +76,7 @@ impl Blocking {
             && let Some(sibling) = &mut self.sibling
             && let Poll::Ready(Some(notice)) = sibling.notices().poll_recv(cx)
         {
-            return Poll::Ready(Input::Notice(notice));
+            return Poll::Ready(Input::Notice(*notice));
         }
         Poll::Pending
     }

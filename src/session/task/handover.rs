@@ -11,7 +11,7 @@
 use std::{
     collections::VecDeque,
     sync::Arc,
-    time::{Instant, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use bytes::Bytes;
@@ -98,6 +98,13 @@ impl Handover {
     /// The server ends the stream: nothing can be acknowledged to it any more, so the session must not linger.
     pub(super) fn server_ends(&mut self) {
         self.has_server_ended = true;
+    }
+
+    /// The client may be gone for so long before its session ends.
+    pub(super) fn expect_absence(&self, time: Duration) {
+        if let Some(membership) = &self.membership {
+            membership.with(|account, _| account.be_patient(time));
+        }
     }
 
     /// Takes note of the client's presence.

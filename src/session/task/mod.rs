@@ -16,8 +16,10 @@ mod blocking;
 mod effects;
 mod handover;
 mod ownership;
+mod resumption;
 mod roster;
 mod server;
+mod shut_out;
 mod unconfirmed;
 
 use std::{
@@ -33,7 +35,13 @@ use std::{
 use tokio::{sync::mpsc, task::yield_now, time::Sleep};
 use tracing::{debug, info};
 
-use self::{blocking::Blocking, handover::Handover, roster::LeasedRoster};
+pub use self::resumption::Attach;
+use self::{
+    blocking::Blocking,
+    handover::Handover,
+    resumption::{Answer, Resuming},
+    roster::LeasedRoster,
+};
 use super::{
     Admitted, Command, Entry, Host, MAILBOX, Record, Refused, Registration, Registry,
     accounts::Notice,
@@ -41,11 +49,13 @@ use super::{
     link::{self, Link},
 };
 use crate::{
-    backend::{FetchError, WakeFlag},
+    backend::FetchError,
     clock::now,
+    events::Resource,
     metrics::Limit,
-    net::quota::Permit,
-    pipe::Pipe,
+    net::{quota::Permit, wake_flag::WakeFlag},
+    pipe::{Pipe, Rules},
+    proto::handover::Unconfirmed,
     roster::Roster,
     upstream::Initiator,
 };
@@ -67,6 +77,8 @@ struct Task {
     pipe: Pipe,
     link: Link,
     roster: Option<LeasedRoster>,
+    /// The bound resource, as the site sees whether it is available.
+    resource: Option<Box<Resource>>,
     wake_flag: Arc<WakeFlag>,
     /// Roster pushes that have been counted.
     pushes: u64,
@@ -79,7 +91,10 @@ struct Task {
     /// The server is not read from, as too much is pending for all clients and this one has more than its share.
     is_over_share: bool,
     blocking: Blocking,
+    /// What there is to note of a message of the server that waits for the list, and how much the client had been given.
+    uncounted: Option<(Option<Unconfirmed>, u64)>,
     handover: Handover,
+    resuming: Resuming,
     /// Until when presence of people who are not on the list is held.
     held_until: Option<Instant>,
     timer: Pin<Box<Sleep>>,
@@ -99,6 +114,8 @@ enum Input {
     Notice(Notice),
     /// The other sessions of the account have done their part in a block.
     SiblingsDone,
+    /// The session that the client wants to resume has taken the connection or not; `None` if the connection is lost.
+    Answered(Option<Answer>),
     Server(link::Input),
 }
 
@@ -120,7 +137,7 @@ pub fn spawn(
     } = admitted;
     let (sender, mailbox) = mpsc::channel(MAILBOX);
     let now = now();
-    let record = Record::new(registry.number(), &host.domain, origin, now);
+    let record = Record::new(registry.number(), &host.domain, client.front(), origin, now);
     let record = Arc::new(record);
     let entry = Entry {
         mailbox: sender,
@@ -142,15 +159,20 @@ pub fn spawn(
             host.connector.connect(initiator).await
         })
     };
+    let rules = Rules {
+        manages_streams: matches!(client, Downstream::Stream(_)),
+        ..host.rules
+    };
     let mut task = Task {
         registration,
         record,
         mailbox,
         client,
-        pipe: Pipe::new(host.rules, &host.domain),
+        pipe: Pipe::new(rules, &host.domain).beside(Arc::clone(&host.people_at)),
         host,
         link: Link::new(connecting, now),
         roster: None,
+        resource: None,
         wake_flag: Arc::default(),
         pushes: 0,
         bind_by: Some(now + BIND_TIMEOUT),
@@ -158,7 +180,9 @@ pub fn spawn(
         is_shutting_down: false,
         is_over_share: false,
         blocking: Blocking::default(),
+        uncounted: None,
         handover: Handover::default(),
+        resuming: Resuming::default(),
         held_until: None,
         timer: Box::pin(tokio::time::sleep(BIND_TIMEOUT)),
         by_address: permit,
@@ -182,7 +206,7 @@ impl Task {
                 self.handle(input, now);
                 continue;
             }
-            self.settle(now);
+            self.settle(cx, now);
             // The client has taken an answer, or the server has read: there may be room now.
             if self.go_on(now) {
                 continue;
@@ -191,7 +215,7 @@ impl Task {
                 return poll;
             }
         }
-        self.settle(now);
+        self.settle(cx, now);
         // `yield_now` lets the I/O driver run before this task is polled again; waking ourselves would not.
         let _ = pin!(yield_now()).poll(cx);
         Poll::Pending
@@ -221,17 +245,23 @@ impl Task {
 
     /// The next input; registers for all of them if there is none.
     fn poll_input(&mut self, cx: &mut Context<'_>) -> Poll<Input> {
+        // First, as a list that the site has changed holds for whatever comes after that.
+        if !self.resuming.is_offered() && self.wake_flag.poll(cx).is_ready() {
+            return Poll::Ready(Input::Woken);
+        }
         if let Poll::Ready(input) = self.client.poll_input(cx) {
             return Poll::Ready(Input::Client(input));
         }
-        if self.link.is_listening()
-            && self.client.wants_commands()
+        if self.takes_commands()
             && let Poll::Ready(Some(command)) = self.mailbox.poll_recv(cx)
         {
             return Poll::Ready(Input::Command(command));
         }
-        if self.wake_flag.poll(cx).is_ready() {
-            return Poll::Ready(Input::Woken);
+        if let Poll::Ready(input) = self.resuming.poll(cx) {
+            return Poll::Ready(input);
+        }
+        if self.resuming.is_offered() {
+            return Poll::Pending;
         }
         if let Poll::Ready(input) = self.blocking.poll(cx) {
             return Poll::Ready(input);
@@ -243,8 +273,19 @@ impl Task {
         }
         // The gateway answers some of what the server sends. A server that does not take those answers is not read
         // from, or they would pile up.
-        let wants_more = !self.is_behind() && !self.check_backlog() && self.link.takes_more();
+        let wants_more = !self.is_behind()
+            && !self.check_backlog()
+            && self.link.takes_more()
+            && !self.pipe.holds_of_server();
         self.link.poll(cx, wants_more).map(Input::Server)
+    }
+
+    /// Whether the mailbox is read. The requests of a BOSH client come by it, and wait if the server does.
+    fn takes_commands(&self) -> bool {
+        match &self.client {
+            Downstream::Bosh(_) => self.link.is_listening() && !self.client.is_slowed(),
+            Downstream::Stream(_) => true,
+        }
     }
 
     fn poll_timer(&mut self, cx: &mut Context<'_>, now: Instant) -> Poll<()> {
@@ -321,11 +362,12 @@ impl Task {
     fn handle(&mut self, input: Input, now: Instant) {
         match input {
             Input::Command(command) => self.handle_command(*command, now),
-            Input::Client(input) => self.client.handle(input, now),
+            Input::Client(input) => self.handle_client(input, now),
             Input::Roster(result) => self.roster_fetched(result),
             Input::Woken => self.roster_changed(),
             Input::Notice(notice) => self.handle_notice(notice),
             Input::SiblingsDone => self.send_held_block(now),
+            Input::Answered(answer) => self.handle_answer(answer, now),
             Input::Server(link::Input::Connected(Ok(hello))) => self.connected(hello, now),
             Input::Server(link::Input::Connected(Err(error))) => self.refuse(&error, now),
             Input::Server(link::Input::Event(event)) => self.handle_upstream(event, now),
@@ -334,10 +376,20 @@ impl Task {
         self.carry_on(now);
     }
 
+    fn handle_client(&mut self, input: downstream::Input, now: Instant) {
+        let was_slowed = self.client.is_slowed();
+        self.client.handle(input, now);
+        if self.client.is_slowed() && !was_slowed {
+            self.registration.metrics().limit(Limit::RequestRate);
+        }
+    }
+
     fn handle_command(&mut self, command: Command, now: Instant) {
         match command {
             Command::Bosh { request, reply } => {
-                let Downstream::Bosh(bosh) = &mut self.client;
+                let Downstream::Bosh(bosh) = &mut self.client else {
+                    return;
+                };
                 if !bosh.handle_request(request, reply, now) {
                     let metrics = self.registration.metrics();
                     metrics.limit(Limit::RequestRate);
@@ -346,6 +398,10 @@ impl Task {
             Command::Oversized => {
                 self.client.end(Reason::Violation(None), now);
             }
+            Command::Attach(attach) => self.attach(attach, now),
+            Command::HandOver => self.client.hand_over(),
+            Command::Abandon => self.client.abandon(),
+            Command::End(error) => self.client.end(Reason::Error(error), now),
             Command::Shutdown => {
                 self.is_shutting_down = true;
                 self.hurry_handover(now);
@@ -361,6 +417,7 @@ impl Task {
     /// Carries out the effects of an input, or the next part of them if they are many.
     fn carry_on(&mut self, now: Instant) {
         self.drain_events(now);
+        self.count_late();
         let has_held = self.client.is_open() && self.pipe.has_held();
         self.held_until = has_held.then(|| self.held_until.unwrap_or(now + STRANGERS_HELD));
         self.finish_notices();
@@ -382,7 +439,10 @@ impl Task {
     /// does not take its answers is not heard.
     fn is_client_heard(&self) -> bool {
         // A block comes before everything that the client sends after it, its logout included.
-        if self.blocking.is_holding() || self.pipe.is_hiding() {
+        if self.blocking.is_holding() || self.pipe.is_hiding() || self.pipe.holds_of_client() {
+            return false;
+        }
+        if self.resuming.is_trying() && self.client.is_open() {
             return false;
         }
         let is_ready = self.link.is_listening() && !self.pipe.has_much_to_answer();
@@ -402,9 +462,10 @@ impl Task {
     }
 
     /// Sends what is due, to both sides.
-    fn settle(&mut self, now: Instant) {
-        let has_answered = self.client.poll_write(now);
-        let kept = self.client.pending() + self.client.waiting() + self.handover.left_size();
+    fn settle(&mut self, cx: &mut Context<'_>, now: Instant) {
+        let has_answered = self.client.poll_write(cx, now);
+        let for_client = self.client.pending().max(self.client.unconfirmed_size());
+        let kept = for_client + self.client.waiting() + self.handover.left_size();
         self.registration.count_pending(kept);
         // A client that was just answered will send its next request, and what that makes us write acknowledges the
         // server's data for free.

@@ -9,14 +9,11 @@ use std::time::{Duration, Instant};
 
 use tracing::{debug, warn};
 
-use super::Task;
+use super::{Task, resumption::Unsent};
 use crate::{
     metrics::{Limit, health::Dependency},
     pipe::bounce,
-    proto::{
-        stanza::Stanza,
-        xml::{Ns, write::Tag},
-    },
+    proto::stream::error::stream_error,
     session::downstream::Reason,
 };
 
@@ -38,7 +35,9 @@ impl Task {
     /// Size of what the client has not been sent, or has not confirmed, in bytes.
     pub(super) fn kept(&self) -> usize {
         let unconfirmed = self.handover.size(self.client.written());
-        self.client.pending().saturating_add(unconfirmed)
+        let kept = self.client.pending().saturating_add(unconfirmed);
+        // Both keep what the client has not confirmed, and share the bytes.
+        kept.max(self.client.unconfirmed_size())
     }
 
     /// Whether the server must not be read from because too much is pending for all clients, and this one has more
@@ -70,6 +69,10 @@ impl Task {
     /// servers bound what they keep; one that does not listen is ended while the server can still keep everything.
     pub(super) fn acknowledge_confirmed(&mut self, now: Instant) {
         self.link.sm.handle_confirmation(self.client.confirmed());
+        self.client.settle(self.link.settled());
+        if self.client.wants_settlement() {
+            self.link.sm.ask_to_settle();
+        }
         if self.client.is_open() && self.is_behind() {
             if self.given_up_at().is_some_and(|at| at <= now) {
                 self.give_up_client(now);
@@ -100,40 +103,39 @@ impl Task {
         self.host.metrics.lost();
         self.host.metrics.failed(Dependency::Upstream, reason);
         self.link.cut();
-        self.return_unsent();
+        self.return_unsent(now);
         let error = stream_error("system-shutdown", "connection to the server lost");
         self.client.end(Reason::Error(error), now);
     }
 
     /// Returns to the client, as errors, the stanzas that the server has not acknowledged.
-    pub(super) fn return_unsent(&mut self) {
+    pub(super) fn return_unsent(&mut self, now: Instant) {
+        if self.client.deaf_at().is_some() && self.client.is_resumable() {
+            // It sends them again.
+            return self.resuming.lose_some(Unsent::Left);
+        }
         for error in self
             .link
             .sm
             .take_outstanding()
             .chain(self.blocking.take_held())
+            .chain(self.pipe.take_held_of_client())
+            .chain(self.client.take_unheard())
             .filter_map(|it| bounce::unsent(&it))
         {
-            self.client.send(error);
+            self.client.send(error, now);
+            self.resuming.lose_some(Unsent::Returned);
         }
     }
 
     /// Returns what the client has not been sent to the senders. With stream management the server still owns that,
     /// and nothing is returned.
     pub(super) fn bounce_pending(&mut self) {
-        let undelivered = self.client.take_undelivered();
+        let mut undelivered = self.client.take_undelivered();
+        if !self.link.sm.is_on() {
+            undelivered.extend(self.pipe.take_held_of_server());
+        }
         self.link
             .bounce(undelivered.iter().filter_map(bounce::undelivered));
     }
-}
-
-/// A stream error of the gateway's own.
-pub(super) fn stream_error(condition: &str, text: &str) -> Stanza {
-    let error = Tag::new("stream:error")
-        .attribute("xmlns:stream", "http://etherx.jabber.org/streams")
-        .content(|out| {
-            Tag::within(out, condition).ns(Ns::StreamConditions).empty();
-            Tag::within(out, "text").ns(Ns::StreamConditions).text(text);
-        });
-    Stanza::ours(error)
 }

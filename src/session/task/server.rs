@@ -4,10 +4,10 @@ use std::time::Instant;
 
 use tracing::{debug, info, warn};
 
-use super::{Task, ownership::stream_error};
+use super::Task;
 use crate::{
     metrics::{Direction, Limit, health::Dependency},
-    proto::stream::error::StreamCondition,
+    proto::stream::error::{StreamCondition, stream_error},
     session::{State, downstream::Reason},
     upstream::{ConnectError, Hello, UpstreamEvent},
 };
@@ -41,10 +41,24 @@ impl Task {
         self.client.refuse(now);
     }
 
+    /// Counts the latest stanza of the server, unless it waits for the list: until then, it is not dealt with, and
+    /// nothing more is read.
+    pub(super) fn count_late(&mut self) {
+        if !self.pipe.holds_of_server()
+            && let Some((noted, given)) = self.uncounted.take()
+        {
+            self.link.sm.handle_stanza(self.client.given());
+            self.keep(noted, given);
+        }
+    }
+
     pub(super) fn handle_upstream(&mut self, event: UpstreamEvent, now: Instant) {
         if self.handover.is_lingering() {
             return self.handle_while_lingering(event, now);
         }
+        let Some(event) = self.identify_resumer(event) else {
+            return;
+        };
         match event {
             UpstreamEvent::Features(features) => {
                 self.link.note_features(&features);
@@ -63,8 +77,8 @@ impl Task {
                     // The order matters: the stanza is acknowledged when the client has confirmed all that it had
                     // been given by now, so the client has to be given the effects of the stanza first.
                     self.drain_events(now);
-                    self.link.sm.handle_stanza(self.client.given());
-                    self.keep(noted, given);
+                    self.uncounted = Some((noted, given));
+                    self.count_late();
                 }
             }
             UpstreamEvent::Unreadable(husk) => {
@@ -86,7 +100,7 @@ impl Task {
                     "see-other-host" => stream_error("reset", "please connect again"),
                     _ => error,
                 };
-                self.return_unsent();
+                self.return_unsent(now);
                 self.handover.server_ends();
                 self.client.end(Reason::Error(error), now);
             }
@@ -94,7 +108,7 @@ impl Task {
                 self.handover.server_ends();
                 let (sid, domain) = (self.registration.sid(), &self.host.domain);
                 info!(?sid, domain, "server closed the stream without an error");
-                self.return_unsent();
+                self.return_unsent(now);
                 self.client.end(Reason::Closed, now);
             }
         }

@@ -45,13 +45,18 @@ impl KeptMessages {
     /// Every poll of the session asks for this, so it is a difference of two running totals. A sum could not be kept
     /// up to date: `written` goes back when the client is sent something again.
     pub(super) fn size(&self, written: u64) -> usize {
-        let Some(first) = self.messages.front() else {
+        let (Some(first), Some(last)) = (self.messages.front(), self.messages.back()) else {
             return 0;
         };
-        let sent = self
-            .messages
-            .partition_point(|kept| kept.message.given <= written);
-        let end = self.messages.get(sent).map_or(self.total, |it| it.before);
+        let is_sent = |kept: &Kept| kept.message.given <= written;
+        let end = match is_sent(last) {
+            // As it mostly is: nothing is searched for.
+            true => self.total,
+            false => self
+                .messages
+                .get(self.messages.partition_point(is_sent))
+                .map_or(self.total, |it| it.before),
+        };
         end.wrapping_sub(first.before)
     }
 

@@ -78,6 +78,11 @@ fn host(port: u16, scheme: Scheme, tls: UpstreamTls) -> Host {
         },
         http_roster_url: None,
         presence: Presence::Directed,
+        messages_from: config::MessagesFrom::Anyone,
+        writer: None,
+        events: config::Events::default(),
+        writing: config::Writing::default(),
+        login: None,
         backend: Backend {
             timeout: Duration::from_secs(1),
             concurrency: 1,

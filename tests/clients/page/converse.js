@@ -2,7 +2,7 @@
 
 // `app` is the same of every client.
 
-const { url, jid, named, password } = Object.fromEntries(new URLSearchParams(window.location.search));
+const { url, other, fallback, jid, named, password, credentials, prebind } = Object.fromEntries(new URLSearchParams(window.location.search));
 
 /** What all pages of this tab have noted. */
 const notes = () => JSON.parse(sessionStorage.getItem('noted') ?? '[]');
@@ -10,17 +10,21 @@ const notes = () => JSON.parse(sessionStorage.getItem('noted') ?? '[]');
 /** Older versions have it elsewhere. */
 const connectionOf = (_converse) => _converse.api.connection.get?.() ?? _converse.connection;
 const bare = (contact) => contact.split('/')[0];
+let connection;
 const app = {
   jid: '', roster: {}, groups: {}, online: [], heard: [], presences: [], here: [],
   get noted() { return notes(); },
+  /** Whether a request is open that the gateway answers when there is something to tell. */
+  get asks() { return connection?._proto._requests?.some((request) => request.sends && !request.dead) ?? true; },
   /** What is in the chat with Bob. */
   async shown() {
     const chat = await window.api.chats.get('bob@example.org');
     return chat.messages.map((message) => message.get('body')).filter(Boolean);
   },
   listen(_converse) {
-    const connection = connectionOf(_converse);
+    connection = connectionOf(_converse);
     app.jid = connection.jid;
+    app.front = _converse.api.connection.isType('websocket') ? 'websocket' : 'bosh';
     app.version = parseInt(_converse.VERSION_NAME.replace('v', ''), 10);
     app.logout = () => _converse.api.user.logout();
     connection.addHandler((presence) => {
@@ -34,25 +38,38 @@ const app = {
     const all = (value) => Object.fromEntries(contacts.map((contact) => [contact.get('jid'), value(contact)]));
     app.roster = all((contact) => contact.get('nickname'));
     app.groups = all((contact) => contact.get('groups') ?? []);
-    app.online = contacts.filter((contact) => contact.presence?.get('show') === 'online').map((contact) => contact.get('jid'));
+    const status = ({ presence }) => presence?.getStatus?.() ?? presence?.get('show');
+    app.online = contacts.filter((contact) => status(contact) === 'online').map((contact) => contact.get('jid'));
     for (const contact of Object.keys(app.roster)) {
       const chat = await window.api.chats.get(contact);
       if (chat?.messages) app.heard = chat.messages.map((message) => message.get('body'));
     }
   },
   open: (contact) => window.api.chats.open(bare(contact)),
+  /** Done when Strophe has written it: Converse does not send again what still waits there when a session ends. */
   async say(to, texts) {
     const chat = await window.api.chats.get(bare(to));
     for (const body of texts) await chat.sendMessage(app.version < 8 ? body : { body });
+    while (connection._data.length) await new Promise((done) => { setTimeout(done, 10); });
   },
 };
 window.app = app;
+
+/** The address of a front, or those of both. */
+function fronts() {
+  const at = (scheme) => [url, other].find((address) => address?.startsWith(scheme));
+  const bosh = at('http');
+  const websocket = at('ws');
+  // A page that has a name of its own is sent what the one before has not shown to have, and is known to be another one.
+  const page = named ? `?page=${crypto.randomUUID()}` : '';
+  return { bosh_service_url: bosh && bosh + page, websocket_url: websocket && websocket + page };
+}
 
 window.converse.plugins.add('fresh-contacts', {
   initialize() {
     const { _converse } = this;
     window.api = _converse.api;
-    _converse.api.listen.on('connected', () => app.listen(_converse));
+    for (const event of ['connected', 'reconnected']) _converse.api.listen.on(event, () => app.listen(_converse));
     _converse.api.listen.on('message', ({ attrs }) => {
       if (!attrs?.body) return;
       app.here.push(attrs.body);
@@ -64,14 +81,16 @@ window.converse.plugins.add('fresh-contacts', {
   },
 });
 
-window.converse.initialize({
+const settings = {
   assets_path: new URL('converse/', window.location.href).pathname,
-  authentication: 'login',
+  authentication: prebind ? 'prebind' : 'login',
   auto_login: true,
   autocomplete_providers_url: '',
+  // Only one of these, if any.
+  credentials_url: credentials,
+  prebind_url: prebind,
   blacklisted_plugins: ['converse-omemo'],
-  // A page that has a name of its own is sent what the one before has not shown to have.
-  bosh_service_url: named ? `${url}?page=${crypto.randomUUID()}` : url,
+  ...fronts(),
   discover_connection_methods: false,
   jid,
   keepalive: true,
@@ -80,7 +99,8 @@ window.converse.initialize({
   show_self_in_roster: false,
   view_mode: 'fullscreen',
   whitelisted_plugins: ['fresh-contacts'],
-});
+};
+window.converse.initialize(fallback ? await (await import('./fallback.js')).withFallback(settings) : settings);
 
 // A page that the browser has kept asleep has missed what others did with the session: it begins anew.
 window.addEventListener('pageshow', ({ persisted }) => { if (persisted) window.location.reload(); });

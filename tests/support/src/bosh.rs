@@ -128,6 +128,11 @@ impl Bosh {
         self.send("", payload).await.body().await
     }
 
+    /// Ends the session, and waits for the answer.
+    pub async fn terminate(mut self) {
+        self.send("type='terminate'", "").await.body().await;
+    }
+
     /// Asks for a session pause.
     pub async fn exchange_pause(&mut self, seconds: u32) -> Element {
         self.send(&format!("pause='{seconds}'"), "")

@@ -1,4 +1,4 @@
-//! Client that keeps to the rules, over BOSH or TCP, with an inbox to look into.
+//! Client that keeps to the rules, over BOSH, TCP or a WebSocket, with an inbox to look into.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -17,7 +17,7 @@ use crate::{
     c2s,
     http::Endpoint,
     sasl::{Mechanism, Sasl},
-    unique,
+    unique, webstream,
     xml::{
         BIND, CLIENT, Element, PING, ROSTER, SASL, SESSION, STREAM_ERRORS, STREAMS, escape, message,
     },
@@ -43,6 +43,7 @@ impl Account {
 pub enum Transport {
     Bosh(Endpoint),
     Tcp(SocketAddr),
+    WebSocket(Endpoint),
 }
 
 /// What a client tells its driver to do.
@@ -107,6 +108,11 @@ impl End {
         let condition = children.find(|child| child.ns == STREAM_ERRORS && child.name != "text");
         condition.map(|condition| condition.name.as_str())
     }
+
+    /// The stream error's condition, or else that of the `<body/>`.
+    pub fn reason(&self) -> Option<&str> {
+        self.stream_error().or(self.condition.as_deref())
+    }
 }
 
 /// A session and all that came from it, in order.
@@ -153,6 +159,10 @@ impl Client {
             }
             Transport::Tcp(address) => {
                 let driver = c2s::Driver::connect(*address, domain).await;
+                tokio::spawn(driver.run(driver_commands, driver_events));
+            }
+            Transport::WebSocket(endpoint) => {
+                let driver = webstream::Driver::connect(endpoint, domain).await;
                 tokio::spawn(driver.run(driver_commands, driver_events));
             }
         }
@@ -490,7 +500,7 @@ pub struct Item {
 }
 
 impl Item {
-    fn of(item: &Element) -> Self {
+    pub fn of(item: &Element) -> Self {
         assert!(item.is(ROSTER, "item"), "{item}");
         let attr = |name| item.attr(name).map(str::to_owned);
         let mut groups: Vec<_> = item.children().map(Element::text).collect();

@@ -4,13 +4,14 @@ use std::{
     fmt::Write as _,
     fs,
     net::{Ipv4Addr, SocketAddr},
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::OnceLock,
     time::Duration,
 };
 
 use serde_json::json;
 use tempfile::TempDir;
+use tokio::sync::OnceCell;
 
 use crate::{
     client::{Account, Client, Transport},
@@ -21,6 +22,10 @@ use crate::{
     prosody::DOMAIN,
     unique,
 };
+
+/// Where an administrator learns how to have it hold contact lists.
+const RECIPE: &str = include_str!("../../../docs/servers.md");
+const WRITER_PASSWORD: &str = "a-password-of-the-tests";
 
 /// Slow machines that run many tests at once need this long.
 const START: Duration = Duration::from_secs(60);
@@ -35,15 +40,20 @@ pub struct Ejabberd {
     shared: bool,
     c2s: u16,
     http: u16,
+    /// It has the account by which the gateway writes contact lists.
+    has_writer: OnceCell<()>,
 }
 
 /// The settings of one.
 #[derive(Clone, Debug)]
 pub struct Builder {
     modules: Vec<String>,
+    auth: String,
     options: String,
     /// Options of the c2s listener.
     c2s_options: String,
+    /// The configuration of the recipe; the modules count for nothing.
+    recipe: Option<String>,
 }
 
 impl Ejabberd {
@@ -61,8 +71,10 @@ impl Ejabberd {
         ];
         Builder {
             modules: modules.map(str::to_owned).to_vec(),
+            auth: "auth_method: internal".to_owned(),
             options: String::new(),
             c2s_options: String::new(),
+            recipe: None,
         }
     }
 
@@ -72,6 +84,36 @@ impl Ejabberd {
         SHARED.get_or_init(|| Self::builder().launch(true))
     }
 
+    /// One that holds the contact lists, with avatars, as the documentation sets it up.
+    pub fn shared_with_lists() -> &'static Self {
+        static SHARED: OnceLock<Ejabberd> = OnceLock::new();
+        SHARED.get_or_init(|| Self::with_lists("").launch(true))
+    }
+
+    /// The same without the lines that begin like this, if that is not empty.
+    pub fn with_lists(left_out: &str) -> Builder {
+        let lines = block("yaml").lines();
+        let kept = lines.filter(|line| left_out.is_empty() || !line.trim().starts_with(left_out));
+        Builder {
+            recipe: Some(kept.map(|line| format!("{line}\n")).collect()),
+            ..Self::builder()
+        }
+    }
+
+    /// The lines of a `[[host]]` for a gateway that writes contact lists into it, as the documentation has them.
+    pub fn list_lines(&self) -> String {
+        let path = self.directory.join("writer.password");
+        fs::write(&path, WRITER_PASSWORD).expect("it can be written");
+        let path = path.to_str().expect("a directory of ours");
+        let lines = block("toml").replace("127.0.0.1:5283", &format!("127.0.0.1:{}", self.http));
+        lines.replace("/etc/rostergate/writer.password", path)
+    }
+
+    /// The HTTP interface by which lists are written.
+    pub fn api(&self, command: &str) -> Endpoint {
+        self.bosh().at(&format!("/api/{command}"))
+    }
+
     pub fn c2s(&self) -> SocketAddr {
         (Ipv4Addr::LOCALHOST, self.c2s).into()
     }
@@ -79,6 +121,11 @@ impl Ejabberd {
     /// Its own BOSH.
     pub fn bosh(&self) -> Endpoint {
         Endpoint::new((Ipv4Addr::LOCALHOST, self.http).into(), "/http-bind")
+    }
+
+    /// Its own WebSocket.
+    pub fn websocket(&self) -> Endpoint {
+        self.bosh().at("/xmpp-websocket")
     }
 
     pub fn pid(&self) -> u32 {
@@ -92,9 +139,15 @@ impl Ejabberd {
 
     /// A user of exactly this (prepared) name.
     pub async fn account_named(&self, local: &str) -> Account {
+        let register = async |local: &str, password: &str| {
+            let user = json!({ "user": local, "host": DOMAIN, "password": password });
+            self.call("register", &user).await;
+        };
+        self.has_writer
+            .get_or_init(async || register("rostergate", WRITER_PASSWORD).await)
+            .await;
         let password = format!("secret of {local}");
-        let user = json!({ "user": local, "host": DOMAIN, "password": password });
-        self.call("register", &user).await;
+        register(local, &password).await;
         Account {
             local: local.to_owned(),
             domain: DOMAIN.to_owned(),
@@ -126,7 +179,7 @@ impl Ejabberd {
     }
 
     async fn call(&self, command: &str, arguments: &serde_json::Value) -> serde_json::Value {
-        let api = self.bosh().at(&format!("/api/{command}"));
+        let api = self.api(command);
         let headers = [("Content-Type", "application/json")];
         let response = api.request("POST", &headers, &arguments.to_string()).await;
         assert_eq!(response.status(), 200, "{response:?}");
@@ -214,6 +267,16 @@ impl Ejabberd {
     }
 }
 
+/// The first block of this kind in the recipe.
+fn block(kind: &str) -> &'static str {
+    let (_, section) = RECIPE
+        .split_once("\n### Lists in ejabberd\n")
+        .expect("a section");
+    let begin = format!("```{kind}\n");
+    let (_, block) = section.split_once(&begin).expect("a block");
+    block.split_once("```").expect("its end").0
+}
+
 impl Server for Ejabberd {
     fn place(&self) -> Place {
         Place {
@@ -258,6 +321,13 @@ impl Builder {
         self
     }
 
+    /// Takes tokens that are signed with the key in this file, a JWK, beside passwords.
+    pub fn jwt(mut self, key: &Path) -> Self {
+        let key = key.display();
+        self.auth = format!("auth_method: [jwt, internal]\njwt_key: \"{key}\"");
+        self
+    }
+
     /// Sets an option of the listener for clients; then they have to come through a gateway.
     pub fn c2s_option(mut self, option: &str) -> Self {
         self.c2s_options = format!(", {option}");
@@ -288,6 +358,7 @@ impl Builder {
             shared,
             c2s: 0,
             http: 0,
+            has_writer: OnceCell::new(),
         };
         // Another program may take a port after it was found free and before ejabberd binds it.
         for _ in 0..10 {
@@ -304,22 +375,32 @@ impl Builder {
 
     fn config(&self, ejabberd: &Ejabberd) -> String {
         let Ejabberd { c2s, http, .. } = ejabberd;
+        let permission = "tests: {from: [mod_http_api], who: {ip: 127.0.0.0/8}, \
+                          what: [register, get_offline_count, connected_users_info]}";
+        if let Some(recipe) = &self.recipe {
+            let recipe = recipe.replace("port: 5222", &format!("port: {c2s}"));
+            let recipe = recipe.replace("port: 5283", &format!("port: {http}"));
+            let permissions = format!("api_permissions:\n  {permission}");
+            let recipe = recipe.replace("api_permissions:", &permissions);
+            return format!("loglevel: info\nlog_rotate_count: 0\n{recipe}");
+        }
         let mut config = format!(
             "hosts: [\"{DOMAIN}\"]\n\
              loglevel: info\n\
              log_rotate_count: 0\n\
-             auth_method: internal\n\
+             {auth}\n\
              listen:\n\
              \x20 - {{port: {c2s}, ip: 127.0.0.1, module: ejabberd_c2s, max_stanza_size: 262144{c2s_options}}}\n\
              \x20 - port: {http}\n\
              \x20   ip: 127.0.0.1\n\
              \x20   module: ejabberd_http\n\
-             \x20   request_handlers: {{/http-bind: mod_bosh, /api: mod_http_api}}\n\
+             \x20   request_handlers: {{/http-bind: mod_bosh, /api: mod_http_api, \
+             \x20     /xmpp-websocket: ejabberd_http_ws}}\n\
              api_permissions:\n\
-             \x20 tests: {{from: [mod_http_api], who: {{ip: 127.0.0.0/8}}, \
-             \x20   what: [register, get_offline_count, connected_users_info]}}\n\
+             \x20 {permission}\n\
              {options}\
              modules:\n",
+            auth = self.auth,
             options = self.options,
             c2s_options = self.c2s_options,
         );

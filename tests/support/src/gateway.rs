@@ -81,6 +81,7 @@ pub struct Builder {
     session: String,
     web: String,
     bosh: String,
+    websocket: String,
     admin: String,
     /// The table of the first host; then further whole tables.
     host: String,
@@ -101,6 +102,7 @@ impl Gateway {
             session: String::new(),
             web: String::new(),
             bosh: String::new(),
+            websocket: String::new(),
             admin: String::new(),
             host: String::new(),
             more_hosts: String::new(),
@@ -116,6 +118,14 @@ impl Gateway {
 
     pub fn bosh(&self) -> Endpoint {
         Endpoint::new(self.http, &self.path)
+    }
+
+    /// The WebSocket of the same listener.
+    pub fn websocket(&self) -> Endpoint {
+        match site::foreign() {
+            Some(foreign) => foreign.websocket().clone(),
+            None => Endpoint::new(self.http, "/xmpp-websocket"),
+        }
     }
 
     pub fn https(&self) -> SocketAddr {
@@ -137,8 +147,13 @@ impl Gateway {
         Endpoint::new(address, "/metrics")
     }
 
+    /// BOSH, or with `FRONT_UNDER_TEST=websocket` the WebSocket, so that the same tests can be run with either.
     pub fn transport(&self) -> Transport {
-        Transport::Bosh(self.bosh())
+        if std::env::var_os("FRONT_UNDER_TEST").is_some_and(|value| value == "websocket") {
+            Transport::WebSocket(self.websocket())
+        } else {
+            Transport::Bosh(self.bosh())
+        }
     }
 
     /// Logs in through the gateway.
@@ -253,6 +268,12 @@ impl Builder {
         self
     }
 
+    /// Adds a line to `[websocket]`.
+    pub fn websocket(mut self, line: &str) -> Self {
+        push_line(&mut self.websocket, line);
+        self
+    }
+
     /// Adds a line to `[admin]`.
     pub fn admin(mut self, line: &str) -> Self {
         push_line(&mut self.admin, line);
@@ -281,6 +302,7 @@ impl Builder {
             session,
             web,
             bosh,
+            websocket,
             admin,
             host,
             more_hosts,
@@ -296,6 +318,14 @@ impl Builder {
             "\n[session]\n{session}\n[web]\n{web}\n[bosh]\n{bosh}\n[admin]\n{admin}\n[[host]]\ndomain = \"{domain}\"\n"
         )
         .expect("a string takes it");
+        // The table may not be there: programs of earlier versions are tested, too.
+        if !websocket.is_empty() {
+            config = config.replacen(
+                "\n[admin]",
+                &format!("\n[websocket]\n{websocket}\n[admin]"),
+                1,
+            );
+        }
         write!(config, "upstream = \"{upstream}\"\n{host}{more_hosts}").expect("fits");
         config
     }
@@ -319,6 +349,7 @@ impl Builder {
                 &self.session,
                 &self.web,
                 &self.bosh,
+                &self.websocket,
                 &self.admin,
                 &self.host,
             ];

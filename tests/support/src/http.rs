@@ -176,7 +176,7 @@ impl Connection {
             headers,
             body: Vec::new(),
         };
-        if self.head || matches!(response.status(), 204 | 304) {
+        if self.head || matches!(response.status(), 101 | 204 | 304) {
             return Some(response);
         }
         assert_eq!(
@@ -227,7 +227,18 @@ impl Connection {
         );
     }
 
-    async fn read(&mut self) -> Option<()> {
+    /// What has been read and not been taken.
+    pub fn unread(&self) -> &[u8] {
+        &self.buffer
+    }
+
+    /// Takes bytes off the front of what has been read.
+    pub(crate) fn take(&mut self, length: usize) -> Vec<u8> {
+        self.buffer.drain(..length).collect()
+    }
+
+    /// Reads more; `None` at the end. May be cancelled.
+    pub async fn read(&mut self) -> Option<()> {
         match self.stream.read(&mut self.buffer).await {
             Ok(0) | Err(_) => None,
             Ok(_) => Some(()),

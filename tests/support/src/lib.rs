@@ -20,18 +20,24 @@ pub mod client;
 pub mod ejabberd;
 pub mod files;
 pub mod gateway;
+pub mod home;
 pub mod http;
 pub mod jabberd2;
+pub mod list_server;
 pub mod machine;
 pub mod process;
 pub mod prosody;
 pub mod proxy;
+pub mod receiver;
 pub mod relay;
 pub mod resilient;
 pub mod sasl;
 pub mod scene;
 pub mod site;
+pub mod stall;
 mod tls;
+pub mod websocket;
+pub mod webstream;
 pub mod xml;
 
 /// The folder of the repository.

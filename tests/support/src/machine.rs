@@ -10,7 +10,10 @@ use std::{
     time::Duration,
 };
 
-use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+use rustix::{
+    process::{Pid, Signal, kill_process},
+    thread::{LinkNameSpaceType, move_into_link_name_space},
+};
 use tempfile::TempDir;
 
 use crate::{process::Process, root};
@@ -59,6 +62,30 @@ impl Machine {
     /// Carries out the first comment of an example.
     pub fn follow(&self, example: &Path) {
         self.run(&[&scripts().join("follow"), example]);
+    }
+
+    /// Has all programs that have been started there by [`follow`](Self::follow) or [`restart`](Self::restart) do
+    /// nothing more.
+    pub fn freeze(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    /// Kills them.
+    pub fn kill(&self) {
+        self.signal(Signal::KILL);
+    }
+
+    fn signal(&self, signal: Signal) {
+        for pid in descendants_of(self.pid) {
+            let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
+            // It may have ended meanwhile.
+            let _ = kill_process(pid.expect("a pid"), signal);
+        }
+    }
+
+    /// Starts a service that does not run, as systemd does.
+    pub fn restart(&self, service: &str) {
+        self.run(&["systemctl", "restart", service].map(Path::new));
     }
 
     /// Writes a file in its folders.
@@ -117,7 +144,26 @@ fn path() -> String {
 
 /// The only child of a program.
 fn child_of(pid: u32) -> u32 {
+    let children = children_of(pid);
+    assert_eq!(children.len(), 1, "one child");
+    children[0]
+}
+
+fn children_of(pid: u32) -> Vec<u32> {
     let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
-    let children = children.expect("it runs");
-    children.trim().parse().expect("one child")
+    let children = children.unwrap_or_default();
+    let pids = children.split_whitespace().map(str::parse);
+    pids.map(|pid| pid.expect("a pid")).collect()
+}
+
+/// All that a program has started, parents first.
+fn descendants_of(pid: u32) -> Vec<u32> {
+    let mut all = children_of(pid);
+    let mut known = 0;
+    while let Some(parent) = all.get(known) {
+        let children = children_of(*parent);
+        all.extend(children);
+        known += 1;
+    }
+    all
 }

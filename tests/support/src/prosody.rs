@@ -10,6 +10,7 @@ use std::{
     time::Duration,
 };
 
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use tempfile::TempDir;
 
 use crate::{
@@ -18,6 +19,7 @@ use crate::{
     gateway::{Place, Server},
     http::Endpoint,
     process::{Process, program, tail},
+    root,
     sasl::Mechanism,
     unique, within,
     xml::STREAMS,
@@ -28,6 +30,9 @@ const START: Duration = Duration::from_secs(60);
 
 /// The domain of every server that is not given another one.
 pub const DOMAIN: &str = "example.org";
+
+/// What its module for rostergate takes as authority.
+pub const TOKEN: &str = "the-token-of-the-tests";
 
 /// A Prosody, running or stopped.
 pub struct Prosody {
@@ -42,6 +47,8 @@ pub struct Prosody {
     c2s: u16,
     http: u16,
     tls: bool,
+    /// It has Debian's configuration, by which it serves no HTTP.
+    is_debians: bool,
 }
 
 /// The settings of one.
@@ -53,12 +60,15 @@ pub struct Builder {
     domain: String,
     roster: bool,
     hashed: bool,
+    asks: bool,
     tls: bool,
     gc: &'static str,
     log: &'static str,
     inactivity: u32,
     /// The port, if it has to be this one.
     c2s: Option<u16>,
+    /// What an administrator has added to the configuration that Debian installs, in place of ours.
+    added: Option<String>,
 }
 
 impl Prosody {
@@ -66,7 +76,14 @@ impl Prosody {
         // With gateways as its clients, Prosody has to notice in time that one was killed.
         let is_behind_bosh = std::env::var_os("UPSTREAM_UNDER_TEST").is_some();
         let modules = [
-            "bosh", "carbons", "disco", "ping", "posix", "saslauth", "smacks",
+            "bosh",
+            "carbons",
+            "disco",
+            "ping",
+            "posix",
+            "saslauth",
+            "smacks",
+            "websocket",
         ];
         Builder {
             modules: modules.map(str::to_owned).to_vec(),
@@ -75,11 +92,13 @@ impl Prosody {
             domain: DOMAIN.to_owned(),
             roster: true,
             hashed: false,
+            asks: false,
             tls: false,
             gc: "generational",
             log: "debug",
             inactivity: if is_behind_bosh { 5 } else { 60 },
             c2s: None,
+            added: None,
         }
     }
 
@@ -95,14 +114,34 @@ impl Prosody {
         SHARED.get_or_init(|| Self::builder().hashed().launch(true))
     }
 
+    /// The same with no passwords at all: it asks whoever [`Self::account_known_at`] says.
+    pub fn shared_asking() -> &'static Self {
+        static SHARED: OnceLock<Prosody> = OnceLock::new();
+        SHARED.get_or_init(|| Self::builder().asking().launch(true))
+    }
+
     /// The same without rosters of its own, so that it knows no contacts at all.
     pub fn shared_without_roster() -> &'static Self {
         static SHARED: OnceLock<Prosody> = OnceLock::new();
         SHARED.get_or_init(|| Self::builder().roster(false).launch(true))
     }
 
+    /// The same with the module for rostergate.
+    pub fn shared_rostergate() -> &'static Self {
+        static SHARED: OnceLock<Prosody> = OnceLock::new();
+        SHARED.get_or_init(|| Self::builder().rostergate().launch(true))
+    }
+
     pub fn domain(&self) -> &str {
         &self.domain
+    }
+
+    /// Where its module for rostergate takes the contact list of this user.
+    pub fn list(&self, user: &str) -> Endpoint {
+        let user = utf8_percent_encode(user, NON_ALPHANUMERIC);
+        self.bosh()
+            .at(&format!("/rostergate/rosters/{user}"))
+            .adding("Authorization", &format!("Bearer {TOKEN}"))
     }
 
     pub fn c2s(&self) -> SocketAddr {
@@ -112,6 +151,11 @@ impl Prosody {
     /// Its own BOSH.
     pub fn bosh(&self) -> Endpoint {
         Endpoint::new((Ipv4Addr::LOCALHOST, self.http).into(), "/http-bind")
+    }
+
+    /// Its own WebSocket.
+    pub fn websocket(&self) -> Endpoint {
+        self.bosh().at("/xmpp-websocket")
     }
 
     /// The certificate that it shows, which is self-signed.
@@ -149,11 +193,28 @@ impl Prosody {
 
     /// A user of exactly this (prepared) name.
     pub fn account_named(&self, local: &str) -> Account {
+        self.account_at(local, &self.domain)
+    }
+
+    /// A new user, about whose passwords it asks at `url`, with these credentials, if there are any.
+    pub fn account_known_at(&self, name: &str, url: &str, credentials: &str) -> Account {
+        let local = format!("{name}-{}", unique());
+        let file = self.directory.join("questions").join(&local);
+        fs::write(file, format!("{url}\n{credentials}")).expect("it can be written");
+        Account {
+            local,
+            domain: self.domain.clone(),
+            password: String::new(),
+        }
+    }
+
+    /// The same of another of its domains.
+    pub fn account_at(&self, local: &str, domain: &str) -> Account {
         let password = format!("secret of {local}");
         let accounts = self
             .directory
             .join("data")
-            .join(encode(&self.domain))
+            .join(encode(domain))
             .join("accounts");
         fs::create_dir_all(&accounts).expect("the directory can be made");
         let record = if self.hashed {
@@ -172,7 +233,7 @@ impl Prosody {
         fs::write(path, format!("return {{ {record} }};\n")).expect("the account can be written");
         Account {
             local: local.to_owned(),
-            domain: self.domain.clone(),
+            domain: domain.to_owned(),
             password,
         }
     }
@@ -219,6 +280,29 @@ impl Prosody {
         assert!(self.run(), "its ports are still free\n{}", self.log_tail());
     }
 
+    /// The same with other settings.
+    pub fn start_again_with(&mut self, builder: &Builder) {
+        let path = self.directory.join("prosody.cfg.lua");
+        fs::write(path, builder.config(self)).expect("the configuration can be written");
+        self.start_again();
+    }
+
+    /// Waits until its log has had this so often.
+    pub async fn logs(&self, text: &str, times: usize) {
+        let path = self.directory.join("prosody.log");
+        let logging = async {
+            while fs::read_to_string(&path)
+                .unwrap_or_default()
+                .matches(text)
+                .count()
+                < times
+            {
+                tokio::task::yield_now().await;
+            }
+        };
+        within(&format!("{text:?} in the log of Prosody"), logging).await;
+    }
+
     pub fn log_tail(&self) -> String {
         tail(&self.directory.join("prosody.log"))
     }
@@ -236,7 +320,10 @@ impl Prosody {
         let log = self.directory.join("stderr.log");
         let environment = [("SCRATCH", scratch)];
         let mut process = Process::start(&program("PROSODY", "prosody"), args, &environment, log);
-        let mut services = [("'c2s'", self.c2s), ("'http'", self.http)].to_vec();
+        let mut services = vec![("'c2s'", self.c2s)];
+        if !self.is_debians {
+            services.push(("'http'", self.http));
+        }
         while !services.is_empty() {
             let Some(line) = process.line(START) else {
                 let (out, log) = (process.log_tail(), self.log_tail());
@@ -296,6 +383,12 @@ impl Builder {
         self
     }
 
+    /// With the module for rostergate.
+    pub fn rostergate(self) -> Self {
+        self.modules(["rostergate", "pep"])
+            .option(&format!("rostergate_token = {}", lua(TOKEN)))
+    }
+
     /// How long its own BOSH waits for a request before it ends a session, in seconds.
     pub fn bosh_inactivity(mut self, seconds: u32) -> Self {
         self.inactivity = seconds;
@@ -320,6 +413,12 @@ impl Builder {
         self
     }
 
+    /// Asks about each password over HTTP.
+    pub fn asking(mut self) -> Self {
+        self.asks = true;
+        self
+    }
+
     /// Offers STARTTLS, with a self-signed certificate.
     pub fn tls(mut self) -> Self {
         self.tls = true;
@@ -329,6 +428,13 @@ impl Builder {
     /// Listens for clients at this port, which must be free.
     pub fn at_port(mut self, c2s: u16) -> Self {
         self.c2s = Some(c2s);
+        self
+    }
+
+    /// With the configuration that Debian installs, and a file of this in its `conf.d`, in place of ours. The file has
+    /// to add the domain.
+    pub fn as_debian_installs_it(mut self, added: &str) -> Self {
+        self.added = Some(added.to_owned());
         self
     }
 
@@ -370,6 +476,7 @@ impl Builder {
             c2s: 0,
             http: 0,
             tls: self.tls,
+            is_debians: self.added.is_some(),
             _scratch: if shared {
                 let _: PathBuf = scratch.keep();
                 None
@@ -378,6 +485,12 @@ impl Builder {
             },
         };
         fs::create_dir_all(prosody.directory.join("data")).expect("a directory can be made");
+        // Where a Prosody in a system of its own finds it, too.
+        let module = root().join("contrib/prosody/mod_rostergate.lua");
+        fs::copy(module, prosody.directory.join("mod_rostergate.lua")).expect("can be copied");
+        fs::create_dir_all(prosody.directory.join("questions")).expect("a directory can be made");
+        let module = root().join("tests/support/prosody/mod_auth_questions.lua");
+        fs::copy(module, prosody.directory.join("mod_auth_questions.lua")).expect("can be copied");
         // Another program may take a port after it was found free and before Prosody binds it.
         for _ in 0..10 {
             [prosody.c2s, prosody.http] = free_ports();
@@ -393,20 +506,60 @@ impl Builder {
     }
 
     fn config(&self, prosody: &Prosody) -> String {
+        match &self.added {
+            Some(added) => Self::debian_config(prosody, added),
+            None => self.own_config(prosody),
+        }
+    }
+
+    /// Only where it listens and what it writes is changed, after everything else.
+    fn debian_config(prosody: &Prosody, added: &str) -> String {
+        let config = fs::read_to_string("/etc/prosody/prosody.cfg.lua");
+        let config = config.expect("apt-get install prosody; the tests run as root");
+        let folder = prosody.directory.join("conf.d");
+        fs::create_dir_all(&folder).expect("a directory can be made");
+        fs::write(folder.join("rostergate.cfg.lua"), added).expect("can be written");
+        let path = |name: &str| lua(prosody.directory.join(name).to_str().expect("ours"));
+        let machine = format!(
+            "run_as_root = true\n\
+             pidfile = {pidfile}\n\
+             data_path = {data}\n\
+             log = {{ {{ levels = {{ min = \"debug\" }}, to = \"file\", filename = {log} }},\n\
+             \x20        {{ levels = {{ min = \"info\" }}, to = \"console\" }} }}\n\
+             admin_socket = {socket}\n\
+             interfaces = {{ \"127.0.0.1\" }}\n\
+             c2s_ports = {{ {c2s} }}\n\
+             c2s_direct_tls_ports, s2s_ports, s2s_direct_tls_ports = {{}}, {{}}, {{}}\n\
+             http_ports, https_ports = {{ {http} }}, {{}}\n",
+            pidfile = path("prosody.pid"),
+            data = path("data"),
+            log = path("prosody.log"),
+            socket = path("prosody.sock"),
+            c2s = prosody.c2s,
+            http = prosody.http,
+        );
+        fs::write(folder.join("~machine.cfg.lua"), machine).expect("can be written");
+        let include = format!("Include {}", path("conf.d/*.cfg.lua"));
+        assert!(config.contains("Include \"conf.d/*.cfg.lua\""), "{config}");
+        config.replace("Include \"conf.d/*.cfg.lua\"", &include)
+    }
+
+    fn own_config(&self, prosody: &Prosody) -> String {
         let path = |name: &str| lua(prosody.directory.join(name).to_str().expect("ours"));
         let mut modules = self.modules.clone();
         modules.extend(self.roster.then(|| "roster".to_owned()));
         modules.extend(self.tls.then(|| "tls".to_owned()));
         let modules: Vec<_> = modules.iter().map(|name| lua(name)).collect();
-        let authentication = if self.hashed {
-            "internal_hashed"
-        } else {
-            "internal_plain"
+        let authentication = match (self.asks, self.hashed) {
+            (true, _) => "questions",
+            (false, true) => "internal_hashed",
+            (false, false) => "internal_plain",
         };
         let mut config = format!(
             "run_as_root = true\n\
              daemonize = false\n\
              pidfile = {pidfile}\n\
+             plugin_paths = {{ {plugins} }}\n\
              data_path = {data}\n\
              log = {{ {{ levels = {{ min = \"{level}\" }}, to = \"file\", filename = {log} }},\n\
              \x20        {{ levels = {{ min = \"info\" }}, to = \"console\" }} }}\n\
@@ -420,6 +573,7 @@ impl Builder {
              modules_disabled = {{ \"s2s\" }}\n\
              modules_enabled = {{ {modules} }}\n\
              authentication = \"{authentication}\"\n\
+             questions_folder = {questions}\n\
              password_hash = \"SHA-256\"\n\
              c2s_require_encryption = false\n\
              bosh_max_inactivity = {inactivity}\n\
@@ -429,6 +583,8 @@ impl Builder {
             inactivity = self.inactivity,
             level = self.log,
             pidfile = path("prosody.pid"),
+            plugins = path(""),
+            questions = path("questions"),
             data = path("data"),
             log = path("prosody.log"),
             c2s = prosody.c2s,

@@ -246,7 +246,10 @@ fn nginx(kind: Kind, folder: &Path, gateway: SocketAddr, [http, https]: [u16; 2]
     ];
     if kind == Kind::NginxHttp10 {
         changes.push(("proxy_http_version 1.1;", String::new()));
-        changes.push(("proxy_set_header Connection \"\";", String::new()));
+        changes.push((
+            "proxy_set_header Connection $rostergate_connection;",
+            String::new(),
+        ));
     }
     let site = example("nginx-example.conf", &changes);
     // As Debian's nginx.conf has it.
@@ -314,6 +317,7 @@ fn apache(folder: &Path, gateway: SocketAddr, [http, https]: [u16; 2]) -> Vec<St
     }
     let main = fs::read_to_string(debian.join("apache2.conf"));
     let main = main.expect("the Debian package apache2 is installed: make deps");
+    let pass = "ProxyPassMatch \"^/(http-bind|xmpp-websocket)/?$\"";
     let site = example(
         "apache-example.conf",
         &[
@@ -328,8 +332,8 @@ fn apache(folder: &Path, gateway: SocketAddr, [http, https]: [u16; 2]) -> Vec<St
                 format!("SSLCertificateKeyFile {key}"),
             ),
             (
-                "ProxyPassMatch \"^/http-bind/?$\" \"http://127.0.0.1:5290\"",
-                format!("ProxyPassMatch \"^/http-bind/?$\" \"http://{gateway}\""),
+                &format!("{pass} \"http://127.0.0.1:5290\""),
+                format!("{pass} \"http://{gateway}\""),
             ),
         ],
     );

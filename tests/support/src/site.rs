@@ -1,8 +1,9 @@
-//! Server that a test of the protocol runs against: our Prosody, or any other that has a BOSH of its own.
+//! Server that a test of the protocol runs against: our Prosody, or any other that has a BOSH and a WebSocket of its own.
 //!
 //! No test can configure another server, so the environment tells all that is needed:
 //!
 //! - `BOSH_URL`: where its BOSH is, `http://127.0.0.1:5280/http-bind`
+//! - `WEBSOCKET_URL`: where its WebSocket is, `ws://127.0.0.1:5280/xmpp-websocket`
 //! - `BOSH_DOMAIN`: what it serves there
 //! - `BOSH_C2S`: where it takes plain TCP streams, `127.0.0.1:5222`
 //! - `BOSH_USERS`: a line `name:password` for each of a dozen users; a test takes them in turn
@@ -10,7 +11,6 @@
 use std::{
     collections::VecDeque,
     env,
-    net::SocketAddr,
     sync::{LazyLock, Mutex, OnceLock},
 };
 
@@ -33,6 +33,7 @@ pub enum Site {
 /// A server whose own BOSH takes the place of the gateway.
 pub struct Foreign {
     place: Place,
+    websocket: Endpoint,
     users: Mutex<VecDeque<Account>>,
 }
 
@@ -107,14 +108,15 @@ impl Foreign {
         &self.place.bosh
     }
 
+    pub fn websocket(&self) -> &Endpoint {
+        &self.websocket
+    }
+
     fn from_environment() -> Option<Self> {
-        let url = env::var("BOSH_URL").ok()?;
+        env::var_os("BOSH_URL")?;
         let needed = |name: &str| {
             env::var(name).unwrap_or_else(|_| panic!("BOSH_URL is set, {name} is not"))
         };
-        let rest = url.strip_prefix("http://").expect("BOSH_URL is http://…");
-        let (address, path) = rest.split_once('/').expect("BOSH_URL has a path");
-        let address: SocketAddr = address.parse().expect("BOSH_URL has an address and a port");
         let domain = needed("BOSH_DOMAIN");
         let users = needed("BOSH_USERS");
         let users = users.lines().map(|line| {
@@ -127,8 +129,22 @@ impl Foreign {
         });
         let users = Mutex::new(users.collect());
         let c2s = needed("BOSH_C2S").parse().expect("BOSH_C2S is an address");
-        let bosh = Endpoint::new(address, &format!("/{path}"));
+        let bosh = endpoint("BOSH_URL", "http", &needed("BOSH_URL"));
+        let websocket = endpoint("WEBSOCKET_URL", "ws", &needed("WEBSOCKET_URL"));
         let place = Place { domain, c2s, bosh };
-        Some(Self { place, users })
+        Some(Self {
+            place,
+            websocket,
+            users,
+        })
     }
+}
+
+fn endpoint(variable: &str, scheme: &str, url: &str) -> Endpoint {
+    let parts = || {
+        let rest = url.strip_prefix(scheme)?.strip_prefix("://")?;
+        let (address, path) = rest.split_once('/')?;
+        Some(Endpoint::new(address.parse().ok()?, &format!("/{path}")))
+    };
+    parts().unwrap_or_else(|| panic!("{variable} is {scheme}://, an address, a port and a path"))
 }

@@ -12,11 +12,13 @@ use rxml::{
 
 pub const BIND: &str = "urn:ietf:params:xml:ns:xmpp-bind";
 pub const CLIENT: &str = "jabber:client";
+pub const FRAMING: &str = "urn:ietf:params:xml:ns:xmpp-framing";
 pub const HTTPBIND: &str = "http://jabber.org/protocol/httpbind";
 pub const PING: &str = "urn:xmpp:ping";
 pub const ROSTER: &str = "jabber:iq:roster";
 pub const SASL: &str = "urn:ietf:params:xml:ns:xmpp-sasl";
 pub const SESSION: &str = "urn:ietf:params:xml:ns:xmpp-session";
+pub const SM: &str = "urn:xmpp:sm:3";
 pub const STANZA_ERRORS: &str = "urn:ietf:params:xml:ns:xmpp-stanzas";
 pub const STREAMS: &str = "http://etherx.jabber.org/streams";
 pub const STREAM_ERRORS: &str = "urn:ietf:params:xml:ns:xmpp-streams";

@@ -1,4 +1,4 @@
-//! Many sessions that do nothing but poll: what they take of memory, and what it costs to tell them of new
+//! Many sessions that do nothing but listen: what they take of memory, and what it costs to tell them of new
 //! contact lists.
 
 use std::{
@@ -18,7 +18,7 @@ use crate::{
     backend::Backend,
     http::{Connection, Endpoint},
     process::{cpu_time, resident},
-    session::{Session, User},
+    session::{Session, Style, User},
     systems::System,
     work::{Sample, log_in, quantiles, until},
 };
@@ -26,28 +26,29 @@ use crate::{
 /// Users in one request for a refresh; sessions that log in before others look after theirs.
 pub const BATCH: usize = 100;
 
-/// Sessions that poll until they are dropped, at 60 seconds a poll.
+/// Sessions that listen until they are dropped; by BOSH, at 60 seconds a poll.
 #[derive(Debug)]
 pub struct Crowd {
+    style: Style,
     running: JoinSet<Result<()>>,
     pushes: mpsc::UnboundedSender<()>,
     pushed: mpsc::UnboundedReceiver<()>,
     stop: watch::Sender<bool>,
 }
 
-impl Default for Crowd {
-    fn default() -> Self {
+impl Crowd {
+    /// Nobody yet; their stanzas will travel so.
+    pub fn new(style: Style) -> Self {
         let (pushes, pushed) = mpsc::unbounded_channel();
         Self {
+            style,
             running: JoinSet::new(),
             pushes,
             pushed,
             stop: watch::Sender::new(false),
         }
     }
-}
 
-impl Crowd {
     /// How many they are.
     pub fn len(&self) -> usize {
         self.running.len()
@@ -65,10 +66,10 @@ impl Crowd {
     /// One of them cannot, or a session has ended meanwhile.
     pub async fn join(&mut self, system: &System, users: &[User]) -> Result<()> {
         for few in users.chunks(BATCH) {
-            for session in log_in(system, few, 60).await? {
+            for session in log_in(system, few, self.style, 60).await? {
                 let pushes = self.pushes.clone();
                 let stopped = self.stop.subscribe();
-                self.running.spawn(poll(session, pushes, stopped));
+                self.running.spawn(listen(session, pushes, stopped));
             }
             if let Some(ended) = self.running.try_join_next() {
                 ended??;
@@ -105,12 +106,12 @@ impl Crowd {
     }
 }
 
-async fn poll(
+async fn listen(
     mut session: Session,
     pushes: mpsc::UnboundedSender<()>,
     stopped: watch::Receiver<bool>,
 ) -> Result<()> {
-    let polling = async {
+    let listening = async {
         let mut replies = String::new();
         loop {
             let answer = session.exchange(&replies).await?;
@@ -126,7 +127,7 @@ async fn poll(
             }
         }
     };
-    until(stopped, polling).await?;
+    until(stopped, listening).await?;
     // What remains is for the server to forget.
     let _ = timeout(Duration::from_secs(10), session.terminate()).await;
     Ok(())
@@ -216,9 +217,8 @@ pub async fn refresh(
     (batch, pace): (usize, Option<f64>),
 ) -> Result<Sample> {
     let admin = Endpoint {
-        address: system.endpoint.address,
         path: "/roster_admin/refresh".to_owned(),
-        is_encrypted: false,
+        ..system.endpoint(Style::Lean)
     };
     let mut admin = Connection::new(&admin, "application/json");
     if case == Refresh::Changed {

@@ -12,7 +12,7 @@ use crate::{
     backend::Backend,
     http::{Connection, Endpoint},
     process::cpu_time,
-    session::{Session, User},
+    session::{Session, Style, User},
     systems::{Kind, System},
 };
 
@@ -46,10 +46,11 @@ pub async fn measure(program: &Path, backend: &Backend, contacts: usize) -> Resu
     let system = Kind::RostergateProsodyGenerational
         .start(program, backend, &users)
         .await?;
-    let mut probe = Session::log_in(&system.endpoint, &other, 60).await?;
+    let endpoint = system.endpoint(Style::Lean);
+    let mut probe = Session::log_in(&endpoint, &other, Style::Lean, 60).await?;
     // Its own list is not to wait for the backend, which is busy with the other.
     probe.exchange_until(GET, b"result").await?;
-    let mut session = Session::log_in(&system.endpoint, &giant, 60).await?;
+    let mut session = Session::log_in(&endpoint, &giant, Style::Lean, 60).await?;
     let mut steps = Vec::new();
     let gateway = system.pids()[0];
     let mut probe = Some(probe);
@@ -96,7 +97,7 @@ fn items(answer: &[u8]) -> usize {
 async fn tell(system: &System, user: &User) -> Result<()> {
     let admin = Endpoint {
         path: "/roster_admin/refresh".to_owned(),
-        ..system.endpoint.clone()
+        ..system.endpoint(Style::Lean)
     };
     let mut admin = Connection::new(&admin, "application/json");
     admin.send(&format!("[\"{}\"]", user.name)).await?;

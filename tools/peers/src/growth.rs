@@ -22,8 +22,8 @@ const MANY: usize = 1000;
 /// What grows.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Growth {
-    /// Sessions that write messages to each other.
-    Sessions,
+    /// Sessions that write messages to each other, which travel so.
+    Sessions(Style),
     /// Contacts of those who ask for their rosters.
     Contacts,
     /// Bytes of text in a message.
@@ -43,12 +43,19 @@ pub struct Curve {
 
 impl Growth {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Sessions, Self::Contacts, Self::Stanza, Self::Batch];
+    pub const ALL: [Self; 5] = [
+        Self::Sessions(Style::Lean),
+        Self::Sessions(Style::Managed),
+        Self::Contacts,
+        Self::Stanza,
+        Self::Batch,
+    ];
 
     /// For files.
     pub fn name(self) -> &'static str {
         match self {
-            Self::Sessions => "growth-sessions",
+            Self::Sessions(style) if style.is_websocket() => "growth-sessions-websocket",
+            Self::Sessions(_) => "growth-sessions-bosh",
             Self::Contacts => "growth-contacts",
             Self::Stanza => "growth-stanza",
             Self::Batch => "growth-batch",
@@ -58,7 +65,10 @@ impl Growth {
     /// What costs, and over what.
     pub fn title(self) -> (&'static str, &'static str) {
         match self {
-            Self::Sessions => ("A message", "sessions at once"),
+            Self::Sessions(style) if style.is_websocket() => {
+                ("A message, WebSocket", "sessions at once")
+            }
+            Self::Sessions(_) => ("A message, BOSH", "sessions at once"),
             Self::Contacts => ("A roster get", "contacts"),
             Self::Stanza => ("A message", "bytes of text"),
             Self::Batch => ("A user of a refresh, nobody online", "users in a request"),
@@ -67,7 +77,7 @@ impl Growth {
 
     fn sizes(self) -> &'static [usize] {
         match self {
-            Self::Sessions => &[10, 50, 200, 1000, 4000, 9000],
+            Self::Sessions(_) => &[10, 50, 200, 1000, 4000, 9000],
             Self::Contacts => &[1, 10, 100, 1000, 10_000],
             Self::Stanza => &[100, 1000, 10_000, 100_000, 200_000],
             Self::Batch => &[1, 10, 100, 1000, 10_000],
@@ -76,7 +86,7 @@ impl Growth {
 
     fn work(self, size: usize) -> (Work, usize) {
         match self {
-            Self::Sessions => (Work::Message(Style::Lean), size),
+            Self::Sessions(style) => (Work::Message(style), size),
             Self::Stanza => (Work::MessageOf(size), 10),
             // Contacts hear of each login.
             Self::Contacts | Self::Batch => (Work::Roster(size, Style::Lean), 4),
@@ -122,7 +132,7 @@ impl Growth {
                 let sample = match self {
                     Self::Batch => {
                         let users = size.max(2000);
-                        let mut nobody = Crowd::default();
+                        let mut nobody = Crowd::new(Style::Lean);
                         refresh(
                             &system,
                             backend,

@@ -10,7 +10,7 @@ use tokio::{
     net::TcpStream,
 };
 
-use crate::http2::Http2;
+use crate::{http2::Http2, stream::connect};
 
 /// A service.
 #[derive(Clone, Debug)]
@@ -19,7 +19,7 @@ pub struct Endpoint {
     pub address: SocketAddr,
     /// With the leading slash.
     pub path: String,
-    /// Whether by HTTP/2 over TLS.
+    /// Whether over TLS; BOSH is then carried by HTTP/2.
     pub is_encrypted: bool,
 }
 
@@ -71,7 +71,7 @@ impl Connection {
         self.is_waiting = true;
         if self.endpoint.is_encrypted {
             if self.http2.is_none() {
-                self.http2 = Some(Http2::open(self.connect().await?).await?);
+                self.http2 = Some(Http2::open(connect(self.endpoint.address).await?).await?);
             }
             let http2 = self.http2.as_mut().context("just opened")?;
             return http2
@@ -95,18 +95,9 @@ impl Connection {
             }
         }
         self.buffer.clear();
-        let stream = self.connect().await?;
+        let stream = connect(self.endpoint.address).await?;
         let stream = self.stream.insert(stream);
         Ok(stream.write_all(&self.request).await?)
-    }
-
-    async fn connect(&self) -> Result<TcpStream> {
-        let address = self.endpoint.address;
-        let stream = TcpStream::connect(address)
-            .await
-            .with_context(|| format!("connecting to {address}"))?;
-        stream.set_nodelay(true)?;
-        Ok(stream)
     }
 
     /// The body of the answer. May be given up and called again.

@@ -1,6 +1,4 @@
-//! HTTP/2 over TLS, one exchange at a time, towards who has the certificate of certs/.
-
-use std::{path::Path, sync::Arc};
+//! HTTP/2 over TLS, one exchange at a time.
 
 use anyhow::{Context as _, Result, bail};
 use bytes::Bytes;
@@ -9,15 +7,9 @@ use h2::{
     client::{ResponseFuture, SendRequest},
 };
 use http::{Request, StatusCode};
-use rustls::{ClientConfig, RootCertStore};
-use rustls_pki_types::{CertificateDer, ServerName, pem::PemObject as _};
 use tokio::{net::TcpStream, task::AbortHandle};
-use tokio_rustls::TlsConnector;
 
-use crate::DOMAIN;
-
-/// Who has signed the certificate.
-pub(crate) const AUTHORITY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../certs/ca.crt");
+use crate::{DOMAIN, stream::encrypt};
 
 /// A connection.
 #[derive(Debug)]
@@ -39,18 +31,7 @@ enum State {
 impl Http2 {
     /// Shakes hands on a TCP connection.
     pub(crate) async fn open(stream: TcpStream) -> Result<Self> {
-        let mut roots = RootCertStore::empty();
-        roots.add(CertificateDer::from_pem_file(Path::new(AUTHORITY))?)?;
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let mut config = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        config.alpn_protocols = vec![b"h2".to_vec()];
-        let name = ServerName::try_from(DOMAIN)?;
-        let stream = TlsConnector::from(Arc::new(config))
-            .connect(name, stream)
-            .await?;
+        let stream = encrypt(stream, b"h2").await?;
         let (sender, connection) = h2::client::handshake(stream).await?;
         let driver = tokio::spawn(async move {
             // The end of a connection is seen by who waits for an answer.

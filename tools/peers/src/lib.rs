@@ -1,14 +1,15 @@
-//! What BOSH costs, side by side: a load generator that speaks raw BOSH cheaply, and the servers and
+//! What BOSH and WebSocket cost, side by side: a load generator that speaks both cheaply, and the servers and
 //! gateways that it is let loose on.
 //!
-//! - [`http`], [`session`]: the client's side, in as few instructions as can be
+//! - [`http`], `websocket`, [`session`]: the client's side, in as few instructions as can be
 //! - [`growth`], [`giant`]: how cost grows
 //! - [`work`]: what sessions do while they are measured
 //! - [`crowd`]: sessions that are merely there
 //! - [`process`], [`servers`], [`systems`]: what is measured, each from a configuration of its own
-//! - [`statistics`], [`report`], [`plot`]: what comes out
+//! - [`statistics`], [`report`], [`plot`], `aims`: what comes out
 #![expect(clippy::disallowed_methods, reason = "it measures time")]
 
+mod aims;
 pub mod backend;
 pub mod crowd;
 pub mod giant;
@@ -21,7 +22,9 @@ pub mod report;
 pub mod servers;
 pub mod session;
 pub mod statistics;
+mod stream;
 pub mod systems;
+mod websocket;
 pub mod work;
 
 /// The domain of all that is measured.

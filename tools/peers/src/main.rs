@@ -14,14 +14,14 @@ use peers::{
     crowd::{BATCH, Crowd, Refresh, memory, refresh},
     giant,
     growth::Growth,
-    report::{Results, Topic, replace},
+    report::{Results, Topic, replace, update},
     servers::built_rostergate,
     session::{Style, User},
     systems::{Kind, System},
     work::{Plan, Sample, Work, log_in, log_out},
 };
 
-/// Measures what BOSH costs through rostergate and through others.
+/// Measures what BOSH and WebSocket cost through rostergate and through others.
 #[derive(Debug, Parser)]
 struct Options {
     /// Rounds of everything.
@@ -39,13 +39,16 @@ struct Options {
     /// One short round, to try it out.
     #[arg(long)]
     quick: bool,
-    /// Only what begins so: message-held, ping, roster-10, login, re-poll, refresh, idle, growth, giant.
-    #[arg(long, default_value = "")]
-    work: String,
-    /// Only systems in whose name this is.
-    #[arg(long, default_value = "")]
-    system: String,
-    /// Where performance.md is, to write the tables into it; else they are only shown.
+    /// Only what begins so, or so: message-held, message-websocket, ping, roster-10, login, resumption,
+    /// re-poll, refresh-bosh, refresh-websocket, idle-bosh, idle-websocket, growth-sessions-websocket, giant;
+    /// beside-message-websocket is message-websocket beside idle sessions.
+    #[arg(long, value_delimiter = ',')]
+    work: Vec<String>,
+    /// Only systems in whose name this is, or this.
+    #[arg(long, value_delimiter = ',')]
+    system: Vec<String>,
+    /// Where performance.md is, to write the tables into it, those that were measured; else they are only
+    /// shown.
     #[arg(long)]
     docs: Option<PathBuf>,
     /// The program; by default the one built beside this one.
@@ -55,17 +58,23 @@ struct Options {
 
 /// What is measured at saturation.
 fn works() -> Vec<Work> {
-    use Style::{Held, Lean};
+    use Style::{Held, Lean, Managed, WebSocket};
 
     vec![
         Work::Message(Held),
         Work::Message(Lean),
+        Work::Message(WebSocket),
+        Work::Message(Managed),
         Work::Ping(Held),
         Work::Ping(Lean),
+        Work::Ping(WebSocket),
         Work::Roster(10, Held),
         Work::Roster(10, Lean),
+        Work::Roster(10, WebSocket),
         Work::Roster(1000, Lean),
-        Work::Login,
+        Work::Login(Lean),
+        Work::Login(WebSocket),
+        Work::Resumption,
         Work::Repoll,
     ]
 }
@@ -81,14 +90,12 @@ async fn main() -> Result<()> {
         None => built_rostergate()?,
     };
     let backend = Backend::start()?;
-    let kinds = Kind::ALL.into_iter();
-    let kinds: Vec<Kind> = kinds
-        .filter(|kind| {
-            kind.name()
-                .to_lowercase()
-                .contains(&options.system.to_lowercase())
-        })
-        .collect();
+    let is_wanted = |kind: &Kind| {
+        let name = kind.name().to_lowercase();
+        let mut parts = options.system.iter();
+        options.system.is_empty() || parts.any(|part| name.contains(&part.to_lowercase()))
+    };
+    let kinds: Vec<Kind> = Kind::ALL.into_iter().filter(is_wanted).collect();
     let run = Run {
         options: &options,
         program: &program,
@@ -118,18 +125,15 @@ impl Run<'_> {
 
     /// Whether the stage of this name is wanted.
     fn wants(&self, stage: &str) -> bool {
-        stage.starts_with(&self.options.work)
+        let mut works = self.options.work.iter();
+        self.options.work.is_empty() || works.any(|work| stage.starts_with(work))
     }
 
     async fn all(&self) -> Result<()> {
         let mut results = Results::default();
         self.works(&mut results).await?;
-        if self.wants("refresh") {
-            self.refresh(&mut results).await?;
-        }
-        if self.wants("idle") {
-            self.idle(&mut results).await?;
-        }
+        self.refresh(&mut results).await;
+        self.idle(&mut results).await;
         for growth in Growth::ALL {
             if self.wants(growth.name()) {
                 self.growth(growth, &mut results).await;
@@ -144,7 +148,9 @@ impl Run<'_> {
         };
         let document = docs.join("performance.md");
         let text = fs::read_to_string(&document)?;
-        fs::write(&document, replace(&text, "bench-peers", &results.tables())?)?;
+        let is_all = self.options.work.is_empty() && self.options.system.is_empty();
+        let put = if is_all { replace } else { update };
+        fs::write(&document, put(&text, "bench-peers", &results.tables())?)?;
         fs::create_dir_all(docs.join("performance"))?;
         for (name, svg) in results.plots() {
             fs::write(docs.join("performance").join(name), svg)?;
@@ -166,10 +172,11 @@ impl Run<'_> {
             Work::Repoll.users(sessions(Work::Repoll, self.options.sessions));
         users.extend(Work::Roster(1000, Style::Lean).users(FEW));
         let mut systems = Vec::new();
-        for kind in self.kinds {
+        let has_work = |kind: &&Kind| works.iter().any(|work| work.suits(**kind));
+        for kind in self.kinds.iter().filter(has_work) {
             self.say(&format!("starting {}", kind.name()));
             let system = kind.start(self.program, self.backend, &users).await?;
-            warm_up(&system, self.options.logins)
+            warm_up(&system, Style::Lean, self.options.logins)
                 .await
                 .with_context(|| format!("warming up {}", kind.name()))?;
             systems.push(system);
@@ -249,23 +256,30 @@ impl Run<'_> {
     }
 
     /// What it costs to tell rostergate of new contact lists.
-    async fn refresh(&self, results: &mut Results) -> Result<()> {
+    async fn refresh(&self, results: &mut Results) {
+        let is_wanted = |style: &Style| self.wants(&format!("refresh-{}", style.front()));
         for kind in self.kinds.iter().filter(|kind| kind.has_rostergate()) {
-            if let Err(error) = self.refresh_through(*kind, results).await {
-                let error = error.context(format!("refresh through {}", kind.name()));
-                self.failed(results, &error);
+            for style in CROWDS.into_iter().filter(is_wanted) {
+                if let Err(error) = self.refresh_through(*kind, style, results).await {
+                    let error = error.context(format!("refresh through {}", kind.name()));
+                    self.failed(results, &error);
+                }
             }
         }
-        Ok(())
     }
 
-    async fn refresh_through(&self, kind: Kind, results: &mut Results) -> Result<()> {
+    async fn refresh_through(&self, kind: Kind, style: Style, results: &mut Results) -> Result<()> {
         let number = if self.options.quick { 200 } else { 1000 };
-        let users = Work::Login.users(number);
+        let users = Work::Login(style).users(number);
         self.say(&format!("starting {}", kind.name()));
         let system = kind.start(self.program, self.backend, &users).await?;
-        let mut crowd = Crowd::default();
+        let mut crowd = Crowd::new(style);
         for case in Refresh::ALL {
+            if case == Refresh::Offline && style.is_websocket() {
+                // Nobody is there by whatever front.
+                continue;
+            }
+            let topic = Topic::from((case, style));
             if case == Refresh::Unchanged {
                 crowd.join(&system, &users).await?;
             }
@@ -275,17 +289,15 @@ impl Run<'_> {
                 let sample =
                     refresh(&system, self.backend, &mut crowd, case, 0..number, pace).await?;
                 if round > 0 {
-                    let Topic { name, .. } = case.into();
-                    self.tell(&name, kind.name(), &round.to_string(), &sample);
-                    results.add(case, kind, sample);
+                    self.tell(&topic.name, kind.name(), &round.to_string(), &sample);
+                    results.add(topic.clone(), kind, sample);
                 }
             }
-            let half = results.rate(case, kind).map(|rate| rate / 2.0);
+            let half = results.rate(topic.clone(), kind).map(|rate| rate / 2.0);
             let pace = (BATCH, half);
             let sample = refresh(&system, self.backend, &mut crowd, case, 0..number, pace).await?;
-            let Topic { name, .. } = case.into();
-            self.tell(&name, kind.name(), "half", &sample);
-            results.add_paced(case, kind, sample);
+            self.tell(&topic.name, kind.name(), "half", &sample);
+            results.add_paced(topic, kind, sample);
         }
         crowd.leave().await
     }
@@ -328,8 +340,8 @@ impl Run<'_> {
         }
     }
 
-    /// What sessions take that are merely there.
-    async fn idle(&self, results: &mut Results) -> Result<()> {
+    /// What sessions take that are merely there, and what others do beside them.
+    async fn idle(&self, results: &mut Results) {
         for kind in self.kinds {
             let numbers: &[usize] = match kind {
                 // They add nothing, or take all day to learn of their users.
@@ -343,27 +355,51 @@ impl Run<'_> {
                 Kind::Ejabberd => &[1000],
                 _ => &[1000, 5000],
             };
-            if let Err(error) = self.idle_through(*kind, numbers, results).await {
-                let error = error.context(format!("idle sessions of {}", kind.name()));
-                self.failed(results, &error);
+            let is_served = |style: &Style| !style.is_websocket() || kind.has_websocket();
+            for style in CROWDS.into_iter().filter(is_served) {
+                let idle = self.idle_through(*kind, style, numbers, results);
+                if let Err(error) = idle.await {
+                    let error = error.context(format!("idle sessions of {}", kind.name()));
+                    self.failed(results, &error);
+                }
             }
         }
-        Ok(())
     }
 
     async fn idle_through(
         &self,
         kind: Kind,
+        style: Style,
         numbers: &[usize],
         results: &mut Results,
     ) -> Result<()> {
+        let is_wanted = self.wants(&format!("idle-{}", style.front()));
+        let (works, refreshes) = self.beside(kind, style, results);
+        if !is_wanted && works.is_empty() && refreshes.is_empty() {
+            return Ok(());
+        }
         let most = numbers.iter().max().copied().unwrap_or_default();
         let users = most.max(sessions(Work::Repoll, self.options.sessions));
-        let users = Work::Login.users(users);
+        let users = Work::Login(style).users(users);
         self.say(&format!("starting {}", kind.name()));
         let system = kind.start(self.program, self.backend, &users).await?;
-        warm_up(&system, 32).await?;
-        let mut crowd = Crowd::default();
+        warm_up(&system, style, 32).await?;
+        let mut rates = Vec::new();
+        for work in works {
+            // Where it was not measured as a stage of its own, one round tells.
+            let rate = match results.rate(work, kind) {
+                Some(rate) => Ok(rate),
+                None => self
+                    .work(work, &system, None, "1")
+                    .await
+                    .map(|sample| sample.rate),
+            };
+            match rate {
+                Ok(rate) => rates.push((work, rate)),
+                Err(error) => self.failed(results, &error),
+            }
+        }
+        let mut crowd = Crowd::new(style);
         let memory = memory(&system, &mut crowd, numbers, |memory| {
             let kilobytes = memory.bytes.iter();
             let kilobytes: Vec<String> = kilobytes
@@ -371,51 +407,63 @@ impl Run<'_> {
                 .collect();
             self.say(&format!(
                 "idle {:<13} {:<28}       {:>15} KB a session",
-                memory.sessions,
+                format!("{} {}", style.name(), memory.sessions),
                 kind.name(),
                 kilobytes.join(" + ")
             ));
         });
-        results.add_memory(kind, memory.await?);
-        self.crowded(&system, &mut crowd, most, results).await?;
-        crowd.leave().await
-    }
-
-    /// The work of the others once more, at half of what they reached, beside the idle ones.
-    async fn crowded(
-        &self,
-        system: &System,
-        crowd: &mut Crowd,
-        idle: usize,
-        results: &mut Results,
-    ) -> Result<()> {
-        let kind = system.kind;
-        for work in works() {
-            // The users with very many contacts are not known here.
-            let Some(rate) = results.rate(work, kind).filter(|_| work.contacts() <= 10) else {
-                continue;
-            };
-            let sample = self.work(work, system, Some(rate / 2.0), "idle").await?;
-            results.add_crowded(work, kind, idle, sample);
+        let memory = memory.await?;
+        if is_wanted {
+            results.add_memory(style, kind, memory);
         }
-        for case in Refresh::ALL {
-            let Some(rate) = results.rate(case, kind) else {
-                continue;
-            };
-            let number = idle.min(1000);
+        for (work, rate) in rates {
+            let sample = self.work(work, &system, Some(rate / 2.0), "idle").await?;
+            results.add_crowded(style, work, kind, most, sample);
+        }
+        for (case, rate) in refreshes {
+            let topic = Topic::from((case, style));
+            let number = most.min(1000);
             let users = match case {
-                Refresh::Offline => idle..idle + number,
+                Refresh::Offline => most..most + number,
                 Refresh::Unchanged | Refresh::Changed => 0..number,
             };
             let pace = (BATCH, Some(rate / 2.0));
-            let sample = refresh(system, self.backend, crowd, case, users, pace).await?;
-            let Topic { name, .. } = case.into();
-            self.tell(&name, kind.name(), "idle", &sample);
-            results.add_crowded(case, kind, idle, sample);
+            let sample = refresh(&system, self.backend, &mut crowd, case, users, pace).await?;
+            self.tell(&topic.name, kind.name(), "idle", &sample);
+            results.add_crowded(style, topic, kind, most, sample);
         }
-        Ok(())
+        crowd.leave().await
+    }
+
+    /// What is done beside sessions that are idle by the same front: work, and refreshes with the users in a
+    /// second that they have reached.
+    fn beside(
+        &self,
+        kind: Kind,
+        style: Style,
+        results: &Results,
+    ) -> (Vec<Work>, Vec<(Refresh, f64)>) {
+        let is_wanted = |topic: &str| self.wants(&format!("beside-{topic}"));
+        let is_possible = |work: &Work| {
+            // The users with very many contacts are not known there.
+            let is_known = work.contacts() <= 10;
+            is_known && work.suits(kind) && work.style().front() == style.front()
+        };
+        let works = works().into_iter().filter(is_possible);
+        let refreshes = Refresh::ALL.into_iter().filter_map(|case| {
+            let topic = Topic::from((case, style));
+            let is_wanted = is_wanted(&topic.name);
+            Some((case, results.rate(topic, kind).filter(|_| is_wanted)?))
+        });
+        (
+            works.filter(|work| is_wanted(&work.name())).collect(),
+            refreshes.collect(),
+        )
     }
 }
+
+/// How those travel who are merely there.
+const CROWDS: [Style; 2] = [Style::Lean, Style::Managed];
 
 /// Sessions where each costs much.
 const FEW: usize = 10;
@@ -423,17 +471,17 @@ const FEW: usize = 10;
 fn sessions(work: Work, sessions: usize) -> usize {
     match work {
         Work::Roster(contacts, _) if contacts >= 1000 => sessions.min(FEW),
-        Work::Login => sessions.min(16),
+        Work::Login(_) => sessions.min(16),
         Work::Repoll => sessions * 10,
         _ => sessions,
     }
 }
 
 /// Prosody's default garbage collector takes longer after some hundred logins, for good.
-async fn warm_up(system: &System, logins: usize) -> Result<()> {
-    let users = Work::Login.users(16);
+async fn warm_up(system: &System, style: Style, logins: usize) -> Result<()> {
+    let users = Work::Login(style).users(16);
     for _ in 0..logins.div_ceil(users.len()) {
-        let sessions = log_in(system, &users, 60).await?;
+        let sessions = log_in(system, &users, style, 60).await?;
         log_out(sessions).await;
     }
     Ok(())

@@ -5,10 +5,12 @@ use std::{collections::BTreeMap, fmt::Write as _, time::Duration};
 use anyhow::{Context as _, Result};
 
 use crate::{
+    aims,
     crowd::{Memory, Refresh},
     giant::Step,
     growth::Curve,
     plot::{Bar, bars, curve},
+    session::Style,
     statistics::{Spread, figure},
     systems::Kind,
     work::{Sample, Work},
@@ -30,17 +32,23 @@ impl From<Work> for Topic {
     }
 }
 
-impl From<Refresh> for Topic {
-    fn from(case: Refresh) -> Self {
+impl From<(Refresh, Style)> for Topic {
+    fn from((case, style): (Refresh, Style)) -> Self {
         let (name, title) = match case {
             Refresh::Offline => ("offline", "nobody online"),
             Refresh::Unchanged => ("unchanged", "all online, nothing changed"),
             Refresh::Changed => ("changed", "all online, one contact of each changed"),
         };
-        Self {
+        let mut topic = Self {
             name: format!("refresh-{name}"),
             title: format!("Refresh of a user, {title}"),
+        };
+        // Who is offline has no front.
+        if case != Refresh::Offline {
+            topic.name = format!("refresh-{}-{name}", style.front());
+            topic.title = format!("{}, {}", topic.title, style.front_title());
         }
+        topic
     }
 }
 
@@ -48,9 +56,9 @@ impl From<Refresh> for Topic {
 #[derive(Debug, Default)]
 pub struct Results {
     subjects: Vec<Subject>,
-    memory: BTreeMap<Kind, Vec<Memory>>,
+    memory: BTreeMap<Style, BTreeMap<Kind, Vec<Memory>>>,
     /// The same work while thousands are idle: how many.
-    crowded: Vec<(Topic, Kind, usize, Sample)>,
+    crowded: BTreeMap<Style, Vec<(Topic, Kind, usize, Sample)>>,
     curves: Vec<Curve>,
     giants: Vec<Step>,
     failures: Vec<String>,
@@ -63,6 +71,15 @@ struct Subject {
     samples: BTreeMap<Kind, Vec<Sample>>,
     /// The same at half the pace.
     paced: BTreeMap<Kind, Vec<Sample>>,
+}
+
+/// Of a system.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Part {
+    /// What faces the clients, if it is not the server.
+    Front,
+    /// Front and server.
+    All,
 }
 
 /// One system's share of a table, from all rounds.
@@ -89,19 +106,21 @@ impl Results {
     }
 
     /// Adds what idle sessions take.
-    pub fn add_memory(&mut self, kind: Kind, memory: Vec<Memory>) {
-        self.memory.insert(kind, memory);
+    pub fn add_memory(&mut self, style: Style, kind: Kind, memory: Vec<Memory>) {
+        self.memory.entry(style).or_default().insert(kind, memory);
     }
 
-    /// Adds what was done at half of saturation, beside so many idle sessions.
+    /// Adds what was done at half of saturation, beside so many idle sessions of this style.
     pub fn add_crowded(
         &mut self,
+        style: Style,
         topic: impl Into<Topic>,
         kind: Kind,
         sessions: usize,
         sample: Sample,
     ) {
-        self.crowded.push((topic.into(), kind, sessions, sample));
+        let crowded = self.crowded.entry(style).or_default();
+        crowded.push((topic.into(), kind, sessions, sample));
     }
 
     /// Adds how something grows.
@@ -128,6 +147,25 @@ impl Results {
         Some(Spread::of(rates)?.median)
     }
 
+    /// CPU time of an operation at saturation so far, microseconds.
+    pub(crate) fn micros(&self, topic: impl Into<Topic>, kind: Kind, part: Part) -> Option<f64> {
+        let topic = topic.into();
+        let mut subjects = self.subjects.iter();
+        let subject = subjects.find(|subject| subject.topic == topic)?;
+        let row = Row::of(subject.samples.get(&kind)?)?;
+        let spread = match part {
+            Part::Front => row.front?,
+            Part::All => row.total,
+        };
+        Some(spread.median)
+    }
+
+    /// What an idle session takes of the front, KB, where there are most of them.
+    pub(crate) fn idle_kilobytes(&self, style: Style, kind: Kind) -> Option<f64> {
+        let memory = self.memory.get(&style)?.get(&kind)?.last()?;
+        Some(memory.bytes.first()? / 1024.0)
+    }
+
     fn subject(&mut self, topic: Topic) -> &mut Subject {
         let mut known = self.subjects.iter();
         let at = known
@@ -146,7 +184,10 @@ impl Results {
     /// The tables, in Markdown.
     pub fn tables(&self) -> String {
         let tables = self.subjects.iter().map(Subject::table);
-        let mut out = tables.collect::<String>() + &self.memory_table();
+        let mut out = aims::table(self);
+        out.extend(tables);
+        out.push_str(&self.memory_tables());
+        out.push_str(&self.crowded_tables());
         out.push_str(&self.growth_tables());
         if !self.failures.is_empty() {
             out.push_str("\nNot measured:\n\n");
@@ -159,54 +200,53 @@ impl Results {
         out
     }
 
-    fn memory_table(&self) -> String {
-        if self.memory.is_empty() {
-            return String::new();
-        }
-        let mut out = "### Idle sessions\n\nResident memory, KB a session, beyond what the process \
-                       had before; front / server. All have got their rosters, are available, and have a \
-                       poll out.\n\n| system | sessions | front | server |\n|---|---|---|---|\n"
-            .to_owned();
-        for (kind, memories) in &self.memory {
-            for memory in memories {
-                let kilobytes = memory.bytes.iter().map(|bytes| figure(bytes / 1024.0));
-                let mut kilobytes = kilobytes.collect::<Vec<_>>();
-                if kilobytes.len() == 1 {
-                    kilobytes.insert(0, "–".to_owned());
-                }
-                out.push_str(&format!(
-                    "| {} | {} | {} |\n",
-                    kind.name(),
-                    figure(memory.sessions as f64),
-                    kilobytes.join(" | ")
-                ));
+    fn memory_tables(&self) -> String {
+        let mut out = String::new();
+        for (style, systems) in &self.memory {
+            let by = style.front_title();
+            let open = if style.is_websocket() {
+                "stream management"
+            } else {
+                "a poll out"
+            };
+            out.push_str(&format!(
+                "### Idle sessions, {by}\n\nResident memory, KB a session, beyond what the process had \
+                 before; front / server. All have got their rosters, are available, and have {open}.\n\n\
+                 | system | sessions | front | server |\n|---|---|---|---|\n"
+            ));
+            for (kind, memories) in systems {
+                out.extend(memories.iter().map(|memory| memory_row(*kind, memory)));
             }
+            out.push('\n');
         }
-        if !self.crowded.is_empty() {
-            out.push_str(
-                "\n### Beside idle sessions\n\nAt half of what was reached above.\n\n\
+        out
+    }
+
+    fn crowded_tables(&self) -> String {
+        let mut out = String::new();
+        for (style, crowded) in &self.crowded {
+            out.push_str(&format!(
+                "### Beside idle sessions, {}\n\nAt half of what was reached without them.\n\n\
                  | work | system | idle sessions | in all, µs | op/s | p50 / p99 / p99.9 ms |\n\
                  |---|---|---|---|---|---|\n",
-            );
-        }
-        let mut crowded: Vec<_> = self.crowded.iter().collect();
-        let order = |topic: &Topic| {
-            self.subjects
-                .iter()
-                .position(|subject| subject.topic == *topic)
-        };
-        crowded.sort_by_key(|(topic, kind, ..)| (order(topic), *kind));
-        for (topic, kind, sessions, sample) in crowded {
-            let micros = sample.cpu.iter().map(|cpu| cpu.as_secs_f64() * 1e6);
-            out.push_str(&format!(
-                "| {} | {} | {} | {} | {} | {} |\n",
-                topic.title,
-                kind.name(),
-                figure(*sessions as f64),
-                figure(micros.sum()),
-                figure(sample.rate),
-                latencies(std::slice::from_ref(sample)),
+                style.front_title()
             ));
+            let mut rows: Vec<_> = crowded.iter().collect();
+            let order = |topic: &Topic| crowded.iter().position(|(other, ..)| other == topic);
+            rows.sort_by_key(|(topic, kind, ..)| (order(topic), *kind));
+            for (topic, kind, sessions, sample) in rows {
+                let micros = sample.cpu.iter().map(|cpu| cpu.as_secs_f64() * 1e6);
+                out.push_str(&format!(
+                    "| {} | {} | {} | {} | {} | {} |\n",
+                    topic.title,
+                    kind.name(),
+                    figure(*sessions as f64),
+                    figure(micros.sum()),
+                    figure(sample.rate),
+                    latencies(std::slice::from_ref(sample)),
+                ));
+            }
+            out.push('\n');
         }
         out
     }
@@ -263,6 +303,20 @@ impl Results {
             .chain(curves)
             .collect()
     }
+}
+
+fn memory_row(kind: Kind, memory: &Memory) -> String {
+    let kilobytes = memory.bytes.iter().map(|bytes| figure(bytes / 1024.0));
+    let mut kilobytes = kilobytes.collect::<Vec<_>>();
+    if kilobytes.len() == 1 {
+        kilobytes.insert(0, "–".to_owned());
+    }
+    format!(
+        "| {} | {} | {} |\n",
+        kind.name(),
+        figure(memory.sessions as f64),
+        kilobytes.join(" | ")
+    )
 }
 
 impl Subject {
@@ -368,6 +422,42 @@ pub fn replace(document: &str, name: &str, content: &str) -> Result<String> {
     Ok(out)
 }
 
+/// `document` with only those of its tables replaced that `content` has as well. What is new comes behind the table that
+/// it follows in `content`.
+///
+/// # Errors
+///
+/// It has no such markers.
+pub fn update(document: &str, name: &str, content: &str) -> Result<String> {
+    let begin = format!("<!-- {name}: begin -->");
+    let (_, rest) = document
+        .split_once(&begin)
+        .with_context(|| format!("no {begin}"))?;
+    let old = rest.split("<!--").next().unwrap_or_default();
+    let mut tables: Vec<&str> = tables_in(old).collect();
+    let mut at = 0;
+    for table in tables_in(content) {
+        let is_same = |other: &&str| other.lines().next() == table.lines().next();
+        match tables.iter().position(is_same) {
+            Some(found) => {
+                tables[found] = table;
+                at = found;
+            }
+            None => tables.insert(at, table),
+        }
+        at += 1;
+    }
+    let tables = tables
+        .iter()
+        .map(|table| format!("### {}\n\n", table.trim()));
+    replace(document, name, &tables.collect::<String>())
+}
+
+/// Each from its heading on, without the mark of that.
+fn tables_in(text: &str) -> impl Iterator<Item = &str> {
+    text.split("### ").skip(1)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -386,13 +476,17 @@ mod tests {
     fn tables_have_front_and_server_apart_and_the_ratio() {
         let mut results = Results::default();
         for front in [30, 10, 20] {
-            results.add(Work::Login, Kind::RostergateProsody, sample(front, 100));
+            results.add(
+                Work::Login(Style::Lean),
+                Kind::RostergateProsody,
+                sample(front, 100),
+            );
         }
         let alone = Sample {
             cpu: vec![Duration::from_micros(240)],
             ..sample(0, 0)
         };
-        results.add(Work::Login, Kind::Prosody, alone);
+        results.add(Work::Login(Style::Lean), Kind::Prosody, alone);
         let tables = results.tables();
         let row = "| rostergate + Prosody | 120 [110–130] | 20.0 [10.0–30.0] | 100 [100–100] | 0.50 | 1.0 | \
                    12,345 | 7.00 | 1.00 / 2.00 / 3.00 | – |";
@@ -401,7 +495,46 @@ mod tests {
             tables.contains("| Prosody | 240 [240–240] | – | 240 [240–240] |  |"),
             "{tables}"
         );
-        assert_eq!(results.rate(Work::Login, Kind::Prosody), Some(12_345.0));
+        assert_eq!(
+            results.rate(Work::Login(Style::Lean), Kind::Prosody),
+            Some(12_345.0)
+        );
+    }
+
+    #[test]
+    fn rows_beside_idle_sessions_are_apart_by_front_and_together_by_work() {
+        use Kind::{Prosody, RostergateProsodyGenerational as Gateway};
+        use Style::{Lean, Managed, WebSocket};
+
+        let mut results = Results::default();
+        for (style, kind, work) in [
+            (Managed, Prosody, Work::Message(WebSocket)),
+            (Managed, Prosody, Work::Resumption),
+            (Lean, Gateway, Work::Message(Lean)),
+            (Managed, Gateway, Work::Message(WebSocket)),
+            (Managed, Gateway, Work::Resumption),
+        ] {
+            results.add_crowded(style, work, kind, 5000, sample(30, 100));
+        }
+        let tables = results.tables();
+        let rows = tables.lines().filter_map(|line| {
+            let is_heading = line.starts_with("###");
+            let is_row = line.ends_with("| 5,000 | 130 | 12,345 | 1.00 / 2.00 / 3.00 |");
+            let cells: Vec<&str> = line.split(" | ").take(2).collect();
+            (is_heading || is_row).then(|| cells.join(" | "))
+        });
+        assert_eq!(
+            rows.collect::<Vec<_>>(),
+            [
+                "### Beside idle sessions, BOSH",
+                "| Message, one request per operation | rostergate + Prosody gen",
+                "### Beside idle sessions, WebSocket",
+                "| Message, WebSocket | rostergate + Prosody gen",
+                "| Message, WebSocket | Prosody",
+                "| Resumption | rostergate + Prosody gen",
+                "| Resumption | Prosody",
+            ]
+        );
     }
 
     #[test]
@@ -413,5 +546,16 @@ mod tests {
             "a\n<!-- x: begin -->\n\nnew\n\n<!-- x: end -->\nz\n"
         );
         assert!(replace(document, "y", "new").is_err());
+    }
+
+    #[test]
+    fn tables_that_were_not_measured_stay() {
+        let document = "a\n<!-- x: begin -->\n\n### A\n\n1\n\n### C\n\n1\n\n<!-- x: end -->\nz\n";
+        let updated = update(document, "x", "### A\n\n2\n### B\n\n2\n").expect("markers");
+        assert_eq!(
+            updated,
+            "a\n<!-- x: begin -->\n\n### A\n\n2\n\n### B\n\n2\n\n### C\n\n1\n\n<!-- x: end -->\nz\n"
+        );
+        assert!(update(document, "y", "").is_err());
     }
 }

@@ -29,8 +29,10 @@ pub struct Server {
     _folder: TempDir,
     /// Where it takes XMPP, if it does.
     pub c2s: SocketAddr,
-    /// Its BOSH.
-    pub bosh: Endpoint,
+    /// Where it takes HTTP, with BOSH and WebSocket where clients look for them.
+    pub http: SocketAddr,
+    /// Whether over TLS.
+    pub is_encrypted: bool,
 }
 
 impl Server {
@@ -59,11 +61,8 @@ impl Server {
                         process,
                         _folder: folder,
                         c2s: local(c2s),
-                        bosh: Endpoint {
-                            address: local(http),
-                            path: "/http-bind".to_owned(),
-                            is_encrypted: start.is_encrypted,
-                        },
+                        http: local(http),
+                        is_encrypted: start.is_encrypted,
                     });
                 }
                 Err(error) if attempt >= ATTEMPTS => return Err(error),
@@ -78,7 +77,7 @@ struct Start {
     environment: Vec<(&'static str, String)>,
     /// Whether it listens on the first port as well.
     has_c2s: bool,
-    /// Whether it speaks HTTP/2 over TLS on the second.
+    /// Whether it speaks TLS on the second.
     is_encrypted: bool,
 }
 
@@ -132,10 +131,11 @@ pub fn prosody(gc: Gc, users: &[User], has_rosters: bool) -> Result<Server> {
              https_ports = {{}}\n\
              http_default_host = \"{DOMAIN}\"\n\
              modules_disabled = {{ \"s2s\" }}\n\
-             modules_enabled = {{ {rosters} \"bosh\"; \"disco\"; \"ping\"; \"posix\"; \"saslauth\"; \"smacks\" }}\n\
+             modules_enabled = {{ {rosters} \"bosh\"; \"disco\"; \"ping\"; \"posix\"; \"saslauth\"; \"smacks\"; \"websocket\" }}\n\
              authentication = \"internal_plain\"\n\
              c2s_require_encryption = false\n\
              consider_bosh_secure = true\n\
+             consider_websocket_secure = true\n\
              allow_unencrypted_plain_auth = true\n\
              smacks_max_queue_size = 5000\n\
              VirtualHost \"{DOMAIN}\"\n"
@@ -193,7 +193,10 @@ pub async fn ejabberd(users: &[User], has_rosters: bool) -> Result<Server> {
              \x20 - port: {http}\n\
              \x20   ip: 127.0.0.1\n\
              \x20   module: ejabberd_http\n\
-             \x20   request_handlers: {{/http-bind: mod_bosh, /api: mod_http_api}}\n\
+             \x20   request_handlers:\n\
+             \x20     /api: mod_http_api\n\
+             \x20     /http-bind: mod_bosh\n\
+             \x20     /xmpp-websocket: ejabberd_http_ws\n\
              api_permissions:\n\
              \x20 here: {{from: [mod_http_api], who: {{ip: 127.0.0.0/8}}, what: [register, add_rosteritem]}}\n\
              modules:\n\
@@ -223,7 +226,7 @@ pub async fn ejabberd(users: &[User], has_rosters: bool) -> Result<Server> {
     .context("ejabberd")?;
     let call = |command: &str| {
         let api = Endpoint {
-            address: server.bosh.address,
+            address: server.http,
             path: format!("/api/{command}"),
             is_encrypted: false,
         };
@@ -254,7 +257,7 @@ pub enum Manner {
     Plain,
     /// The same with two.
     TwoThreads,
-    /// HTTP/2 over TLS, with one thread.
+    /// Over TLS, with one thread; BOSH by HTTP/2.
     Encrypted,
 }
 
@@ -301,7 +304,7 @@ pub fn rostergate(
     .context("rostergate")
 }
 
-/// nginx with one process, in front of a server's BOSH.
+/// nginx with one process, in front of a server's own fronts.
 ///
 /// # Errors
 ///
@@ -325,9 +328,12 @@ pub fn nginx(upstream: SocketAddr, is_encrypted: bool) -> Result<Server> {
              keepalive_requests 100000000; keepalive_timeout 300s;\n\
              upstream server {{ server {upstream}; keepalive 10000; keepalive_requests 100000000; }}\n\
              server {{ listen 127.0.0.1:{http} {tls}\n\
-             location /http-bind {{ proxy_pass http://server; proxy_http_version 1.1;\n\
-             proxy_set_header Connection \"\"; proxy_set_header Host {DOMAIN};\n\
-             proxy_buffering off; proxy_read_timeout 90s; }} }} }}\n"
+             proxy_http_version 1.1; proxy_buffering off; proxy_read_timeout 90s;\n\
+             location /http-bind {{ proxy_pass http://server;\n\
+             proxy_set_header Connection \"\"; proxy_set_header Host {DOMAIN}; }}\n\
+             location /xmpp-websocket {{ proxy_pass http://server;\n\
+             proxy_set_header Connection upgrade; proxy_set_header Upgrade $http_upgrade;\n\
+             proxy_set_header Host {DOMAIN}; }} }} }}\n"
         );
         let file = folder.join("nginx.conf");
         fs::write(&file, config)?;
@@ -339,7 +345,7 @@ pub fn nginx(upstream: SocketAddr, is_encrypted: bool) -> Result<Server> {
     .context("nginx")
 }
 
-/// HAProxy with one thread, in front of a server's BOSH.
+/// HAProxy with one thread, in front of a server's own fronts.
 ///
 /// # Errors
 ///
@@ -349,8 +355,8 @@ pub fn haproxy(upstream: SocketAddr) -> Result<Server> {
         let config = format!(
             "global\n    nbthread 1\n    maxconn 9900\n\
              defaults\n    mode http\n    timeout connect 5s\n    timeout client 90s\n\
-             \x20   timeout server 90s\n    http-reuse always\n\
-             listen bosh\n    bind 127.0.0.1:{http}\n    server server {upstream}\n"
+             \x20   timeout server 90s\n    timeout tunnel 1h\n    http-reuse always\n\
+             listen fronts\n    bind 127.0.0.1:{http}\n    server server {upstream}\n"
         );
         let file = folder.join("haproxy.cfg");
         fs::write(&file, config)?;
@@ -359,7 +365,7 @@ pub fn haproxy(upstream: SocketAddr) -> Result<Server> {
     .context("HAProxy")
 }
 
-/// [`hyper`](https://hyper.rs) passing on what it gets, in front of a server's BOSH.
+/// [`hyper`](https://hyper.rs) passing on what it gets, in front of a server's own fronts.
 ///
 /// # Errors
 ///

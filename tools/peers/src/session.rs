@@ -1,26 +1,82 @@
-//! A BOSH session that costs the load generator little: requests are templates, answers are searched for
-//! a few bytes.
+//! Sessions that cost the load generator little: what they send are templates, what they receive is searched
+//! for a few bytes.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+mod bosh;
+mod websocket;
 
-use anyhow::{Context as _, Result, bail};
+use std::sync::atomic::AtomicU64;
+
+use anyhow::{Result, bail};
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use memchr::memmem;
 
-use crate::{
-    DOMAIN,
-    http::{Connection, Endpoint},
-};
+use crate::http::Endpoint;
 
-const FIRST_RID: u64 = 1_573_741_820;
-
-/// How a client uses its two requests.
+/// How a client's stanzas travel.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub enum Style {
-    /// A request is always out; what is to be sent goes with another, which answers that.
+    /// BOSH. A request is always out; what is to be sent goes with another, which answers that.
     Held,
-    /// What is to be sent goes with the only request, whose answer brings what there is.
+    /// BOSH. What is to be sent goes with the only request, whose answer brings what there is.
     Lean,
+    /// WebSocket.
+    WebSocket,
+    /// WebSocket, with stream management (XEP-0198) that can resume, as web clients have it.
+    Managed,
+}
+
+impl Style {
+    /// Whether it is one of those by WebSocket.
+    pub fn is_websocket(self) -> bool {
+        matches!(self, Self::WebSocket | Self::Managed)
+    }
+
+    /// The front that serves it, for the names of stages and files.
+    pub fn front(self) -> &'static str {
+        if self.is_websocket() {
+            "websocket"
+        } else {
+            "bosh"
+        }
+    }
+
+    /// The same in words.
+    pub fn front_title(self) -> &'static str {
+        if self.is_websocket() {
+            "WebSocket"
+        } else {
+            "BOSH"
+        }
+    }
+
+    /// For file names and tables.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Held => "held",
+            Self::Lean => "lean",
+            Self::WebSocket => "websocket",
+            Self::Managed => "websocket-sm",
+        }
+    }
+
+    /// In words.
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::Held => "a poll always out",
+            Self::Lean => "one request per operation",
+            Self::WebSocket => "WebSocket",
+            Self::Managed => "WebSocket with stream management",
+        }
+    }
+
+    /// Where servers have it.
+    pub fn path(self) -> &'static str {
+        if self.is_websocket() {
+            "/xmpp-websocket"
+        } else {
+            "/http-bind"
+        }
+    }
 }
 
 /// A user of whom the servers know; the password is the name.
@@ -30,154 +86,111 @@ pub struct User {
     pub name: String,
 }
 
-/// A session; one of its connections may be waiting, or both.
+/// A session that has logged in and bound a resource.
 #[derive(Debug)]
-pub struct Session {
-    connections: [Connection; 2],
-    sid: String,
-    rid: u64,
-    /// The full JID.
-    pub jid: String,
+pub enum Session {
+    /// By BOSH.
+    Bosh(Box<bosh::Session>),
+    /// By WebSocket.
+    WebSocket(Box<websocket::Session>),
 }
 
 impl Session {
-    /// Opens a session, in which a request is held for `wait` seconds, authenticates by PLAIN, and binds
-    /// a resource.
+    /// Connects, authenticates by PLAIN, and binds a resource. BOSH requests are held for `wait` seconds.
     ///
     /// # Errors
     ///
     /// Any of that fails.
-    pub async fn log_in(endpoint: &Endpoint, user: &User, wait: u32) -> Result<Self> {
-        let connection = || Connection::new(endpoint, "text/xml; charset=utf-8");
-        let mut session = Self {
-            connections: [connection(), connection()],
-            sid: String::new(),
-            rid: FIRST_RID,
-            jid: String::new(),
-        };
-        let creation = format!(
-            "<body xmlns='http://jabber.org/protocol/httpbind' rid='{FIRST_RID}' to='{DOMAIN}' \
-             content='text/xml; charset=utf-8' hold='1' wait='{wait}' ver='1.6' xml:lang='en' \
-             xmlns:xmpp='urn:xmpp:xbosh' xmpp:version='1.0'/>"
-        );
-        let [first, _] = &mut session.connections;
-        first.send(&creation).await?;
-        let mut answer = good(first.answer().await?)?;
-        session.sid = attribute(&answer, "sid").context("no sid")?;
-        while memmem::find(&answer, b"PLAIN").is_none() {
-            answer = session.exchange("").await?;
-        }
-        let User { name } = user;
-        let plain = BASE64.encode(format!("\0{name}\0{name}"));
-        let auth = format!(
-            "<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='PLAIN'>{plain}</auth>"
-        );
-        session.exchange_until(&auth, b"<success").await?;
-        let restart =
-            format!("to='{DOMAIN}' xmlns:xmpp='urn:xmpp:xbosh' xmpp:restart='true' xml:lang='en'");
-        session.send(0, &restart, "").await?;
-        let mut answer = good(session.connections[0].answer().await?)?;
-        while memmem::find(&answer, b"urn:ietf:params:xml:ns:xmpp-bind").is_none() {
-            answer = session.exchange("").await?;
-        }
-        let bind = "<iq xmlns='jabber:client' type='set' id='bind'>\
-                    <bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'/></iq>";
-        let answer = session.exchange_until(bind, b"<jid>").await?;
-        session.jid = between(&answer, b"<jid>", b"<").context("no JID")?;
-        Ok(session)
+    pub async fn log_in(endpoint: &Endpoint, user: &User, style: Style, wait: u32) -> Result<Self> {
+        Ok(if style.is_websocket() {
+            let session = websocket::Session::log_in(endpoint, user, style).await?;
+            Self::WebSocket(Box::new(session))
+        } else {
+            let session = bosh::Session::log_in(endpoint, user, style, wait).await?;
+            Self::Bosh(Box::new(session))
+        })
     }
 
-    /// Sends a request without waiting for its answer.
-    async fn send(&mut self, connection: usize, attributes: &str, payload: &str) -> Result<()> {
-        self.rid += 1;
-        let Self { sid, rid, .. } = self;
-        let space = if attributes.is_empty() { "" } else { " " };
-        let body = format!(
-            "<body xmlns='http://jabber.org/protocol/httpbind' rid='{rid}' sid='{sid}'{space}{attributes}>{payload}</body>"
-        );
-        self.connections[connection].send(&body).await
+    /// The full JID.
+    pub fn jid(&self) -> &str {
+        match self {
+            Self::Bosh(session) => &session.jid,
+            Self::WebSocket(session) => &session.jid,
+        }
     }
 
-    /// One request, while no other is out, and its answer.
+    /// Sends a payload, if there is one, and returns what comes next: an answer, or a message. By BOSH, no
+    /// request may be out.
     ///
     /// # Errors
     ///
     /// The session or a connection ends.
     pub async fn exchange(&mut self, payload: &str) -> Result<Vec<u8>> {
-        self.send(0, "", payload).await?;
-        good(self.connections[0].answer().await?)
+        match self {
+            Self::Bosh(session) => session.exchange(payload).await,
+            Self::WebSocket(session) => session.exchange(payload).await,
+        }
     }
 
-    /// One request after the other, while no other is out, until an answer has `wanted` in it.
+    /// The same until `wanted` is in what has come. By BOSH, with one request after the other.
     ///
     /// # Errors
     ///
     /// The session or a connection ends.
     pub async fn exchange_until(&mut self, payload: &str, wanted: &[u8]) -> Result<Vec<u8>> {
-        self.send(0, "", payload).await?;
-        self.wait_for(Style::Lean, wanted, &AtomicU64::new(0)).await
+        match self {
+            Self::Bosh(session) => session.exchange_until(payload, wanted).await,
+            Self::WebSocket(session) => session.exchange_until(payload, wanted).await,
+        }
     }
 
-    /// Sends a payload in this style, and returns the answer that has `wanted` in it. Requests are counted.
+    /// Sends a payload in the style of the session, and returns what has come with `wanted` in it. Requests,
+    /// or messages that were sent, are counted.
     ///
     /// # Errors
     ///
     /// The session or a connection ends.
     pub async fn operate(
         &mut self,
-        style: Style,
         payload: &str,
         wanted: &[u8],
         requests: &AtomicU64,
     ) -> Result<Vec<u8>> {
-        if style == Style::Held && !self.is_waiting() {
-            self.send(0, "", "").await?;
-            requests.fetch_add(1, Ordering::Relaxed);
+        match self {
+            Self::Bosh(session) => session.operate(payload, wanted, requests).await,
+            Self::WebSocket(session) => session.operate(payload, wanted, requests).await,
         }
-        let free = usize::from(self.connections[0].is_waiting());
-        self.send(free, "", payload).await?;
-        requests.fetch_add(1, Ordering::Relaxed);
-        self.wait_for(style, wanted, requests).await
     }
 
-    /// Waits for an answer that has `wanted` in it; a request is out all the while.
+    /// Waits for what has `wanted` in it. By BOSH, a request is out all the while.
     ///
     /// # Errors
     ///
     /// The session or a connection ends.
-    pub async fn wait_for(
-        &mut self,
-        style: Style,
-        wanted: &[u8],
-        requests: &AtomicU64,
-    ) -> Result<Vec<u8>> {
-        loop {
-            if !self.is_waiting() {
-                self.send(0, "", "").await?;
-                requests.fetch_add(1, Ordering::Relaxed);
-            }
-            let answer = good(self.answer().await?)?;
-            if memmem::find(&answer, wanted).is_some() {
-                if style == Style::Held && !self.is_waiting() {
-                    self.send(0, "", "").await?;
-                    requests.fetch_add(1, Ordering::Relaxed);
-                }
-                return Ok(answer);
-            }
+    pub async fn wait_for(&mut self, wanted: &[u8], requests: &AtomicU64) -> Result<Vec<u8>> {
+        match self {
+            Self::Bosh(session) => session.wait_for(wanted, requests).await,
+            Self::WebSocket(session) => session.wait_for(wanted, requests).await,
         }
     }
 
-    /// Whichever answer comes first.
-    async fn answer(&mut self) -> Result<Vec<u8>> {
-        let [first, second] = &mut self.connections;
-        tokio::select! {
-            answer = first.answer(), if first.is_waiting() => answer,
-            answer = second.answer(), if second.is_waiting() => answer,
+    /// Loses the connection, and resumes the session by another.
+    ///
+    /// # Errors
+    ///
+    /// It is not [`Style::Managed`], or the server does not let it.
+    pub async fn resume(&mut self, requests: &AtomicU64) -> Result<()> {
+        match self {
+            Self::Bosh(_) => bail!("BOSH has no resumption"),
+            Self::WebSocket(session) => session.resume(requests).await,
         }
     }
 
-    fn is_waiting(&self) -> bool {
-        self.connections.iter().any(Connection::is_waiting)
+    /// Takes and confirms what still comes, so that no later session of the user is given it. By BOSH, requests confirm.
+    pub async fn settle(&mut self) {
+        if let Self::WebSocket(session) = self {
+            session.settle().await;
+        }
     }
 
     /// Ends it. Requests that are out are given up.
@@ -185,21 +198,25 @@ impl Session {
     /// # Errors
     ///
     /// The server does not say that it has ended.
-    pub async fn terminate(mut self) -> Result<()> {
-        while self.connections.iter().all(Connection::is_waiting) {
-            // The older one is answered, since there is another.
-            self.answer().await?;
+    pub async fn terminate(self) -> Result<()> {
+        match self {
+            Self::Bosh(session) => session.terminate().await,
+            Self::WebSocket(session) => session.terminate().await,
         }
-        let last = usize::from(self.connections[0].is_waiting());
-        self.send(last, "type='terminate'", "").await?;
-        while self.connections[last].is_waiting() {
-            self.answer().await?;
-        }
-        Ok(())
     }
 }
 
-/// An answer that goes on.
+/// A resource is the server's choice.
+const BIND: &str = "<iq xmlns='jabber:client' type='set' id='bind'>\
+                    <bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'/></iq>";
+
+/// SASL PLAIN.
+fn auth(User { name }: &User) -> String {
+    let plain = BASE64.encode(format!("\0{name}\0{name}"));
+    format!("<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='PLAIN'>{plain}</auth>")
+}
+
+/// An answer or a message that lets the session go on.
 fn good(answer: Vec<u8>) -> Result<Vec<u8>> {
     let tag = |begin: &[u8]| {
         let at = memmem::find(&answer, begin)?;
@@ -212,7 +229,9 @@ fn good(answer: Vec<u8>) -> Result<Vec<u8>> {
     };
     // Presence that comes too late for a contact comes back as an error, too, and matters not.
     let has_error = tag(b"<body").is_some_and(is_error) || tag(b"<iq").is_some_and(is_error);
-    if has_error || tag(b"<failure").is_some() {
+    // Of SASL, of stream management, of the stream.
+    let ends = [&b"<failure"[..], b"<failed", b"<stream:error", b"<close"];
+    if has_error || ends.iter().any(|end| tag(end).is_some()) {
         bail!("answered: {}", String::from_utf8_lossy(&answer));
     }
     Ok(answer)

@@ -11,10 +11,10 @@ use crate::{
         Gc, Manner, Server, ejabberd, haproxy, hyper_hop, nginx, node_xmpp_bosh, prosody,
         rostergate,
     },
-    session::User,
+    session::{Style, User},
 };
 
-/// One way to serve BOSH.
+/// One way to serve BOSH and WebSocket.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub enum Kind {
     /// rostergate in front of Prosody's c2s, with Prosody's default garbage collector.
@@ -25,7 +25,7 @@ pub enum Kind {
     RostergateEjabberd,
     /// rostergate with two threads, in front of Prosody's c2s.
     RostergateTwoThreads,
-    /// Prosody's own BOSH, with its default garbage collector.
+    /// Prosody's own fronts, with its default garbage collector.
     Prosody,
     /// The same with the generational one.
     ProsodyGenerational,
@@ -37,11 +37,11 @@ pub enum Kind {
     HyperHop,
     /// node-xmpp-bosh 0.7.10 in front of its c2s.
     NodeXmppBosh,
-    /// ejabberd's own BOSH.
+    /// ejabberd's own fronts.
     Ejabberd,
-    /// rostergate in front of Prosody's c2s; clients come by HTTP/2 over TLS.
+    /// rostergate in front of Prosody's c2s; clients come over TLS, BOSH by HTTP/2.
     RostergateTls,
-    /// nginx in front of Prosody's BOSH; clients come by HTTP/2 over TLS.
+    /// nginx in front of Prosody's; clients come over TLS, BOSH by HTTP/2.
     NginxTls,
 }
 
@@ -92,7 +92,12 @@ impl Kind {
         )
     }
 
-    /// What it is compared with: the same server on its own, which rostergate takes the BOSH off; without
+    /// Whether it serves WebSocket.
+    pub fn has_websocket(self) -> bool {
+        self != Self::NodeXmppBosh
+    }
+
+    /// What it is compared with: the same server on its own, which rostergate takes the front off; without
     /// TLS what has it, with one thread what has two.
     pub fn alone(self) -> Option<Self> {
         match self {
@@ -154,15 +159,15 @@ impl Kind {
             Self::Nginx | Self::NginxTls => {
                 let server = prosody(generational, users, true)?;
                 let is_encrypted = self == Self::NginxTls;
-                vec![nginx(server.bosh.address, is_encrypted)?, server]
+                vec![nginx(server.http, is_encrypted)?, server]
             }
             Self::Haproxy => {
                 let server = prosody(generational, users, true)?;
-                vec![haproxy(server.bosh.address)?, server]
+                vec![haproxy(server.http)?, server]
             }
             Self::HyperHop => {
                 let server = prosody(generational, users, true)?;
-                vec![hyper_hop(server.bosh.address)?, server]
+                vec![hyper_hop(server.http)?, server]
             }
             Self::NodeXmppBosh => {
                 let server = prosody(generational, users, true)?;
@@ -170,10 +175,8 @@ impl Kind {
             }
             Self::Ejabberd => vec![ejabberd(users, true).await?],
         };
-        let endpoint = servers[0].bosh.clone();
         Ok(System {
             kind: self,
-            endpoint,
             servers: servers.into(),
         })
     }
@@ -184,13 +187,23 @@ impl Kind {
 pub struct System {
     /// What it is.
     pub kind: Kind,
-    /// Where clients connect.
-    pub endpoint: Endpoint,
     /// The front first, if there is one.
     servers: Arc<[Server]>,
 }
 
 impl System {
+    /// Where clients connect whose stanzas travel so.
+    pub fn endpoint(&self, style: Style) -> Endpoint {
+        let Server {
+            http, is_encrypted, ..
+        } = self.servers[0];
+        Endpoint {
+            address: http,
+            path: style.path().to_owned(),
+            is_encrypted,
+        }
+    }
+
     /// Of its processes: the front, if there is one, and the server.
     pub fn pids(&self) -> Vec<u32> {
         self.servers.iter().map(Server::pid).collect()

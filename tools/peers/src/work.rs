@@ -44,15 +44,17 @@ const QUANTILES: [f64; 3] = [0.5, 0.99, 0.999];
 pub enum Work {
     /// Messages to and fro between pairs, one under way each.
     Message(Style),
-    /// The same, one request each, with so many bytes of text.
+    /// The same by BOSH, one request each, with so many bytes of text.
     MessageOf(usize),
     /// XEP-0199 pings of the domain.
     Ping(Style),
     /// Roster gets, of so many contacts.
     Roster(usize, Style),
-    /// From the connection to the roster and presence, and out again: seven requests.
-    Login,
-    /// Empty requests that are answered empty after a second.
+    /// From the connection to the roster and presence, and out again: seven requests or messages.
+    Login(Style),
+    /// From the loss of a connection to the session's going on by another.
+    Resumption,
+    /// Empty BOSH requests that are answered empty after a second.
     Repoll,
 }
 
@@ -76,7 +78,7 @@ pub struct Sample {
     pub cpu: Vec<Duration>,
     /// The same of the load generator.
     pub load: Duration,
-    /// HTTP requests per operation.
+    /// HTTP requests per operation, or WebSocket messages that clients send.
     pub requests: f64,
     /// Operations in a second.
     pub rate: f64,
@@ -109,9 +111,15 @@ impl Work {
     /// Whether this system is measured at it. ejabberd 23.01 takes no two requests at a time: where the later
     /// one arrives first, it answers neither. Behind TLS or with two threads, messages tell enough.
     pub fn suits(self, kind: Kind) -> bool {
+        let style = self.style();
+        if style.is_websocket() && !kind.has_websocket() {
+            return false;
+        }
         match kind {
-            Kind::Ejabberd => self.style() == Style::Lean,
-            Kind::RostergateTls | Kind::NginxTls => self == Self::Message(Style::Lean),
+            Kind::Ejabberd => style != Style::Held,
+            Kind::RostergateTls | Kind::NginxTls => {
+                matches!(self, Self::Message(Style::Lean | Style::WebSocket))
+            }
             Kind::RostergateTwoThreads => matches!(self, Self::Message(_)),
             _ => true,
         }
@@ -119,43 +127,41 @@ impl Work {
 
     /// Short, for the command line, file names and tables.
     pub fn name(self) -> String {
-        let style = |style| match style {
-            Style::Held => "held",
-            Style::Lean => "lean",
-        };
         match self {
-            Self::Message(how) => format!("message-{}", style(how)),
+            Self::Message(style) => format!("message-{}", style.name()),
             Self::MessageOf(bytes) => format!("message-of-{bytes}"),
-            Self::Ping(how) => format!("ping-{}", style(how)),
-            Self::Roster(contacts, how) => format!("roster-{contacts}-{}", style(how)),
-            Self::Login => "login".to_owned(),
+            Self::Ping(style) => format!("ping-{}", style.name()),
+            Self::Roster(contacts, style) => format!("roster-{contacts}-{}", style.name()),
+            Self::Login(style) => format!("login-{}", style.name()),
+            Self::Resumption => "resumption".to_owned(),
             Self::Repoll => "re-poll".to_owned(),
         }
     }
 
     /// In words.
     pub fn title(self) -> String {
-        let style = |style| match style {
-            Style::Held => "a poll always out",
-            Style::Lean => "one request per operation",
-        };
         match self {
-            Self::Message(how) => format!("Message, {}", style(how)),
+            Self::Message(style) => format!("Message, {}", style.title()),
             Self::MessageOf(bytes) => format!("Message of {bytes} bytes"),
-            Self::Ping(how) => format!("XEP-0199 ping, {}", style(how)),
-            Self::Roster(contacts, how) => {
-                format!("Roster get, {contacts} contacts, {}", style(how))
+            Self::Ping(style) => format!("XEP-0199 ping, {}", style.title()),
+            Self::Roster(contacts, style) => {
+                format!("Roster get, {contacts} contacts, {}", style.title())
             }
-            Self::Login => "Login complete".to_owned(),
+            Self::Login(style) => format!("Login complete, {}", style.title()),
+            Self::Resumption => "Resumption".to_owned(),
             Self::Repoll => "Idle re-poll".to_owned(),
         }
     }
 
-    /// How the work uses its requests.
+    /// How its stanzas travel.
     pub fn style(self) -> Style {
         match self {
-            Self::Message(style) | Self::Ping(style) | Self::Roster(_, style) => style,
-            Self::MessageOf(_) | Self::Login | Self::Repoll => Style::Lean,
+            Self::Message(style)
+            | Self::Ping(style)
+            | Self::Roster(_, style)
+            | Self::Login(style) => style,
+            Self::MessageOf(_) | Self::Repoll => Style::Lean,
+            Self::Resumption => Style::Managed,
         }
     }
 
@@ -192,21 +198,20 @@ impl Work {
         let mut running = JoinSet::new();
         let users = self.users(plan.sessions);
         match self {
-            Self::Login => {
+            Self::Login(style) => {
                 for user in users {
-                    let work = log_in_and_out(system.clone(), user, Arc::clone(&meter));
+                    let work = log_in_and_out(system.clone(), user, style, Arc::clone(&meter));
                     running.spawn(until(stopped.clone(), work));
                 }
             }
             Self::Message(_) | Self::MessageOf(_) => {
-                let style = self.style();
                 let text = match self {
                     Self::MessageOf(bytes) => "x".repeat(bytes),
                     _ => TEXT.to_owned(),
                 };
                 let text: Arc<str> = text.into();
-                let sessions = log_in(system, &users, WAIT).await?;
-                let jids = sessions.iter().map(|session| session.jid.clone());
+                let sessions = log_in(system, &users, self.style(), WAIT).await?;
+                let jids = sessions.iter().map(|session| session.jid().to_owned());
                 let jids = jids.collect::<Vec<_>>();
                 for (number, session) in sessions.into_iter().enumerate() {
                     let to = jids
@@ -221,7 +226,6 @@ impl Work {
                         Turn::Second
                     };
                     let dialog = Dialog {
-                        style,
                         to,
                         text: Arc::clone(&text),
                         turn,
@@ -232,8 +236,8 @@ impl Work {
             }
             _ => {
                 let wait = if self == Self::Repoll { 1 } else { WAIT };
-                for (number, session) in log_in(system, &users, wait).await?.into_iter().enumerate()
-                {
+                let sessions = log_in(system, &users, self.style(), wait).await?;
+                for (number, session) in sessions.into_iter().enumerate() {
                     let (meter, stopped) = (Arc::clone(&meter), stopped.clone());
                     let offset = number as f64 / plan.sessions as f64;
                     running.spawn(repeat(self, session, offset, meter, stopped));
@@ -244,6 +248,13 @@ impl Work {
         let before = Reading::take(system, &meter)?;
         meter.latency.clear();
         watch_over(&mut running, plan.time).await?;
+        // On a busy machine a short round may be over before anything is done.
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while meter.operations.load(Ordering::Relaxed) == before.operations
+            && Instant::now() < deadline
+        {
+            watch_over(&mut running, plan.time).await?;
+        }
         let after = Reading::take(system, &meter)?;
         let latency = QUANTILES.map(|share| meter.latency.quantile(share));
         stop.send_replace(true);
@@ -329,16 +340,19 @@ async fn watch_over(running: &mut JoinSet<Result<()>>, time: Duration) -> Result
 /// # Errors
 ///
 /// One of them cannot.
-pub async fn log_in(system: &System, users: &[User], wait: u32) -> Result<Vec<Session>> {
+pub async fn log_in(
+    system: &System,
+    users: &[User],
+    style: Style,
+    wait: u32,
+) -> Result<Vec<Session>> {
     let mut sessions = Vec::with_capacity(users.len());
     for few in users.chunks(LOGINS) {
         let mut running = JoinSet::new();
         for (number, user) in few.iter().cloned().enumerate() {
             let system = system.clone();
             running.spawn(async move {
-                let mut session = Session::log_in(&system.endpoint, &user, wait).await?;
-                session.exchange_until(&roster_get(), b"result").await?;
-                session.exchange_until(PRESENCE, b"<presence").await?;
+                let session = become_available(&system, &user, style, wait).await?;
                 anyhow::Ok((number, session))
             });
         }
@@ -352,6 +366,20 @@ pub async fn log_in(system: &System, users: &[User], wait: u32) -> Result<Vec<Se
         sessions.extend(few.into_iter().map(|(_, session)| session));
     }
     Ok(sessions)
+}
+
+/// Logs one in, who gets the roster and is available then.
+async fn become_available(
+    system: &System,
+    user: &User,
+    style: Style,
+    wait: u32,
+) -> Result<Session> {
+    let endpoint = system.endpoint(style);
+    let mut session = Session::log_in(&endpoint, user, style, wait).await?;
+    session.exchange_until(&roster_get(), b"result").await?;
+    session.exchange_until(PRESENCE, b"<presence").await?;
+    Ok(session)
 }
 
 /// Ends all of them, a few at a time.
@@ -391,7 +419,6 @@ fn message(to: &str, text: &str, at: u64) -> String {
 
 /// One side of a pair's conversation.
 struct Dialog {
-    style: Style,
     to: String,
     text: Arc<str>,
     turn: Turn,
@@ -412,9 +439,7 @@ async fn converse(
     meter: Arc<Meter>,
     stopped: watch::Receiver<bool>,
 ) -> Result<()> {
-    let Dialog {
-        style, to, text, ..
-    } = dialog;
+    let Dialog { to, text, .. } = dialog;
     let work = async {
         const MESSAGE: &[u8] = b"<message";
         let requests = &meter.requests;
@@ -425,17 +450,18 @@ async fn converse(
         };
         let mut schedule = Schedule::new(&meter, offset);
         if dialog.turn == Turn::Second {
-            let answer = session.wait_for(style, MESSAGE, requests).await?;
+            let answer = session.wait_for(MESSAGE, requests).await?;
             received(&answer, &meter)?;
         }
         loop {
             schedule.turn().await;
             let stanza = message(&to, &text, meter.now());
-            let answer = session.operate(style, &stanza, MESSAGE, requests).await?;
+            let answer = session.operate(&stanza, MESSAGE, requests).await?;
             received(&answer, &meter)?;
         }
     };
     until(stopped, work).await?;
+    session.settle().await;
     give_up(session).await;
     Ok(())
 }
@@ -468,9 +494,10 @@ async fn repeat(
         let mut schedule = Schedule::new(&meter, offset);
         loop {
             let begin = schedule.turn().await;
-            session
-                .operate(work.style(), &stanza, wanted, &meter.requests)
-                .await?;
+            match work {
+                Work::Resumption => session.resume(&meter.requests).await?,
+                _ => drop(session.operate(&stanza, wanted, &meter.requests).await?),
+            }
             meter.done(begin.elapsed());
         }
     };
@@ -479,13 +506,11 @@ async fn repeat(
     Ok(())
 }
 
-async fn log_in_and_out(system: System, user: User, meter: Arc<Meter>) -> Result<()> {
+async fn log_in_and_out(system: System, user: User, style: Style, meter: Arc<Meter>) -> Result<()> {
     let mut schedule = Schedule::new(&meter, 0.0);
     loop {
         let begin = schedule.turn().await;
-        let mut session = Session::log_in(&system.endpoint, &user, WAIT).await?;
-        session.exchange_until(&roster_get(), b"result").await?;
-        session.exchange_until(PRESENCE, b"<presence").await?;
+        let session = become_available(&system, &user, style, WAIT).await?;
         session.terminate().await?;
         meter.requests.fetch_add(7, Ordering::Relaxed);
         meter.done(begin.elapsed());

@@ -7,18 +7,27 @@ use peers::{
     backend::Backend,
     crowd::{Crowd, Refresh, memory, refresh},
     servers::built_rostergate,
-    session::Style::{Held, Lean},
+    session::Style::{Held, Lean, Managed, WebSocket},
     systems::Kind,
     work::{Plan, Work},
 };
 
 const SESSIONS: usize = 4;
 
+fn plan(milliseconds: u64) -> Plan {
+    Plan {
+        sessions: SESSIONS,
+        warm_up: Duration::from_millis(50),
+        time: Duration::from_millis(milliseconds),
+        pace: None,
+    }
+}
+
 #[tokio::test]
 async fn every_work_gets_done_and_is_counted() -> Result<()> {
     let program = built_rostergate()?;
     let backend = Backend::start()?;
-    let mut users = Work::Login.users(SESSIONS);
+    let mut users = Work::Login(Lean).users(SESSIONS);
     users.extend(Work::Roster(100, Lean).users(SESSIONS));
     for kind in [
         Kind::RostergateProsodyGenerational,
@@ -33,18 +42,26 @@ async fn every_work_gets_done_and_is_counted() -> Result<()> {
             (Work::Ping(Lean), 1.0, 1.0),
             (Work::Roster(100, Held), 1.0, 2.0),
             (Work::Roster(100, Lean), 1.0, 1.0),
-            (Work::Login, 7.0, 7.0),
+            (Work::Login(Lean), 7.0, 7.0),
+            (Work::Message(WebSocket), 1.0, 1.0),
+            // With acknowledgements, and requests for them.
+            (Work::Message(Managed), 1.0, 2.5),
+            (Work::Ping(WebSocket), 1.0, 1.0),
+            (Work::Roster(100, WebSocket), 1.0, 1.0),
+            (Work::Login(WebSocket), 7.0, 7.0),
+            (Work::Resumption, 4.0, 4.0),
             (Work::Repoll, 1.0, 1.0),
         ] {
-            let plan = Plan {
-                sessions: SESSIONS,
-                warm_up: Duration::from_millis(50),
-                // All of the sessions poll at least once.
-                time: Duration::from_millis(if work == Work::Repoll { 1500 } else { 400 }),
-                pace: None,
-            };
+            if !work.suits(kind) {
+                continue;
+            }
+            // All of the sessions poll at least once.
+            let time = if work == Work::Repoll { 1500 } else { 400 };
             let what = format!("{} through {}", work.name(), kind.name());
-            let sample = work.measure(&system, plan).await.context(what.clone())?;
+            let sample = work
+                .measure(&system, plan(time))
+                .await
+                .context(what.clone())?;
             // What is under way at the beginning and at the end counts by half.
             let (least, most) = (least * 0.7, most * 1.3);
             let requests = sample.requests;
@@ -68,43 +85,79 @@ async fn every_work_gets_done_and_is_counted() -> Result<()> {
 }
 
 #[tokio::test]
+async fn websockets_go_through_all_others_as_well() -> Result<()> {
+    let program = built_rostergate()?;
+    let backend = Backend::start()?;
+    let users = Work::Login(WebSocket).users(SESSIONS);
+    for (kind, processes) in [
+        (Kind::Nginx, 2),
+        (Kind::Haproxy, 2),
+        (Kind::HyperHop, 2),
+        (Kind::RostergateEjabberd, 2),
+        (Kind::Ejabberd, 1),
+    ] {
+        let system = kind.start(&program, &backend, &users).await?;
+        for work in [
+            Work::Message(WebSocket),
+            Work::Message(Managed),
+            Work::Resumption,
+        ] {
+            let what = format!("{} through {}", work.name(), kind.name());
+            let sample = work.measure(&system, plan(400)).await;
+            let sample = sample.context(what.clone())?;
+            let takes_time = |cpu: &Duration| *cpu > Duration::ZERO;
+            let is_used = sample.cpu.iter().all(takes_time);
+            assert!(
+                sample.cpu.len() == processes && is_used,
+                "{what}: {sample:?}"
+            );
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test]
 async fn contact_lists_are_refreshed_and_pushed_to_a_crowd() -> Result<()> {
     let program = built_rostergate()?;
     let backend = Backend::start()?;
-    let users = Work::Login.users(SESSIONS);
+    let users = Work::Login(Lean).users(SESSIONS);
     let kind = Kind::RostergateProsodyGenerational;
     let system = kind.start(&program, &backend, &users).await?;
-    let mut crowd = Crowd::default();
-    let offline = refresh(
-        &system,
-        &backend,
-        &mut crowd,
-        Refresh::Offline,
-        0..SESSIONS,
-        (2, None),
-    )
-    .await?;
-    assert_eq!(offline.cpu.len(), 2);
-    let memories = memory(&system, &mut crowd, &[2, SESSIONS], |_| {}).await?;
-    assert_eq!(crowd.len(), SESSIONS);
-    assert_eq!(
-        memories
-            .iter()
-            .map(|memory| memory.sessions)
-            .collect::<Vec<_>>(),
-        [2, SESSIONS]
-    );
-    for case in [Refresh::Unchanged, Refresh::Changed, Refresh::Changed] {
-        let sample = refresh(
+    for style in [Lean, Managed] {
+        let mut crowd = Crowd::new(style);
+        let offline = refresh(
             &system,
             &backend,
             &mut crowd,
-            case,
+            Refresh::Offline,
             0..SESSIONS,
-            (2, Some(100.0)),
+            (2, None),
         )
         .await?;
-        assert!(sample.cpu[0] > Duration::ZERO, "{case:?}: {sample:?}");
+        assert_eq!(offline.cpu.len(), 2);
+        let memories = memory(&system, &mut crowd, &[2, SESSIONS], |_| {}).await?;
+        assert_eq!(crowd.len(), SESSIONS);
+        assert_eq!(
+            memories
+                .iter()
+                .map(|memory| memory.sessions)
+                .collect::<Vec<_>>(),
+            [2, SESSIONS]
+        );
+        for case in [Refresh::Unchanged, Refresh::Changed, Refresh::Changed] {
+            let sample = refresh(
+                &system,
+                &backend,
+                &mut crowd,
+                case,
+                0..SESSIONS,
+                (2, Some(100.0)),
+            )
+            .await?;
+            let takes_time = sample.cpu[0] > Duration::ZERO;
+            assert!(takes_time, "{style:?}, {case:?}: {sample:?}");
+        }
+        crowd.leave().await?;
     }
-    crowd.leave().await
+    Ok(())
 }

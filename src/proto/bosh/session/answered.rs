@@ -6,9 +6,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::proto::bosh::{
-    Rid,
-    body::{Document, Page, Request},
+use crate::proto::{
+    bosh::{
+        Rid,
+        body::{Document, Request},
+    },
+    page::Page,
 };
 
 /// Most answers, and most bytes of them, that are kept for a client that acknowledges and has not acknowledged them.

@@ -14,8 +14,9 @@ use super::{
 use crate::proto::{
     bosh::{
         Rid,
-        body::{Document, ERROR_ATTRIBUTES, Page},
+        body::{Document, ERROR_ATTRIBUTES},
     },
+    page::Page,
     stanza::Stanza,
 };
 

@@ -7,10 +7,7 @@
 
 use std::collections::VecDeque;
 
-use crate::proto::{
-    bosh::{Rid, body::Page},
-    stanza::Stanza,
-};
+use crate::proto::{bosh::Rid, page::Page, stanza::Stanza};
 
 /// Answers that are remembered one by one; beyond that, the oldest count as one.
 const MAX_ANSWERS: usize = 64;

@@ -8,7 +8,7 @@ use std::{
 };
 
 use super::{Slot, after, answered::Asked};
-use crate::proto::bosh::{Rid, body::Page};
+use crate::proto::{bosh::Rid, page::Page};
 
 /// Least time between two empty answers to a client that sends the next empty request at once.
 pub(super) const REPLACEMENT: Duration = Duration::from_secs(1);

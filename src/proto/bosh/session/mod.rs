@@ -78,6 +78,8 @@ pub enum Event {
     Stanza(Stanza),
     /// The client wants the stream restarted.
     Restart,
+    /// Another page goes on with the session. What follows is its.
+    NewPage,
     /// The session is over: close the upstream. Open requests have their answers.
     Ended(End),
 }
@@ -224,9 +226,10 @@ impl Session {
     pub fn handle_disconnect(&mut self, slot: Slot, now: Instant) {
         self.pages.forget(slot);
         let slots = self.held.slots_mut().chain(self.window.slots_mut());
-        for (_, gone) in slots.filter(|(_, open)| **open == Some(slot)) {
+        for (rid, gone) in slots.filter(|(_, open)| **open == Some(slot)) {
             *gone = None;
             self.absence.note_hang_up();
+            self.pages.note_hang_up(rid);
         }
         if !self.opening.is_given() {
             // The client does not know the sid, so it can never come back.
@@ -257,6 +260,20 @@ impl Session {
     pub fn send(&mut self, stanza: Stanza) {
         if self.is_open() {
             self.pending.push(stanza);
+        }
+    }
+
+    /// Another client goes on with the session: it has been told the rid that comes next. Some count it as used, so the
+    /// one after it may come first, and is then not kept waiting for long.
+    pub fn hand_over(&mut self) {
+        self.window.hand_over();
+    }
+
+    /// Ends and forgets the session: nobody else has its id, so nobody comes to hear how it ended.
+    pub fn abandon(&mut self) {
+        match self.is_open() {
+            true => self.finish(End::Closed),
+            false => self.state = State::Gone,
         }
     }
 

@@ -10,9 +10,9 @@
 use std::time::{Duration, Instant};
 
 use super::{Slot, after, held::REPLACEMENT};
-use crate::proto::bosh::{
-    Rid,
-    body::{Page, Request},
+use crate::proto::{
+    bosh::{Rid, body::Request},
+    page::Page,
 };
 
 /// Pages whose requests are remembered, at most.
@@ -28,6 +28,8 @@ const MAX_BEHIND: u64 = 100;
 /// The pages of a session.
 #[derive(Debug, Default)]
 pub(super) struct Pages {
+    /// The latest request that the client has hung up on, and has not made again.
+    abandoned: Option<Rid>,
     /// The page that sent the last request in order, if it said who it is.
     current: Option<Page>,
     /// Which requests each page has sent. The page that sent one last is the last.
@@ -116,6 +118,27 @@ impl Pages {
     /// Whether `page` is known to be another page than the current one.
     pub(super) fn is_other(&self, page: Option<Page>) -> bool {
         Page::differ(self.current, page)
+    }
+
+    /// The client has hung up on a request.
+    pub(super) fn note_hang_up(&mut self, rid: Rid) {
+        self.abandoned = self.abandoned.max(Some(rid));
+    }
+
+    /// A request has come that is known already.
+    pub(super) fn note_resent(&mut self, rid: Rid) {
+        self.abandoned.take_if(|abandoned| *abandoned == rid);
+    }
+
+    /// Whether the next request in order, which only `asks` for an answer, shows that another page has taken over. Where
+    /// pages do not say who they are, it does if a request was given up: clients repeat requests whose connections broke
+    /// before they ask for more, unless they know nothing of them.
+    pub(super) fn is_left_for(&mut self, request: &Request, asks: bool) -> bool {
+        if request.page.is_some() {
+            return self.is_other(request.page);
+        }
+        let is_forgotten = |abandoned: &mut Rid| asks && *abandoned < request.rid;
+        self.abandoned.take_if(is_forgotten).is_some()
     }
 
     /// Whether pages that another has taken over from have to wait for their answers.

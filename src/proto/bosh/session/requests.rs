@@ -11,11 +11,14 @@ use super::{
     inbox::{self, footprint},
     window::Buffered,
 };
-use crate::proto::bosh::{
-    Rid,
-    body::{Document, Page, Request},
-    condition::Condition,
-    terms::POLLING,
+use crate::proto::{
+    bosh::{
+        Rid,
+        body::{Document, Request},
+        condition::Condition,
+        terms::POLLING,
+    },
+    page::Page,
 };
 
 /// How much earlier than [`POLLING`] the next poll may come: the one before may have been on its way for long.
@@ -47,6 +50,9 @@ impl Session {
             .advance(request.key.as_deref(), request.newkey.as_deref());
         let asked = Asked::by(&request);
         if is_genuine {
+            if self.pages.is_left_for(&request, asked.empty) {
+                self.inbox.push(Event::NewPage);
+            }
             self.turn_to(request.page, now);
             self.pages.note_sent(&request);
             self.acknowledge(&request, asked.empty, now);
@@ -159,6 +165,7 @@ impl Session {
         let Some(earlier) = self.window.buffered_mut(rid) else {
             return;
         };
+        self.pages.note_resent(rid);
         let original = Asked::by(&earlier.request);
         let is_changed = original.digest != request.digest;
         let is_new = is_new(original, &request, self.pages.has_sent(&request));
@@ -190,8 +197,13 @@ impl Session {
             self.close(Some(condition), None, End::Violation(condition), now);
             return;
         }
+        // A client that the session was handed to may be slow with its first request: that still counts when it comes.
+        let asked = Asked {
+            empty: self.window.is_handed_over(),
+            ..Asked::NOTHING
+        };
         while let Some(missing) = self.window.skip_missing() {
-            self.remember(missing, Asked::NOTHING, Document::empty(), now);
+            self.remember(missing, asked, Document::empty(), now);
         }
         self.accept_buffered(now);
     }
@@ -207,6 +219,7 @@ impl Session {
     pub(super) fn handle_resent(&mut self, request: Request, slot: Slot, now: Instant) {
         self.absence.note_request();
         let rid = request.rid;
+        self.pages.note_resent(rid);
         let has_sent = self.pages.has_sent(&request);
         let catches_up =
             !self.keys.is_used() && self.pages.catches_up(&request, self.window.last());
@@ -250,6 +263,10 @@ impl Session {
         self.absence.end();
         let rid = request.rid;
         let is_other = Page::differ(original.page, request.page);
+        if is_new && !is_other {
+            // The page was loaded again before it could count the original.
+            self.inbox.push(Event::NewPage);
+        }
         let asked = match is_new || is_other {
             true => Asked::by(&request),
             false => original,
@@ -280,6 +297,9 @@ impl Session {
         held.asked = asked;
         if is_other {
             held.release = Release::Later;
+        }
+        if is_other {
+            self.inbox.push(Event::NewPage);
         }
         self.turn_to(asked.page, now);
         let to_be_answered = match older {

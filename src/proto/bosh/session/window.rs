@@ -12,6 +12,8 @@ use crate::proto::bosh::{Rid, body::Request};
 
 /// How long the session waits for a missing rid before it counts as lost in a page reload.
 pub(super) const GAP: Duration = Duration::from_secs(12);
+/// The same before the first request of a client that the session was handed to: it may never send that rid.
+pub(super) const FIRST_GAP: Duration = Duration::from_millis(300);
 /// Most resends of one rid within [`DUPLICATES_IN`]. Of all rids together there may be twice as many, and one more for
 /// each new request, as every answer may be lost once.
 const DUPLICATES: u32 = 10;
@@ -26,6 +28,8 @@ pub(super) struct Window {
     buffered: Vec<Buffered>,
     /// Since when a rid has been missing.
     gap_since: Option<Instant>,
+    /// The highest rid when the session was handed over to another client.
+    handed_over_at: Option<Rid>,
     resends: Resends,
 }
 
@@ -68,12 +72,23 @@ impl Window {
             last: first,
             buffered: Vec::new(),
             gap_since: None,
+            handed_over_at: None,
             resends: Resends {
                 since: now,
                 counts: SmallVec::new(),
                 fresh: 0,
             },
         }
+    }
+
+    /// Another client goes on after the highest rid.
+    pub(super) fn hand_over(&mut self) {
+        self.handed_over_at = Some(self.last);
+    }
+
+    /// Whether a client that the session was handed to has sent no request that was next in order.
+    pub(super) fn is_handed_over(&self) -> bool {
+        self.handed_over_at == Some(self.last)
     }
 
     /// Highest rid received with all before it.
@@ -144,7 +159,11 @@ impl Window {
 
     /// Until when a missing rid is waited for.
     pub(super) fn gap_ends_at(&self) -> Option<Instant> {
-        self.gap_since.map(|since| after(since, GAP))
+        let gap = match self.is_handed_over() {
+            true => FIRST_GAP,
+            false => GAP,
+        };
+        self.gap_since.map(|since| after(since, gap))
     }
 
     /// How many requests are kept.

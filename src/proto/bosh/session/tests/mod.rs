@@ -12,14 +12,13 @@ use super::{
     *,
 };
 use crate::proto::{
-    bosh::{
-        body::{Message, Page},
-        terms::POLLING,
-    },
+    bosh::{body::Message, terms::POLLING},
+    page::Page,
     xml,
 };
 
 mod acknowledgements;
+mod hand_over;
 mod keys;
 mod model;
 mod pages;
@@ -132,9 +131,20 @@ impl Harness {
         )
     }
 
-    /// What the session hands to the shell: ids of stanzas, or the event's name.
+    /// Whether the session has told the shell of another page, before anything that this page says.
+    fn is_anew(&mut self) -> bool {
+        let first = self.session.poll_event();
+        let is_anew = matches!(first, Some(Event::NewPage));
+        while let Some(event) = self.session.poll_event() {
+            assert!(!matches!(event, Event::NewPage), "too late, or again");
+        }
+        is_anew
+    }
+
+    /// What the session hands to the shell, besides new pages: ids of stanzas, or the event's name.
     fn events(&mut self) -> Vec<String> {
         std::iter::from_fn(|| self.session.poll_event())
+            .filter(|event| !matches!(event, Event::NewPage))
             .map(|event| match event {
                 Event::Stanza(stanza) => stanza.id().unwrap().into_owned(),
                 other => format!("{other:?}"),

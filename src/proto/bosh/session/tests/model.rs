@@ -126,6 +126,8 @@ struct Model {
     heard: u32,
     /// The number of the page, from 1.
     page: u32,
+    /// How often the session has noticed another page.
+    new_pages: u32,
     /// How many answers it has had, and how many pages before have been left early, one after the other.
     answers: u32,
     hasty: u8,
@@ -159,6 +161,7 @@ impl Model {
             resume_at: None,
             heard: 0,
             page: 1,
+            new_pages: 0,
             answers: 0,
             hasty: 0,
             brought: VecDeque::new(),
@@ -539,6 +542,10 @@ impl Model {
                     self.received += 1;
                     let id = stanza.id().unwrap().into_owned();
                     assert_eq!(id, self.received.to_string(), "to the server, in order");
+                }
+                Event::NewPage => {
+                    self.new_pages += 1;
+                    assert!(self.new_pages < self.page, "a page that was loaded again");
                 }
                 other => panic!("{other:?} though all rules were kept"),
             }

@@ -393,3 +393,61 @@ fn two_pages_that_are_there_together_do_not_drive_each_other_round() {
     let count = requests_of_two_tabs([Some("a"), Some("b")], 30);
     assert!(count <= 30 * 4, "{count} requests in 30 s");
 }
+
+#[test]
+fn a_page_with_another_name_begins_anew() {
+    let mut harness = Harness::open("");
+    harness.poll_of("a", 101);
+    assert!(!harness.is_anew(), "the first");
+    harness.say_of("a", 102, 7);
+    assert!(!harness.is_anew(), "the same");
+    harness.say_of("b", 103, 8);
+    assert!(harness.is_anew());
+    harness.poll_of("b", 104);
+    assert!(!harness.is_anew(), "told once");
+    // It knows nothing of the request of page b that is held.
+    harness.poll_of("c", 104);
+    assert!(harness.is_anew());
+    harness.poll(105);
+    assert!(!harness.is_anew(), "it does not say who it is");
+}
+
+#[test]
+fn a_page_without_a_name_begins_anew_if_it_knows_nothing_of_a_request_that_was_given_up() {
+    let mut harness = Harness::open("");
+    let lost = harness.poll(101);
+    harness.session.handle_disconnect(lost, harness.now);
+    harness.push(&[1]);
+    harness.poll(102);
+    assert!(harness.is_anew());
+    harness.poll(103);
+    assert!(!harness.is_anew(), "told once");
+    // Loaded again before it could count its last request.
+    harness.say(103, 7);
+    assert!(harness.is_anew());
+}
+
+#[test]
+fn a_client_whose_connections_broke_does_not_begin_anew() {
+    let mut harness = Harness::open("");
+    let poll = harness.poll(101);
+    let said = harness.say(102, 7);
+    for lost in [poll, said] {
+        harness.session.handle_disconnect(lost, harness.now);
+    }
+    // What it says meanwhile may overtake what it repeats.
+    harness.say(103, 8);
+    harness.poll(101);
+    harness.say(102, 7);
+    harness.poll(104);
+    assert!(!harness.is_anew());
+    // Nor if what it repeats is ahead of what it still has to repeat.
+    for _ in 0..2 {
+        let ahead = harness.say(106, 9);
+        harness.session.handle_disconnect(ahead, harness.now);
+    }
+    harness.say(106, 9);
+    harness.poll(105);
+    harness.poll(107);
+    assert!(!harness.is_anew());
+}

@@ -1,0 +1,97 @@
+//! A contact list that the site brings itself: nothing is fetched.
+
+use bytes::{Bytes, BytesMut};
+use http::{Response, StatusCode};
+use http_body::Body;
+use http_body_util::Full;
+use jid::{BareJid, NodePart};
+use tokio::time::timeout_at;
+use tracing::info;
+
+use super::{
+    Lists,
+    refresh::Call,
+    respond::{Failure, LeftOut as Unusable, Outcome, Put},
+};
+use crate::{
+    backend::{
+        ContactSource,
+        decode::{self, Contacts, NoContacts},
+        off_thread,
+    },
+    net::{answer, body},
+    roster::{Contact, Username, left_out::LeftOut},
+};
+
+/// Longest body that is read at once; a longer one would delay other tasks, bytes.
+const LARGE: usize = 96 << 10;
+
+impl<S: ContactSource + 'static> Lists<S> {
+    async fn put(
+        &self,
+        user: &Username,
+        contacts: Vec<Contact>,
+        left_out: &LeftOut,
+    ) -> Result<(), Failure> {
+        match self {
+            Self::Gateway(rosters) => rosters.put(user, contacts, left_out.clone()).await?,
+            Self::Server(rosters) => rosters.put(user, contacts, left_out).await?,
+        }
+        Ok(())
+    }
+}
+
+impl<S: ContactSource + 'static> Call<S> {
+    /// Publishes the list of a user as a refresh would, or writes it into the server.
+    pub(super) async fn put<B>(
+        self,
+        name: &str,
+        body: B,
+        limit: usize,
+    ) -> Result<Response<Full<Bytes>>, Failure>
+    where
+        B: Body + Send,
+        B::Data: Send,
+    {
+        let default = self.default_domain([name])?;
+        let (domain, user) = self.user(name, default.as_ref())?;
+        let lists = self.table.rosters(&domain)?.clone();
+        let body = timeout_at(self.deadline, body::read(body, limit)).await;
+        let body = body.map_err(|_| Failure::SlowBody)??;
+        let _turn = self.long_turn(&body).await?;
+        let owner = NodePart::new(user.as_str()).map_err(|_| Failure::Username)?;
+        let owner = BareJid::from_parts(Some(&owner), &domain);
+        let is_large = body.len() > LARGE;
+        let read = off_thread(is_large, {
+            let owner = owner.clone();
+            move || decode::contacts(&mut BytesMut::from(body), &owner)
+        });
+        let Contacts { contacts, left_out } = read.await??;
+        let count = contacts.len();
+        let put = timeout_at(self.deadline, lists.put(&user, contacts, &left_out)).await;
+        let put = put.unwrap_or(Err(Failure::Deadline { after: self.after }));
+        let updated = usize::from(put.is_ok());
+        self.metrics.refreshed(updated, 1 - updated);
+        let caller = self.caller.map(|peer| peer.0.ip());
+        let error = put.as_ref().err().map(tracing::field::display);
+        info!(?caller, user = %owner, contacts = count, error, "contact list put");
+        put?;
+        let first = left_out.first();
+        let summary = Put {
+            outcome: Outcome::ok(),
+            updated: 1,
+            errors: 0,
+            left_out: first.iter().map(Unusable::new).collect(),
+            left_out_omitted: left_out.count() - first.len(),
+        };
+        Ok(answer::json(StatusCode::OK, &summary))
+    }
+}
+
+impl From<NoContacts> for Failure {
+    fn from(error: NoContacts) -> Self {
+        Self::List {
+            problem: error.to_string(),
+        }
+    }
+}

@@ -1,0 +1,275 @@
+//! Users who are available, by name, with what their resources say; and the events that come of it.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::Bound,
+    time::{Duration, Instant},
+};
+
+use smallvec::SmallVec;
+
+use super::{
+    queue::{Kind, Queue},
+    seen::Seen,
+    stated::{Show, Stated},
+};
+use crate::roster::Username;
+
+/// The time at which something happens.
+#[derive(Clone, Copy, Debug)]
+pub struct Moment {
+    /// To measure from.
+    pub now: Instant,
+    /// The time of day, as time since 1970.
+    pub at: Duration,
+}
+
+/// The users of one host.
+#[derive(Debug)]
+pub struct Users {
+    available: BTreeMap<Username, User>,
+    /// Those of them without a resource, by when they no longer count as available.
+    leaving: BTreeSet<(Instant, Username)>,
+    seen: Seen,
+    delay: Duration,
+    /// What the site has yet to hear; `None` where it wants to hear nothing.
+    events: Option<Queue>,
+    /// The id of the last event of an earlier queue.
+    last: u64,
+    /// Nothing more is told.
+    is_over: bool,
+}
+
+#[derive(Debug)]
+struct User {
+    /// Since when available, as time since 1970.
+    since: Duration,
+    resources: SmallVec<[Resource; 1]>,
+    /// When the last resource has gone, and until when another one may come.
+    left: Option<(Duration, Instant)>,
+}
+
+/// An available resource.
+#[derive(Debug)]
+struct Resource {
+    /// The number of its session.
+    number: u64,
+    stated: Stated,
+    /// Since when it says so, as time since 1970.
+    changed: Duration,
+    is_asleep: bool,
+}
+
+/// What can be seen of a user. Times are those since 1970.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct View {
+    /// Whether the user counts as available.
+    pub is_available: bool,
+    /// What the resource says that speaks for the user.
+    pub show: Option<Show>,
+    /// The text beside it.
+    pub status: Option<Box<str>>,
+    /// Since when the user has been available.
+    pub since: Option<Duration>,
+    /// Since when `show` and `status` are these.
+    pub changed: Option<Duration>,
+    /// How many resources are available. None of a user who has left just now.
+    pub resources: usize,
+    /// How many of them have no connection to their clients, and wait for them to come back.
+    pub asleep: usize,
+    /// When the last resource has gone, if there is none, and if it is remembered.
+    pub last_seen: Option<Duration>,
+}
+
+impl User {
+    fn view(&self) -> View {
+        // Of equals, the one that has spoken last.
+        let speaker = self
+            .resources
+            .iter()
+            .max_by_key(|it| (it.stated.rank(), it.changed, it.number));
+        View {
+            is_available: true,
+            show: speaker.and_then(|it| it.stated.show),
+            status: speaker.and_then(|it| it.stated.status.clone()),
+            since: Some(self.since),
+            changed: speaker.map(|it| it.changed),
+            resources: self.resources.len(),
+            asleep: self.resources.iter().filter(|it| it.is_asleep).count(),
+            last_seen: self.left.map(|(at, _)| at),
+        }
+    }
+}
+
+impl Users {
+    /// Nobody is available. Users still count as available for `delay` after their last resource has gone.
+    pub fn new(delay: Duration) -> Self {
+        Self {
+            available: BTreeMap::new(),
+            leaving: BTreeSet::new(),
+            seen: Seen::default(),
+            delay,
+            events: None,
+            last: 0,
+            is_over: false,
+        }
+    }
+
+    /// Another delay, for those who leave from now on.
+    pub fn set_delay(&mut self, delay: Duration) {
+        self.delay = delay;
+    }
+
+    // === What sessions do ===
+
+    /// The resource of a session is available and says this.
+    pub fn available(&mut self, user: &Username, number: u64, stated: Stated, moment: Moment) {
+        self.expire(moment.now);
+        let (at, is_new) = (moment.at, !self.available.contains_key(user));
+        let known = self.available.entry(user.clone()).or_insert_with(|| User {
+            since: at,
+            resources: SmallVec::new(),
+            left: None,
+        });
+        if let Some((_, until)) = known.left.take() {
+            self.leaving.remove(&(until, user.clone()));
+        }
+        match known.resources.iter_mut().find(|it| it.number == number) {
+            Some(resource) => {
+                if !resource.stated.looks_like(&stated) {
+                    resource.changed = at;
+                }
+                resource.stated = stated;
+            }
+            None => known.resources.push(Resource {
+                number,
+                stated,
+                changed: at,
+                is_asleep: false,
+            }),
+        }
+        if is_new {
+            self.seen.forget(user);
+            self.tell(at, Kind::Online(user.clone()));
+        }
+    }
+
+    /// The resource of a session is not, or no longer, available.
+    pub fn unavailable(&mut self, user: &Username, number: u64, moment: Moment) {
+        self.expire(moment.now);
+        let Some(known) = self.available.get_mut(user) else {
+            return;
+        };
+        known.resources.retain(|it| it.number != number);
+        if known.resources.is_empty() && known.left.is_none() {
+            let until = moment.now + self.delay;
+            known.left = Some((moment.at, until));
+            self.leaving.insert((until, user.clone()));
+        }
+    }
+
+    /// The connection to the client of a session has gone, or is there again.
+    pub fn set_asleep(&mut self, user: &Username, number: u64, is_asleep: bool) {
+        let known = self.available.get_mut(user);
+        let mut resources = known.into_iter().flat_map(|it| it.resources.iter_mut());
+        if let Some(resource) = resources.find(|it| it.number == number) {
+            resource.is_asleep = is_asleep;
+        }
+    }
+
+    // === What time does ===
+
+    /// Those whose delay is over are no longer available. To be called before anything is looked at.
+    pub fn expire(&mut self, now: Instant) {
+        while self.leaving.first().is_some_and(|(until, _)| *until <= now)
+            && let Some((_, user)) = self.leaving.pop_first()
+        {
+            let left = self.available.remove(&user).and_then(|it| it.left);
+            let Some((at, _)) = left else { continue };
+            self.seen.note(user.clone(), at);
+            self.tell(at, Kind::Offline(user));
+        }
+    }
+
+    /// When [`Self::expire`] has something to do next.
+    pub fn next_expiry(&self) -> Option<Instant> {
+        self.leaving.first().map(|(until, _)| *until)
+    }
+
+    // === What can be seen ===
+
+    /// What can be seen of a user.
+    pub fn view(&self, user: &Username) -> View {
+        match self.available.get(user) {
+            Some(known) => known.view(),
+            None => View {
+                last_seen: self.seen.get(user),
+                ..View::default()
+            },
+        }
+    }
+
+    /// How many users are available.
+    pub fn len(&self) -> usize {
+        self.available.len()
+    }
+
+    /// Whether nobody is available.
+    pub fn is_empty(&self) -> bool {
+        self.available.is_empty()
+    }
+
+    /// The available users whose names come after `after`, by name.
+    pub fn list(&self, after: Option<&Username>) -> impl Iterator<Item = (&Username, View)> {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let users = self.available.range((from, Bound::Unbounded));
+        users.map(|(user, known)| (user, known.view()))
+    }
+
+    // === What the site is told ===
+
+    /// The events that the site has yet to hear, if it wants any.
+    pub fn events(&mut self) -> Option<&mut Queue> {
+        self.events.as_mut()
+    }
+
+    /// The site wants to hear of what happens from now on, and of who is available now.
+    pub fn begin_events(&mut self, moment: Moment) {
+        if self.events.is_none() {
+            self.events = Some(Queue::new(moment.at, self.last));
+            self.begin_again(moment);
+        }
+    }
+
+    /// Whoever hears the events from now on has not heard those before: after what is pending, tells who is available.
+    pub fn begin_again(&mut self, moment: Moment) {
+        let Some(queue) = &mut self.events else {
+            return;
+        };
+        queue.push(moment.at, Kind::Reset);
+        for (user, known) in self.available.iter().filter(|_| !self.is_over) {
+            queue.push(known.since, Kind::Online(user.clone()));
+        }
+    }
+
+    /// The site wants to hear nothing any longer. Says how many events it has not heard.
+    pub fn end_events(&mut self) -> usize {
+        let queue = self.events.take();
+        queue.map_or(0, |queue| {
+            self.last = queue.last();
+            queue.len()
+        })
+    }
+
+    /// The gateway ends: nobody is available any longer, which is the last that is told.
+    pub fn end(&mut self, moment: Moment) {
+        self.tell(moment.at, Kind::Reset);
+        self.is_over = true;
+    }
+
+    fn tell(&mut self, at: Duration, kind: Kind) {
+        if let Some(queue) = self.events.as_mut().filter(|_| !self.is_over) {
+            queue.push(at, kind);
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! Lines for the journal of systemd: each begins with its priority (sd-daemon(3)), and bears no time, as the journal
+//! knows it.
+
+use std::{
+    env, fmt,
+    fs::File,
+    io::{self, IsTerminal as _},
+    os::{fd::AsFd as _, unix::fs::MetadataExt as _},
+};
+
+use tracing::{Event, Level, Subscriber};
+use tracing_subscriber::{
+    fmt::{
+        FmtContext,
+        format::{FormatEvent, FormatFields, Writer},
+    },
+    registry::LookupSpan,
+};
+
+/// Lines of another format, behind their priorities.
+pub(super) struct Prioritized<F>(pub(super) F);
+
+impl<S, N, F> FormatEvent<S, N> for Prioritized<F>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+    F: FormatEvent<S, N>,
+{
+    fn format_event(
+        &self,
+        context: &FmtContext<'_, S, N>,
+        mut writer: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
+        write!(writer, "<{}>", priority(*event.metadata().level()))?;
+        self.0.format_event(context, writer, event)
+    }
+}
+
+/// As syslog(3) counts them.
+fn priority(level: Level) -> u8 {
+    match level {
+        Level::ERROR => 3,
+        Level::WARN => 4,
+        Level::INFO => 6,
+        Level::DEBUG | Level::TRACE => 7,
+    }
+}
+
+/// Whether it is the journal that reads standard error: `JOURNAL_STREAM` names it, and may have been inherited by a
+/// program whose standard error goes elsewhere.
+pub(super) fn is_reader() -> bool {
+    let Ok(named) = env::var("JOURNAL_STREAM") else {
+        return false;
+    };
+    let stderr = io::stderr();
+    !stderr.is_terminal()
+        && stderr
+            .as_fd()
+            .try_clone_to_owned()
+            .and_then(|it| File::from(it).metadata())
+            .is_ok_and(|it| named == format!("{}:{}", it.dev(), it.ino()))
+}

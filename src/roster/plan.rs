@@ -1,0 +1,272 @@
+//! Plan for a list that the XMPP server holds: what has to be written and removed, so that it is the list that the site
+//! wants. It does not write, and knows no server.
+//!
+//! Each of two users holds an item for the other, and the two have to agree on who sees whose presence (RFC 6121 §3).
+//! Servers deal badly with a pair that does not: Prosody, for one, takes a subscription back as soon as it finds that
+//! the other side knows nothing of it. So a contact of the same domain gets what both lists allow ([`agreed`]), and
+//! where one item changes, the contact's own list is looked at as well ([`Changes::counterparts`]).
+
+use std::collections::HashSet;
+
+use jid::{BareJid, DomainRef};
+
+use super::{
+    Contact, Roster, Subscription,
+    diff::{self, Change, diff},
+};
+
+/// List as the server holds it.
+#[derive(Debug, Default)]
+pub struct Held {
+    /// The contacts.
+    pub roster: Roster,
+    /// Those that the gateway has written; their users added the others, or they were there before.
+    pub written: HashSet<BareJid>,
+}
+
+/// Whose the contacts are that the site does not list.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Own {
+    /// The site's: they are removed.
+    All,
+    /// The user's, unless the gateway has written them.
+    #[default]
+    Written,
+}
+
+/// What has to become of one user's list.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Changes {
+    /// Contacts that are not held, or not in this way.
+    pub writes: Vec<Contact>,
+    /// Contacts that go.
+    pub removals: Vec<BareJid>,
+}
+
+impl Changes {
+    /// The changes that turn what is `held` into what is `wanted`.
+    pub fn between(held: &Held, wanted: &Roster, own: Own) -> Self {
+        let mut changes = Self::default();
+        for change in diff(&held.roster, wanted) {
+            match change {
+                Change::Added(at) | Change::Changed { new: at, .. } => {
+                    changes.writes.push(wanted.contacts()[at].clone());
+                }
+                Change::Removed(at) => {
+                    changes.remove(held, &held.roster.contacts()[at].jid, own);
+                }
+            }
+        }
+        changes
+    }
+
+    /// The same for one contact of the list.
+    pub fn of_contact(held: &Held, jid: &BareJid, wanted: Option<Contact>, own: Own) -> Self {
+        let mut changes = Self::default();
+        match wanted {
+            Some(wanted) => changes.writes.push(wanted),
+            None if held.roster.get(jid.as_str()).is_some() => changes.remove(held, jid, own),
+            None => {}
+        }
+        changes.leave_out_what_is_held(held);
+        changes
+    }
+
+    fn remove(&mut self, held: &Held, jid: &BareJid, own: Own) {
+        if own == Own::All || held.written.contains(jid) {
+            self.removals.push(jid.clone());
+        }
+    }
+
+    /// Whether the list is as it should be.
+    pub fn is_empty(&self) -> bool {
+        self.writes.is_empty() && self.removals.is_empty()
+    }
+
+    /// How many contacts change.
+    pub fn len(&self) -> usize {
+        self.writes.len() + self.removals.len()
+    }
+
+    /// How many of the writes add a contact.
+    pub fn additions(&self, held: &Held) -> usize {
+        let is_new = |contact: &&Contact| held.roster.get(contact.jid.as_str()).is_none();
+        self.writes.iter().filter(is_new).count()
+    }
+
+    /// Whether more than `percent` of the held contacts would go. One contact may always go.
+    pub fn removes_more_than(&self, percent: u8, held: &Held) -> bool {
+        let removals = self.removals.len();
+        removals > 1 && removals * 100 > held.roster.len() * usize::from(percent)
+    }
+
+    /// Contacts of `domain` whose own lists are concerned: who may see whom changes, or the contact goes.
+    pub fn counterparts<'a>(
+        &'a self,
+        held: &'a Held,
+        domain: &'a DomainRef,
+    ) -> impl Iterator<Item = &'a BareJid> {
+        let is_local = move |jid: &&BareJid| jid.domain() == domain && jid.node().is_some();
+        let changes = |contact: &&Contact| {
+            let old = held.roster.get(contact.jid.as_str());
+            old.is_none_or(|old| old.subscription != contact.subscription)
+        };
+        let written = self.writes.iter().filter(changes).map(|it| &it.jid);
+        written.chain(&self.removals).filter(is_local)
+    }
+
+    /// Writes a contact only as far as its own list, in which the user is `theirs`, allows.
+    pub fn agree(&mut self, jid: &BareJid, theirs: Option<Subscription>) {
+        for contact in self.writes.iter_mut().filter(|it| it.jid == *jid) {
+            contact.subscription = agreed(contact.subscription, theirs);
+        }
+    }
+
+    /// Takes out the contacts for which `is_meant` is true.
+    pub fn leave_out(&mut self, is_meant: impl Fn(&BareJid) -> bool) {
+        self.writes.retain(|contact| !is_meant(&contact.jid));
+        self.removals.retain(|jid| !is_meant(jid));
+    }
+
+    /// Whether this contact is written or goes.
+    pub fn concerns(&self, jid: &BareJid) -> bool {
+        self.writes.iter().any(|contact| contact.jid == *jid) || self.removals.contains(jid)
+    }
+
+    /// Takes out the writes that would change nothing.
+    pub fn leave_out_what_is_held(&mut self, held: &Held) {
+        self.writes.retain(|contact| {
+            let old = held.roster.get(contact.jid.as_str());
+            !old.is_some_and(|old| diff::same(old, contact))
+        });
+    }
+}
+
+/// What both of a pair allow: the owner sees the contact only if the contact's list lets itself be seen, and the other
+/// way round. `theirs` is how the contact's own list has the owner.
+pub fn agreed(ours: Subscription, theirs: Option<Subscription>) -> Subscription {
+    let theirs = theirs.unwrap_or(Subscription::None);
+    Subscription::new(
+        ours.is_to() && theirs.is_from(),
+        ours.is_from() && theirs.is_to(),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::roster::testing::contact;
+
+    fn jid(name: &str) -> BareJid {
+        BareJid::new(name).unwrap()
+    }
+
+    fn held(contacts: &[Contact], written: &[&str]) -> Held {
+        Held {
+            roster: Roster::new(contacts.to_vec()),
+            written: written.iter().map(|name| jid(name)).collect(),
+        }
+    }
+
+    fn domain() -> jid::DomainPart {
+        jid::DomainPart::new("x.org").unwrap().into_owned()
+    }
+
+    #[test]
+    fn what_is_as_wanted_is_not_written() {
+        let [a, b] = ["a@x.org", "b@x.org"].map(contact);
+        let held = held(&[a.clone(), b.clone()], &[]);
+        let changes = Changes::between(&held, &Roster::new(vec![b, a]), Own::All);
+        assert!(changes.is_empty(), "{changes:?}");
+    }
+
+    #[test]
+    fn contacts_that_nobody_lists_go_if_they_are_ours() {
+        let [a, b] = ["a@x.org", "b@x.org"].map(contact);
+        let held = held(&[a, b], &["b@x.org"]);
+        let removals = |own| Changes::between(&held, &Roster::empty(), own).removals;
+        assert_eq!(removals(Own::Written), [jid("b@x.org")]);
+        assert_eq!(removals(Own::All), [jid("a@x.org"), jid("b@x.org")]);
+        let one = |name, own| Changes::of_contact(&held, &jid(name), None, own).removals;
+        assert!(one("a@x.org", Own::Written).is_empty());
+        assert_eq!(one("a@x.org", Own::All), [jid("a@x.org")]);
+        assert_eq!(one("b@x.org", Own::Written), [jid("b@x.org")]);
+        assert!(one("c@x.org", Own::All).is_empty());
+    }
+
+    #[test]
+    fn a_share_of_the_list_may_go_and_always_one_contact() {
+        let names: Vec<_> = (0..10).map(|n| format!("c{n}@x.org")).collect();
+        let contacts: Vec<_> = names.iter().map(|name| contact(name)).collect();
+        let held = held(&contacts, &[]);
+        let removing = |count: usize| Changes {
+            writes: Vec::new(),
+            removals: names[..count].iter().map(|name| jid(name)).collect(),
+        };
+        assert!(!removing(10).removes_more_than(100, &held));
+        assert!(!removing(5).removes_more_than(50, &held));
+        assert!(removing(6).removes_more_than(50, &held));
+        assert!(!removing(1).removes_more_than(0, &held));
+        assert!(removing(2).removes_more_than(0, &held));
+    }
+
+    #[test]
+    fn the_own_lists_of_local_contacts_are_concerned_if_who_sees_whom_changes() {
+        let mut renamed = contact("a@x.org");
+        renamed.name = Some("A".into());
+        let mut seen = contact("b@x.org");
+        seen.subscription = Subscription::To;
+        let wanted = [
+            renamed,
+            seen,
+            contact("c@x.org"),
+            contact("d@elsewhere.org"),
+            contact("x.org"),
+        ];
+        let held = held(
+            &["a@x.org", "b@x.org", "e@x.org"].map(contact),
+            &["e@x.org"],
+        );
+        let changes = Changes::between(&held, &Roster::new(wanted.to_vec()), Own::Written);
+        let domain = domain();
+        let found: Vec<_> = changes.counterparts(&held, &domain).collect();
+        assert_eq!(found, [&jid("b@x.org"), &jid("c@x.org"), &jid("e@x.org")]);
+        assert_eq!((changes.len(), changes.additions(&held)), (6, 3));
+    }
+
+    #[test]
+    fn a_contact_that_does_not_list_the_user_is_shown_without_presence() {
+        let mut old = contact("a@x.org");
+        old.subscription = Subscription::None;
+        let held = held(&[old], &[]);
+        let wanted = Roster::new(vec![contact("a@x.org")]);
+        let mut changes = Changes::between(&held, &wanted, Own::All);
+        changes.agree(&jid("a@x.org"), Some(Subscription::Both));
+        assert_eq!(changes.writes, [contact("a@x.org")]);
+        changes.agree(&jid("a@x.org"), None);
+        changes.leave_out_what_is_held(&held);
+        assert!(changes.is_empty(), "it is so already");
+    }
+
+    fn any_subscription() -> impl Strategy<Value = Subscription> {
+        (any::<bool>(), any::<bool>()).prop_map(|(to, from)| Subscription::new(to, from))
+    }
+
+    proptest! {
+        /// RFC 6121 appendix A: one side is `to` where the other is `from`.
+        #[test]
+        fn the_items_of_a_pair_mirror_each_other(
+            ours in any_subscription(),
+            theirs in prop::option::of(any_subscription()),
+        ) {
+            let one = agreed(ours, theirs);
+            let other = agreed(theirs.unwrap_or(Subscription::None), Some(ours));
+            prop_assert_eq!(one.is_to(), other.is_from());
+            prop_assert_eq!(one.is_from(), other.is_to());
+            prop_assert!(!one.is_to() || ours.is_to());
+            prop_assert!(!one.is_from() || ours.is_from());
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! Who is available on each domain. It outlives a reload.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use futures_util::future::join_all;
+use jid::DomainPart;
+use tokio::time::{Instant, timeout_at};
+use tracing::warn;
+
+use crate::{config, events::Availability, metrics::Metrics};
+
+/// How long the last events have in any case, once the sessions have ended.
+const LAST_EVENTS: Duration = Duration::from_secs(1);
+
+/// All domains that have been configured since the start. A domain that no longer is may still have sessions, but its
+/// site hears no more of them.
+#[derive(Default)]
+pub(super) struct AvailabilityInUse(HashMap<DomainPart, Arc<Availability>>);
+
+impl AvailabilityInUse {
+    /// That of `domain`.
+    pub(super) fn of(&mut self, domain: &DomainPart, metrics: &Metrics) -> Arc<Availability> {
+        let known = self.0.entry(domain.clone());
+        let known = known.or_insert_with(|| {
+            let name = domain.as_str();
+            Availability::new(name, metrics.domain(name))
+        });
+        Arc::clone(known)
+    }
+
+    /// Applies a configuration. It cannot fail.
+    pub(super) fn configure(&self, hosts: &[config::Host]) {
+        let configured: HashSet<_> = hosts.iter().map(|host| &host.domain).collect();
+        let none = config::Events::default();
+        for (domain, availability) in &self.0 {
+            if !configured.contains(domain) {
+                availability.configure(&none);
+            }
+        }
+        for host in hosts {
+            if let Some(availability) = self.0.get(&host.domain) {
+                availability.configure(&host.events);
+            }
+        }
+    }
+
+    /// All of them.
+    pub(super) fn all(&self) -> Vec<Arc<Availability>> {
+        self.0.values().cloned().collect()
+    }
+}
+
+/// Lets the sites hear what is left, once all sessions have ended. What they have not heard `by` then is given up.
+pub(super) async fn finish(all: Vec<Arc<Availability>>, by: Instant) {
+    let by = by.max(Instant::now() + LAST_EVENTS);
+    let finishing = all.iter().map(|it| async move {
+        if timeout_at(by, it.finish()).await.is_err() {
+            let (domain, lost) = (it.domain(), it.pending());
+            warn!(domain, lost, "events not delivered, as the gateway stops");
+        }
+    });
+    join_all(finishing).await;
+}

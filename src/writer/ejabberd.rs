@@ -1,0 +1,426 @@
+//! ejabberd's side: the commands of its HTTP API (mod_http_api, mod_admin_extra), one contact at a time.
+//!
+//! Items have no room for a mark, so which of them the gateway has written stands in the user's private storage
+//! (XEP-0049): in the same database, and as long as the list is. It is written before the items, so that what is written
+//! is known to be, whatever fails in between.
+
+use std::{
+    collections::{BTreeSet, HashMap, HashSet},
+    hash::{DefaultHasher, Hash as _, Hasher as _},
+    sync::atomic::{AtomicBool, Ordering},
+};
+
+use http::{Method, StatusCode};
+use jid::{BareJid, DomainPart, Jid, NodePart};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tokio::sync::Mutex;
+
+use super::{
+    Pace, WriteError,
+    api::{Answer, Api},
+};
+use crate::{
+    config::WriterEndpoint,
+    metrics::recent::Recent,
+    roster::{
+        Contact, Roster, Subscription, Username, address, distinct,
+        plan::{Changes, Held, Own},
+    },
+};
+
+/// Namespace of the private storage.
+const WRITTEN: &str = "urn:rostergate:written";
+
+/// Locks for pairs that are being written.
+const PAIRS_AT_ONCE: usize = 64;
+
+/// Most items of which it is remembered in which order they were written.
+const LATEST: usize = 1000;
+
+/// An ejabberd.
+#[derive(Debug)]
+pub(super) struct Ejabberd {
+    api: Api,
+    domain: DomainPart,
+    /// Groups are given in one string, with semicolons between them, as before 24.02.
+    has_old_groups: AtomicBool,
+    /// One is held while an item is written, so that it is known which of a pair came later: always the same for a pair.
+    writing: Box<[Mutex<()>]>,
+    /// The latest items: whose list, and of which contact.
+    latest: Recent<(BareJid, BareJid)>,
+}
+
+/// Contact as `get_roster` answers it: before 24.02 once for each group.
+#[derive(Deserialize)]
+struct Item {
+    jid: String,
+    #[serde(default)]
+    nick: String,
+    #[serde(default)]
+    subscription: String,
+    group: Option<String>,
+    #[serde(default)]
+    groups: Vec<String>,
+}
+
+/// What is in private storage, as `private_get` answers it: before 24.02 in an object.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Private {
+    Old { res: String },
+    New(String),
+}
+
+impl Private {
+    fn element(&self) -> &str {
+        match self {
+            Self::Old { res } | Self::New(res) => res,
+        }
+    }
+}
+
+impl Ejabberd {
+    pub(super) fn new(endpoint: &WriterEndpoint, domain: DomainPart, connections: usize) -> Self {
+        Self {
+            api: Api::new(endpoint, None, connections),
+            domain,
+            has_old_groups: AtomicBool::new(false),
+            writing: (0..PAIRS_AT_ONCE).map(|_| Mutex::default()).collect(),
+            latest: Recent::new(LATEST),
+        }
+    }
+
+    async fn command(
+        &self,
+        request: &'static str,
+        arguments: &Value,
+    ) -> Result<Answer, WriteError> {
+        let path = format!("/{request}");
+        let answer = self.api.call(request, Method::POST, &path, Some(arguments));
+        match answer.await {
+            Err(WriteError::Denied { status, .. }) if status == StatusCode::FORBIDDEN => {
+                Err(WriteError::Forbidden { request })
+            }
+            Ok(answer)
+                if answer.status == StatusCode::BAD_REQUEST
+                    && answer.is_about("unknown_command") =>
+            {
+                Err(WriteError::NoCommand { request })
+            }
+            other => other,
+        }
+    }
+
+    pub(super) async fn held(&self, user: &Username, own: Own) -> Result<Held, WriteError> {
+        let arguments = json!({"user": user.as_str(), "host": self.domain.as_str()});
+        let answer = self.command("get_roster", &arguments).await?;
+        let roster = answer.expect_ok()?.read(roster).await?;
+        // It answers, and takes contacts, for users that it does not have.
+        if roster.is_empty() && !self.has(user).await? {
+            return Err(WriteError::NoSuchUser);
+        }
+        let written = match own {
+            Own::Written if !roster.is_empty() => self.written(user).await?,
+            Own::Written | Own::All => HashSet::new(),
+        };
+        Ok(Held { roster, written })
+    }
+
+    async fn written(&self, user: &Username) -> Result<HashSet<BareJid>, WriteError> {
+        let arguments = json!({
+            "user": user.as_str(),
+            "host": self.domain.as_str(),
+            "element": "written",
+            "ns": WRITTEN,
+        });
+        let answer = self.command_on_marks("private_get", &arguments).await?;
+        answer.read(|it: Private| marks(it.element())).await
+    }
+
+    async fn mark(&self, user: &Username, written: &BTreeSet<&BareJid>) -> Result<(), WriteError> {
+        // Bare JIDs hold nothing that XML would have to escape, nor spaces.
+        let jids: Vec<&str> = written.iter().map(|jid| jid.as_str()).collect();
+        let element = format!("<written xmlns='{WRITTEN}'>{}</written>", jids.join(" "));
+        let arguments = json!({
+            "user": user.as_str(),
+            "host": self.domain.as_str(),
+            "element": element,
+        });
+        self.command_on_marks("private_set", &arguments).await?;
+        Ok(())
+    }
+
+    /// A command that mod_private obeys, which is easily forgotten.
+    async fn command_on_marks(
+        &self,
+        request: &'static str,
+        arguments: &Value,
+    ) -> Result<Answer, WriteError> {
+        let answer = self.command(request, arguments).await?;
+        answer.expect_ok().map_err(|error| match error {
+            WriteError::Status { request, status } => WriteError::Marks { request, status },
+            other => other,
+        })
+    }
+
+    /// Makes the changes; counts them in `written`.
+    pub(super) async fn write(
+        &self,
+        user: &Username,
+        changes: &Changes,
+        held: &Held,
+        own: Own,
+        pace: &Pace,
+        written: &mut usize,
+    ) -> Result<(), WriteError> {
+        let is_held = |jid: &&BareJid| held.roster.get(jid.as_str()).is_some();
+        let mut marks: BTreeSet<_> = held.written.iter().filter(is_held).collect();
+        let writes = changes.writes.iter().map(|contact| &contact.jid);
+        let before = marks.len();
+        marks.extend(writes);
+        let is_marked = own == Own::Written;
+        if is_marked && marks.len() > before {
+            self.mark(user, &marks).await?;
+        }
+        for jid in &changes.removals {
+            pace.wait(1).await;
+            let subscription = held.roster.get(jid.as_str()).map(|it| it.subscription);
+            self.remove(user, jid, subscription).await?;
+            marks.remove(jid);
+            *written += 1;
+        }
+        for contact in &changes.writes {
+            pace.wait(1).await;
+            self.add(user, contact).await?;
+            *written += 1;
+        }
+        if is_marked && !changes.removals.is_empty() {
+            self.mark(user, &marks).await?;
+        }
+        Ok(())
+    }
+
+    async fn has(&self, user: &Username) -> Result<bool, WriteError> {
+        let arguments = json!({"user": user.as_str(), "host": self.domain.as_str()});
+        let answer = self.command("check_account", &arguments).await?;
+        answer.expect_ok()?.read(|code: u8| code == 0).await
+    }
+
+    async fn add(&self, user: &Username, contact: &Contact) -> Result<(), WriteError> {
+        let _writing = match self.lock_of(user, &contact.jid) {
+            Some(lock) => Some(lock.lock().await),
+            None => None,
+        };
+        let mut arguments = self.pair(user, &contact.jid);
+        arguments["nick"] = contact.name.as_deref().unwrap_or_default().into();
+        arguments["subs"] = contact.subscription.as_str().into();
+        let mut answer = None;
+        if !self.has_old_groups.load(Ordering::Relaxed) {
+            let mut arguments = arguments.clone();
+            arguments["groups"] = contact.groups.clone().into();
+            let tried = self.command("add_rosteritem", &arguments).await?;
+            let is_old = tried.status == StatusCode::BAD_REQUEST && tried.is_about("group");
+            self.has_old_groups.store(is_old, Ordering::Relaxed);
+            answer = (!is_old).then_some(tried);
+        }
+        let answer = match answer {
+            Some(answer) => answer,
+            None => {
+                arguments["group"] = contact.groups.join(";").into();
+                self.command("add_rosteritem", &arguments).await?
+            }
+        };
+        answer.expect_ok()?;
+        if let Ok(node) = NodePart::new(user.as_str()) {
+            let owner = BareJid::from_parts(Some(&node), &self.domain);
+            self.latest.push((owner, contact.jid.clone()));
+        }
+        Ok(())
+    }
+
+    fn lock_of(&self, user: &Username, contact: &BareJid) -> Option<&Mutex<()>> {
+        let contact = contact.node().map(|node| node.as_str());
+        let hash = |name: &str| {
+            let mut hasher = DefaultHasher::new();
+            name.hash(&mut hasher);
+            hasher.finish()
+        };
+        // The same for both of a pair.
+        let sum = hash(user.as_str()).wrapping_add(hash(contact.unwrap_or_default()));
+        let index = usize::try_from(sum % PAIRS_AT_ONCE as u64).ok()?;
+        self.writing.get(index)
+    }
+
+    /// Whether the item that `owner` has of `contact` was written later than the other one of the pair, if that is known.
+    pub(super) fn is_later(&self, owner: &BareJid, contact: &BareJid) -> Option<bool> {
+        let latest = self.latest.last(|(of, about)| {
+            (of == owner && about == contact) || (of == contact && about == owner)
+        });
+        latest.map(|(of, _)| of == *owner)
+    }
+
+    /// Removes a contact. Of one with a subscription, that goes first: otherwise the contact would be sent
+    /// `unsubscribe` and `unsubscribed`, of which some clients tell their users.
+    async fn remove(
+        &self,
+        user: &Username,
+        jid: &BareJid,
+        subscription: Option<Subscription>,
+    ) -> Result<(), WriteError> {
+        if subscription != Some(Subscription::None) {
+            let without = Contact::new(jid.clone(), None, Vec::new(), Subscription::None);
+            self.add(user, &without).await?;
+        }
+        let arguments = self.pair(user, jid);
+        let answer = self.command("delete_rosteritem", &arguments).await?;
+        answer.expect_ok()?;
+        Ok(())
+    }
+
+    fn pair(&self, user: &Username, contact: &BareJid) -> Value {
+        json!({
+            "localuser": user.as_str(),
+            "localhost": self.domain.as_str(),
+            "user": contact.node().map(|node| node.as_str()).unwrap_or_default(),
+            "host": contact.domain().as_str(),
+        })
+    }
+
+    /// The contact as it can be written: a group with a semicolon would be two.
+    pub(super) fn adapt(contact: &mut Contact) {
+        if contact.groups.iter().any(|group| group.contains(';')) {
+            let groups = contact.groups.iter().map(|group| group.replace(';', ","));
+            contact.groups = distinct(groups.collect());
+        }
+    }
+
+    /// Whether the user has a client that is connected. When this is known, the clients' processes have dealt with all
+    /// that was done before.
+    pub(super) async fn is_online(&self, user: &str) -> Result<bool, WriteError> {
+        let arguments = json!({"user": user, "host": self.domain.as_str()});
+        let answer = self.command("user_sessions_info", &arguments).await?;
+        let read = answer.expect_ok()?.read(|it: Vec<Value>| !it.is_empty());
+        read.await
+    }
+
+    /// Lets two users hear of what the other publishes (XEP-0163), by probes as at a login. `later` is the one whose item
+    /// was written later.
+    ///
+    /// Presence has been shown when the items were written. But only a probe brings what was published last. And
+    /// ejabberd learns what a contact wants to hear of when the contact's presence comes, if there is an item of it by
+    /// then: so `later` has not learned that of `earlier`, and what it publishes comes last.
+    pub(super) async fn introduce(
+        &self,
+        later: &BareJid,
+        earlier: &BareJid,
+    ) -> Result<(), WriteError> {
+        for (by, of) in [(later, earlier), (earlier, later)] {
+            let user = by.node().map(|node| node.as_str()).unwrap_or_default();
+            if self.is_online(user).await? {
+                self.probe(by, of).await?;
+            }
+            let user = of.node().map(|node| node.as_str()).unwrap_or_default();
+            self.is_online(user).await?;
+        }
+        Ok(())
+    }
+
+    async fn probe(&self, by: &BareJid, of: &BareJid) -> Result<(), WriteError> {
+        let arguments = json!({
+            "from": by.as_str(),
+            "to": of.as_str(),
+            "stanza": "<presence type='probe'/>",
+        });
+        self.command("send_stanza", &arguments).await?.expect_ok()?;
+        Ok(())
+    }
+}
+
+/// The list in an answer.
+fn roster(items: Vec<Item>) -> Roster {
+    let mut contacts = HashMap::new();
+    for item in items {
+        let Some(jid) = address::prepare(&item.jid).map(Jid::into_bare) else {
+            continue;
+        };
+        let (_, groups) = contacts.entry(jid).or_insert_with(|| {
+            let subscription = Subscription::of_attribute(&item.subscription);
+            ((item.nick, subscription), Vec::new())
+        });
+        groups.extend(item.group.into_iter().chain(item.groups));
+    }
+    let contacts = contacts.into_iter();
+    let contacts = contacts.map(|(jid, ((nick, subscription), groups))| {
+        Contact::new(jid, Some(nick), groups, subscription)
+    });
+    Roster::new(contacts.collect())
+}
+
+/// The contacts in the private storage, which its user can change, too.
+fn marks(element: &str) -> HashSet<BareJid> {
+    let content = element.rsplit_once("</written>").map(|(before, _)| before);
+    let jids = content.and_then(|before| before.rsplit_once('>'));
+    let jids = jids.map(|(_, jids)| jids).unwrap_or_default();
+    let jids = jids.split_ascii_whitespace();
+    jids.filter_map(|jid| address::prepare(jid).map(Jid::into_bare))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(json: &str) -> Vec<Contact> {
+        roster(serde_json::from_str(json).unwrap())
+            .contacts()
+            .to_vec()
+    }
+
+    #[test]
+    fn lists_are_read_as_old_and_new_versions_write_them() {
+        let old = r#"[
+            {"jid": "b@x.org", "nick": "", "subscription": "none", "ask": "out", "group": ""},
+            {"jid": "a@x.org", "nick": "A", "subscription": "both", "ask": "none", "group": "one"},
+            {"jid": "a@x.org", "nick": "A", "subscription": "both", "ask": "none", "group": "two"}]"#;
+        let new = r#"[
+            {"jid": "A@x.org", "nick": "A", "subscription": "both", "pending": "none", "groups": ["one", "two"]},
+            {"jid": "a b@x.org", "subscription": "both", "groups": []},
+            {"jid": "b@x.org", "nick": "", "subscription": "none", "pending": "out", "groups": []}]"#;
+        let list = read(old);
+        assert_eq!(list, read(new));
+        assert_eq!(list[0].groups, ["one", "two"]);
+        assert_eq!(list[0].name.as_deref(), Some("A"));
+        assert_eq!(
+            (list[1].name.as_deref(), list[1].subscription),
+            (None, Subscription::None)
+        );
+    }
+
+    #[test]
+    fn marks_are_read_whatever_a_user_has_made_of_them() {
+        let of = |content: &str| {
+            let mut marks: Vec<_> = marks(&format!("<query>{content}</query>"))
+                .into_iter()
+                .collect();
+            marks.sort();
+            marks
+                .iter()
+                .map(ToString::to_string)
+                .collect::<Vec<_>>()
+                .join(" ")
+        };
+        let element = |text: &str| format!("<written xmlns='{WRITTEN}'>{text}</written>");
+        assert_eq!(
+            of(&element("b@x.org a@x.org icq.x.org")),
+            "a@x.org b@x.org icq.x.org"
+        );
+        assert_eq!(
+            of(&element(" a@x.org\n\na@x.org @ a@ <b/>c@x.org")),
+            "c@x.org"
+        );
+        for nothing in ["", "<written/>", "<written", "</written>", &element("")] {
+            assert_eq!(of(nothing), "", "{nothing}");
+        }
+    }
+}

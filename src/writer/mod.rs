@@ -1,0 +1,507 @@
+//! Writer of contact lists: puts the lists of a host into its XMPP server, where all clients find them, those that do not
+//! come by the gateway, too (`rosters = "server"`). It knows nothing of sessions and stanzas.
+//!
+//! A refresh fetches the list from the site, whether or not its user is online, compares it with what the server holds,
+//! and writes the difference ([`crate::roster::plan`]). Nothing is kept: the server's list is the truth, so it does not
+//! matter who has changed it, or whether the last refresh was cut short.
+//!
+//! ```text
+//!   refresh(john) -> site: john's list -> server: john's list -> changes -> site: lists of the contacts concerned
+//!       -> server: write their items of john, then john's items -> probes
+//! ```
+//!
+//! Both owners' items are there before a probe. The user's own list comes last, so that it differs from the site's as long
+//! as something is left to do. One refresh of a user runs at a time; those that come meanwhile share the next, so that each
+//! notification is answered by a fetch that began after it. What fails is tried again (`retries`), and told to
+//! whoever notified.
+//!
+//! `prosody` and `ejabberd` are the servers, `api` is what they have in common.
+
+mod api;
+mod call;
+mod counterparts;
+mod ejabberd;
+mod error;
+mod list;
+mod prosody;
+mod refresh;
+mod retries;
+mod turns;
+
+use std::{
+    num::NonZeroU32,
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use arc_swap::ArcSwap;
+use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
+use jid::{BareJid, DomainPart};
+use tokio::{
+    sync::Semaphore,
+    time::{Instant, sleep},
+};
+use tracing::warn;
+
+pub use self::{call::Call, error::WriteError};
+use self::{
+    call::SiteList,
+    counterparts::Pair,
+    ejabberd::Ejabberd,
+    list::{Done, Refresh},
+    prosody::Prosody,
+    retries::{Pushed, Retries},
+    turns::Turns,
+};
+use crate::{
+    backend::{
+        ContactSource, FetchError, Fetched,
+        failures::{Failure, Failures},
+        off_thread,
+    },
+    clock::since_1970,
+    config::{WriterEndpoint, WriterKind, Writing},
+    metrics::{self, health::Dependency, recent::Recent},
+    roster::{
+        Contact, Roster, Username,
+        left_out::LeftOut,
+        plan::{Changes, Held, Own},
+    },
+};
+
+/// Most refreshes that run at once: each has two lists in memory.
+pub const AT_ONCE: usize = 8;
+/// Most logins whose refreshes are under way or wait for their turn; others are dealt with as what has failed.
+const LOGINS: usize = 1000;
+
+/// Most users whose latest list from the site is remembered, as far as people look into it.
+const MOST_SEEN: usize = 1000;
+
+/// List that has come from the site, for people who look into it. The list itself is in the server.
+#[derive(Clone, Debug)]
+pub struct Seen {
+    user: Username,
+    /// When it came, as time since 1970 (UTC).
+    pub at: Duration,
+    /// How many contacts it had.
+    pub contacts: usize,
+    /// The first entries that could not be used, and how many there were.
+    pub left_out: LeftOut,
+}
+
+/// The lists of one host that its server holds.
+#[derive(Debug)]
+pub struct ServerRosters<S> {
+    source: S,
+    domain: DomainPart,
+    settings: ArcSwap<Settings>,
+    turns: Turns,
+    /// How many lists were asked for.
+    fetches: AtomicU64,
+    retries: Retries,
+    at_once: Semaphore,
+    logins: Semaphore,
+    failures: Failures<WriteError>,
+    /// The site's latest lists, one for each user.
+    seen: Recent<Seen>,
+    metrics: metrics::Domain,
+}
+
+/// What a reload of the configuration replaces.
+#[derive(Debug)]
+pub struct Settings {
+    server: Server,
+    pace: Pace,
+    writing: Writing,
+}
+
+impl Settings {
+    /// Settings for the server of `domain`.
+    pub fn new(endpoint: &WriterEndpoint, writing: Writing, domain: &DomainPart) -> Self {
+        let server = match endpoint.kind {
+            WriterKind::Prosody => Server::Prosody(Prosody::new(endpoint, domain, AT_ONCE)),
+            WriterKind::Ejabberd => {
+                Server::Ejabberd(Ejabberd::new(endpoint, domain.clone(), AT_ONCE))
+            }
+        };
+        Self {
+            server,
+            pace: Pace::new(writing.rate),
+            writing,
+        }
+    }
+
+    /// How many contacts the server has on the list of `user`, for whoever tries these settings.
+    ///
+    /// # Errors
+    ///
+    /// The server does not let its lists be read.
+    pub async fn try_out(&self, user: &Username) -> Result<usize, WriteError> {
+        let held = self.server.held(user, self.writing.own).await?;
+        Ok(held.roster.len())
+    }
+}
+
+/// Pace of all writes to one server, in contacts.
+#[derive(Debug)]
+struct Pace {
+    limiter: DefaultDirectRateLimiter,
+    rate: NonZeroU32,
+}
+
+impl Pace {
+    fn new(rate: NonZeroU32) -> Self {
+        let limiter = RateLimiter::direct(Quota::per_second(rate));
+        Self { limiter, rate }
+    }
+
+    /// Waits until so many contacts may be written.
+    async fn wait(&self, contacts: usize) {
+        let mut left = u32::try_from(contacts).unwrap_or(u32::MAX);
+        while let Some(step) = NonZeroU32::new(left.min(self.rate.get())) {
+            if self.limiter.until_n_ready(step).await.is_err() {
+                return;
+            }
+            left -= step.get();
+        }
+    }
+}
+
+/// An XMPP server that holds lists.
+#[derive(Debug)]
+enum Server {
+    Prosody(Prosody),
+    Ejabberd(Ejabberd),
+}
+
+impl Server {
+    async fn held(&self, user: &Username, own: Own) -> Result<Held, WriteError> {
+        match self {
+            Self::Prosody(server) => server.held(user).await,
+            Self::Ejabberd(server) => server.held(user, own).await,
+        }
+    }
+
+    /// The contact as this server can hold it.
+    fn adapt(&self, contact: &mut Contact) {
+        match self {
+            Self::Prosody(_) => {}
+            Self::Ejabberd(_) => Ejabberd::adapt(contact),
+        }
+    }
+
+    /// Makes `changes` to what is `held`; counts them in `written`.
+    async fn write(
+        &self,
+        user: &Username,
+        changes: &Changes,
+        held: &Held,
+        settings: &Settings,
+        written: &mut usize,
+    ) -> Result<(), WriteError> {
+        let pace = &settings.pace;
+        match self {
+            Self::Prosody(server) => server.write(user, changes, pace, written).await,
+            Self::Ejabberd(server) => {
+                let own = settings.writing.own;
+                server.write(user, changes, held, own, pace, written).await
+            }
+        }
+    }
+
+    /// Whether `user` has to be introduced to new contacts ([`Self::introduce`]).
+    async fn wants_introductions(&self, user: &Username) -> Result<bool, WriteError> {
+        match self {
+            Self::Prosody(_) => Ok(false),
+            Self::Ejabberd(server) => server.is_online(user.as_str()).await,
+        }
+    }
+
+    /// Lets two users who are contacts now see what the other publishes, if the later item is among those that the
+    /// caller has written; otherwise, whoever wrote that does this.
+    async fn introduce(
+        &self,
+        owner: &BareJid,
+        contact: &BareJid,
+        written: Pair,
+    ) -> Result<(), WriteError> {
+        let Self::Ejabberd(server) = self else {
+            return Ok(());
+        };
+        let is_own_later = server.is_later(owner, contact).unwrap_or(written.own);
+        match is_own_later {
+            true if written.own => server.introduce(owner, contact).await,
+            false if written.theirs => server.introduce(contact, owner).await,
+            _ => Ok(()),
+        }
+    }
+}
+
+impl<S: ContactSource + 'static> ServerRosters<S> {
+    /// The lists of `domain`, which come from `source`. Outcomes are counted in `metrics`.
+    pub fn new(
+        source: S,
+        domain: DomainPart,
+        settings: Settings,
+        metrics: metrics::Domain,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            source,
+            domain,
+            settings: ArcSwap::from_pointee(settings),
+            turns: Turns::default(),
+            fetches: AtomicU64::default(),
+            retries: Retries::new(metrics.unwritten.clone()),
+            at_once: Semaphore::new(AT_ONCE),
+            logins: Semaphore::new(LOGINS),
+            failures: Failures::default(),
+            seen: Recent::new(MOST_SEEN),
+            metrics,
+        })
+    }
+
+    /// Where contacts come from.
+    pub fn source(&self) -> &S {
+        &self.source
+    }
+
+    /// The bare JID of a user.
+    pub fn jid(&self, user: &Username) -> Option<BareJid> {
+        let node = jid::NodePart::new(user.as_str()).ok()?;
+        Some(BareJid::from_parts(Some(&node), &self.domain))
+    }
+
+    /// Writes by `settings` from now on. Refreshes under way keep those that they began with.
+    pub fn replace(&self, settings: Settings) {
+        self.settings.store(Arc::new(settings));
+    }
+
+    /// The latest refresh of a user that failed; a later one may have succeeded.
+    pub fn last_failure(&self, user: &Username) -> Option<Failure<WriteError>> {
+        self.failures.last_of(user)
+    }
+
+    /// The latest list of a user that has come from the site, if it is among the latest of all.
+    pub fn last_seen(&self, user: &Username) -> Option<Seen> {
+        self.seen.last(|seen| seen.user == *user)
+    }
+
+    /// The site says by `call` that the list of `user` has changed. Done when the server has the list. Goes on if the future is dropped. Must be called in a tokio runtime.
+    ///
+    /// # Errors
+    ///
+    /// The list could not be written, or not all of it. It is tried again, if that can help.
+    pub fn refresh(
+        self: &Arc<Self>,
+        user: &Username,
+        call: &Arc<Call>,
+    ) -> impl Future<Output = Result<(), WriteError>> + Send + use<S> {
+        let rosters = Arc::clone(self);
+        let call = Arc::clone(call);
+        let outcome = self.turns.join(user, |turn| {
+            let user = user.clone();
+            async move {
+                let _place = rosters.at_once.acquire().await;
+                let _turn = turn.begin().await;
+                let pushes = rosters.retries.pushes();
+                rosters.run(&user, &call, None, pushes).await
+            }
+        });
+        outcome.result()
+    }
+
+    /// The site says what the list of `user` is. Done when the server has it. Goes on if the future is dropped. Must be
+    /// called in a tokio runtime.
+    ///
+    /// # Errors
+    ///
+    /// The list could not be written, or not all of it. It is tried again by a fetch, if that can help.
+    pub fn put(
+        self: &Arc<Self>,
+        user: &Username,
+        contacts: Vec<Contact>,
+        left_out: &LeftOut,
+    ) -> impl Future<Output = Result<(), WriteError>> + Send + use<S> {
+        self.source.note_left_out(user, left_out);
+        self.metrics.left_out(left_out.count());
+        // From now on, it is later than what was fetched before.
+        let list = self.site_list(user);
+        let pushes = self.retries.pushes();
+        let rosters = Arc::clone(self);
+        let user = user.clone();
+        let writing = tokio::spawn(async move {
+            let is_large = contacts.len() > list::LARGE;
+            let roster = off_thread(is_large, || Arc::new(Roster::new(contacts))).await?;
+            let put = SiteList { roster, ..list };
+            let _place = rosters.at_once.acquire().await;
+            let _turn = rosters.turns.turn(&user).await;
+            let call = Call::default();
+            rosters.run(&user, &call, Some(put), pushes).await
+        });
+        async move {
+            let written = writing.await;
+            written.unwrap_or(Err(WriteError::Fetch(FetchError::Abandoned)))
+        }
+    }
+
+    /// A user has logged in, who may have changed the list, or whose list may never have been written.
+    pub fn logged_in(self: &Arc<Self>, user: &Username) {
+        let rosters = Arc::clone(self);
+        let user = user.clone();
+        tokio::spawn(async move {
+            match rosters.logins.try_acquire() {
+                // It has been logged.
+                Ok(_place) => drop(rosters.refresh(&user, &Arc::default()).await),
+                Err(_) => {
+                    rosters.try_later(&user);
+                }
+            }
+        });
+    }
+
+    /// Refreshes `user` as soon as there is time, by a fetch that begins after this. Says whether that can be: there
+    /// may be too many of them. Must be called in a tokio runtime.
+    #[must_use]
+    pub fn refresh_later(self: &Arc<Self>, user: &Username) -> bool {
+        self.try_later(user) != Pushed::Not
+    }
+
+    /// Refreshes a user whose turn it is, for what had been pushed to the retries by then.
+    async fn run(
+        self: &Arc<Self>,
+        user: &Username,
+        call: &Call,
+        put: Option<SiteList>,
+        pushes: u64,
+    ) -> Result<(), WriteError> {
+        let settings = self.settings.load_full();
+        let refresh = Refresh {
+            rosters: self,
+            settings: &settings,
+            user,
+            call,
+            put,
+        };
+        let outcome = refresh.run().await;
+        self.note(user, &outcome, pushes);
+        outcome.map(|_| ())
+    }
+
+    /// The list of a user before it is fetched.
+    fn site_list(&self, user: &Username) -> SiteList {
+        SiteList {
+            roster: Arc::default(),
+            list: Arc::new(self.turns.list(user)),
+            number: self.fetches.fetch_add(1, Ordering::Relaxed) + 1,
+        }
+    }
+
+    /// The contacts of a user, as the site lists them now.
+    async fn fetch(&self, user: &Username) -> Result<Fetched, FetchError> {
+        let began = Instant::now();
+        let fetched = self.source.contacts(user, None).await;
+        let outcome = match &fetched {
+            Ok(_) => "new",
+            Err(error) => error.outcome(),
+        };
+        let metrics = &self.metrics;
+        metrics.fetched(outcome, fetched.is_ok(), began.elapsed());
+        if let Ok(Fetched::New {
+            left_out, contacts, ..
+        }) = &fetched
+        {
+            metrics.left_out(left_out.count());
+            let seen = Seen {
+                user: user.clone(),
+                at: since_1970(),
+                contacts: contacts.len(),
+                left_out: left_out.beginning(),
+            };
+            self.seen.replace(|before| before.user == *user, Some(seen));
+        }
+        fetched
+    }
+
+    fn note(self: &Arc<Self>, user: &Username, outcome: &Result<Done, WriteError>, pushes: u64) {
+        let metrics = &self.metrics;
+        match outcome {
+            Ok(done) => {
+                metrics.written(done.outcome());
+                metrics.writer.note(true, since_1970());
+                self.retries.forget(user, pushes);
+            }
+            Err(error) => {
+                metrics.written(error.outcome());
+                if error.is_of_server() {
+                    metrics.writer.note(false, since_1970());
+                }
+                metrics.failed(Dependency::Writer, format!("list of {user}: {error}"));
+                self.failures.push(Failure {
+                    user: user.clone(),
+                    at: since_1970(),
+                    error: error.clone(),
+                });
+                let again = error.may_pass();
+                warn!(%user, %error, again, "contact list not written");
+                if again {
+                    self.try_later(user);
+                } else {
+                    self.retries.forget(user, pushes);
+                }
+            }
+        }
+    }
+
+    /// Refreshes the user later.
+    fn try_later(self: &Arc<Self>, user: &Username) -> Pushed {
+        let pushed = self.retries.push(user);
+        if pushed == Pushed::First {
+            tokio::spawn(retry(Arc::downgrade(self)));
+        }
+        pushed
+    }
+}
+
+/// Tries the lists that are unwritten, one after the other, and waits whenever that fails.
+async fn retry<S: ContactSource + 'static>(rosters: Weak<ServerRosters<S>>) {
+    let mut delays = retries::delays();
+    let mut delay = delays.next();
+    loop {
+        sleep(delay.unwrap_or_default()).await;
+        // If they are gone, nobody wants the lists any longer.
+        let Some(rosters) = rosters.upgrade() else {
+            return;
+        };
+        let Some(user) = rosters.retries.next() else {
+            return;
+        };
+        let refreshed = rosters.refresh(&user, &Arc::default()).await;
+        if refreshed.is_err_and(|error| error.may_pass()) {
+            delay = delays.next();
+        } else {
+            delays = retries::delays();
+            delay = None;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_pace_is_kept() {
+        let pace = Pace::new(NonZeroU32::MIN);
+        assert!(pace.wait(1).now_or_never().is_some());
+        assert!(pace.wait(1).now_or_never().is_none());
+        // More than a second's worth is waited for in parts.
+        let pace = Pace::new(NonZeroU32::new(1000).unwrap());
+        assert!(pace.wait(1000).now_or_never().is_some());
+        pace.wait(1500).await;
+    }
+}
