@@ -20,6 +20,8 @@ const MOST_NAMED: usize = 1000;
 /// Most users in a list, where nothing else is asked for; and if whatever is asked for.
 const USUAL_LIMIT: usize = 100;
 const MOST_LISTED: usize = 1000;
+/// Most users that one line of the log names.
+const MOST_LOGGED: usize = 10;
 
 /// Whose presence is to be shown.
 #[derive(Debug, Default)]
@@ -167,7 +169,7 @@ impl<S: ContactSource + 'static> Call<S> {
                 (name, view)
             })
             .collect();
-        self.log_shown(found.len());
+        self.log_shown(found.iter().map(|(name, _)| name.as_str()));
         if let Some(first) = found.iter().find_map(|(_, view)| view.as_ref().err())
             && found.iter().all(|(_, view)| view.is_err())
         {
@@ -193,7 +195,7 @@ impl<S: ContactSource + 'static> Call<S> {
         let availability = &self.table.served(&domain)?.availability;
         let limit = question.limit.unwrap_or(USUAL_LIMIT);
         let page = availability.list(question.after.as_ref(), limit);
-        self.log_shown(page.users.len());
+        self.log_shown(page.users.iter().map(|(user, _)| user.as_str()));
         let last = page.users.last().map(|(user, _)| user.to_string());
         let users = page.users.into_iter();
         let list = List {
@@ -209,9 +211,11 @@ impl<S: ContactSource + 'static> Call<S> {
         Ok(answer::json(StatusCode::OK, &list))
     }
 
-    fn log_shown(&self, users: usize) {
+    fn log_shown<'a>(&self, users: impl ExactSizeIterator<Item = &'a str>) {
         let caller = self.caller.map(|peer| peer.0.ip());
-        debug!(?caller, users, "presence shown");
+        let count = users.len();
+        let first: Vec<_> = users.take(MOST_LOGGED).collect();
+        debug!(?caller, count, ?first, "presence shown");
     }
 
     /// The domain of users that are named without one, whether or not it has rosters.

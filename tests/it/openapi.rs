@@ -14,7 +14,9 @@ const CHECKS: &str = "status_code_conformance,content_type_conformance,response_
 
 /// Runs it against a gateway with a user online, another whose list cannot be had, and this in `[admin]`.
 async fn ask(admin: &str, bearer: Option<&str>) {
-    let site = Site::with(Prosody::shared(), |gateway| gateway.admin(admin));
+    let site = Site::with(Prosody::shared(), |gateway| {
+        gateway.admin(admin).host("login = \"http\"")
+    });
     let (john, aaron) = (site.member("john"), site.member("aaron"));
     site.befriend(&john, &aaron);
     let _john = site.online(&john, "web").await;
@@ -35,12 +37,12 @@ async fn ask(admin: &str, bearer: Option<&str>) {
     let file = folder.path().join("openapi.yaml");
     fs::write(&file, description).expect("a writable folder");
 
-    let admin = site.gateway.admin();
+    let url = format!("http://{}", site.gateway.admin().address);
     let mut command = Command::new(root.join(SCHEMATHESIS));
     command
         .arg("run")
         .arg(&file)
-        .args(["--url", &format!("http://{}{}", admin.address, admin.path)])
+        .args(["--url", &url])
         .args(["--checks", CHECKS, "--phases", "examples,coverage,fuzzing"])
         .args([
             "--max-examples",

@@ -1,6 +1,6 @@
 //! What the site is shown of who is available: `GET /roster_admin/presence`.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, fmt::Write as _};
 
 use serde_json::{Value, json};
 
@@ -63,6 +63,31 @@ async fn say(bosh: &mut Bosh, content: &str) {
 
 fn online(site: &Site) -> (Account, Account) {
     (site.member("john"), site.member("marie"))
+}
+
+#[tokio::test]
+async fn the_log_can_tell_who_was_shown_whom() {
+    let site = Site::with(Prosody::shared(), |gateway| {
+        gateway.env("ROSTERGATE_LOG", "debug")
+    });
+    let mut query = String::from("?user=john%0A127.0.0.2");
+    for number in 0..20 {
+        write!(query, "&user=m{number}").expect("a string");
+    }
+    let (status, _) = get(&site, &format!("/presence{query}")).await;
+    assert_eq!(status, 200);
+    let log = site.gateway.log();
+    let line = log.lines().find(|line| line.contains("presence shown"));
+    let line = line.unwrap_or_else(|| panic!("{log}"));
+    let told = [
+        "caller=Some(127.0.0.1)",
+        "count=21",
+        r#"["john\n127.0.0.2", "m0", "#,
+    ];
+    for told in told {
+        assert!(line.contains(told), "{told}: {line}");
+    }
+    assert!(!line.contains("m9"), "a line has its bounds: {line}");
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@
 //! ([`Downstream::deaf_at`]). Requests, rids and conditions stay in here; it must not know the server.
 
 pub mod bosh;
+mod connection;
 mod farewell;
 pub mod stream;
 

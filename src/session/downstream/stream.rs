@@ -1,4 +1,4 @@
-//! WebSocket as a client's side (RFC 7395): owns the [`Socket`], the state of its stream, and stream management towards
+//! WebSocket as a client's side (RFC 7395): owns the connection, the state of its stream, and stream management towards
 //! the client (XEP-0198). It must not know how sessions are found: that is `session::resumption`'s.
 //!
 //! ```text
@@ -21,23 +21,25 @@ use std::{
     collections::VecDeque,
     num::NonZeroU32,
     task::{Context, Poll},
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 
 pub use super::farewell::{Farewell, GOING_AWAY, NORMAL, POLICY, TOO_BIG};
-use super::{End, Event, Reason, farewell::UNSUPPORTED};
+use super::{
+    End, Event, Reason,
+    connection::{Connection, MESSAGE, STUCK},
+    farewell::UNSUPPORTED,
+};
 use crate::{
-    clock::wall_clock,
     config::Terms,
     metrics::BadMessage,
     net::websocket::{Received, Socket, SocketError},
     proto::{
-        handover::message,
         page::Page,
-        sm::acceptor::{Acceptor, Transmit, Verdict, Violation},
+        sm::acceptor::{Acceptor, Verdict, Violation},
         stanza::Stanza,
         stream::{
             error::{StreamCondition, stream_error},
@@ -54,12 +56,8 @@ pub const BEFORE_LOGIN: usize = 64 << 10;
 const BURST: NonZeroU32 = NonZeroU32::new(4).unwrap();
 /// Bytes that may be unwritten before more elements are written: enough for the kernel to be busy with.
 const UNWRITTEN: usize = 16 << 10;
-/// How long a client may take nothing of what is written to it.
-const STUCK: Duration = Duration::from_secs(60);
 /// How long a client may take to close its side of the stream after ours.
 const LEAVE: Duration = Duration::from_secs(2);
-/// How long a message may be on its way.
-const MESSAGE: Duration = Duration::from_secs(60);
 
 /// A client that speaks over WebSocket.
 pub struct Side {
@@ -100,28 +98,6 @@ enum State {
     Over,
 }
 
-/// A connection, and how alive it is.
-struct Connection {
-    socket: Socket,
-    framing: Framing,
-    /// When something came, or it was not listened to.
-    heard: Instant,
-    /// How long it may be silent before it is pinged.
-    ping: Duration,
-    /// When the client was asked for a sign of life that has not come.
-    pinged: Option<Instant>,
-    /// Since when it has taken nothing of what waits for it, and how much it had taken by then.
-    stuck: Option<(Instant, u64)>,
-    /// Since when a message has been on its way.
-    unfinished: Option<Instant>,
-    /// Until when it is not read from, as the client is ahead of its pace.
-    slowed_until: Option<Instant>,
-    /// The client wants to resume another session: what it sends next belongs there.
-    is_resuming: bool,
-    /// The page that has opened it, if it says who it is.
-    page: Option<Page>,
-}
-
 /// A connection on its way from the session that it began with to the one that it resumes.
 pub struct Handed(Box<Connection>);
 
@@ -138,19 +114,9 @@ impl Side {
     ) -> Self {
         let rate = host.limits.max_request_rate;
         let pace = Quota::per_second(rate).allow_burst(rate.saturating_mul(BURST));
+        let connection = Connection::new(socket, framing, page, (&terms, stream_id), now);
         let mut side = Self {
-            socket: Some(Box::new(Connection {
-                socket,
-                framing,
-                heard: now,
-                ping: spread(terms.ping, stream_id),
-                pinged: None,
-                stuck: None,
-                unfinished: None,
-                slowed_until: None,
-                is_resuming: false,
-                page,
-            })),
+            socket: Some(Box::new(connection)),
             farewell: None,
             acceptor: Acceptor::default(),
             state: State::Awake,
@@ -197,8 +163,7 @@ impl Side {
         let Some(connection) = &mut self.socket else {
             return;
         };
-        connection.heard = now;
-        connection.pinged = None;
+        connection.heard(now);
         match received {
             Ok(Received::Text(text)) => {
                 // What is unfinished now has begun after it.
@@ -324,30 +289,26 @@ impl Side {
         }
         if waited.is_some() || !self.inbox.is_empty() || !connection.is_read() {
             // What the client may have sent meanwhile is still to be read.
-            connection.heard = now;
-            connection.pinged = None;
+            connection.heard(now);
             self.acceptor.excuse_client(now);
         }
         if !self.inbox.is_empty() || connection.is_resuming {
             // Not while a client is only slowed down: it has sent what comes before the rest itself.
             connection.unfinished = connection.unfinished.map(|_| now);
         }
-        let is_due = |since: Option<Instant>, time| since.is_some_and(|since| since + time <= now);
-        let is_silent = is_due(connection.pinged, self.terms.pong_timeout);
-        if is_silent || is_due(connection.stuck.map(|(since, _)| since), STUCK) {
+        if connection.is_dead(&self.terms, now) {
             // To wait for a Close frame would be in vain.
             self.socket = None;
             self.inbox.push_back(Event::Silent);
             self.fall_asleep(self.terms.resume, now);
-        } else if is_due(connection.unfinished, MESSAGE) {
+        } else if connection.is_overdue(now) {
             self.lose(self.terms.resume, POLICY, now);
         } else if self.acceptor.is_unanswered(now) && connection.socket.queued() == 0 {
             // The browser lives, but the page does not: it may lie frozen in the back/forward cache. If it wakes up,
             // it hears of the closed connection, and comes again.
             self.lose(self.terms.resume, GOING_AWAY, now);
-        } else if connection.pinged.is_none() && connection.heard + connection.ping <= now {
-            connection.pinged = Some(now);
-            connection.socket.ping(self.acceptor.written());
+        } else {
+            connection.ping_if_silent(self.acceptor.written(), now);
         }
     }
 
@@ -744,68 +705,6 @@ impl Side {
     pub(super) fn is_gone(&self) -> bool {
         !self.is_open() && self.farewell.is_none()
     }
-}
-
-impl Connection {
-    fn is_read(&self) -> bool {
-        self.slowed_until.is_none() && !self.is_resuming
-    }
-
-    /// Writes an element; whether the client is authenticated by it.
-    fn write(&mut self, transmit: Transmit, domain: &str, now: Instant) -> bool {
-        let Transmit {
-            element,
-            waited_since,
-        } = transmit;
-        let is_success = self.framing.sent(&element);
-        let element = match waited_since {
-            Some(since) => message::delayed(&element, domain, &stamp(since, now)),
-            None => element,
-        };
-        self.socket.send(element.to_bytes());
-        is_success
-    }
-
-    /// Takes note of how reading and writing go on.
-    fn watch(&mut self, now: Instant) {
-        let taken = self.socket.taken();
-        self.stuck = match self.stuck {
-            _ if self.socket.queued() == 0 => None,
-            Some((since, before)) if before == taken => Some((since, taken)),
-            _ => Some((now, taken)),
-        };
-        let is_unfinished = self.socket.unfinished() > 0;
-        self.unfinished = is_unfinished.then(|| self.unfinished.unwrap_or(now));
-    }
-
-    fn deadline(&self, terms: &Terms) -> Option<Instant> {
-        if self.is_resuming {
-            return None;
-        }
-        let life = match self.pinged {
-            Some(pinged) => pinged + terms.pong_timeout,
-            None => self.heard + self.ping,
-        };
-        let stuck = self.stuck.map(|(since, _)| since + STUCK);
-        let unfinished = self.unfinished.map(|since| since + MESSAGE);
-        [Some(life), stuck, unfinished, self.slowed_until]
-            .into_iter()
-            .flatten()
-            .min()
-    }
-}
-
-/// A time within a tenth of `time`, so that clients that came together are not pinged together. The id is random.
-fn spread(time: Duration, stream_id: &str) -> Duration {
-    let random: u32 = stream_id.bytes().map(u32::from).sum();
-    time * (90 + random % 21) / 100
-}
-
-/// When something was received that has waited since, in the form of XEP-0082.
-fn stamp(since: Instant, now: Instant) -> String {
-    let age = now.saturating_duration_since(since);
-    let received = wall_clock().checked_sub(age);
-    humantime::format_rfc3339_millis(received.unwrap_or(SystemTime::UNIX_EPOCH)).to_string()
 }
 
 /// Conditions that violations have, for logs and metrics.
