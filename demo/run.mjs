@@ -183,12 +183,13 @@ offline_after = "2s"
 `;
 
 async function main() {
-  const begun = Date.now();
+  // The first step is demo/run's.
+  const begun = process.env.DEMO_BEGUN ? process.env.DEMO_BEGUN * 1000 : Date.now();
   const step = (text) => say(`${((Date.now() - begun) / 1000).toFixed(1).padStart(6)} s  ${text}`);
 
   let binary = options.binary && resolvePath(options.binary);
   if (!binary) {
-    step('building rostergate (cargo build --profile demo)');
+    step('2/5  building rostergate: cargo build --profile demo, a minute or two the first time');
     await run('cargo', ['build', '--profile', 'demo', '--locked']);
     binary = resolvePath(root, process.env.CARGO_TARGET_DIR ?? 'target', 'demo', 'rostergate');
   }
@@ -208,20 +209,20 @@ async function main() {
   };
 
   const eventsToken = randomUUID();
-  step(`starting Prosody on port ${prosody}`);
+  step(`3/5  starting Prosody on port ${prosody}`);
   const server = start('prosody', 'prosody',
     ['--config', write('prosody.cfg.lua', prosodyConfig(prosody, gateway)), '-F']);
-  step(`starting rostergate on port ${gateway}`);
+  step(`4/5  starting rostergate on port ${gateway}`);
   const gate = start('rostergate', binary,
     ['serve', '--config', write('rostergate.toml', gatewayConfig(gateway, prosody, site, eventsToken))]);
-  step(`starting the sample site on port ${site}`);
+  step(`5/5  starting the sample site on port ${site}`);
   const web = start('site', process.execPath, [join(here, 'site.mjs'), write('site.json',
     JSON.stringify({ domain, port: site, gateway: { host: '127.0.0.1', port: gateway }, people, eventsToken }))]);
 
   await ready(server, () => answersStream(prosody));
   await ready(gate, hasPrinted(gate, 'listening on http://'));
   await ready(web, hasPrinted(web, 'listening on http://'));
-  step('ready');
+  step('ready: each of them answers');
 
   const url = `http://127.0.0.1:${site}/`;
   if (options['ports-file']) {
