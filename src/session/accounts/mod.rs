@@ -96,7 +96,7 @@ mod tests {
         let has_others = |it: &Membership| it.with(|account, _| account.has_others());
         assert!(!has_others(&first), "of this user in this domain");
         let second = join("x", "a@x");
-        let sibling = accounts.join_siblings(["x", "c@x"], 1);
+        let sibling = accounts.join_siblings(["x", "c@x"], 1, Arc::default());
         assert!(has_others(&first));
         drop(first);
         assert!(!has_others(&second));

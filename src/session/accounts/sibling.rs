@@ -6,7 +6,7 @@ use std::{collections::VecDeque, sync::Arc};
 use tokio::sync::mpsc;
 
 use super::{Accounts, Place};
-use crate::pipe::blocked::Change;
+use crate::{net::wake_flag::WakeFlag, pipe::blocked::Change};
 
 /// Notices that may wait for one session.
 const MAILBOX: usize = 256;
@@ -34,50 +34,64 @@ pub(in crate::session) type AllDone = mpsc::Receiver<()>;
 /// The bound sessions of an account that tell each other of blocks.
 #[derive(Debug, Default)]
 pub(super) struct Siblings {
-    sessions: Vec<Mailbox>,
+    mailboxes: Vec<Mailbox>,
     /// The latest changes. A session that comes later is told of them, as the server may not have carried them out yet.
     changes: VecDeque<Change>,
 }
 
-/// The number of a sibling, and the way to it.
-type Mailbox = (u64, mpsc::Sender<Box<Notice>>);
+/// What waits for one sibling.
+#[derive(Debug)]
+struct Mailbox {
+    /// The sibling's.
+    number: u64,
+    notices: VecDeque<Notice>,
+    wake_flag: Arc<WakeFlag>,
+}
 
 /// A session's place among its siblings, until it is dropped.
 #[derive(Debug)]
 pub(in crate::session) struct Sibling {
     place: Place,
     number: u64,
-    /// Boxed: a channel has room for 32 from the beginning, and notices are rare.
-    notices: mpsc::Receiver<Box<Notice>>,
+}
+
+impl Mailbox {
+    /// Nothing is added where it is full.
+    fn add(&mut self, change: &Change, done: &Done) {
+        if self.notices.len() < MAILBOX {
+            self.notices.push_back(Notice {
+                change: change.clone(),
+                done: done.clone(),
+            });
+        }
+    }
 }
 
 impl Accounts {
-    /// Adds a session to the siblings of the account `bare` in `domain`. `number` names it.
+    /// Adds a session to the siblings of the account `bare` in `domain`. `number` names it, and `wake_flag` wakes it
+    /// when there are notices. There may be some at once.
     pub(in crate::session) fn join_siblings(
         self: &Arc<Self>,
         [domain, bare]: [&str; 2],
         number: u64,
+        wake_flag: Arc<WakeFlag>,
     ) -> Sibling {
-        let (sender, notices) = mpsc::channel(MAILBOX);
         let done = Done {
             _held: mpsc::channel(1).0,
+        };
+        let mut mailbox = Mailbox {
+            number,
+            notices: VecDeque::new(),
+            wake_flag,
         };
         let place = self.place(domain, bare);
         let mut sessions = place.shared.0.lock();
         for change in &sessions.siblings.changes {
-            // There is room for as many as are kept.
-            let _ = sender.try_send(Box::new(Notice {
-                change: change.clone(),
-                done: done.clone(),
-            }));
+            mailbox.add(change, &done);
         }
-        sessions.siblings.sessions.push((number, sender));
+        sessions.siblings.mailboxes.push(mailbox);
         drop(sessions);
-        Sibling {
-            place,
-            number,
-            notices,
-        }
+        Sibling { place, number }
     }
 }
 
@@ -92,21 +106,21 @@ impl Sibling {
             siblings.changes.pop_front();
         }
         siblings.changes.push_back(change.clone());
-        let others = siblings.sessions.iter();
-        for (_, sender) in others.filter(|(number, _)| *number != self.number) {
-            // Fails where the mailbox is full, or the session has gone.
-            let _ = sender.try_send(Box::new(Notice {
-                change: change.clone(),
-                done: done.clone(),
-            }));
+        let others = siblings.mailboxes.iter_mut();
+        for mailbox in others.filter(|it| it.number != self.number) {
+            mailbox.add(change, &done);
+            mailbox.wake_flag.wake();
         }
         drop(sessions);
         all_done
     }
 
-    /// The notices for this session.
-    pub(in crate::session) fn notices(&mut self) -> &mut mpsc::Receiver<Box<Notice>> {
-        &mut self.notices
+    /// The next notice for this session.
+    pub(in crate::session) fn next_notice(&self) -> Option<Notice> {
+        let mut sessions = self.place.shared.0.lock();
+        let mailboxes = sessions.siblings.mailboxes.iter_mut();
+        let mut own = mailboxes.filter(|it| it.number == self.number);
+        own.next()?.notices.pop_front()
     }
 }
 
@@ -114,10 +128,8 @@ impl Drop for Sibling {
     fn drop(&mut self) {
         let mut sessions = self.place.shared.0.lock();
         let siblings = &mut sessions.siblings;
-        siblings
-            .sessions
-            .retain(|(number, _)| *number != self.number);
-        if siblings.sessions.is_empty() {
+        siblings.mailboxes.retain(|it| it.number != self.number);
+        if siblings.mailboxes.is_empty() {
             // The account may live on for its members, who have no use for changes.
             siblings.changes = VecDeque::new();
         }

@@ -16,6 +16,7 @@
 //! What presence is sent to whom is decided by `pipe::blocking`. This must not read stanzas.
 
 use std::{
+    sync::Arc,
     task::{Context, Poll},
     time::{Duration, Instant},
 };
@@ -40,6 +41,8 @@ const MAX_NOTICES: usize = 16;
 pub(super) struct Blocking {
     /// The place among the siblings, once the resource is bound.
     sibling: Option<Sibling>,
+    /// They may have something to tell.
+    is_told: bool,
     held: Option<Held>,
     /// Notices that are being carried out. `Done` is dropped when the server has acknowledged so many stanzas; `None`
     /// until it is asked.
@@ -72,13 +75,17 @@ impl Blocking {
         {
             return Poll::Ready(Input::SiblingsDone);
         }
-        if self.unfinished.len() < MAX_NOTICES
-            && let Some(sibling) = &mut self.sibling
-            && let Poll::Ready(Some(notice)) = sibling.notices().poll_recv(cx)
-        {
-            return Poll::Ready(Input::Notice(*notice));
+        if self.is_told && self.unfinished.len() < MAX_NOTICES {
+            let notice = self.sibling.as_ref().and_then(Sibling::next_notice);
+            self.is_told = notice.is_some();
+            return notice.map_or(Poll::Pending, |it| Poll::Ready(Input::Notice(it)));
         }
         Poll::Pending
+    }
+
+    /// Siblings may have told of something: the session was woken.
+    pub(super) fn woken(&mut self) {
+        self.is_told = true;
     }
 
     /// Takes the client's request, if the server has not got it.
@@ -93,8 +100,10 @@ impl Task {
         if let Some(identity) = self.pipe.identity().filter(|_| self.host.rules.directed) {
             let accounts = self.registration.accounts();
             let account = [&*self.host.domain, identity.bare()];
-            let sibling = accounts.join_siblings(account, self.record.number());
+            let wake_flag = Arc::clone(&self.wake_flag);
+            let sibling = accounts.join_siblings(account, self.record.number(), wake_flag);
             self.blocking.sibling = Some(sibling);
+            self.blocking.is_told = true;
         }
     }
 

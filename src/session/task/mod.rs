@@ -364,7 +364,10 @@ impl Task {
             Input::Command(command) => self.handle_command(*command, now),
             Input::Client(input) => self.handle_client(input, now),
             Input::Roster(result) => self.roster_fetched(result),
-            Input::Woken => self.roster_changed(),
+            Input::Woken => {
+                self.blocking.woken();
+                self.roster_changed();
+            }
             Input::Notice(notice) => self.handle_notice(notice),
             Input::SiblingsDone => self.send_held_block(now),
             Input::Answered(answer) => self.handle_answer(answer, now),
