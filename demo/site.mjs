@@ -342,16 +342,23 @@ async function serve(req, res, user) {
   return file(res, join(here, 'page'), path.slice(1));
 }
 
+/**
+ * Whether a request names this machine. A page of somebody else could have a name of its own lead here (DNS rebinding),
+ * and would then be of the same origin.
+ */
+const isForUs = ({ headers }) => /^(localhost|127\.0\.0\.1|\[::1\])(:\d+)?$/i.test(headers.host ?? '');
+
 function listen(port, user) {
   const server = createServer((req, res) => {
-    serve(req, res, user).catch((error) => {
+    if (!isForUs(req)) return reply(res, 403, { message: 'the demo is at localhost only' });
+    return serve(req, res, user).catch((error) => {
       if (!res.headersSent) reply(res, 400, { message: error.message });
       else res.destroy();
     });
   });
   if (user) {
     const { sockets } = people.get(user);
-    server.on('upgrade', websocket);
+    server.on('upgrade', (req, socket, head) => (isForUs(req) ? websocket(req, socket, head) : socket.destroy()));
     server.on('connection', (socket) => {
       if (people.get(user).unplugged) return socket.destroy();
       sockets.add(socket);

@@ -101,7 +101,7 @@ function add({ kind, text }) {
   line.dataset.mark = marks[kind];
   line.textContent = text;
   $('log').append(line);
-  line.scrollIntoView({ block: 'nearest' });
+  $('log').scrollTop = $('log').scrollHeight;
 }
 
 const events = new EventSource('/events');

@@ -1,14 +1,18 @@
-// The demo page in headless Chromium, as a visitor uses it: everything is real but the visitor.
+// The demo page in headless Chromium, as a visitor uses it: everything is real but the visitor. A picture of it is left in
+// target/demo.png (`make pictures`).
 
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
-import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { request } from 'node:http';
 import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { after, before, test } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
+
+import { brokenWords, faintTexts, overflow } from './looks.mjs';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 const { chromium } = createRequire(join(root, 'demo/package.json'))('playwright-core');
@@ -126,6 +130,38 @@ test('no page has a password: the chat logs in by the cookie of its visitor', as
   assert.notEqual(again.password, given.password);
 });
 
+/** What a server says to a request that comes under a name. */
+function underName(name, url, headers = {}) {
+  return new Promise((resolve, reject) => {
+    const sent = request(url, { headers: { ...headers, Host: name } });
+    sent.on('response', (response) => {
+      response.resume();
+      resolve(response.statusCode);
+    });
+    sent.on('upgrade', (_, socket) => { socket.destroy(); resolve(101); });
+    sent.on('error', (error) => (error.code === 'ECONNRESET' ? resolve(null) : reject(error)));
+    sent.end();
+  });
+}
+
+test('a name that somebody else has lead here reaches nothing', async () => {
+  const { port } = await person('alice');
+  const chatUrl = `http://127.0.0.1:${port}/`;
+  for (const url of [demo.url, `${demo.url}people`, chatUrl, `${chatUrl}http-bind`]) {
+    for (const name of ['evil.example', 'localhost.evil.example:80', '127.0.0.1.evil.example']) {
+      assert.equal(await underName(name, url), 403, `${name} ${url}`);
+    }
+    assert.notEqual(await underName(`localhost:${port}`, url), 403, url);
+  }
+  const upgrade = {
+    Connection: 'Upgrade', Upgrade: 'websocket', 'Sec-WebSocket-Version': '13', 'Sec-WebSocket-Protocol': 'xmpp',
+    'Sec-WebSocket-Key': 'MDEyMzQ1Njc4OWFiY2RlZg==',
+  };
+  const socketUrl = `${chatUrl}xmpp-websocket`;
+  assert.equal(await underName('evil.example', socketUrl, upgrade), null);
+  assert.equal(await underName(`127.0.0.1:${port}`, socketUrl, upgrade), 101);
+});
+
 test('a page of another site can have nothing done', async () => {
   for (const path of ['ban', 'do/befriend', 'unplug']) {
     const body = JSON.stringify({ user: 'alice', friend: 'bob', banned: true, seconds: 1 });
@@ -140,11 +176,42 @@ test('the site shows who is online', async () => {
   assert.equal(await page.locator('#online b').count(), 2);
 });
 
+for (const colorScheme of ['light', 'dark']) {
+  test(`on a phone, the chats are one above the other, and all can be read, ${colorScheme}`, async () => {
+    await page.emulateMedia({ colorScheme });
+    const desktop = page.viewportSize();
+    for (const width of [390, 800, 1280]) {
+      await page.setViewportSize({ width, height: 844 });
+      for (const frame of page.frames()) assert.equal(await overflow(frame), 0, `${frame.url()} at ${width} px`);
+      assert.deepEqual(await faintTexts(page), [], `at ${width} px`);
+      assert.deepEqual(await brokenWords(page, '.site'), [], `at ${width} px`);
+    }
+    await page.setViewportSize({ width: 390, height: 844 });
+    const [first, second] = await Promise.all(['alice', 'bob'].map((user) => figure(user).boundingBox()));
+    assert.ok(second.y >= first.y + first.height && second.x === first.x, JSON.stringify([first, second]));
+    for (const { height, width } of [first, second]) assert.ok(height >= 400 && width >= 350, `${width}x${height}`);
+    await page.setViewportSize(desktop);
+    await page.emulateMedia({ colorScheme: null });
+  });
+}
+
 test('befriend: both see each other, online', async () => {
   await row('alice', 'bob').getByRole('button', { name: 'befriend' }).click();
   await contact('alice', 'bob', { status: 'online' }).waitFor();
   await contact('bob', 'alice', { status: 'online' }).waitFor();
   await page.locator('#log .ok', { hasText: 'updated 2' }).waitFor();
+});
+
+test('a message from one arrives at the other', async () => {
+  // First, as a contact with an unread message is listed twice.
+  await contact('bob', 'alice').locator('a.open-chat').click();
+  await contact('alice', 'bob').locator('a.open-chat').click();
+  await write('alice', 'Hello Bob, there you are!');
+  await messages('bob', 'Hello Bob, there you are!').waitFor();
+  await write('bob', 'Hello Alice!');
+  await messages('alice', 'Hello Alice!').waitFor();
+  mkdirSync(join(root, 'target'), { recursive: true });
+  await page.screenshot({ path: join(root, 'target/demo.png') });
 });
 
 test('rename and regroup: the chat follows', async () => {
@@ -161,14 +228,6 @@ test('one chat comes by WebSocket, the other by BOSH', async () => {
     assert.equal(await figure(user).locator('.front').innerText(), shown);
     assert.deepEqual((await sessions(user)).map((session) => session.front), [front]);
   }
-});
-
-test('a message from one arrives at the other', async () => {
-  // First, as a contact with an unread message is listed twice.
-  await contact('bob', 'alice').locator('a.open-chat').click();
-  await contact('alice', 'bob').locator('a.open-chat').click();
-  await write('alice', 'hello from Alice');
-  await messages('bob', 'hello from Alice').waitFor();
 });
 
 for (const [user, friend] of [['alice', 'bob'], ['bob', 'alice']]) {
