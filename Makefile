@@ -10,7 +10,7 @@ export RUST_TEST_THREADS ?= 4
 
 # `make test` does its steps in order, whatever -j says.
 .NOTPARALLEL:
-.PHONY: help demo test quick check unit instructions model browser clients compare deps bench bench-peers certs run \
+.PHONY: help demo test quick check unit instructions model browser pictures clients compare deps bench bench-peers certs run \
 	test-next deb package image deny advisories sbom
 
 help: ## this list
@@ -47,6 +47,9 @@ model: ## a BOSH session on a bad network, and both accounts of stream managemen
 browser: ## the demo page, driven in headless Chromium
 	$(CARGO) build --locked
 	node --test tests/browser/*.test.mjs
+
+pictures: browser ## the pictures in docs, from the pages as the browser tests have them
+	cp target/status.png target/demo.png docs/
 
 compare: ## the protocol tests against Prosody's and ejabberd's own fronts, to docs/compare.md (NAME=xep0198: shows those)
 	@scripts/deps.sh test

@@ -2,12 +2,13 @@
 //!
 //! The page holds no data, so it is served without the token: it asks the user for the token, and keeps it in the tab.
 
-use std::cmp::Reverse;
+use std::{cmp::Reverse, collections::VecDeque, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Response, StatusCode, header};
 use http_body_util::Full;
 use serde::Serialize;
+use tokio::time::Instant;
 
 use super::{
     Lists, Table,
@@ -15,7 +16,7 @@ use super::{
 };
 use crate::{
     backend::ContactSource,
-    metrics::{Survey, health},
+    metrics::{self, Minute, Survey, health::Health},
     net::answer,
     session::{Counts, Registry},
 };
@@ -93,6 +94,33 @@ struct Status<'a> {
     hosts: Vec<Host<'a>>,
     failures: Vec<Failure<'a>>,
     incomplete_rosters: Vec<Incomplete>,
+    last_hour: LastHour,
+}
+
+/// A number for each minute, the oldest first; the last is the one that runs.
+#[derive(Default, Serialize)]
+struct LastHour {
+    sessions: Vec<usize>,
+    messages: Vec<u64>,
+    refreshed: Vec<u64>,
+    failures: Vec<u64>,
+    /// Milliseconds that the backend took to answer, on average; null if it was not asked.
+    answer: Vec<Option<f64>>,
+}
+
+impl From<Vec<Minute>> for LastHour {
+    fn from(minutes: Vec<Minute>) -> Self {
+        let mut all = Self::default();
+        for minute in minutes {
+            let millis = |took: Duration| took.as_secs_f64() * 1000.0;
+            all.sessions.push(minute.sessions);
+            all.messages.push(minute.messages);
+            all.refreshed.push(minute.refreshed);
+            all.failures.push(minute.failures);
+            all.answer.push(minute.answer.map(millis));
+        }
+        all
+    }
 }
 
 /// Most incomplete lists that are shown.
@@ -118,35 +146,57 @@ struct Refreshes {
 #[derive(Serialize)]
 struct Host<'a> {
     domain: &'a str,
-    /// Whether the backend worked the last time; null if it has not been needed.
-    backend: Option<bool>,
-    upstream: Option<bool>,
+    backend: Dependency,
+    upstream: Dependency,
     /// Who holds the contact lists; null: they are none of the gateway's business.
     rosters: Option<&'static str>,
-    writer: Option<bool>,
+    writer: Dependency,
     unwritten_rosters: i64,
-    /// Whether the site took events the last time.
-    events: Option<bool>,
+    events: Dependency,
     pending_events: i64,
     lost_events: u64,
     stale_rosters: u64,
 }
 
+/// How something does that the domain depends on.
+#[derive(Serialize)]
+struct Dependency {
+    /// Whether it worked the last time; null if it has not been needed.
+    works: Option<bool>,
+    /// When it last did; null if it never has.
+    last_worked: Option<String>,
+}
+
+impl From<&Health> for Dependency {
+    fn from(health: &Health) -> Self {
+        Self {
+            works: health.works(),
+            last_worked: health.last_worked().map(respond::date),
+        }
+    }
+}
+
 #[derive(Serialize)]
 struct Failure<'a> {
-    at: String,
     domain: &'a str,
     part: &'static str,
     error: &'a str,
+    count: u64,
+    first: String,
+    last: String,
+    users: &'a VecDeque<String>,
 }
 
-impl<'a> From<&'a health::Failure> for Failure<'a> {
-    fn from(failure: &'a health::Failure) -> Self {
+impl<'a> From<&'a metrics::Failure> for Failure<'a> {
+    fn from(failure: &'a metrics::Failure) -> Self {
         Self {
-            at: respond::date(failure.at),
             domain: &failure.domain,
             part: failure.dependency.as_str(),
             error: &failure.error,
+            count: failure.count,
+            first: respond::date(failure.first),
+            last: respond::date(failure.last),
+            users: &failure.users,
         }
     }
 }
@@ -196,12 +246,12 @@ pub(super) fn status<S: ContactSource + 'static>(
     });
     let hosts = configured.map(|domain| Host {
         domain: domain.name(),
-        backend: domain.backend.works(),
-        upstream: domain.upstream.works(),
+        backend: (&domain.backend).into(),
+        upstream: (&domain.upstream).into(),
         rosters: holder(table, domain.name()),
-        writer: domain.writer.works(),
+        writer: (&domain.writer).into(),
         unwritten_rosters: domain.unwritten.get(),
-        events: domain.events.works(),
+        events: (&domain.events).into(),
         pending_events: domain.events_pending.get(),
         lost_events: domain.events_lost.get(),
         stale_rosters: domain.stale.get(),
@@ -225,6 +275,7 @@ pub(super) fn status<S: ContactSource + 'static>(
         hosts: hosts.collect(),
         failures: survey.failures.iter().map(Failure::from).collect(),
         incomplete_rosters: incomplete(table),
+        last_hour: sessions.last_hour(Instant::now()).into(),
     };
     answer::json(StatusCode::OK, &status)
 }

@@ -1,6 +1,14 @@
 //! Domains: what is counted for the backend and the XMPP server of each.
 
-use std::{collections::BTreeMap, fmt::Display, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    fmt::Display,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use parking_lot::Mutex;
 use prometheus_client::{
@@ -11,9 +19,10 @@ use prometheus_client::{
 
 use super::{
     Histograms,
-    health::{Dependency, Failure, Health},
+    failures::{Failure, Failures},
+    health::{Dependency, Health},
     histograms,
-    recent::Recent,
+    history::Totals,
 };
 use crate::{clock::since_1970, log};
 
@@ -21,8 +30,6 @@ use crate::{clock::since_1970, log};
 const ANSWERS: [f64; 12] = [
     0.000_1, 0.000_3, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0,
 ];
-/// Most failures that are remembered.
-const MOST_FAILURES: usize = 50;
 
 fn of_answers() -> Histogram {
     Histogram::new(ANSWERS)
@@ -39,11 +46,20 @@ struct DomainOutcome {
     outcome: &'static str,
 }
 
+/// What all domains count together, for the status page alone.
+#[derive(Debug, Default)]
+struct Together {
+    failures: Failures,
+    failed: AtomicU64,
+    answers: AtomicU64,
+    answers_took: AtomicU64,
+}
+
 /// The families in which each [`Domain`] is a row.
 #[derive(Debug)]
 pub(super) struct Domains {
     known: Mutex<BTreeMap<String, Domain>>,
-    failures: Arc<Recent<Failure>>,
+    together: Arc<Together>,
     fetches: Family<DomainOutcome, Counter>,
     fetch_seconds: Histograms<OfDomain>,
     left_out: Family<OfDomain, Counter>,
@@ -83,7 +99,7 @@ pub struct Domain {
     /// Events that the site has yet to hear.
     pub events_pending: Gauge,
     event_posts: Family<DomainOutcome, Counter>,
-    failures: Arc<Recent<Failure>>,
+    together: Arc<Together>,
     /// Whether the backend works.
     pub backend: Health,
     /// Whether the server can be connected to.
@@ -105,7 +121,7 @@ impl Default for Domains {
     fn default() -> Self {
         Self {
             known: Mutex::default(),
-            failures: Arc::new(Recent::new(MOST_FAILURES)),
+            together: Arc::default(),
             fetches: Family::default(),
             fetch_seconds: histograms(of_answers),
             left_out: Family::default(),
@@ -138,9 +154,18 @@ impl Domains {
 
     /// The recent failures, the latest first.
     pub(super) fn failures(&self) -> Vec<Failure> {
-        let mut failures = self.failures.all();
-        failures.reverse();
-        failures
+        self.together.failures.all()
+    }
+
+    /// Adds what has been counted of failures and of answers.
+    pub(super) fn add_to(&self, totals: Totals) -> Totals {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Totals {
+            failures: read(&self.together.failed),
+            answers: read(&self.together.answers),
+            answers_took: read(&self.together.answers_took),
+            ..totals
+        }
     }
 
     fn row(&self, domain: &str) -> Domain {
@@ -163,7 +188,7 @@ impl Domains {
             events_lost: self.events_lost.get_or_create_owned(&label),
             events_pending: self.events_pending.get_or_create_owned(&label),
             event_posts: self.event_posts.clone(),
-            failures: Arc::clone(&self.failures),
+            together: Arc::clone(&self.together),
             backend: Health::default(),
             upstream: Health::default(),
             writer: Health::default(),
@@ -258,6 +283,11 @@ impl Domain {
     pub fn fetched(&self, outcome: &'static str, worked: bool, took: Duration) {
         self.fetches.get_or_create(&self.outcome(outcome)).inc();
         self.fetch_seconds.observe(took.as_secs_f64());
+        let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        self.together.answers.fetch_add(1, Ordering::Relaxed);
+        self.together
+            .answers_took
+            .fetch_add(micros, Ordering::Relaxed);
         self.backend.note(worked, since_1970());
     }
 
@@ -307,11 +337,25 @@ impl Domain {
 
     /// Something did not work. `error` says what in a sentence, which may quote the other side.
     pub fn failed(&self, dependency: Dependency, error: impl Display) {
-        self.failures.push(Failure {
-            at: since_1970(),
+        self.note(dependency, error, VecDeque::new());
+    }
+
+    /// The same, of the list of one user.
+    pub fn failed_of(&self, user: impl Display, dependency: Dependency, error: impl Display) {
+        self.note(dependency, error, [log::plain(user)].into());
+    }
+
+    fn note(&self, dependency: Dependency, error: impl Display, users: VecDeque<String>) {
+        let at = since_1970();
+        self.together.failed.fetch_add(1, Ordering::Relaxed);
+        self.together.failures.note(Failure {
             domain: self.domain.clone(),
             dependency,
             error: log::plain(error),
+            count: 1,
+            first: at,
+            last: at,
+            users,
         });
     }
 

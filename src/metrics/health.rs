@@ -1,4 +1,4 @@
-//! Health of what a domain depends on: when it last worked, and what has failed.
+//! Health of what a domain depends on: when it last worked, and when it last failed.
 
 use std::{
     sync::{
@@ -33,19 +33,6 @@ impl Dependency {
     }
 }
 
-/// Something that did not work.
-#[derive(Clone, Debug)]
-pub struct Failure {
-    /// When, as time since 1970 (UTC).
-    pub at: Duration,
-    /// Of which domain.
-    pub domain: String,
-    /// The dependency at fault.
-    pub dependency: Dependency,
-    /// What is wrong; a sentence.
-    pub error: String,
-}
-
 /// When something last worked and when it last failed. Clones share these times.
 #[derive(Clone, Debug, Default)]
 pub struct Health(Arc<Times>);
@@ -72,6 +59,12 @@ impl Health {
         let failed = self.0.failed.load(Ordering::Relaxed);
         (worked.max(failed) > 0).then_some(worked > failed)
     }
+
+    /// When it last worked, as time since 1970; `None` if it never has.
+    pub fn last_worked(&self) -> Option<Duration> {
+        let worked = self.0.worked.load(Ordering::Relaxed);
+        (worked > 0).then(|| Duration::from_millis(worked))
+    }
 }
 
 #[cfg(test)]
@@ -88,5 +81,17 @@ mod tests {
         }
         health.note(false, Duration::from_secs(2));
         assert_eq!(health.works(), Some(true), "that was before");
+    }
+
+    #[test]
+    fn what_has_never_worked_is_told_from_what_has_ceased_to() {
+        let health = Health::default();
+        health.note(false, Duration::from_secs(1));
+        assert_eq!((health.works(), health.last_worked()), (Some(false), None));
+        let worked = Duration::from_secs(2);
+        health.note(true, worked);
+        health.note(false, Duration::from_secs(3));
+        assert_eq!(health.works(), Some(false));
+        assert_eq!(health.last_worked(), Some(worked));
     }
 }

@@ -7,14 +7,18 @@
 
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use prometheus_client::{
     encoding::text,
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram, info::Info},
     registry::Registry,
 };
+use tokio::time::Instant;
 
 pub use self::{
     domains::Domain,
+    failures::Failure,
+    history::Minute,
     http::{HUNG_UP, Hold, Interface},
     limits::Limit,
     sessions::Resumption,
@@ -22,13 +26,23 @@ pub use self::{
     websocket::BadMessage,
 };
 use self::{
-    domains::Domains, health::Failure, http::Http, labels::Outcome, limits::Limits, logins::Logins,
-    refreshes::Refreshes, sessions::Sessions, stanzas::Stanzas, websocket::WebSockets,
+    domains::Domains,
+    history::{History, Totals},
+    http::Http,
+    labels::Outcome,
+    limits::Limits,
+    logins::Logins,
+    refreshes::Refreshes,
+    sessions::Sessions,
+    stanzas::Stanzas,
+    websocket::WebSockets,
 };
 use crate::{clock::since_1970, log};
 
 mod domains;
+mod failures;
 pub mod health;
+mod history;
 mod http;
 mod labels;
 mod limits;
@@ -64,6 +78,7 @@ pub struct Metrics {
     reloads: Family<Outcome, Counter>,
     connections: Gauge,
     domains: Domains,
+    history: Mutex<History>,
 }
 
 /// What exists at a moment, as the caller of [`Metrics::render`] has counted it.
@@ -149,6 +164,7 @@ impl Default for Metrics {
             reloads,
             connections,
             domains,
+            history: Mutex::new(History::new(Instant::now())),
         }
     }
 }
@@ -177,6 +193,23 @@ impl Metrics {
             domains: self.domains.all(),
             failures: self.domains.failures(),
         }
+    }
+
+    /// The last hour up to `now`, the oldest minute first, the last the one that runs; there are so many sessions. Who
+    /// asks once a minute has each minute get what is its own.
+    pub fn last_hour(&self, now: Instant, sessions: usize) -> Vec<Minute> {
+        let totals = self.domains.add_to(Totals {
+            sessions,
+            messages: self.stanzas.messages_of_clients(),
+            refreshed: self
+                .refreshes
+                .updated()
+                .saturating_add(self.refreshes.failed()),
+            ..Totals::default()
+        });
+        let mut history = self.history.lock();
+        history.advance(now, totals);
+        history.all(totals)
     }
 
     /// All metrics, in the text format of OpenMetrics 1.0.

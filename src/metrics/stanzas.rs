@@ -48,12 +48,13 @@ struct OfStanza {
 }
 
 const KINDS: [&str; 4] = ["message", "presence", "iq", "other"];
+const MESSAGE: usize = 0;
 const PRESENCE: usize = 1;
 
 /// The place of a kind in [`KINDS`].
 fn index_of(kind: Kind) -> usize {
     match kind {
-        Kind::Message(_) => 0,
+        Kind::Message(_) => MESSAGE,
         Kind::Presence(_) => PRESENCE,
         Kind::Iq(_) => 2,
         Kind::Features | Kind::StreamError | Kind::Nonza => 3,
@@ -80,6 +81,12 @@ impl Stanzas {
                 })
             })
         }))
+    }
+
+    /// Messages that were taken from clients or given to them.
+    pub(super) fn messages_of_clients(&self) -> u64 {
+        let of = |direction| self.0[direction as usize][MESSAGE].get();
+        of(Direction::FromClient).saturating_add(of(Direction::ToClient))
     }
 }
 

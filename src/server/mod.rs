@@ -4,6 +4,7 @@ mod availability;
 mod current;
 mod gateway;
 mod listen;
+mod minutes;
 mod offer;
 mod reload;
 mod rosters;
@@ -88,6 +89,7 @@ pub async fn run(config: Config, file: &Path, sockets: Sockets) -> Result<(), Ru
 
     systemd::ready("serving");
 
+    tokio::spawn(minutes::keep(Arc::clone(&gateway.registry)));
     let mut heartbeat = Heartbeat::new();
     let mut running = Running::new(config, file, tls);
     loop {

@@ -20,7 +20,7 @@ use super::{
     resumption::{Found, Resumable},
 };
 use crate::{
-    metrics::Metrics,
+    metrics::{Metrics, Minute},
     net::{
         quota::{Permit, Quota},
         unfinished::Unfinished,
@@ -114,6 +114,11 @@ impl Registry {
     /// A session.
     pub fn find(&self, sid: &str) -> Option<Entry> {
         self.shard(sid).lock().get(sid).cloned()
+    }
+
+    /// The last hour up to `now`, as [`Metrics::last_hour`] has it.
+    pub fn last_hour(&self, now: tokio::time::Instant) -> Vec<Minute> {
+        self.metrics.last_hour(now, self.counts().total())
     }
 
     /// The number of the next session.

@@ -438,7 +438,7 @@ impl<S: ContactSource + 'static> ServerRosters<S> {
                 if error.is_of_server() {
                     metrics.writer.note(false, since_1970());
                 }
-                metrics.failed(Dependency::Writer, format!("list of {user}: {error}"));
+                metrics.failed_of(user, Dependency::Writer, error);
                 self.failures.push(Failure {
                     user: user.clone(),
                     at: since_1970(),

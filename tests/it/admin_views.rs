@@ -230,3 +230,63 @@ async fn secrets_of_the_roster_url_are_not_shown() {
     );
     assert!(!answer.text().contains("secret"), "{shown}");
 }
+
+#[tokio::test]
+async fn equal_failures_are_told_once_with_their_number() {
+    let site = Site::new();
+    let (john, marie) = (site.member("john"), site.member("marie"));
+    let _clients = [
+        site.online(&john, "web").await,
+        site.online(&marie, "web").await,
+    ];
+    for member in [&john, &marie] {
+        site.backend.fail(&member.local, Fault::Status(503));
+    }
+    for users in [json!([marie.local]), json!([john.local])] {
+        for _ in 0..2 {
+            site.post(&users.to_string()).await;
+        }
+    }
+    let (_, status) = get(&site, "/status").await;
+    let failures = status["failures"].as_array().expect("a list");
+    assert_eq!(failures.len(), 1, "{status}");
+    let failure = &failures[0];
+    assert_eq!(failure["count"], 4, "{failure}");
+    assert_eq!(failure["error"], "backend answered 503", "{failure}");
+    assert_eq!(failure["users"], json!([john.local, marie.local]));
+    let host = &status["hosts"][0];
+    assert_eq!(host["backend"]["works"], false, "{host}");
+    assert!(host["backend"]["last_worked"].is_string(), "{host}");
+
+    let of_the_hour = |what: &str| -> u64 {
+        let minutes = status["last_hour"][what].as_array().expect("a list");
+        minutes.iter().filter_map(Value::as_u64).sum()
+    };
+    assert_eq!(of_the_hour("failures"), 4, "{status}");
+    assert_eq!(of_the_hour("refreshed"), 4, "{status}");
+    let sessions = status["last_hour"]["sessions"].as_array().expect("a list");
+    assert_eq!(sessions.last(), Some(&json!(2)), "{status}");
+    let answers = status["last_hour"]["answer"].as_array().expect("a list");
+    assert!(answers.iter().any(Value::is_f64), "{status}");
+}
+
+#[tokio::test]
+async fn what_has_never_worked_is_told() {
+    let prosody = Prosody::shared();
+    // Nobody listens there.
+    let gateway = Gateway::builder(prosody).host("http_roster_url = \"http://127.0.0.1:1/%s\"");
+    let gateway = gateway.start();
+    let john = prosody.account("john");
+    let mut client = gateway.login(&john, "web").await;
+    let query = format!("<query xmlns='{ROSTER}'/>");
+    client.iq("get", &john.jid(), &query).await;
+    let endpoint = gateway.admin().at("/roster_admin/status");
+    let answer = endpoint.request("GET", &[], "").await;
+    let status: Value = serde_json::from_str(answer.text()).expect("JSON");
+    let host = &status["hosts"][0];
+    let never = json!({ "works": false, "last_worked": null });
+    assert_eq!(host["backend"], never, "{host}");
+    assert_eq!(host["upstream"]["works"], true, "{host}");
+    let not_tried = json!({ "works": null, "last_worked": null });
+    assert_eq!(host["events"], not_tried, "{host}");
+}

@@ -70,10 +70,7 @@ impl<S: ContactSource + 'static> Task<S> {
                     if failed.is_power_of_two() {
                         warn!(user = %self.user, %error, fallback, failed, "roster fetch failed");
                     }
-                    metrics.failed(
-                        Dependency::Backend,
-                        format!("roster of {}: {error}", self.user),
-                    );
+                    metrics.failed_of(&self.user, Dependency::Backend, error);
                     self.rosters.failures.push(Failure {
                         user: self.user.clone(),
                         at: since_1970(),
