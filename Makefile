@@ -74,7 +74,7 @@ instructions: ## what the pure parts cost, each within its bound
 bench: ## figures: scanner, rosters (NAME=roster for one)
 	$(CARGO) bench --locked $(foreach name,$(or $(NAME),scan roster),--bench $(name))
 
-bench-peers: ## rostergate beside other servers and proxies, to docs/performance.md (OPTIONS=--help)
+bench-peers: ## rostergate beside other servers and proxies, to docs/performance (OPTIONS=--help)
 	@scripts/deps.sh bench
 	$(CARGO) build --locked --release --workspace
 	target/release/peers --docs docs $(OPTIONS)

@@ -157,11 +157,10 @@ interfaces = { "127.0.0.1" }
 c2s_ports = { ${port} }
 c2s_require_encryption = false
 allow_unencrypted_plain_auth = true
--- Nobody has a password here: Prosody asks the gateway, which knows the tokens that it has given to the site. The
--- provider of the tests takes the place of mod_auth_http, which Debian does not have.
-plugin_paths = { ${lua(join(root, 'tests/support/prosody'))} }
-authentication = "questions"
-questions_url = "http://127.0.0.1:${gateway}/xmpp_auth"
+-- Nobody has a password here: Prosody asks the gateway, which knows the tokens that it has given to the site.
+plugin_paths = { ${lua(join(root, 'contrib/prosody'))} }
+authentication = "rostergate"
+rostergate_auth_url = "http://127.0.0.1:${gateway}/xmpp_auth"
 
 VirtualHost "${domain}"
 `;

@@ -4,12 +4,12 @@
 #   scripts/deps.sh demo     a Rust toolchain (checked only), prosody, node, npm; Converse.js
 #   scripts/deps.sh test     all of that, and chromium, firefox-esr, nginx, apache2, haproxy, caddy, ssl-cert, ejabberd,
 #                            jabberd2, tsung, valgrind, lua-check, iproute2, prometheus, sqlite3, openssl, curl, git,
-#                            man-db, php, python3-django, python3-venv, python3-gi, lintian, systemd-container; XMPP clients; schemathesis
+#                            man-db, php, docker-compose, python3-django, python3-venv, python3-gi, lintian, systemd-container; XMPP clients; schemathesis
 #   scripts/deps.sh bench    what the demo needs, and the servers and proxies that rostergate is compared with
 #
 # Debian packages come from apt-get, with sudo only when something is missing and we are not root.
 # Converse.js comes from npm, in the versions of demo/package-lock.json, and the clients that the
-# tests drive in those of tests/clients/package-lock.json; schemathesis from PyPI, in those of
+# tests drive in those of tests/clients/package-lock.json, and SQLite in examples/node; schemathesis from PyPI, in those of
 # tests/openapi/requirements.txt, and nbxmpp in those of tests/clients/nbxmpp and gajim. A second run does nothing.
 set -eu
 what=${1:-demo}
@@ -78,8 +78,10 @@ test)
         need python3-ensurepip python3-venv "holds schemathesis, which checks openapi.yaml, and nbxmpp"
     /usr/bin/python3 -c "import gi; gi.require_version('Soup', '3.0')" 2>/dev/null ||
         need gi.require_version "python3-gi gir1.2-soup-3.0" "Gajim's library stands on them"
-    need php php-cli "runs what docs/site.md says in PHP"
-    /usr/bin/python3 -c "import django" 2>/dev/null || need django python3-django "the same in Django"
+    need php php-cli "runs the example of a site in PHP"
+    php -m 2>/dev/null | grep -q pdo_sqlite || need pdo_sqlite php-sqlite3 "its database"
+    /usr/bin/python3 -c "import django" 2>/dev/null || need django python3-django "runs the example in Django"
+    need docker-compose docker-compose "reads examples/compose.yaml"
     need man man-db "reads the manual page"
     need dpkg-shlibdeps dpkg-dev "makes the Debian package"
     need lintian lintian "checks it"
@@ -163,6 +165,7 @@ modules demo "Converse.js and its companions"
 case $what in
 test)
     modules tests/clients "the XMPP clients of the tests"
+    modules examples/node "SQLite, for the example of a site in Node.js"
     packages tests/openapi "schemathesis, which checks openapi.yaml"
     packages tests/clients/nbxmpp "an old client in Python"
     # GLib is Debian's, for Debian's Python.

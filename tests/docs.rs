@@ -61,7 +61,7 @@ fn exists(name: &str) -> bool {
 
 #[test]
 fn the_page_on_the_original_module_names_tests_that_exist() {
-    let page = document("docs/original-module.md");
+    let page = document("docs/coming-from-mod_http_roster_admin.md");
     let unproven: Vec<_> = last_cells(&page)
         .filter(|cell| !cell.starts_with('`'))
         .collect();
@@ -132,7 +132,9 @@ fn anchor(heading: &str) -> String {
 #[test]
 fn links_lead_somewhere() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let pages = fs::read_dir(root.join("docs")).expect("a folder");
+    let pages = ["docs", "docs/performance"]
+        .into_iter()
+        .flat_map(|folder| fs::read_dir(root.join(folder)).expect("a folder"));
     let pages = pages.map(|page| page.expect("an entry").path());
     let mut pages: Vec<PathBuf> = pages
         .filter(|page| page.extension().is_some_and(|extension| extension == "md"))
@@ -142,6 +144,11 @@ fn links_lead_somewhere() {
         "ARCHITECTURE.md",
         "CONTRIBUTING.md",
         "SECURITY.md",
+        "contrib/prosody/README.md",
+        "examples/README.md",
+        "examples/django/README.md",
+        "examples/node/README.md",
+        "examples/php/README.md",
     ] {
         pages.push(root.join(page));
     }
@@ -168,4 +175,56 @@ fn links_lead_somewhere() {
         }
     }
     assert_eq!(broken, [""; 0]);
+}
+
+/// The code blocks of a page that are marked so.
+fn blocks<'a>(page: &'a str, mark: &str) -> Vec<&'a str> {
+    let begin = format!("```{mark}\n");
+    let blocks = page.split(&begin).skip(1);
+    blocks
+        .map(|rest| rest.split("```").next().unwrap_or_default())
+        .collect()
+}
+
+#[test]
+fn the_page_on_sites_shows_the_lines_of_the_examples() {
+    let page = document("docs/site.md");
+    for (mark, files) in [
+        ("toml", &["examples/rostergate.toml"][..]),
+        ("lua", &["examples/prosody.cfg.lua"]),
+        ("php", &["examples/php/chat.php", "examples/php/site.php"]),
+        (
+            "python",
+            &[
+                "examples/django/friends/chat.py",
+                "examples/django/friends/views.py",
+            ],
+        ),
+        (
+            "js",
+            &[
+                "examples/node/chat.mjs",
+                "examples/node/site.mjs",
+                "examples/page/chat.js",
+            ],
+        ),
+    ] {
+        let files: Vec<String> = files.iter().copied().map(document).collect();
+        let blocks = blocks(&page, mark);
+        assert!(blocks.len() >= files.len(), "{mark}: each is shown");
+        for block in blocks {
+            let is_shown = files.iter().any(|file| file.contains(block));
+            assert!(is_shown, "in no example:\n{block}");
+        }
+    }
+}
+
+#[test]
+fn the_plugin_for_converse_is_that_of_the_demo() {
+    let page = document("docs/clients.md");
+    let plugin = blocks(&page, "js")
+        .into_iter()
+        .find_map(|block| block.split_once("converse.initialize"))
+        .expect("it is shown");
+    assert!(document("demo/page/chat.js").contains(plugin.0));
 }

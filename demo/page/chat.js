@@ -1,13 +1,12 @@
 // One person's Converse.js, as a site would configure it.
 
-// Converse.js keeps the contacts of a tab, and in a new session trusts what it kept instead of asking
-// for them. Having asked for nothing, it is told of no changes either (RFC 6121, 2.1.6). So it is made
-// to ask whenever a session is new: after a long sleep, or a restart of the gateway.
+// By BOSH, Converse.js does not ask for its contacts again when a session was lost (docs/clients.md): it is made to.
 converse.plugins.add('fresh-contacts', {
   initialize() {
     const { _converse } = this;
     _converse.api.listen.on('afterResourceBinding', () => {
-      if (!_converse.api.connection.get().restored) _converse.session.save('roster_cached', false);
+      const connection = _converse.api.connection.get?.() ?? _converse.connection; // 14; 7 and 10
+      if (!connection.restored) _converse.session.save('roster_cached', false);
     });
   },
 });

@@ -308,6 +308,10 @@ export const FRONTS = ['bosh', 'websocket'];
 
 /** The site: who has which contacts, and the servers that go with it. */
 export class Site {
+  binary = join(target, 'debug/rostergate');
+
+  programs = [];
+
   /**
    * `users`: contacts by user, as the backend gives them. `bosh`, `websocket`, `admin`: lines of these tables.
    * `server`: prosody or ejabberd. `listen`: where the gateway listens. `rosters`: where contact lists come from, if
@@ -316,12 +320,9 @@ export class Site {
   static async start({
     users, bosh = '', websocket = '', admin = '', server = 'prosody', listen = '127.0.0.1:0', rosters,
   }) {
-    const binary = join(target, 'debug/rostergate');
-    assert.ok(existsSync(binary), 'rostergate is not built: `cargo build`, or `make clients`');
     const site = new Site();
-    site.binary = binary;
+    assert.ok(existsSync(site.binary), 'rostergate is not built: `cargo build`, or `make clients`');
     site.users = users;
-    site.programs = [];
     site.folder = mkdtempSync(join(tmpdir(), 'rostergate-clients-'));
     try {
       await site.run({ bosh, websocket, admin, server, listen, rosters });

@@ -1,4 +1,4 @@
-//! The page on sites with accounts of their own: what it shows is run as it is, in a small site around it.
+//! The examples of sites with accounts of their own, which docs/site.md shows: members, friends, a chat.
 
 use std::{fs, io::Write as _, net::TcpStream, path::Path, process::Command};
 
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use support::{
-    client::Account, free_ports, gateway::Gateway, process::Process, prosody::Prosody, within,
+    client::Account, free_ports, gateway::Gateway, process::Process, prosody::Prosody, root, within,
 };
 
 use crate::{
@@ -16,55 +16,71 @@ use crate::{
 
 const SECRET: &str = "swordfish-of-the-site";
 
-/// How the lines of one language are run.
+/// How an example is run, as its README says.
 struct Language {
-    /// As the page names it.
-    mark: &'static str,
-    /// What its lines are called, and what is around them.
-    files: [&'static str; 2],
-    program: &'static str,
+    folder: &'static str,
+    /// What is done once.
+    before: &'static [&'static str],
+    /// `PORT` stands for the port.
+    command: &'static [&'static str],
 }
 
 const PHP: Language = Language {
-    mark: "php",
-    files: ["chat.php", "site.php"],
-    program: "php",
+    folder: "php",
+    before: &["true"],
+    command: &["php", "-S", "127.0.0.1:PORT", "-t", "../page", "site.php"],
 };
 const DJANGO: Language = Language {
-    mark: "python",
-    files: ["chat.py", "site_of_yours.py"],
+    folder: "django",
     // Debian's, which has Debian's Django.
-    program: "/usr/bin/python3",
+    before: &["/usr/bin/python3", "manage.py", "migrate", "--run-syncdb"],
+    command: &[
+        "/usr/bin/python3",
+        "manage.py",
+        "runserver",
+        "--noreload",
+        "PORT",
+    ],
 };
 const NODE: Language = Language {
-    mark: "js",
-    files: ["chat.mjs", "site.mjs"],
-    program: "node",
+    folder: "node",
+    before: &["true"],
+    command: &["node", "site.mjs"],
 };
 
 impl Language {
+    /// Copies the example, and does what is done once.
+    fn install(&self, folder: &Path) {
+        let example = root().join("examples").join(self.folder);
+        let copied = Command::new("cp")
+            .arg("-r")
+            .arg(example)
+            .arg(folder)
+            .status();
+        assert!(copied.expect("cp runs").success());
+        fs::create_dir(folder.join("page")).expect("the folder of the page");
+        let done = Command::new(self.before[0])
+            .args(&self.before[1..])
+            .current_dir(folder.join(self.folder))
+            .env("CHAT_SECRET", SECRET)
+            .output()
+            .expect("it runs (make deps)");
+        assert!(done.status.success(), "{done:?}");
+    }
+
     /// Runs what is in the folder.
     fn run(&self, folder: &Path, port: u16, admin: &str) -> Process {
-        let script = folder.join(self.files[1]).display().to_string();
-        let address = format!("127.0.0.1:{port}");
-        let arguments = match self.mark {
-            "php" => vec!["-S".to_owned(), address, script],
-            _ => vec![script, port.to_string()],
-        };
-        let folder_name = folder.display().to_string();
+        let place = folder.join(self.folder).display().to_string();
+        let port = port.to_string();
+        let command = self.command.iter().map(|word| word.replace("PORT", &port));
+        let arguments = ["-C".to_owned(), place].into_iter().chain(command);
         let environment = [
             ("CHAT_GATEWAY", admin),
             ("CHAT_SECRET", SECRET),
-            ("PHP_CLI_SERVER_WORKERS", "4"),
-            ("HOME", &folder_name),
+            ("PORT", &port),
         ];
-        let program = Path::new("env");
-        let arguments = ["-C", &folder_name, self.program]
-            .map(str::to_owned)
-            .into_iter()
-            .chain(arguments);
         let log = folder.join(format!("site-{port}.log"));
-        Process::start(program, arguments, &environment, log)
+        Process::start(Path::new("env"), arguments, &environment, log)
     }
 }
 
@@ -81,16 +97,8 @@ struct Site {
 
 impl Site {
     async fn start(language: &Language) -> Self {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
         let folder = tempfile::tempdir().expect("a folder");
-        let [chat, site] = language.files;
-        let page = fs::read_to_string(root.join("docs/site.md")).expect("the page");
-        let mark = format!("```{}\n", language.mark);
-        let lines = page.split(&mark);
-        let lines = lines.last().expect("lines").split("```").next();
-        fs::write(folder.path().join(chat), lines.expect("lines")).expect("it can be written");
-        fs::copy(root.join("tests/site").join(site), folder.path().join(site)).expect("a copy");
-
+        language.install(folder.path());
         let [port] = free_ports();
         let (prosody, gateway) = asked(|gateway| {
             gateway
@@ -116,21 +124,28 @@ impl Site {
             admin,
             _process: process,
         };
-        site.until("the site", |site| site.get("/online").0 == 200)
+        site.until("the site", |site| site.get("nobody", "/").0 == 200)
             .await;
         site
     }
 
-    /// Asks as a browser with its cookies does.
-    fn ask(&self, path: &str, arguments: &[&str]) -> (u16, String) {
-        let cookies = self.folder.path().join("cookies");
+    /// Asks as the browser of `who` does, with its cookies.
+    fn ask(&self, who: &str, url: &str, arguments: &[&str]) -> (u16, String) {
+        let cookies = self.folder.path().join(format!("cookies-{who}"));
+        // Django's against requests of other sites.
+        let token = fs::read_to_string(&cookies).unwrap_or_default();
+        let token = token
+            .lines()
+            .find_map(|line| line.split_once("csrftoken\t"));
+        let token = token.map_or("", |(_, token)| token);
         let output = Command::new("curl")
             .args(["-s", "-m", "20", "-w", "\n%{http_code}", "-b"])
             .arg(&cookies)
             .arg("-c")
             .arg(&cookies)
+            .args(["-H", &format!("X-CSRFToken: {token}")])
             .args(arguments)
-            .arg(format!("http://127.0.0.1:{}{path}", self.port))
+            .arg(url)
             .output()
             .expect("curl runs");
         let output = String::from_utf8(output.stdout).expect("text");
@@ -138,13 +153,28 @@ impl Site {
         (status.parse().expect("a number"), body.to_owned())
     }
 
-    fn get(&self, path: &str) -> (u16, String) {
-        self.ask(path, &[])
+    fn url(&self, path: &str) -> String {
+        format!("http://127.0.0.1:{}{path}", self.port)
     }
 
-    fn post(&self, path: &str, form: &str) {
-        let (status, body) = self.ask(path, &["-d", form]);
-        assert_eq!(status, 200, "{body}");
+    fn get(&self, who: &str, path: &str) -> (u16, String) {
+        self.ask(who, &self.url(path), &[])
+    }
+
+    /// Sends a form of the page, which has brought the cookies.
+    fn post(&self, who: &str, path: &str, form: &str) {
+        assert_eq!(self.get(who, "/").0, 200);
+        let (status, body) = self.ask(who, &self.url(path), &["-d", form]);
+        assert!([302, 303].contains(&status), "{path}: {status} {body}");
+    }
+
+    fn join(&self, account: &Account, name: &str) {
+        let who = &account.local;
+        self.post(
+            who,
+            "/join",
+            &format!("username={who}&name={name}&password=of-{who}"),
+        );
     }
 
     /// Sends the beginning of what the gateway would, and hangs up.
@@ -158,14 +188,12 @@ impl Site {
     }
 
     /// Runs it once more, beside itself: the gateway tells that one nothing.
-    async fn knows_who_is_online_when_it_is_started(&self, language: &Language, online: &str) {
+    async fn knows_who_is_online_when_it_is_started(&self, language: &Language, who: &str) {
         let [port] = free_ports();
         let _process = language.run(self.folder.path(), port, &self.admin);
-        let url = format!("http://127.0.0.1:{port}/online");
-        self.until("one that has just been started", |_| {
-            let output = Command::new("curl").args(["-s", "-m", "20", &url]).output();
-            let body = output.expect("curl runs").stdout;
-            String::from_utf8_lossy(&body).replace(' ', "") == online
+        let url = format!("http://127.0.0.1:{port}/");
+        self.until("one that has just been started", |site| {
+            site.ask(who, &url, &[]).1.contains("(online)")
         })
         .await;
     }
@@ -180,24 +208,24 @@ impl Site {
     }
 }
 
-async fn members_chat_by_the_lines_of_the_page(language: &Language) {
+async fn members_chat(language: &Language) {
     let site = Site::start(language).await;
     let (gateway, prosody) = (&site.gateway, site.prosody);
-    let (john, marie) = (
-        member(prosody, gateway, "john"),
-        member(prosody, gateway, "marie"),
-    );
-    assert_eq!(site.get("/chat-credentials").0, 403, "without a cookie");
+    let [john, marie, bob] = ["john", "marie", "bob"].map(|name| member(prosody, gateway, name));
+    assert_eq!(site.get("nobody", "/chat-credentials").0, 403);
     for path in ["/contacts/john", "/chat-events"] {
-        assert_eq!(site.get(path).0, 404, "{path}, without the secret");
+        assert_eq!(
+            site.get("nobody", path).0,
+            404,
+            "{path}, without the secret"
+        );
     }
-    site.post(
-        "/befriend",
-        &format!("one={}&other={}", john.local, marie.local),
-    );
+    site.join(&marie, "Marie");
+    site.join(&bob, "Bob");
+    site.join(&john, "John");
+    site.post(&john.local, "/add", &format!("username={}", marie.local));
 
-    site.post("/enter", &format!("user={}", john.local));
-    let (status, body) = site.get("/chat-credentials");
+    let (status, body) = site.get(&john.local, "/chat-credentials");
     let given: Value = serde_json::from_str(&body).unwrap_or_else(|_| panic!("{status} {body}"));
     assert_eq!((status, &given["jid"]), (200, &json!(john.jid())));
     let password = given["password"].as_str().expect("a text").to_owned();
@@ -210,46 +238,47 @@ async fn members_chat_by_the_lines_of_the_page(language: &Language) {
             "web",
         )
         .await;
-    let expected = item(&marie.jid(), Some("Friend of One"), &["Friends"], "both");
+    let expected = item(&marie.jid(), Some("Marie"), &["Friends"], "both");
     assert_eq!(client.roster().await, [(marie.jid(), expected)].into());
 
     client.send_presence("");
-    let online = format!("[\"{}\"]", john.local);
     site.until("john to be online", |site| {
-        site.get("/online").1.replace(' ', "") == online
+        site.get(&marie.local, "/").1.contains("John (online)")
     })
     .await;
     site.break_off_events();
-    site.knows_who_is_online_when_it_is_started(language, &online)
+    site.knows_who_is_online_when_it_is_started(language, &marie.local)
         .await;
 
-    let bob = member(prosody, gateway, "bob");
-    site.post(
-        "/befriend",
-        &format!("one={}&other={}", john.local, bob.local),
-    );
-    let expected = item(&bob.jid(), Some("Friend of One"), &["Friends"], "both");
+    site.post(&bob.local, "/add", &format!("username={}", john.local));
+    let expected = item(&bob.jid(), Some("Bob"), &["Friends"], "both");
     assert_eq!(client.expect_push().await, expected);
 
-    site.post("/ban", &format!("user={}", john.local));
+    site.post(&john.local, "/logout", "");
     let end = client.expect_end().await;
     assert_eq!(end.stream_error(), Some("not-authorized"));
-    assert_eq!(site.get("/chat-credentials").0, 403, "banned");
-    site.until("nobody to be online", |site| site.get("/online").1 == "[]")
-        .await;
+    assert_eq!(
+        site.get(&john.local, "/chat-credentials").0,
+        403,
+        "logged out"
+    );
+    site.until("nobody to be online", |site| {
+        !site.get(&marie.local, "/").1.contains("(online)")
+    })
+    .await;
 }
 
 #[tokio::test]
 async fn a_site_in_php() {
-    members_chat_by_the_lines_of_the_page(&PHP).await;
+    members_chat(&PHP).await;
 }
 
 #[tokio::test]
 async fn a_site_in_django() {
-    members_chat_by_the_lines_of_the_page(&DJANGO).await;
+    members_chat(&DJANGO).await;
 }
 
 #[tokio::test]
 async fn a_site_in_node() {
-    members_chat_by_the_lines_of_the_page(&NODE).await;
+    members_chat(&NODE).await;
 }

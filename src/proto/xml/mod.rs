@@ -8,8 +8,8 @@
 //! one root, and namespaces with all prefixes declared. Markup that XMPP forbids (comments,
 //! processing instructions, DTDs; RFC 6120 §11.1, XEP-0124 "`<body/>` Wrapper Element") is refused.
 //! quick-xml only finds where a tag ends, with its `ElementParser`; its reader, which checks less, took more time
-//! than all of this together (docs/performance.md). A strict parser must accept every document that is accepted
-//! here, and see the same elements in it; the tests compare the two.
+//! than all of this together (docs/performance/where-the-time-goes.md). A strict parser must accept every document
+//! that is accepted here, and see the same elements in it; the tests compare the two.
 //!
 //! **What is not checked.** Whether a stanza makes sense; whether the URI of a namespace is a URI; whether a
 //! language tag is one. The XMPP server judges that. This is safe because every session has a stream of its own to

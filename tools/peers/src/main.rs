@@ -1,4 +1,4 @@
-//! `make bench-peers`: measures all systems, alternating, and writes docs/performance.md.
+//! `make bench-peers`: measures all systems, alternating, and writes docs/performance/measured.md.
 #![expect(clippy::disallowed_methods, reason = "it measures time")]
 
 use std::{
@@ -47,7 +47,7 @@ struct Options {
     /// Only systems in whose name this is, or this.
     #[arg(long, value_delimiter = ',')]
     system: Vec<String>,
-    /// Where performance.md is, to write the tables into it, those that were measured; else they are only
+    /// Where performance/measured.md is, to write the tables into it, those that were measured; else they are only
     /// shown.
     #[arg(long)]
     docs: Option<PathBuf>,
@@ -146,14 +146,14 @@ impl Run<'_> {
         let Some(docs) = &self.options.docs else {
             return Ok(());
         };
-        let document = docs.join("performance.md");
+        let folder = docs.join("performance");
+        let document = folder.join("measured.md");
         let text = fs::read_to_string(&document)?;
         let is_all = self.options.work.is_empty() && self.options.system.is_empty();
         let put = if is_all { replace } else { update };
         fs::write(&document, put(&text, "bench-peers", &results.tables())?)?;
-        fs::create_dir_all(docs.join("performance"))?;
         for (name, svg) in results.plots() {
-            fs::write(docs.join("performance").join(name), svg)?;
+            fs::write(folder.join(name), svg)?;
         }
         self.say(&format!("written to {}", docs.display()));
         Ok(())

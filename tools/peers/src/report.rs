@@ -259,7 +259,7 @@ impl Results {
             let sizes = points.iter().map(|(size, _)| format!(" {size} |"));
             let costs = points.iter().map(|(_, cost)| format!(" {cost} |"));
             out.push_str(&format!(
-                "### {what}, by {label}\n\n![{what}, by {label}](performance/{name}.svg)\n\n\
+                "### {what}, by {label}\n\n![{what}, by {label}]({name}.svg)\n\n\
                  | {label} |{}\n|---{}|\n| rostergate, µs |{}\n\n",
                 sizes.collect::<String>(),
                 "|---".repeat(points.len()),
@@ -331,7 +331,7 @@ impl Subject {
         };
         let Topic { name, title } = &self.topic;
         push(&format!("### {title}\n"));
-        push(&format!("![{title}](performance/{name}.svg)\n"));
+        push(&format!("![{title}]({name}.svg)\n"));
         push(
             "| system | in all | front | server | ratio | requests | op/s | load generator | \
              p50 / p99 / p99.9 ms, saturated | at half of that |",
@@ -546,6 +546,16 @@ mod tests {
             "a\n<!-- x: begin -->\n\nnew\n\n<!-- x: end -->\nz\n"
         );
         assert!(replace(document, "y", "new").is_err());
+    }
+
+    #[test]
+    fn the_page_of_the_figures_has_room_for_them() {
+        let page = include_str!("../../../docs/performance/measured.md");
+        let replaced = replace(page, "bench-peers", "new").expect("markers");
+        assert!(
+            replaced.len() < page.len() / 2,
+            "the tables are between them"
+        );
     }
 
     #[test]

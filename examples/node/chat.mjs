@@ -1,0 +1,82 @@
+// What the chat needs. Each handler gets node:http's request and response, or those of Express.
+import { timingSafeEqual } from 'node:crypto';
+
+const GATEWAY = process.env.CHAT_GATEWAY ?? 'http://127.0.0.1:5290/roster_admin';
+const SECRET = Buffer.from(`Bearer ${process.env.CHAT_SECRET}`);
+
+/** Asks the gateway; gives the status and the answer. */
+async function ask(method, path, body) {
+  try {
+    const signal = AbortSignal.timeout(10_000);
+    const response = await fetch(GATEWAY + path, { method, signal, body: body && JSON.stringify(body) });
+    return { status: response.status, answer: await response.json() };
+  } catch {
+    return { status: 503, answer: { message: 'the chat is not there' } };
+  }
+}
+
+function answer(res, status, data) {
+  res.writeHead(status, { 'Content-Type': 'application/json', 'Cache-Control': 'no-store' });
+  res.end(JSON.stringify(data));
+}
+
+function isGateway(req) {
+  const said = Buffer.from(req.headers.authorization ?? '');
+  return said.length === SECRET.length && timingSafeEqual(said, SECRET);
+}
+
+/** GET /chat-credentials, for the page. `user`: who is logged in, if anybody is, and not banned. */
+export async function credentials(req, res, user) {
+  if (!user) return answer(res, 403, {});
+  const token = await ask('POST', '/token', { username: user });
+  return answer(res, token.status, token.answer);
+}
+
+/** GET /contacts/USER, for the gateway. `friends`: a Map of their names by username; nothing if there is no such member. */
+export function contacts(req, res, friends) {
+  if (!isGateway(req) || !friends) return answer(res, 404, { message: 'no such member' });
+  const list = [...friends].map(([friend, name]) => [`${friend}@example.org`, { name, groups: ['Friends'] }]);
+  return answer(res, 200, Object.fromEntries(list));
+}
+
+/** After COMMIT: these members have other friends now. Wait for it or not: meanwhile the gateway asks for the lists. */
+export const friendsChanged = (...users) => ask('POST', '/refresh', users);
+
+/** Who is online. With several processes, this belongs into a table. */
+export const online = new Set();
+let last = 0;
+
+/** Asks who is online, and as of which event. Of more than 1,000, ask for the rest by after= */
+async function askWhoIsOnline() {
+  const { status, answer: { users, event } } = await ask('GET', '/presence?limit=1000');
+  if (status !== 200) throw new Error('the chat is not there');
+  online.clear();
+  for (const user of Object.keys(users)) online.add(user);
+  last = event ?? 0;
+}
+
+// This program has been started, and has heard nothing. A gateway that is not there says `reset` when it is.
+await askWhoIsOnline().catch(() => {});
+
+/** POST /chat-events, from the gateway. */
+export async function events(req, res) {
+  if (!isGateway(req)) return answer(res, 404, {});
+  try {
+    let body = '';
+    for await (const chunk of req.setEncoding('utf8')) body += chunk;
+    for (const { id, type, user } of JSON.parse(body)) {
+      if (id <= last) continue; // it has come before
+      if (type === 'gap') await askWhoIsOnline();
+      else if (type === 'online') online.add(user);
+      else if (type === 'offline') online.delete(user);
+      else if (type === 'reset') online.clear();
+      last = Math.max(last, id);
+    }
+  } catch {
+    return res.destroy(); // broken off, or a gap that cannot be filled yet: the gateway sends it again
+  }
+  return answer(res, 200, {});
+}
+
+/** After COMMIT: this member is banned, or has logged out. */
+export const end = (user) => ask('DELETE', `/sessions?user=${encodeURIComponent(user)}`);
