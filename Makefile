@@ -11,7 +11,7 @@ export RUST_TEST_THREADS ?= 4
 # `make test` does its steps in order, whatever -j says.
 .NOTPARALLEL:
 .PHONY: help demo test quick check unit instructions model browser pictures clients compare deps bench bench-peers certs run \
-	test-next deb package image deny advisories sbom
+	test-next deb package image release deny advisories sbom
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -77,7 +77,7 @@ bench: ## figures: scanner, rosters (NAME=roster for one)
 bench-peers: ## rostergate beside other servers and proxies, to docs/performance (OPTIONS=--help)
 	@scripts/deps.sh bench
 	$(CARGO) build --locked --release --workspace
-	target/release/peers --docs docs $(OPTIONS)
+	$(BUILT)/release/peers --docs docs $(OPTIONS)
 
 FUZZ_SECONDS ?= 60
 FUZZ_TARGETS := $(basename $(notdir $(wildcard fuzz/fuzz_targets/*.rs)))
@@ -94,18 +94,26 @@ fuzz: ## fuzz each target for FUZZ_SECONDS (NAME=scan_body for one; installs nig
 	        -print_funcs=0 -print_final_stats=1 || exit 1; \
 	done
 
+# Where cargo builds.
+BUILT := $(or $(CARGO_TARGET_DIR),target)
+
 # Tools that Debian does not have: `$(call tool,NAME,VERSION)` installs cargo-NAME, once.
 tool = @command -v cargo-$(1) >/dev/null || $(CARGO) install --locked cargo-$(1) --version $(2)
 
 deb: ## a Debian package, in target/package (installs cargo-deb)
 	$(call tool,deb,3.8.0)
 	$(CARGO) build --release --locked
-	scripts/deb.sh target/release/rostergate target/package
+	scripts/deb.sh $(BUILT)/release/rostergate target/package
 
 package: ## the Debian package of the program as tested: installed and used on a system that is booted for it
 	$(call tool,deb,3.8.0)
 	$(CARGO) build --locked
-	tests/package/run "$$(scripts/deb.sh $${CARGO_TARGET_DIR:-target}/debug/rostergate target/package/debug)"
+	tests/package/run "$$(scripts/deb.sh $(BUILT)/debug/rostergate target/package/debug)"
+
+release: ## what a release consists of, for amd64 and arm64, in target/dist (ARCHITECTURES=amd64 for one)
+	@scripts/deps.sh release
+	$(call tool,deb,3.8.0)
+	scripts/release.sh target/dist $(ARCHITECTURES)
 
 image: ## the Dockerfile, built by Buildah and run by Podman (needs these)
 	tests/package/image

@@ -1,22 +1,26 @@
 #!/bin/sh
-# Makes the Debian package of a program that has been built, and says where it is.
+# Makes the Debian package of a program that has been built, its symbols beside it, and says where the package is.
 #
-#   scripts/deb.sh PROGRAM FOLDER      FOLDER/rostergate_VERSION_ARCHITECTURE.deb
+#   scripts/deb.sh PROGRAM FOLDER [TARGET NATIVE]      FOLDER/rostergate_VERSION_ARCHITECTURE.deb and .debug
+#
+# A program of another TARGET does not run here, to say its own manual: then NATIVE does.
 set -eu
 program=$(realpath "$1")
 mkdir -p "$2"
 folder=$(realpath "$2")
+target=${3:-}
+native=$(realpath "${4:-$1}")
 cd "$(dirname "$0")/.."
 
 # What the program knows best itself.
 files=target/package
 mkdir -p "$files"
-"$program" man >"$files/rostergate.1"
-"$program" man --config >"$files/rostergate.toml.5"
-"$program" completions bash >"$files/rostergate"
-"$program" completions zsh >"$files/_rostergate"
-"$program" completions fish >"$files/rostergate.fish"
-version=$("$program" --version | cut -d ' ' -f 2)
+"$native" man >"$files/rostergate.1"
+"$native" man --config >"$files/rostergate.toml.5"
+"$native" completions bash >"$files/rostergate"
+"$native" completions zsh >"$files/_rostergate"
+"$native" completions fish >"$files/rostergate.fish"
+version=$("$native" --version | cut -d ' ' -f 2)
 cat >"$files/changelog" <<END
 rostergate ($version-1) unstable; urgency=medium
 
@@ -25,10 +29,15 @@ rostergate ($version-1) unstable; urgency=medium
  -- The rostergate team <rostergate@localhost.localdomain>  $(date -R -r CHANGELOG.md)
 END
 
-# cargo-deb looks for it where a release is built.
+# cargo-deb looks for the program where a release is built.
 staged=$(mktemp -d)
 trap 'rm -rf "$staged"' EXIT
-mkdir "$staged/release"
-cp "$program" "$staged/release/"
-rm -f "$folder"/rostergate_*.deb
-CARGO_TARGET_DIR=$staged cargo deb --quiet --no-build --strip --output "$folder/"
+mkdir -p "$staged/$target/release" "$staged/deb"
+cp "$program" "$staged/$target/release/"
+scripts/strip.sh "$program" "$staged/$target/release/rostergate" "$staged/rostergate.debug"
+CARGO_TARGET_DIR=$staged cargo deb --quiet --no-build --no-strip ${target:+--target "$target"} --output "$staged/deb/"
+package=$(basename "$staged"/deb/rostergate_*.deb)
+[ -n "$target" ] || rm -f "$folder"/rostergate_*
+mv "$staged/deb/$package" "$folder/"
+mv "$staged/rostergate.debug" "$folder/${package%.deb}.debug"
+echo "$folder/$package"

@@ -4,7 +4,9 @@
 #   scripts/deps.sh demo     a Rust toolchain (checked only), prosody, node, npm; Converse.js
 #   scripts/deps.sh test     all of that, and chromium, firefox-esr, nginx, apache2, haproxy, caddy, ssl-cert, ejabberd,
 #                            jabberd2, tsung, valgrind, lua-check, iproute2, prometheus, sqlite3, openssl, curl, git,
-#                            man-db, php, docker-compose, python3-django, python3-venv, python3-gi, lintian, systemd-container; XMPP clients; schemathesis
+#                            fail2ban, man-db, php, docker-compose, python3-django, python3-venv, python3-gi, lintian,
+#                            systemd-container; XMPP clients; schemathesis
+#   scripts/deps.sh release  compilers for what a release is built for
 #   scripts/deps.sh bench    what the demo needs, and the servers and proxies that rostergate is compared with
 #
 # Debian packages come from apt-get, with sudo only when something is missing and we are not root.
@@ -35,12 +37,24 @@ need_library() {
     echo "missing: $library ($*)"
 }
 
-need prosody prosody "the XMPP server"
-need node nodejs "runs the sample site"
-need npm npm "fetches Converse.js, the chat client"
 need cc "gcc libc6-dev" "the linker for Rust programs, and for ring's C"
 case $what in
+release) ;;
+*)
+    need prosody prosody "the XMPP server"
+    need node nodejs "runs the sample site"
+    need npm npm "fetches Converse.js, the chat client"
+    ;;
+esac
+case $what in
 demo) ;;
+release)
+    need x86_64-linux-gnu-gcc "gcc-x86-64-linux-gnu libc6-dev-amd64-cross" "builds for amd64"
+    need aarch64-linux-gnu-gcc "gcc-aarch64-linux-gnu libc6-dev-arm64-cross" "builds for arm64"
+    need file file "says whether a program is static"
+    need make make "makes the bill of materials"
+    need git git "says when the commit was made"
+    ;;
 bench)
     need nginx nginx "a proxy to compare with"
     need haproxy haproxy "another one"
@@ -63,6 +77,7 @@ test)
         need ssl-cert-snakeoil.pem ssl-cert "the certificate of the examples"
     need ip iproute2 "makes machines for the examples"
     need prometheus prometheus "asks the queries of the Grafana dashboard"
+    need fail2ban-regex fail2ban "tries the filter of contrib/fail2ban"
     need setpriv util-linux "runs all of them without privileges"
     need ejabberdctl ejabberd "tests against a second XMPP server"
     need jabberd2-c2s jabberd2 "tests against a third one, which is older"
@@ -95,7 +110,7 @@ test)
     need_library purple libpurple-dev "Pidgin's library, a client in C"
     ;;
 *)
-    echo "usage: $0 demo|test|bench" >&2
+    echo "usage: $0 demo|test|release|bench" >&2
     exit 64
     ;;
 esac
@@ -122,12 +137,16 @@ if [ -n "$missing" ]; then
     case "$missing " in
     *" caddy "*) $sudo systemctl disable --now caddy 2>/dev/null || true ;;
     esac
+    case "$missing " in
+    *" fail2ban "*) $sudo systemctl disable --now fail2ban 2>/dev/null || true ;;
+    esac
 fi
 
 command -v cargo >/dev/null 2>&1 || {
     echo "There is no Rust toolchain (cargo). See https://rustup.rs" >&2
     exit 1
 }
+[ "$what" = release ] && exit
 node -e 'process.exit(parseInt(process.versions.node) >= 18 ? 0 : 1)' || {
     echo "Node $(node --version) is too old: 18 or newer is needed" >&2
     exit 1

@@ -11,7 +11,7 @@ use crate::{
     backend::{ContactSource as _, FetchError, Fetched, http::HttpSource},
     config::{self, Config, WriterKind},
     log::plain,
-    net::causes::causes,
+    net::causes::in_words,
     proto::{
         sasl::{Credentials, Login, LoginError, Step},
         sm::initiator::StreamManagement,
@@ -202,7 +202,7 @@ async fn log_in(
         let event = timeout(PATIENCE, poll_fn(|cx| upstream.poll(cx, true))).await;
         let event =
             event.map_err(|_| Trouble::new("the server does not answer the login", None))?;
-        step = match event.map_err(|error| Trouble::new(error.in_words(), None))? {
+        step = match event.map_err(|error| Trouble::new(in_words(&error), None))? {
             UpstreamEvent::Features(features) => {
                 is_managed |= StreamManagement::is_offered(&features);
                 login.handle(&features).map_err(of_login)?
@@ -296,7 +296,9 @@ fn cure_of_connection(error: &ConnectError) -> Option<&'static str> {
         ConnectError::StartTlsRequired => {
             "in Prosody, c2s_require_encryption = false above the first VirtualHost; in ejabberd, starttls_required: false; or another upstream_tls"
         }
-        ConnectError::StartTlsNotOffered | ConnectError::StartTlsRefused => {
+        ConnectError::StartTlsNotOffered
+        | ConnectError::StartTlsRefused
+        | ConnectError::TlsRefused(_) => {
             "a certificate for the domain in the server (prosodyctl --root cert import)"
         }
         ConnectError::Certificate { .. } => {
@@ -350,12 +352,4 @@ fn cure_of_writer(error: &WriteError, kind: WriterKind) -> Option<&'static str> 
         (WriteError::Answer { .. }, _) => "writer and writer_url: is this the server's interface?",
         _ => return None,
     })
-}
-
-/// The error and its causes, in one line.
-fn in_words(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut words: Vec<String> = causes(error).map(ToString::to_string).collect();
-    // Some errors repeat the text of their cause.
-    words.dedup();
-    words.join(": ")
 }

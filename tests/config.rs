@@ -42,11 +42,17 @@ fn text(bytes: Vec<u8>) -> String {
     String::from_utf8(bytes).expect("text")
 }
 
-/// Lets only us read the files of secrets, whatever the clone has made of them.
+/// Lets only us read the files with secrets, whatever the clone has made of them.
 fn keep_secrets() {
-    for file in ["token.txt", "password.txt"] {
-        let mode = fs::Permissions::from_mode(0o600);
-        fs::set_permissions(folder().join(file), mode).expect("files of ours");
+    let others = [
+        "token.txt",
+        "password.txt",
+        "../../certs/localhost.key",
+        "../../certs/wrong-name.key",
+    ];
+    let others = others.map(str::to_owned);
+    for file in files("valid").into_iter().chain(others) {
+        set_mode(&folder().join(file), 0o600);
     }
 }
 
@@ -110,47 +116,102 @@ fn the_environment_is_not_shown_either() {
     }
 }
 
+/// Whether everybody may pass the folders above `folder`: where they are closed, nobody gets there anyway.
+fn is_reached(folder: &Path) -> bool {
+    let mut above = folder.ancestors().skip(1);
+    above.all(|folder| {
+        let metadata = fs::metadata(folder).expect("a folder");
+        metadata.permissions().mode() & 0o001 != 0
+    })
+}
+
+fn set_mode(path: &Path, mode: u32) {
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("ours");
+}
+
+/// The keys for which `check` warns that everybody may read the secret.
+fn open_secrets(file: &Path) -> Vec<String> {
+    let output = rostergate(&["check", "-c", file.to_str().expect("text")]);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let warning = "warning: every user of this machine may read this file; \
+                   take that right away with chmod o-r";
+    let said = text(output.stderr);
+    let keys = said.lines().map(|line| {
+        let line = line.strip_suffix(warning);
+        let line = line.unwrap_or_else(|| panic!("another warning: {said}"));
+        let key = line.trim_end_matches([':', ' ']).rsplit(' ').next();
+        key.expect("a key").to_owned()
+    });
+    keys.collect()
+}
+
 #[test]
 fn secrets_that_everybody_may_read_are_told_of() {
     let temporary = tempfile::tempdir().expect("a folder");
+    let folder = temporary.path();
     let host = "[[host]]\ndomain = 'a'\nupstream = 'xmpp://a'\n";
     let config = format!(
-        "[admin]\ntoken_file = 'token'\n{host}backend_user = 'site'\nbackend_password_file = 'token'\n"
+        "[admin]\ntoken_file = 'secret'\n{host}backend_user = 'site'\nbackend_password_file = 'secret'\n\
+         login = 'jwt'\njwt_secret_file = 'secret'\n\
+         events_url = 'http://a/events'\nevents_token_file = 'secret'\n\
+         [[certificate]]\nchain = 'chain'\nprivate_key = 'key'\n"
     );
-    let file = temporary.path().join("a.toml");
-    let token = temporary.path().join("token");
+    let (file, secret, key) = (
+        folder.join("a.toml"),
+        folder.join("secret"),
+        folder.join("key"),
+    );
     fs::write(&file, config).expect("a writable folder");
-    fs::write(&token, "swordfish-swordfish\n").expect("a writable folder");
-    // Where folders above are closed, nobody gets there anyway.
-    let mut above = temporary.path().ancestors().skip(1);
-    let is_reached = above.all(|folder| {
-        let metadata = fs::metadata(folder).expect("a folder");
-        metadata.permissions().mode() & 0o001 != 0
-    });
-    for (folder, mode, is_told) in [
+    fs::write(&secret, "swordfish-swordfish-swordfish-swordfish\n").expect("a writable folder");
+    let certs = Path::new(env!("CARGO_MANIFEST_DIR")).join("certs");
+    fs::copy(certs.join("localhost.crt"), folder.join("chain")).expect("a writable folder");
+    fs::copy(certs.join("localhost.key"), &key).expect("a writable folder");
+    let is_reached = is_reached(folder);
+    for (of_folder, mode, is_told) in [
         (0o755, 0o644, true),
         (0o755, 0o640, false),
         (0o700, 0o644, false),
     ] {
-        let set = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode));
-        set(temporary.path(), folder).expect("ours");
-        set(&token, mode).expect("ours");
-        let output = rostergate(&["check", "-c", file.to_str().expect("text")]);
-        let said = text(output.stderr).replace(file.to_str().expect("text"), "a.toml");
-        let expected = [(2, 14, "admin.token_file"), (7, 25, "host.backend_password_file")]
-            .map(|(line, column, key)| {
-                format!(
-                    "a.toml:{line}:{column}: {key}: warning: every user of this machine may read this file; \
-                     take that right away with chmod o-r\n"
-                )
-            });
-        let expected = if is_told && is_reached {
-            expected.concat()
-        } else {
-            String::new()
+        set_mode(folder, of_folder);
+        set_mode(&secret, mode);
+        set_mode(&key, mode);
+        let expected: &[&str] = match is_told && is_reached {
+            true => &[
+                "certificate.private_key",
+                "admin.token_file",
+                "host.backend_password_file",
+                "host.jwt_secret_file",
+                "host.events_token_file",
+            ],
+            false => &[],
         };
-        assert_eq!(said, expected, "{folder:o} {mode:o}");
-        assert_eq!(output.status.code(), Some(0));
+        let mut told = open_secrets(&file);
+        let mut expected: Vec<_> = expected.iter().map(ToString::to_string).collect();
+        told.sort();
+        expected.sort();
+        assert_eq!(told, expected, "{of_folder:o} {mode:o}");
+    }
+}
+
+#[test]
+fn a_configuration_with_secrets_that_everybody_may_read_is_told_of() {
+    let temporary = tempfile::tempdir().expect("a folder");
+    let file = temporary.path().join("a.toml");
+    let host = "[[host]]\ndomain = 'a'\nupstream = 'xmpp://a'\n";
+    set_mode(temporary.path(), 0o755);
+    let is_reached = is_reached(temporary.path());
+    for (before, mode, is_told) in [
+        ("[admin]\ntoken = 'swordfish-swordfish'\n", 0o644, true),
+        ("[admin]\ntoken = 'swordfish-swordfish'\n", 0o640, false),
+        ("", 0o644, false),
+    ] {
+        fs::write(&file, format!("{before}{host}")).expect("a writable folder");
+        set_mode(&file, mode);
+        let expected: &[&str] = match is_told && is_reached {
+            true => &["admin.token"],
+            false => &[],
+        };
+        assert_eq!(open_secrets(&file), expected, "{mode:o} {before}");
     }
 }
 

@@ -228,3 +228,37 @@ fn the_plugin_for_converse_is_that_of_the_demo() {
         .expect("it is shown");
     assert!(document("demo/page/chat.js").contains(plugin.0));
 }
+
+/// What the workflows of `.github` run is there.
+#[test]
+fn workflows_run_what_exists() {
+    let makefile = document("Makefile");
+    let is_target = |name: &str| {
+        makefile
+            .lines()
+            .any(|line| line.starts_with(&format!("{name}:")))
+    };
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let workflows = fs::read_dir(root.join(".github/workflows")).expect("a folder");
+    let mut runs = 0;
+    for workflow in workflows {
+        let path = workflow.expect("an entry").path();
+        let text = fs::read_to_string(&path).expect("a workflow");
+        let commands = text
+            .lines()
+            .filter_map(|line| line.trim().strip_prefix("- run: "));
+        for command in commands {
+            runs += 1;
+            let mut words = command.split_whitespace();
+            while let Some(word) = words.next() {
+                if word == "make" {
+                    let target = words.next().expect("a target");
+                    assert!(is_target(target), "{}: make {target}", path.display());
+                } else if word.contains("scripts/") || word.contains(".ci/") {
+                    assert!(root.join(word).is_file(), "{}: {word}", path.display());
+                }
+            }
+        }
+    }
+    assert!(runs > 3, "{runs} commands");
+}

@@ -55,7 +55,7 @@ use std::{
     convert::Infallible,
     fmt,
     future::{Future, ready},
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -87,7 +87,7 @@ use crate::{
     events::Availability,
     login::Login,
     metrics::Limit,
-    net::{answer, coding},
+    net::{answer, coding, refusals::AccessRefusal},
     session::Registry,
     writer::ServerRosters,
 };
@@ -115,6 +115,11 @@ mod tests;
 /// Address of the connection's other end: the server puts it into each request's extensions.
 #[derive(Clone, Copy, Debug)]
 pub struct Peer(pub SocketAddr);
+
+/// Address of the client, where it is known: the server puts it into each request's extensions. It says who asks, not
+/// that he may: [`Peer`] has a say in that.
+#[derive(Clone, Copy, Debug)]
+pub struct Client(pub Option<IpAddr>);
 
 /// The configured domains and what is known of each, shared; can be replaced while requests are served.
 pub struct Hosts<S = HttpSource>(Arc<ArcSwap<Table<S>>>);
@@ -313,6 +318,12 @@ impl<S> Admin<S> {
         Ok(())
     }
 
+    fn refused<B>(&self, request: &Request<B>, refusal: AccessRefusal<'_>) {
+        let client = request.extensions().get();
+        let client = client.and_then(|Client(address)| *address);
+        self.sessions.refusals.log(client, refusal);
+    }
+
     fn serves(&self, domain: &DomainPart) -> bool {
         self.hosts.0.load().0.contains_key(domain)
     }
@@ -362,6 +373,11 @@ where
             }
         }
         if let Err(failure) = granted {
+            // The page asks before it knows whether there is a token.
+            if path != Some("/status") || request.headers().contains_key(header::AUTHORIZATION) {
+                let why = failure.to_string();
+                self.refused(&request, AccessRefusal::Admin { why: &why });
+            }
             return Box::pin(ready(Ok(respond::failure(&failure))));
         }
         let admin = self.clone();
@@ -635,6 +651,10 @@ impl<S> Admin<S> {
         request: Request<B>,
     ) -> Result<Response<Full<Bytes>>, Infallible> {
         let granted = auth::check(&self.config, &request, |it| self.serves(it));
+        if let Err(failure) = &granted {
+            let why = failure.to_string();
+            self.refused(&request, AccessRefusal::Question { why: &why });
+        }
         let (head, _) = request.into_parts();
         let query = head.uri.query().unwrap_or_default();
         let answer = match granted {

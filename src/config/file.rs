@@ -8,6 +8,7 @@ use super::{
     bosh::Bosh,
     host::Host,
     log::Log,
+    monitoring::Monitoring,
     own_addresses::OwnAddresses,
     reader::{Reader, Section, Taken},
     server::{self, Server},
@@ -49,13 +50,13 @@ fn config(file: &mut Section<'_, '_>) -> Config {
         ("websocket.path", websocket.path.as_ref()),
     ];
     let admin = file.section("admin", |it| Admin::read(it, &mut taken, &server, fronts));
-    let monitoring = file.section("monitoring", |it| it.read("listen", |t| taken.address(t)));
+    let monitoring = file.section("monitoring", |it| Monitoring::read(it, &mut taken));
     let log = file.section("log", Log::read);
     if file.has_none("host") {
         let cure = "add [[host]] with its domain and upstream";
         file.fault("host", Fault::new("no host to serve", cure));
     }
-    let own = OwnAddresses::of(&server, &admin, monitoring);
+    let own = OwnAddresses::of(&server, &admin, monitoring.listen);
     let hosts: Vec<Host> = file.sections("host", |it| Host::read(it, &mut taken, &own));
     let gives_tokens = hosts.iter().any(|host| host.login.is_some());
     if gives_tokens && admin.token.is_none() && admin.client_ca.is_none() {
@@ -75,5 +76,6 @@ fn config(file: &mut Section<'_, '_>) -> Config {
         log,
         hosts,
         warnings: Vec::new(),
+        secrets: Vec::new(),
     }
 }

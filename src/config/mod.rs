@@ -19,6 +19,7 @@ mod file;
 mod host;
 mod log;
 mod login;
+mod monitoring;
 mod own_addresses;
 mod paths;
 mod reader;
@@ -35,7 +36,7 @@ mod web;
 mod websocket;
 mod writer;
 
-use std::{fs, io, net::SocketAddr, path::Path};
+use std::{fs, io, path::Path};
 
 pub use self::{
     admin::Admin,
@@ -47,6 +48,7 @@ pub use self::{
     host::{Host, MessagesFrom, Presence},
     log::Log,
     login::{JwtKey, Login},
+    monitoring::Monitoring,
     paths::{AUTH_PATH, DISCOVERY_PATHS, MONITORING_PATHS},
     secret::Secret,
     server::Server,
@@ -87,15 +89,16 @@ pub struct Config {
     pub websocket_url: Option<String>,
     /// `[admin]`
     pub admin: Admin,
-    /// `[monitoring]`: the address where metrics and health are served to anybody; `None`: they are served where the
-    /// admin API is, to this machine alone.
-    pub monitoring: Option<SocketAddr>,
+    /// `[monitoring]`
+    pub monitoring: Monitoring,
     /// `[log]`
     pub log: Log,
     /// `[[host]]`, at least one, domains distinct.
     pub hosts: Vec<Host>,
     /// Settings that can be used, but are unwise.
     pub warnings: Vec<ConfigError>,
+    /// The secrets that it holds itself, as warnings for the case that everybody may read it.
+    secrets: Vec<ConfigError>,
 }
 
 impl Config {
@@ -115,7 +118,12 @@ impl Config {
             cure: (error.kind() == io::ErrorKind::NotFound)
                 .then(|| "start from what `rostergate example-config` prints".to_owned()),
         })?;
-        Self::parse(&text, &name, path.parent().unwrap_or_else(|| Path::new("")))
+        let base = path.parent().unwrap_or_else(|| Path::new(""));
+        let mut config = Self::parse(&text, &name, base)?;
+        if secret::is_open_to_all(path) {
+            config.warnings.append(&mut config.secrets);
+        }
+        Ok(config)
     }
 
     /// Reads `text`; errors call it `name`, and paths in it start from `base`.

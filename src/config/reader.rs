@@ -36,6 +36,8 @@ pub(super) struct Reader<'a> {
     errors: Vec<ConfigError>,
     /// Settings that can be used, but are unwise.
     warnings: Vec<ConfigError>,
+    /// Secrets that are written here, as warnings for the case that everybody may read the file.
+    secrets: Vec<ConfigError>,
 }
 
 /// One table of the file.
@@ -69,6 +71,7 @@ impl<'a> Reader<'a> {
             base,
             errors: Vec::new(),
             warnings: Vec::new(),
+            secrets: Vec::new(),
         }
     }
 
@@ -81,6 +84,7 @@ impl<'a> Reader<'a> {
             .map_err(|error| error::from_toml(self.name, self.text, &error))?;
         let mut config = Section::read_as(&mut self, "", table, read);
         config.warnings = self.warnings;
+        config.secrets = self.secrets;
         if self.errors.is_empty() {
             Ok(config)
         } else {
@@ -354,7 +358,12 @@ impl<'r, 'a> Section<'r, 'a> {
         }
         let (inline, file) = (self.text(key), self.text(file_key));
         match inline {
-            Some(inline) => self.parse(&inline, kind.read),
+            Some(inline) => {
+                let secret = self.parse(&inline, kind.read)?;
+                let warning = self.open_to_all(&inline);
+                self.reader.secrets.push(warning);
+                Some(secret)
+            }
             None => self.secret_file(&file?, kind),
         }
     }
@@ -370,14 +379,23 @@ impl<'r, 'a> Section<'r, 'a> {
 
     fn secret_file(&mut self, file: &Text<'_>, kind: &SecretKind) -> Option<Secret> {
         let secret = self.parse(file, secret::file(self.base(), kind))?;
-        if secret::is_open_to_all(&self.base().join(&*file.text)) {
-            let (key, span) = (file.key.clone(), Some(file.span.clone()));
-            let problem = "warning: every user of this machine may read this file".to_owned();
-            let cure = Some("take that right away with chmod o-r".to_owned());
-            let warning = self.reader.error(key, span, None, problem, cure);
+        self.check_readers(file, &self.base().join(&*file.text));
+        Some(secret)
+    }
+
+    /// Warns if every user of this machine may read the secret in the file at `path`, which `text` names.
+    pub(super) fn check_readers(&mut self, text: &Text<'_>, path: &Path) {
+        if secret::is_open_to_all(path) {
+            let warning = self.open_to_all(text);
             self.reader.warnings.push(warning);
         }
-        Some(secret)
+    }
+
+    fn open_to_all(&self, text: &Text<'_>) -> ConfigError {
+        let (key, span) = (text.key.clone(), Some(text.span.clone()));
+        let problem = "warning: every user of this machine may read this file".to_owned();
+        let cure = Some("take that right away with chmod o-r".to_owned());
+        self.reader.error(key, span, None, problem, cure)
     }
 
     /// The value of `key`, if it is there and a text.

@@ -21,8 +21,8 @@ impl Config {
         kept.keep("admin.listen_tls", &mut admin.listen_tls, &was.listen_tls);
         kept.keep(
             "monitoring.listen",
-            &mut self.monitoring,
-            &running.monitoring,
+            &mut self.monitoring.listen,
+            &running.monitoring.listen,
         );
         let (log, was) = (&mut self.log, &running.log);
         kept.keep("log.filter", &mut log.filter, &was.filter);

@@ -35,7 +35,10 @@ impl<'a> Section<'_, 'a> {
         let (chain, private_key) = (self.named(keys[0]), self.named(keys[1]));
         let (chain, private_key) = (chain?, private_key?);
         match Identity::load(&chain.path, &private_key.path) {
-            Ok(identity) => Some(identity),
+            Ok(identity) => {
+                self.check_readers(&private_key.text, &private_key.path);
+                Some(identity)
+            }
             Err(error) => {
                 let (at, cure) = match &error {
                     TlsError::Leaf { .. } => (chain, CERTIFICATE),

@@ -23,6 +23,7 @@ impl Proxies {
     pub fn origin(&self, peer: Peer, version: Version, headers: &HeaderMap) -> Origin {
         let mut origin = Origin {
             address: peer.address,
+            is_known: true,
             secure: peer.tls,
             protocol: protocol(version),
         };
@@ -34,6 +35,7 @@ impl Proxies {
         }
         let ip = origin.address.ip().to_canonical();
         origin.address = SocketAddr::new(ip, origin.address.port());
+        origin.is_known = !self.trust(ip);
         origin
     }
 

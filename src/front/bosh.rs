@@ -51,7 +51,6 @@ use crate::{
         answer::{self, TRY_AGAIN, with_content},
         coding,
         listener::Peer,
-        proxies::Proxies,
     },
     proto::bosh::{
         body::{self, Creation, Document, Message},
@@ -200,8 +199,7 @@ impl Front {
     {
         let (head, body) = request.into_parts();
         let headers = &head.headers;
-        let proxies = &settings.proxies;
-        let client = proxies.origin(peer, head.version, headers);
+        let client = settings.proxies.origin(peer, head.version, headers);
         if is_navigation(headers) {
             let response = refused(StatusCode::FORBIDDEN, Condition::PolicyViolation);
             return Outcome::answered(closing(response));
@@ -217,8 +215,9 @@ impl Front {
         // Frees the head before the body is awaited: over HTTP/2, a head may take much more memory than was sent for
         // it.
         drop(head);
-        let known = Some(client.address.ip()).filter(|address| !proxies.trust(*address));
-        let reading = self.bodies.read(body, settings.bosh.max_body, known);
+        let reading = self
+            .bodies
+            .read(body, settings.bosh.max_body, client.client());
         let document = match timeout(settings.bosh.body_timeout, reading).await {
             Ok(Ok(document)) if document.is_empty() => {
                 let response = refused(StatusCode::BAD_REQUEST, Condition::BadRequest);
@@ -227,7 +226,7 @@ impl Front {
             Ok(Ok(document)) => document,
             Ok(Err(ReadError::TooLarge(beginning))) => {
                 self.registry.metrics.limit(Limit::BoshBody);
-                self.end_session_of(&beginning, client, proxies).await;
+                self.end_session_of(&beginning, client).await;
                 return Outcome::answered(closing(terminated(Condition::PolicyViolation)));
             }
             Ok(Err(ReadError::GivenUp)) => {
@@ -245,7 +244,7 @@ impl Front {
         match Message::parse(document, &settings.xml) {
             Ok(Message::Request(mut request)) => {
                 request.page = page;
-                match self.pass(request, client, proxies) {
+                match self.pass(request, client) {
                     Ok(answer) => Outcome::Passed(answer),
                     Err(condition) => Outcome::answered(terminated(condition)),
                 }
@@ -271,10 +270,10 @@ impl Front {
     }
 
     /// Ends the session of a request that was too large to be read: later requests could not be put in order.
-    async fn end_session_of(&self, beginning: &[u8], client: Origin, proxies: &Proxies) {
+    async fn end_session_of(&self, beginning: &[u8], client: Origin) {
         let sid = body::sid_at_the_beginning(beginning);
         let session = sid.and_then(|sid| self.registry.find(&sid));
-        if let Some(session) = session.filter(|session| may_use(session, client, proxies)) {
+        if let Some(session) = session.filter(|session| may_use(session, client)) {
             // A session that has ended meanwhile has ended.
             let _ = session.mailbox.send(Box::new(Command::Oversized)).await;
         }
@@ -284,12 +283,11 @@ impl Front {
         &self,
         request: body::Request,
         client: Origin,
-        proxies: &Proxies,
     ) -> Result<oneshot::Receiver<session::bosh::Reply>, Condition> {
         let sid = std::str::from_utf8(&request.sid);
         let session = sid.ok().and_then(|sid| self.registry.find(sid));
         let session = session.ok_or(Condition::ItemNotFound)?;
-        if !may_use(&session, client, proxies) {
+        if !may_use(&session, client) {
             return Err(Condition::PolicyViolation);
         }
         let (reply, answer) = oneshot::channel();
@@ -310,15 +308,14 @@ impl Front {
         settings: &Settings,
     ) -> Result<(oneshot::Receiver<session::bosh::Reply>, u64), Uncreated> {
         let admission = &settings.admission;
-        let host = admission.host(creation.to.as_deref().unwrap_or_default())?;
+        let to = creation.to.as_deref().unwrap_or_default();
+        let host = admission.host(to, session::Front::Bosh, client, &self.registry)?;
         if !settings.bosh.polling
             && (creation.hold == Some(0) || creation.wait == Some(Duration::ZERO))
         {
             return Err(Condition::PolicyViolation.into());
         }
-        let address = client.address.ip();
-        let known = Some(address).filter(|address| !settings.proxies.trust(*address));
-        let admitted = admission.admit(host, client, known, &self.registry)?;
+        let admitted = admission.admit(host, client, &self.registry)?;
         let trial = self.failures.trial(creation.rid, &host.domain);
         let (reply, answer) = oneshot::channel();
         let side =
@@ -357,9 +354,9 @@ impl From<Refused> for Uncreated {
 
 /// Whether a client may use a session. A session that was created over TLS may be used over TLS only: otherwise its sid
 /// may have been overheard (XEP-0124 "Security Considerations").
-fn may_use(session: &Entry, client: Origin, proxies: &Proxies) -> bool {
+fn may_use(session: &Entry, client: Origin) -> bool {
     // A proxy that does not tell the client's address may not tell of TLS either.
-    !session.secure || client.secure || proxies.trust(client.address.ip())
+    !session.secure || client.secure || !client.is_known
 }
 
 /// The answer to a request that a session has answered. Without a `reply`, the session has ended meanwhile.

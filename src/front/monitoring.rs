@@ -4,7 +4,8 @@
 //! |---|---|
 //! | `/metrics` | 200, everything that is counted, in the text format of OpenMetrics 1.0 |
 //! | `/healthz` | 200: the process answers |
-//! | `/readyz` | 200: new sessions are welcome; 503 from SIGTERM on |
+//! | `/readyz` | 200: new sessions are welcome; 503 from SIGTERM on, and where that is configured also while no XMPP |
+//! | | server can be reached; the text says which it is |
 
 use std::sync::Arc;
 
@@ -16,7 +17,7 @@ use crate::{
     config::MONITORING_PATHS,
     metrics::Gauges,
     net::{answer, connections::Connections},
-    session::Registry,
+    session::{Admission, Registry},
 };
 
 const OPEN_METRICS: HeaderValue =
@@ -27,6 +28,15 @@ const OPEN_METRICS: HeaderValue =
 pub struct Monitoring {
     sessions: Arc<Registry>,
     connections: Arc<Connections>,
+}
+
+/// The XMPP servers, of which `/readyz` tells if none can be reached.
+#[derive(Clone, Copy)]
+pub struct Servers<'a> {
+    /// The hosts with their servers.
+    pub admission: &'a Admission,
+    /// Whether the gateway is of no use without any.
+    pub are_needed: bool,
 }
 
 impl Monitoring {
@@ -57,7 +67,12 @@ impl Monitoring {
     }
 
     /// The answer to a request, if it is for one of them.
-    pub fn answer(&self, method: &Method, path: &str) -> Option<Response<Full<Bytes>>> {
+    pub fn answer(
+        &self,
+        method: &Method,
+        path: &str,
+        servers: Servers<'_>,
+    ) -> Option<Response<Full<Bytes>>> {
         let (status, content_type, body) = match path {
             _ if !Self::serves(path) => return None,
             _ if !answer::is_read(method) => return Some(answer::only_reads()),
@@ -68,6 +83,14 @@ impl Monitoring {
             "/readyz" if self.sessions.is_closed() => {
                 let text = Bytes::from_static(b"going down\n");
                 (StatusCode::SERVICE_UNAVAILABLE, answer::TEXT, text)
+            }
+            "/readyz" if !servers.admission.may_reach_a_server() => {
+                let status = match servers.are_needed {
+                    true => StatusCode::SERVICE_UNAVAILABLE,
+                    false => StatusCode::OK,
+                };
+                let text = Bytes::from_static(b"no XMPP server can be reached\n");
+                (status, answer::TEXT, text)
             }
             _ => (StatusCode::OK, answer::TEXT, Bytes::from_static(b"ok\n")),
         };

@@ -14,3 +14,11 @@ pub fn causes<'a>(
         }
     })
 }
+
+/// The error and its causes, in one line.
+pub fn in_words(error: &(dyn Error + 'static)) -> String {
+    let mut words: Vec<_> = causes(error).map(ToString::to_string).collect();
+    // Some errors repeat the text of their cause.
+    words.dedup();
+    words.join(": ")
+}

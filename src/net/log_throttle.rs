@@ -1,4 +1,4 @@
-//! Log throttle: a line that each of a thousand requests would cause is logged at most once a second.
+//! Log throttle: a line that each of a thousand requests would cause is logged at most once a second, or a few times.
 
 use std::{
     num::NonZeroU32,
@@ -7,23 +7,29 @@ use std::{
 
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 
-/// Lets a line into the log at most once a second.
+/// Lets a line into the log so many times a second.
 #[derive(Debug)]
 pub struct LogThrottle {
     pace: DefaultDirectRateLimiter,
     unsaid: AtomicU64,
 }
 
+/// Once a second.
 impl Default for LogThrottle {
     fn default() -> Self {
-        Self {
-            pace: RateLimiter::direct(Quota::per_second(NonZeroU32::MIN)),
-            unsaid: AtomicU64::new(0),
-        }
+        Self::per_second(NonZeroU32::MIN)
     }
 }
 
 impl LogThrottle {
+    /// At most `most` times a second.
+    pub fn per_second(most: NonZeroU32) -> Self {
+        Self {
+            pace: RateLimiter::direct(Quota::per_second(most)),
+            unsaid: AtomicU64::new(0),
+        }
+    }
+
     /// `Some` if the line is to be logged now, with the number of lines left out since the last one.
     pub fn is_due(&self) -> Option<u64> {
         if self.pace.check().is_ok() {

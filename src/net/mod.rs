@@ -16,6 +16,7 @@ pub mod log_throttle;
 pub mod proxies;
 pub mod proxy;
 pub mod quota;
+pub mod refusals;
 pub mod refused_heads;
 pub mod sandbox;
 pub mod systemd;

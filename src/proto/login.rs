@@ -43,6 +43,16 @@ pub fn localpart(name: &str) -> &str {
     name.rsplit_once('@').map_or(name, |(local, _)| local)
 }
 
+/// Whether a server refuses a login because of the password, or of a user who does not exist. Other failures are not the
+/// client's fault.
+pub fn is_refused(element: &Stanza) -> bool {
+    matches!(element.ns(), Ns::Sasl | Ns::Sasl2)
+        && element.local() == "failure"
+        && element
+            .children()
+            .any(|it| it.is(Ns::Sasl, "not-authorized"))
+}
+
 /// The answer to a client whose login is refused: it shows this to its user, and does not try again by itself.
 pub fn refused(text: &str) -> Stanza {
     let failure = Tag::new("failure").ns(Ns::Sasl).content(|out| {
@@ -114,9 +124,37 @@ mod tests {
     }
 
     #[test]
+    fn only_a_wrong_password_is_a_refusal() {
+        for (failure, expected) in [
+            (
+                format!("<failure xmlns='{SASL}'><not-authorized/></failure>"),
+                true,
+            ),
+            (
+                format!(
+                    "<failure xmlns='urn:xmpp:sasl:2'><not-authorized xmlns='{SASL}'/></failure>"
+                ),
+                true,
+            ),
+            (
+                format!("<failure xmlns='{SASL}'><temporary-auth-failure/></failure>"),
+                false,
+            ),
+            (format!("<success xmlns='{SASL}'/>"), false),
+            (
+                "<iq xmlns='jabber:client'><not-authorized/></iq>".to_owned(),
+                false,
+            ),
+        ] {
+            let element = Stanza::parse(failure.clone()).unwrap();
+            assert_eq!(is_refused(&element), expected, "{failure}");
+        }
+    }
+
+    #[test]
     fn a_refusal_is_well_formed() {
         let refusal = refused("ended & over");
-        assert_eq!((refusal.ns(), refusal.local()), (Ns::Sasl, "failure"));
+        assert!(is_refused(&refusal));
         assert!(Stanza::parse(refusal.to_bytes()).is_ok());
     }
 }

@@ -31,8 +31,8 @@ pub(super) struct Current {
     pub(super) fronts: Arc<Settings>,
     pub(super) discovery: Option<Discovery>,
     pub(super) admin: Admin<Replaceable>,
-    /// Whether metrics and health are served where the admin API is, to this machine alone.
-    monitoring_with_admin: bool,
+    /// Where metrics and health are served, and what they say.
+    pub(super) monitoring: config::Monitoring,
     pub(super) logs_access: bool,
 }
 
@@ -55,7 +55,7 @@ impl Current {
             Both | AdminOnly if below_admin() || self.admin.serves_questions(path) => {
                 Interface::Admin
             }
-            Both | AdminOnly if self.monitoring_with_admin && Monitoring::serves(path) => {
+            Both | AdminOnly if self.monitoring.listen.is_none() && Monitoring::serves(path) => {
                 Interface::Monitoring
             }
             Both | BoshOnly if self.discovery.is_some() && Discovery::serves(path) => {
@@ -135,7 +135,7 @@ impl Current {
             discovery: Discovery::new(config.websocket_url.as_deref(), config.bosh_url.as_deref()),
             admin: Admin::new(&config.admin, Hosts::new(served), Arc::clone(registry))
                 .with_prebind(prebind),
-            monitoring_with_admin: config.monitoring.is_none(),
+            monitoring: config.monitoring,
             logs_access: config.log.access,
         })
     }

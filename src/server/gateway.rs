@@ -26,9 +26,15 @@ use super::{
     rosters::RostersInUse,
 };
 use crate::{
-    admin::Peer,
+    admin::{Client, Peer},
     config::{self, Config},
-    front::{body::Chunks, bosh, exchange::Exchange, monitoring::Monitoring, websocket},
+    front::{
+        body::Chunks,
+        bosh,
+        exchange::Exchange,
+        monitoring::{Monitoring, Servers},
+        websocket,
+    },
     login::Tokens,
     metrics::Interface,
     net::{
@@ -166,6 +172,9 @@ impl Gateway {
             }
             Interface::Admin => {
                 introduce(peer, &mut request);
+                let proxies = &current.fronts.proxies;
+                let origin = proxies.origin(peer, request.version(), request.headers());
+                request.extensions_mut().insert(Client(origin.client()));
                 let answer = current.admin.clone().oneshot(request);
                 Box::pin(answer.map(|Ok(response)| conclude(response.map(Either::Right))))
             }
@@ -200,7 +209,13 @@ impl Gateway {
                 discovery.and_then(|discovery| discovery.answer(method, path))
             }
             Interface::Monitoring => match current.may_watch(request, offer) {
-                Ok(()) => self.monitoring.answer(method, path),
+                Ok(()) => {
+                    let servers = Servers {
+                        admission: &current.fronts.admission,
+                        are_needed: current.monitoring.ready_needs_server,
+                    };
+                    self.monitoring.answer(method, path, servers)
+                }
                 Err(why) => return answer::text(StatusCode::FORBIDDEN, why),
             },
             _ => None,

@@ -116,7 +116,7 @@ impl Listening<'_> {
             bound.admin_tls = Some(it.local_addr());
             self.serve(it, Offer::AdminOnly);
         }
-        let monitoring = self.config.monitoring.as_slice();
+        let monitoring = self.config.monitoring.listen.as_slice();
         for it in listeners("monitoring.listen", monitoring, Vec::new(), None)? {
             bound.monitoring = Some(it.local_addr());
             self.serve(it, Offer::MonitoringOnly);

@@ -190,6 +190,7 @@ mod tests {
     fn only_a_bound_session_falls_asleep_and_it_may_do_so_again() {
         let origin = Origin {
             address: ([127, 0, 0, 1], 1).into(),
+            is_known: true,
             secure: false,
             protocol: Protocol::Http11,
         };

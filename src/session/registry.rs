@@ -23,6 +23,7 @@ use crate::{
     metrics::{Metrics, Minute},
     net::{
         quota::{Permit, Quota},
+        refusals::Refusals,
         unfinished::Unfinished,
     },
 };
@@ -64,6 +65,8 @@ pub struct Registry {
     pub resumption: Arc<Resumption>,
     /// Accounts whose sessions the site has just ended.
     pub shut_out: ShutOut,
+    /// Who is refused access is logged by this.
+    pub refusals: Refusals,
     /// What has come of requests and messages that are not complete.
     pub unfinished: Arc<Unfinished>,
 }
@@ -89,6 +92,7 @@ impl Default for Registry {
             accounts: Arc::default(),
             resumption: Arc::default(),
             shut_out: ShutOut::default(),
+            refusals: Refusals::default(),
             unfinished: Arc::default(),
         }
     }
@@ -264,6 +268,11 @@ impl Registration {
         self.registry.resumption.find(id, now)
     }
 
+    /// Where it is logged who is refused access.
+    pub(super) fn refusals(&self) -> &Refusals {
+        &self.registry.refusals
+    }
+
     /// Accounts whose sessions the site has just ended.
     pub(super) fn shut_out(&self) -> &ShutOut {
         &self.registry.shut_out
@@ -309,6 +318,7 @@ mod tests {
         let (mailbox, receiver) = mpsc::channel(1);
         let origin = Origin {
             address: ([127, 0, 0, 1], 1).into(),
+            is_known: true,
             secure: false,
             protocol: Protocol::Http11,
         };

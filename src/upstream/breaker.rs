@@ -9,15 +9,20 @@
 
 use std::{
     pin::pin,
-    sync::atomic::{AtomicBool, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
 use parking_lot::Mutex;
 use tokio::{
-    sync::Semaphore,
+    sync::{OwnedSemaphorePermit, Semaphore},
     time::{Instant, timeout},
 };
+
+use super::ConnectError;
 
 /// Connections that may be opening at a time.
 const DIALS: usize = 64;
@@ -32,6 +37,8 @@ const REST: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub(super) struct Breaker {
     turns: Semaphore,
+    /// Looks whether somebody is there, one at a time.
+    looks: Arc<Semaphore>,
     trouble: Mutex<Trouble>,
 }
 
@@ -40,12 +47,15 @@ struct Trouble {
     /// In a row.
     failures: u32,
     rest_until: Option<Instant>,
+    /// Whether somebody listens, by the last finding.
+    is_listening: Option<bool>,
 }
 
 impl Default for Breaker {
     fn default() -> Self {
         Self {
             turns: Semaphore::new(DIALS),
+            looks: Arc::new(Semaphore::new(1)),
             trouble: Mutex::default(),
         }
     }
@@ -68,6 +78,16 @@ impl Breaker {
             trial,
             is_settled: AtomicBool::new(false),
         })
+    }
+
+    /// Whether somebody listens, as the last attempt has found; `None` before that.
+    pub(super) fn is_listening(&self) -> Option<bool> {
+        self.trouble.lock().is_listening
+    }
+
+    /// Permits a look whether somebody does, if there is none.
+    pub(super) fn look(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.looks).try_acquire_owned().ok()
     }
 
     /// Runs `opening` once a turn is free.
@@ -102,16 +122,29 @@ impl Attempt<'_> {
     /// Somebody listens where the server should be.
     pub(super) fn found_somebody(&self) {
         if !self.settle() {
-            *self.breaker.trouble.lock() = Trouble::default();
+            *self.breaker.trouble.lock() = Trouble {
+                is_listening: Some(true),
+                ..Trouble::default()
+            };
+        }
+    }
+
+    /// It failed in this way: perhaps nobody listens there, or nobody can get there.
+    pub(super) fn failed(&self, error: &ConnectError) {
+        if error.means_nobody_is_there() {
+            self.found_nobody();
+        } else if error.means_no_way() && !self.is_settled.load(Ordering::Relaxed) {
+            self.breaker.trouble.lock().is_listening = Some(false);
         }
     }
 
     /// Nobody listens there.
-    pub(super) fn found_nobody(&self) {
+    fn found_nobody(&self) {
         if self.settle() {
             return;
         }
         let mut trouble = self.breaker.trouble.lock();
+        trouble.is_listening = Some(false);
         trouble.failures = trouble.failures.saturating_add(1);
         if trouble.failures >= FAILURES {
             trouble.rest_until = Some(Instant::now() + REST);
@@ -139,7 +172,7 @@ impl Drop for Attempt<'_> {
 
 #[cfg(test)]
 mod tests {
-    use std::{future::pending, sync::Arc};
+    use std::future::pending;
 
     use tokio::time::advance;
 

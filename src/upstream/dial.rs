@@ -3,6 +3,7 @@
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
+use rustls::AlertDescription;
 use tokio::{
     io::AsyncWriteExt as _,
     net::{TcpSocket, TcpStream, lookup_host},
@@ -270,6 +271,12 @@ fn tls_error(server: &Server, error: io::Error) -> ConnectError {
             domain: server.domain.as_str().to_owned(),
             reason: reason.clone(),
         },
+        Some(rustls::Error::AlertReceived(
+            AlertDescription::HandshakeFailure
+            | AlertDescription::UnrecognisedName
+            | AlertDescription::AccessDenied
+            | AlertDescription::InternalError,
+        )) => ConnectError::TlsRefused(error),
         _ => ConnectError::Tls(error),
     }
 }

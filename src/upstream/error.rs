@@ -39,16 +39,6 @@ impl From<WireError> for UpstreamError {
     }
 }
 
-impl UpstreamError {
-    /// The error and its causes, in one line.
-    pub fn in_words(&self) -> String {
-        let mut words: Vec<_> = causes(self).map(ToString::to_string).collect();
-        // Some errors repeat the text of their cause.
-        words.dedup();
-        words.join(": ")
-    }
-}
-
 /// How far a connection attempt had come.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Phase {
@@ -125,14 +115,17 @@ pub enum ConnectError {
     /// TLS failed for another reason.
     #[error("no TLS with the server")]
     Tls(#[source] io::Error),
+    /// The server ends the TLS handshake with an alert that it sends where it has nothing to show.
+    #[error("server refused TLS: it may have no certificate for this domain")]
+    TlsRefused(#[source] io::Error),
     /// TLS has to be used, and the server does not offer it.
-    #[error("server does not offer STARTTLS")]
+    #[error("server does not offer STARTTLS: it may have no certificate for this domain")]
     StartTlsNotOffered,
     /// TLS must not be used, and the server insists on it.
     #[error("server requires STARTTLS")]
     StartTlsRequired,
     /// The server offered STARTTLS, and then refused it.
-    #[error("server refused STARTTLS")]
+    #[error("server refused STARTTLS: it may have no certificate for this domain")]
     StartTlsRefused,
     /// Clear text came between the consent to STARTTLS and TLS: somebody may have injected it.
     #[error("data injected before TLS")]
@@ -180,6 +173,7 @@ impl ConnectError {
             Self::Certificate { .. } => "certificate",
             Self::Exchange { .. } => "no_answer",
             Self::Tls(_)
+            | Self::TlsRefused(_)
             | Self::StartTlsNotOffered
             | Self::StartTlsRequired
             | Self::StartTlsRefused
@@ -200,6 +194,18 @@ impl ConnectError {
                 .is_some_and(is_nobody_there),
             _ => false,
         }
+    }
+
+    /// Whether it shows that its address cannot be found, or does not answer.
+    pub(super) fn means_no_way(&self) -> bool {
+        matches!(
+            self,
+            Self::Resolve { .. }
+                | Self::Connect { .. }
+                | Self::Timeout {
+                    phase: Phase::Resolve | Phase::Connect
+                }
+        )
     }
 
     /// The error for a stream error that comes instead of the features.

@@ -117,6 +117,38 @@ impl Connector {
         }
     }
 
+    /// Whether somebody listens where the server should be, as the last attempt has found; `None` before that.
+    pub fn is_listening(&self) -> Option<bool> {
+        self.breaker.is_listening()
+    }
+
+    /// Finds that out by a connection on which nothing is said; one at a time.
+    pub fn look(&self) {
+        let Some(look) = self.breaker.look() else {
+            return;
+        };
+        let connector = self.clone();
+        tokio::spawn(async move {
+            let _look = look;
+            let Some(attempt) = connector.breaker.admit() else {
+                return;
+            };
+            let mut phase = Phase::Queue;
+            let mut dial = Dial {
+                deadline: connector.deadlines.connect,
+                attempt: &attempt,
+                phase: &mut phase,
+            };
+            let place = match &connector.endpoint {
+                Endpoint::Bosh(server) => server.place(),
+                Endpoint::C2s(server) => &server.config.place,
+            };
+            let looking = timeout(connector.deadlines.total, dial.tcp(place)).await;
+            let error = looking.map_or(Some(ConnectError::Timeout { phase }), Result::err);
+            error.iter().for_each(|it| attempt.failed(it));
+        });
+    }
+
     /// Opens a connection and its stream: TCP to the address of the host that answers first, TLS by `upstream_tls`,
     /// the server's features. Over HTTP, creates a session with the server's BOSH instead, and waits for the features.
     ///
@@ -135,10 +167,7 @@ impl Connector {
         );
         let result = timeout(self.deadlines.total, dial).await;
         let result = result.unwrap_or(Err(ConnectError::Timeout { phase }));
-        if matches!(&result, Err(error) if error.means_nobody_is_there()) {
-            attempt.found_nobody();
-        }
-        result
+        result.inspect_err(|error| attempt.failed(error))
     }
 
     async fn dial(

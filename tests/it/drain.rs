@@ -76,6 +76,53 @@ async fn vanished_clients_are_not_waited_for() {
     drop((between, there));
 }
 
+/// Whatever was on the way to them is in the server's store, and nothing waits longer for them than for the living.
+#[tokio::test]
+async fn what_vanished_clients_did_not_get_is_in_the_store_within_seconds() {
+    let prosody = Prosody::shared();
+    let mut gateway = patient(prosody);
+    let endpoint = gateway.bosh();
+    let presence = format!("<presence xmlns='{CLIENT}'/>");
+    let native = Transport::Tcp(prosody.c2s());
+    let mut marie = Client::login(&native, &prosody.account("marie"), "native").await;
+    let accounts = ["hung-up", "between", "paused", "asleep", "silent"];
+    let accounts = accounts.map(|name| prosody.account(name));
+    let [hung_up, between, paused, asleep, silent] = &accounts;
+
+    let mut hung_up = Bosh::log_in(&endpoint, hung_up, "web").await;
+    hung_up.exchange(&presence).await;
+    hung_up.send("", "").await.abort();
+    let mut between = Bosh::log_in(&endpoint, between, "web").await;
+    between.exchange(&presence).await;
+    let mut paused = Bosh::log_in(&endpoint, paused, "web").await;
+    paused.exchange(&presence).await;
+    paused.exchange_pause(60).await;
+    let mut asleep = WebStream::log_in_managed(&gateway.websocket(), asleep, "web").await;
+    asleep.send_presence().await;
+    asleep.fence().await;
+    drop(asleep);
+    let mut silent = WebStream::log_in_managed(&gateway.websocket(), silent, "web").await;
+    silent.send_presence().await;
+    silent.fence().await;
+
+    for account in &accounts {
+        marie.send_message(&account.jid(), "while you were away");
+    }
+    marie.fence().await;
+    gateway.signal("TERM");
+    let told = Instant::now();
+    assert!(gateway.wait().success());
+    let took = told.elapsed();
+    // The silent one takes longest: 2 s to be heard, and half a second to be closed.
+    assert!(took < Duration::from_millis(3800), "{took:?}");
+    for account in &accounts {
+        let mut later = Client::login(&native, account, "later").await;
+        later.send_presence("");
+        later.expect_message("while you were away").await;
+    }
+    drop((between, paused, silent));
+}
+
 #[tokio::test]
 async fn a_client_between_two_requests_is_told() {
     let prosody = Prosody::shared();

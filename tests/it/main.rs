@@ -22,6 +22,7 @@ mod drain;
 mod ejabberd;
 mod ended_by_site;
 mod events;
+mod fail2ban;
 mod failures;
 mod faults;
 mod file_backend;

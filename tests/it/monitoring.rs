@@ -5,15 +5,18 @@ use std::{collections::BTreeMap, fs};
 use base64::{Engine as _, prelude::BASE64_STANDARD as BASE64};
 use serde_json::{Value, json};
 
+use tokio::net::TcpListener;
+
 use support::{
     backend::Fault,
     bosh::{Bosh, creation},
     client::Account,
+    free_ports,
     gateway::Gateway,
     http::{Connection, Endpoint},
     prosody::{DOMAIN, Prosody},
     websocket::{BINARY, FIN, TEXT},
-    webstream::WebStream,
+    webstream::{WebStream, open},
     within,
     xml::{CLIENT, ROSTER, SASL, SM, message},
 };
@@ -287,6 +290,18 @@ async fn a_server_that_is_gone_is_counted() {
     let seen = Samples::of(&gateway).await;
     assert_eq!(seen.get(&refused), 1);
     assert_eq!(seen.get("sessions_ended_total{reason=\"unreachable\"}"), 1);
+    assert_eq!(seen.get("sessions_ended_total{reason=\"inactive\"}"), 0);
+    let mut stream = WebStream::connect(&gateway.websocket(), &domain).await;
+    stream.send(&open(&domain, &[])).await;
+    becomes(&gateway, "sessions_ended_total{reason=\"unreachable\"}", 2).await;
+    let log = gateway.log();
+    assert!(log.contains(": Connection refused"), "the cause: {log}");
+    let ends = log.matches("session ended").count();
+    assert_eq!(
+        (ends, log.matches("end=unreachable").count()),
+        (3, 2),
+        "{log}"
+    );
 }
 
 const PATHS: [&str; 3] = ["/metrics", "/healthz", "/readyz"];
@@ -368,6 +383,63 @@ async fn a_gateway_that_goes_down_is_not_ready() {
     assert_eq!(refused.status(), 503);
     gateway.signal("TERM");
     gateway.wait();
+}
+
+/// What `/readyz` says.
+async fn readiness(gateway: &Gateway) -> (u16, String) {
+    let ready = gateway.admin().at("/readyz");
+    let response = ready.request("GET", &[], "").await;
+    (response.status(), response.text().trim().to_owned())
+}
+
+/// Without a client that tries: a balancer may send none as long as this says that they are not welcome.
+#[tokio::test]
+async fn readiness_tells_of_servers_that_cannot_be_reached() {
+    let gone = "no XMPP server can be reached";
+    for (needs_server, status) in [(false, 200), (true, 503)] {
+        let [port] = free_ports();
+        let gateway = Gateway::builder(Prosody::shared())
+            .upstream(&format!("xmpp://127.0.0.1:{port}"))
+            .tables(&format!(
+                "[monitoring]\nready_needs_server = {needs_server}"
+            ))
+            .start();
+        let says = async |status: u16, text: &str| {
+            let expected = (status, text.to_owned());
+            within(text, async {
+                while readiness(&gateway).await != expected {}
+            })
+            .await;
+        };
+        says(status, gone).await;
+        let server = TcpListener::bind(("127.0.0.1", port)).await;
+        let server = server.expect("a free port");
+        says(200, "ok").await;
+        drop(server);
+        // Nobody has tried since.
+        assert_eq!(readiness(&gateway).await, (200, "ok".to_owned()));
+        gateway.bosh().post(&creation(DOMAIN, &[])).await;
+        says(status, gone).await;
+    }
+}
+
+#[tokio::test]
+async fn one_server_is_enough_to_be_ready() {
+    let prosody = Prosody::shared();
+    let [port] = free_ports();
+    let gateway = Gateway::builder(prosody)
+        .tables("[monitoring]\nready_needs_server = true")
+        .tables(&format!(
+            "[[host]]\ndomain = \"chat.example.net\"\nupstream = \"xmpp://127.0.0.1:{port}\""
+        ))
+        .start();
+    gateway
+        .bosh()
+        .post(&creation("chat.example.net", &[]))
+        .await;
+    for _ in 0..10 {
+        assert_eq!(readiness(&gateway).await, (200, "ok".to_owned()));
+    }
 }
 
 #[tokio::test]

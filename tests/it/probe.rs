@@ -149,6 +149,19 @@ async fn what_is_wrong_is_said_with_its_cure() {
     }
 }
 
+/// Such a server has no TLS to offer.
+#[tokio::test]
+async fn a_server_without_a_certificate_is_recognized() {
+    let prosody = Prosody::shared();
+    let john = prosody.account("john");
+    let gateway = Gateway::builder(prosody).host("upstream_tls = \"verify\"");
+    let (said, is_well) = probe(gateway, &john.local, None).await;
+    assert!(!is_well, "{said}");
+    for expected in ["it may have no certificate for this domain", "prosodyctl"] {
+        assert!(said.contains(expected), "{expected:?} in {said}");
+    }
+}
+
 #[tokio::test]
 async fn the_list_in_the_server_is_tried_too() {
     let prosody = Prosody::shared_rostergate();

@@ -1,7 +1,7 @@
 //! Exchange of requests and answers with a BOSH session of this gateway, as its client has it over HTTP. It must not know
 //! what is said.
 
-use std::{net::IpAddr, sync::Arc};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use smallvec::SmallVec;
@@ -42,8 +42,6 @@ pub(super) struct Opening<'a> {
     pub(super) policy: &'a Policy,
     pub(super) host: &'a Arc<Host>,
     pub(super) origin: Origin,
-    /// The address that it counts for.
-    pub(super) counts_for: Option<IpAddr>,
 }
 
 impl Exchange {
@@ -56,7 +54,7 @@ impl Exchange {
             host,
             ..
         } = it;
-        let admitted = admission.admit(host, it.origin, it.counts_for, registry)?;
+        let admitted = admission.admit(host, it.origin, registry)?;
         let (reply, answer) = oneshot::channel();
         let side = bosh::Side::open(&creation, it.policy, &host.limits, reply, now());
         session::spawn(registry, admitted, None, Downstream::Bosh(Box::new(side)))?;

@@ -117,8 +117,8 @@ impl Wanted {
         call: Call<'_>,
     ) -> Result<Response<Full<Bytes>>, Failure> {
         let domain = account.domain.as_str();
-        let host = call.prebind.admission.host(domain);
-        let host = Arc::clone(host.map_err(|_| Failure::UnknownDomain)?);
+        let host = call.prebind.admission.host_of(domain);
+        let host = Arc::clone(host.ok_or(Failure::UnknownDomain)?);
         let address = self.address;
         let credentials = self.credentials(account, call.login, &host)?;
         let beginning = begin(credentials, &call, host, address);
@@ -196,6 +196,7 @@ async fn begin(
             || caller.unwrap_or_else(|| ([127, 0, 0, 1], 0).into()),
             |address| SocketAddr::new(address, 0),
         ),
+        is_known: address.is_some(),
         secure: false,
         protocol: Protocol::Http11,
     };
@@ -205,7 +206,6 @@ async fn begin(
         policy: &call.prebind.policy,
         host: &host,
         origin,
-        counts_for: address,
     })
     .await?;
     let mut login = Negotiation::new(credentials);

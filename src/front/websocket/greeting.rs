@@ -3,7 +3,7 @@
 //! It has a task of its own, which ends when the session begins. Until then the client counts as a connection and as
 //! one of its address's sessions.
 
-use std::{future::poll_fn, net::IpAddr, sync::Arc, time::Duration};
+use std::{future::poll_fn, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use hyper::upgrade::OnUpgrade;
@@ -26,7 +26,7 @@ use crate::{
         },
     },
     session::{
-        self, Admitted, Downstream, Refused, Registry, Reserved, Sid,
+        self, Admitted, Downstream, Front, Origin, Refused, Registry, Reserved, Sid,
         stream::{BEFORE_LOGIN, Farewell, NORMAL, POLICY, Side, TOO_BIG},
     },
 };
@@ -44,8 +44,8 @@ pub(super) struct Greeting {
     /// The page that it says it is.
     pub(super) page: Option<Page>,
     pub(super) counted: Option<Arc<Counted>>,
-    /// The client's address, if it is known.
-    pub(super) known: Option<IpAddr>,
+    /// Where it comes from.
+    pub(super) origin: Origin,
     pub(super) reserved: Reserved,
     pub(super) registry: Arc<Registry>,
     pub(super) settings: Arc<Settings>,
@@ -74,7 +74,7 @@ impl Greeting {
         let Some(mut socket) = Socket::new(upgraded, self.counted, max) else {
             return debug!("no connection of this server");
         };
-        socket.charge_to(&registry.unfinished, self.known);
+        socket.charge_to(&registry.unfinished, self.origin.client());
         if let Some(log) = self.log {
             socket.on_end(|traffic| log.ended(traffic));
         }
@@ -97,7 +97,8 @@ impl Greeting {
             }
         };
         let admitted = opened.and_then(|(framing, open)| {
-            let (admitted, stream_id) = admit(registry, settings, self.reserved, &open)?;
+            let client = (self.origin, self.reserved);
+            let (admitted, stream_id) = admit(registry, settings, client, &open)?;
             Ok((framing, open, admitted, stream_id))
         });
         match admitted {
@@ -121,13 +122,13 @@ impl Greeting {
 fn admit(
     registry: &Arc<Registry>,
     settings: &Settings,
-    reserved: Reserved,
+    (origin, reserved): (Origin, Reserved),
     open: &Open,
 ) -> Result<(Admitted, Sid), Refusal> {
     let to = open.to.as_deref().unwrap_or_default();
     let admission = &settings.admission;
     let admit = || {
-        let host = admission.host(to)?;
+        let host = admission.host(to, Front::WebSocket, origin, registry)?;
         if registry.is_closed() {
             return Err(Refused::Closed(session::Closed));
         }

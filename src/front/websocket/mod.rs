@@ -83,9 +83,7 @@ impl Front {
         if self.registry.is_closed() {
             return unavailable("going down");
         }
-        let address = client.address.ip();
-        let known = Some(address).filter(|address| !settings.proxies.trust(*address));
-        let reserved = settings.admission.reserve(client, known, &self.registry);
+        let reserved = settings.admission.reserve(client, &self.registry);
         let reserved = match reserved {
             Ok(reserved) => reserved,
             Err(refused) => return unavailable(&Refused::from(refused).to_string()),
@@ -94,7 +92,7 @@ impl Front {
             page: page::of(request.uri()),
             upgrade: hyper::upgrade::on(&mut request),
             counted: request.extensions_mut().remove::<Arc<Counted>>(),
-            known,
+            origin: client,
             reserved,
             registry: Arc::clone(&self.registry),
             settings: Arc::clone(settings),

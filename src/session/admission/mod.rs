@@ -8,8 +8,11 @@ use std::{collections::HashMap, net::IpAddr, sync::Arc};
 use tracing::warn;
 
 pub use self::creations::{Creations, Refusal};
-use super::{Host, Origin, Registry, Sid, registry};
-use crate::net::{log_throttle::LogThrottle, quota::Permit};
+use super::{Front, Host, Origin, Registry, Sid, registry};
+use crate::{
+    net::{log_throttle::LogThrottle, quota::Permit, refusals::AccessRefusal},
+    upstream::Connector,
+};
 
 /// The served domains, and the bounds on new sessions.
 pub struct Admission {
@@ -84,11 +87,40 @@ impl Admission {
     /// The host that a client names.
     ///
     /// # Errors
-    /// [`Refused::NoDomain`], [`Refused::UnknownDomain`].
-    pub fn host(&self, to: &str) -> Result<&Arc<Host>, Refused> {
+    /// [`Refused::NoDomain`]; [`Refused::UnknownDomain`], which is logged.
+    pub fn host(
+        &self,
+        to: &str,
+        front: Front,
+        origin: Origin,
+        registry: &Registry,
+    ) -> Result<&Arc<Host>, Refused> {
         let domain = jid::DomainPart::new(to).map_err(|_| Refused::NoDomain)?;
         let host = self.hosts.get(domain.as_str());
-        host.ok_or(Refused::UnknownDomain)
+        host.ok_or_else(|| {
+            let refusal = AccessRefusal::Domain {
+                front: front.as_str(),
+                domain: domain.as_str(),
+            };
+            registry.refusals.log(origin.client(), refusal);
+            Refused::UnknownDomain
+        })
+    }
+
+    /// The host of this domain, if it is served.
+    pub fn host_of(&self, domain: &str) -> Option<&Arc<Host>> {
+        self.hosts.get(domain)
+    }
+
+    /// Whether the server of any host listens, as far as is known. While that is known of none, this has them tried, so
+    /// that the next call knows more.
+    pub fn may_reach_a_server(&self) -> bool {
+        let connectors = || self.hosts.values().map(|host| &host.connector);
+        let known = || connectors().map(Connector::is_listening);
+        if !known().any(|it| it == Some(true)) {
+            connectors().for_each(Connector::look);
+        }
+        known().any(|it| it != Some(false))
     }
 
     /// The domain in whose name a client is spoken to that wants `to`: that one, if it is a domain at all.
@@ -100,8 +132,8 @@ impl Admission {
         }
     }
 
-    /// Lets a client have a session at `host`, if the bounds allow it. The session counts for the address
-    /// `counts_for`, or for none where the client's address is unknown.
+    /// Lets a client have a session at `host`, if the bounds allow it. The session counts for the client's address, where
+    /// that is known.
     ///
     /// # Errors
     /// [`Refused::Bound`], which is counted and logged; [`Refused::NoRandomness`], which is logged.
@@ -109,10 +141,9 @@ impl Admission {
         &self,
         host: &Arc<Host>,
         origin: Origin,
-        counts_for: Option<IpAddr>,
         registry: &Registry,
     ) -> Result<Admitted, Refused> {
-        let reserved = self.reserve(origin, counts_for, registry)?;
+        let reserved = self.reserve(origin, registry)?;
         self.admit_reserved(reserved, host, registry)
     }
 
@@ -120,13 +151,8 @@ impl Admission {
     ///
     /// # Errors
     /// The bound that is reached, which is counted and logged.
-    pub fn reserve(
-        &self,
-        origin: Origin,
-        counts_for: Option<IpAddr>,
-        registry: &Registry,
-    ) -> Result<Reserved, Refusal> {
-        let permit = self.creations.admit(counts_for, registry);
+    pub fn reserve(&self, origin: Origin, registry: &Registry) -> Result<Reserved, Refusal> {
+        let permit = self.creations.admit(origin.client(), registry);
         let permit = permit.inspect_err(|refusal| self.refused(*refusal, origin, registry))?;
         Ok(Reserved { origin, permit })
     }

@@ -157,12 +157,12 @@ impl Side {
         self.session.abandon();
     }
 
-    pub(super) fn refuse(&mut self, now: Instant) {
-        for (slot, reply) in self.slots.drain(..) {
+    pub(super) fn refuse(&mut self) {
+        for (_, reply) in self.slots.drain(..) {
             // A client that has gone meanwhile needs no answer.
             let _ = reply.send(Reply::Unreachable);
-            self.session.handle_disconnect(slot, now);
         }
+        self.session.refuse();
     }
 
     /// Sends the answers that are due; whether a client was there to take one.
@@ -191,6 +191,7 @@ impl From<session::End> for End {
             session::End::Closed => Self::Closed,
             session::End::Inactive => Self::Inactive,
             session::End::Terminated => Self::Terminated,
+            session::End::Unreachable => Self::Unreachable,
             session::End::Violation(condition) => Self::Violation(condition.as_str()),
         }
     }

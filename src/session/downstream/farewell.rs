@@ -2,11 +2,12 @@
 //! (RFC 7395 §3.6, RFC 6455 §7).
 //!
 //! ```text
-//!            the client's <close/> or Close, 2 s                 written, 2 s
+//!            the client's <close/> or Close, 2 s             written, 2 s or 0.5 s
 //!  Hearing ------------------------------------> Closing ----------------------> done
 //! ```
 //!
-//! A connection that cannot be read any more is closed at once.
+//! A connection that cannot be read any more is closed at once. A client that did not answer in its time gets less for
+//! the rest: it is most likely gone, and what is written reaches it all the same if it is not.
 
 use std::{
     task::{Context, Poll},
@@ -20,6 +21,8 @@ use crate::{
 
 /// How long each step may take.
 const STEP: Duration = Duration::from_secs(2);
+/// The same for a client that has not answered.
+const UNHEARD: Duration = Duration::from_millis(500);
 
 /// A WebSocket on which nothing but the end is to be said.
 pub struct Farewell {
@@ -70,13 +73,22 @@ impl Farewell {
     }
 
     /// Closes the connection without a word about the stream.
-    pub(super) fn hang_up(mut socket: Socket, code: u16, now: Instant) -> Self {
+    pub(super) fn hang_up(socket: Socket, code: u16, now: Instant) -> Self {
+        Self::closing(socket, code, now + STEP)
+    }
+
+    /// The same, where the client has not answered in its time.
+    pub(super) fn hang_up_unheard(socket: Socket, code: u16, now: Instant) -> Self {
+        Self::closing(socket, code, now + UNHEARD)
+    }
+
+    fn closing(mut socket: Socket, code: u16, deadline: Instant) -> Self {
         socket.close(code);
         Self {
             socket,
             code,
             phase: Phase::Closing,
-            deadline: now + STEP,
+            deadline,
         }
     }
 
@@ -87,7 +99,7 @@ impl Farewell {
             if is_over || self.deadline <= now {
                 self.socket.close(self.code);
                 self.phase = Phase::Closing;
-                self.deadline = now + STEP;
+                self.deadline = now + if is_over { STEP } else { UNHEARD };
             } else {
                 // A failure is reported by the next read.
                 let _ = self.socket.poll_write(cx);

@@ -84,6 +84,8 @@ pub(super) enum End {
     Resumed,
     /// The client wanted it.
     Terminated,
+    /// The server could not be reached.
+    Unreachable,
     /// The client broke a rule: the name of a condition.
     Violation(&'static str),
 }
@@ -97,6 +99,7 @@ impl End {
             Self::Inactive => "inactive",
             Self::Resumed => "resumed",
             Self::Terminated => "terminated",
+            Self::Unreachable => "unreachable",
             Self::Violation(condition) => condition,
         }
     }
@@ -212,7 +215,7 @@ impl Downstream {
     /// The server could not be reached: the client hears it at once, in place of the session.
     pub(super) fn refuse(&mut self, now: Instant) {
         match self {
-            Self::Bosh(bosh) => bosh.refuse(now),
+            Self::Bosh(bosh) => bosh.refuse(),
             Self::Stream(stream) => stream.refuse(now),
         }
     }

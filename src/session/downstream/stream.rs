@@ -272,7 +272,10 @@ impl Side {
     pub(super) fn handle_timeout(&mut self, now: Instant) {
         match self.state {
             State::Asleep { until } if until <= now => return self.finish(End::Inactive),
-            State::Leaving { until } if until <= now => return self.left(now),
+            State::Leaving { until } if until <= now => {
+                self.say_farewell(|socket| Farewell::hang_up_unheard(socket, GOING_AWAY, now));
+                return self.finish(End::Closed);
+            }
             _ => {}
         }
         let is_leaving = self.is_leaving();
@@ -410,7 +413,7 @@ impl Side {
         matches!(self.state, State::Leaving { .. })
     }
 
-    /// The client has said everything, or has had its time.
+    /// The client has said everything.
     fn left(&mut self, now: Instant) {
         self.say_farewell(|socket| Farewell::hang_up(socket, GOING_AWAY, now));
         self.finish(End::Closed);
@@ -472,7 +475,7 @@ impl Side {
     pub(super) fn refuse(&mut self, now: Instant) {
         let error = stream_error("system-shutdown", "the server cannot be reached");
         self.close(Some(&error), NORMAL, now);
-        self.state = State::Over;
+        self.finish(End::Unreachable);
     }
 
     // === Commands ===

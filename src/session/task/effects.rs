@@ -41,6 +41,7 @@ impl Task {
                         self.count(Direction::FromClient, stanza.kind());
                         self.handover.client_stanza(&stanza);
                         self.resuming.client_stanza(&stanza);
+                        self.note_login(&stanza);
                         if !self.refuse_login(&stanza, now) && !self.answer_binding(&stanza) {
                             self.pipe.client_stanza(stanza);
                         }
@@ -108,7 +109,7 @@ impl Task {
 
     /// The server has bound a resource.
     fn bound(&mut self, now: Instant) {
-        self.bind_by = None;
+        (self.bind_by, self.login) = (None, None);
         let Some(identity) = self.pipe.identity() else {
             return;
         };

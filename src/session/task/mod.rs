@@ -15,6 +15,7 @@
 mod blocking;
 mod effects;
 mod handover;
+mod login;
 mod ownership;
 mod resumption;
 mod roster;
@@ -53,7 +54,7 @@ use crate::{
     clock::now,
     events::Resource,
     metrics::Limit,
-    net::{quota::Permit, wake_flag::WakeFlag},
+    net::{causes::in_words, quota::Permit, wake_flag::WakeFlag},
     pipe::{Pipe, Rules},
     proto::handover::Unconfirmed,
     roster::Roster,
@@ -82,6 +83,8 @@ struct Task {
     wake_flag: Arc<WakeFlag>,
     /// Roster pushes that have been counted.
     pushes: u64,
+    /// The name under which the client wants to log in, until it has.
+    login: Option<Box<str>>,
     /// When the resource has to be bound; `None` once it is.
     bind_by: Option<Instant>,
     /// The latest input has effects that are not carried out yet.
@@ -175,6 +178,7 @@ pub fn spawn(
         resource: None,
         wake_flag: Arc::default(),
         pushes: 0,
+        login: None,
         bind_by: Some(now + BIND_TIMEOUT),
         has_more: false,
         is_shutting_down: false,
@@ -374,7 +378,7 @@ impl Task {
             Input::Server(link::Input::Connected(Ok(hello))) => self.connected(hello, now),
             Input::Server(link::Input::Connected(Err(error))) => self.refuse(&error, now),
             Input::Server(link::Input::Event(event)) => self.handle_upstream(event, now),
-            Input::Server(link::Input::Lost(error)) => self.server_lost(&error.in_words(), now),
+            Input::Server(link::Input::Lost(error)) => self.server_lost(&in_words(&error), now),
         }
         self.carry_on(now);
     }

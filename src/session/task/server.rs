@@ -7,6 +7,7 @@ use tracing::{debug, info, warn};
 use super::Task;
 use crate::{
     metrics::{Direction, Limit, health::Dependency},
+    net::causes::in_words,
     proto::stream::error::{StreamCondition, stream_error},
     session::{State, downstream::Reason},
     upstream::{ConnectError, Hello, UpstreamEvent},
@@ -27,17 +28,12 @@ impl Task {
 
     /// The server could not be reached: whoever asked for the session hears it at once.
     pub(super) fn refuse(&mut self, error: &ConnectError, now: Instant) {
-        warn!(
-            sid = ?self.registration.sid(),
-            domain = self.host.domain,
-            %error,
-            "server unreachable",
-        );
+        let (sid, domain) = (self.registration.sid(), &self.host.domain);
+        let in_words = in_words(error);
+        warn!(?sid, domain, error = %in_words, "server unreachable");
         let metrics = &self.host.metrics;
         metrics.connected(error.outcome(), false, self.record.age(now));
-        metrics.failed(Dependency::Upstream, error);
-        self.registration.metrics().ended("unreachable");
-        self.record.enter(State::Ending);
+        metrics.failed(Dependency::Upstream, in_words);
         self.client.refuse(now);
     }
 
@@ -69,6 +65,7 @@ impl Task {
                     return;
                 }
                 self.count(Direction::FromServer, element.kind());
+                self.note_refusal(&element);
                 let counts = element.is_stanza();
                 let noted = self.note(&element, now);
                 let given = self.client.given();

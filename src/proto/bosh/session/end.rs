@@ -12,6 +12,10 @@ use crate::proto::bosh::{
 /// How long the end of a session is remembered once the client has been told.
 pub(super) const TOMBSTONE: Duration = Duration::from_secs(60);
 
+/// How long a client is waited for, at most, to hear of the end: one that works on a long answer, or polls seldom, is
+/// left to the server's store.
+pub(super) const AWAITED: Duration = Duration::from_secs(2);
+
 /// A session that is over, remembered so that its client learns how it ended.
 #[derive(Debug)]
 pub(super) struct Ended {
@@ -21,7 +25,7 @@ pub(super) struct Ended {
     last_words: Document,
     /// The request that was answered with it.
     told: Option<Rid>,
-    /// Until when a client that is still there will have come.
+    /// Until when a client that is still there will most likely have come.
     awaited_until: Instant,
 }
 
@@ -85,7 +89,7 @@ impl Session {
             self.responses.push_back((slot, last_words.clone()));
             rid
         });
-        let awaited_until = self.deaf_at().unwrap_or(now);
+        let awaited_until = self.deaf_at().map_or(now, |at| at.min(after(now, AWAITED)));
         self.dismiss_all(condition);
         let memory = match told {
             Some(_) => TOMBSTONE,

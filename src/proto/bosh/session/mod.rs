@@ -93,6 +93,8 @@ pub enum End {
     Inactive,
     /// The client terminated it.
     Terminated,
+    /// The server could not be reached.
+    Unreachable,
     /// The client broke a rule.
     Violation(Condition),
 }
@@ -104,6 +106,7 @@ impl End {
             Self::Closed => "closed",
             Self::Inactive => "inactive",
             Self::Terminated => "terminated",
+            Self::Unreachable => "unreachable",
             Self::Violation(condition) => condition.as_str(),
         }
     }
@@ -274,6 +277,13 @@ impl Session {
         match self.is_open() {
             true => self.finish(End::Closed),
             false => self.state = State::Gone,
+        }
+    }
+
+    /// Ends and forgets the session: the server cannot be reached, which the client hears otherwise.
+    pub fn refuse(&mut self) {
+        if self.is_open() {
+            self.finish(End::Unreachable);
         }
     }
 
