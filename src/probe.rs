@@ -342,13 +342,13 @@ fn cure_of_writer(error: &WriteError, kind: WriterKind) -> Option<&'static str> 
         (WriteError::Denied { .. }, WriterKind::Ejabberd) => {
             "writer_user and writer_password; and let the gateway in by api_permissions"
         }
-        (WriteError::Status { status, .. }, WriterKind::Prosody) if status.as_u16() == 404 => {
+        (WriteError::NoInterface { .. }, WriterKind::Prosody) => {
             "enable the module rostergate for the domain in Prosody; and writer_url = \"http://127.0.0.1:5280/rostergate\""
         }
-        (WriteError::Status { status, .. }, WriterKind::Ejabberd) if status.as_u16() == 404 => {
+        (WriteError::NoInterface { .. }, WriterKind::Ejabberd) => {
             "a listener of ejabberd with mod_http_api, and its path in writer_url"
         }
-        (WriteError::Broken(_), _) => "start the server's HTTP listener, or another writer_url",
+        (WriteError::Broken { .. }, _) => "start the server's HTTP listener, or another writer_url",
         (WriteError::Answer { .. }, _) => "writer and writer_url: is this the server's interface?",
         _ => return None,
     })

@@ -31,15 +31,16 @@
 //! | 401 | a token is configured, and the request does not bear it |
 //! | 403 | the server refuses to log the user in; or no token is configured, and the request is not plainly from a program on this machine |
 //! | | (`local`), or with client certificates configured, shows none that counts |
-//! | 404 | no such path, a domain without rosters, or nothing is known of a roster |
-//! | | or without a login |
+//! | 404 | no such path, a domain without rosters or without a login, nothing is known of a roster, or the XMPP server that |
+//! | | holds the lists has no such account |
 //! | 405 | wrong method; `Allow` says which is right |
 //! | 408 | the body did not come in time |
+//! | 409 | the list in the XMPP server would lose more than `max_removals` allows |
 //! | 413 | the body is too large |
 //! | 415 | the body is compressed |
 //! | 500 | all users of an array failed |
 //! | 502 | the one user failed |
-//! | 503 | too much has been accepted and is unfinished |
+//! | 503 | too much has been accepted and is unfinished, or the gateway stops |
 //!
 //! Every answer is a JSON object with `status` (`ok`, `error` or `accepted`) and `message`. That of an array
 //! also has `updated` and `errors`, which add up to its length, and if there were errors `failed`:
@@ -87,7 +88,7 @@ use crate::{
     events::Availability,
     login::Login,
     metrics::Limit,
-    net::{answer, coding, refusals::AccessRefusal},
+    net::{answer, coding, drain, refusals::AccessRefusal},
     session::Registry,
     writer::ServerRosters,
 };
@@ -257,6 +258,8 @@ pub struct Admin<S = HttpSource> {
     hosts: Hosts<S>,
     sessions: Arc<Registry>,
     turns: Arc<Turns>,
+    /// Ends the calls when the gateway stops.
+    stop: Arc<drain::Signal>,
     /// `None` if it begins no sessions.
     prebind: Option<Prebind>,
 }
@@ -269,8 +272,14 @@ impl<S> Admin<S> {
             hosts,
             sessions,
             turns: Arc::default(),
+            stop: Arc::new(drain::channel().0),
             prebind: None,
         }
+    }
+
+    /// Ends its calls by this signal.
+    pub fn stopped_by(self, stop: Arc<drain::Signal>) -> Self {
+        Self { stop, ..self }
     }
 
     /// Begins sessions, too.
@@ -336,6 +345,7 @@ impl<S> Clone for Admin<S> {
             hosts: self.hosts.clone(),
             sessions: Arc::clone(&self.sessions),
             turns: Arc::clone(&self.turns),
+            stop: Arc::clone(&self.stop),
             prebind: self.prebind.clone(),
         }
     }
@@ -561,6 +571,7 @@ impl<S: ContactSource + 'static> Admin<S> {
             deadline: Instant::now() + self.config.deadline,
             metrics: Arc::clone(&self.sessions.metrics),
             turns: Arc::clone(&self.turns),
+            stop: self.stop.watch(),
             answer: Answer::preferred(request.headers()),
         };
         match target.what {

@@ -5,7 +5,6 @@ use http::{Response, StatusCode};
 use http_body::Body;
 use http_body_util::Full;
 use jid::{BareJid, NodePart};
-use tokio::time::timeout_at;
 use tracing::info;
 
 use super::{
@@ -19,7 +18,7 @@ use crate::{
         decode::{self, Contacts, NoContacts},
         off_thread,
     },
-    net::{answer, body},
+    net::answer,
     roster::{Contact, Username, left_out::LeftOut},
 };
 
@@ -56,8 +55,7 @@ impl<S: ContactSource + 'static> Call<S> {
         let default = self.default_domain([name])?;
         let (domain, user) = self.user(name, default.as_ref())?;
         let lists = self.table.rosters(&domain)?.clone();
-        let body = timeout_at(self.deadline, body::read(body, limit)).await;
-        let body = body.map_err(|_| Failure::SlowBody)??;
+        let body = self.body(body, limit).await?;
         let _turn = self.long_turn(&body).await?;
         let owner = NodePart::new(user.as_str()).map_err(|_| Failure::Username)?;
         let owner = BareJid::from_parts(Some(&owner), &domain);
@@ -68,8 +66,8 @@ impl<S: ContactSource + 'static> Call<S> {
         });
         let Contacts { contacts, left_out } = read.await??;
         let count = contacts.len();
-        let put = timeout_at(self.deadline, lists.put(&user, contacts, &left_out)).await;
-        let put = put.unwrap_or(Err(Failure::Deadline { after: self.after }));
+        let put = self.in_time(lists.put(&user, contacts, &left_out)).await;
+        let put = put.and_then(|put| put);
         let updated = usize::from(put.is_ok());
         self.metrics.refreshed(updated, 1 - updated);
         let caller = self.caller.map(|peer| peer.0.ip());

@@ -2,8 +2,8 @@
 //!
 //! A caller may prefer to be answered at once (RFC 7240 §4.1): if it is the only worker of the backend, the gateway
 //! cannot fetch the lists while it waits. An accepted refresh goes on without its caller. Whoever is not reached before
-//! the deadline counts as an error, and is refreshed after it ([`jobs`](super::jobs)). When the gateway ends, refreshes
-//! are given up: the sessions end as well, and lists are fetched at the next login.
+//! the deadline counts as an error, and is refreshed after it ([`jobs`](super::jobs)). When the gateway stops, refreshes
+//! have its drain time to end; callers, or the log, are told of those that have not.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -29,7 +29,7 @@ use super::{
 use crate::{
     backend::ContactSource,
     metrics::{Limit, Metrics},
-    net::{answer, body},
+    net::{answer, body, drain},
     roster::{Username, address},
     writer::{self, Call as Notification},
 };
@@ -48,6 +48,9 @@ const ACCEPTED: usize = 4 << 20;
 /// Least size that one of them counts for, bytes.
 const SMALL: usize = 4 << 10;
 
+/// Most users whom one line of the log names.
+const MOST_LOGGED: usize = 50;
+
 /// Most entries of `failed`.
 const MOST_FAILED: usize = 1000;
 
@@ -65,6 +68,8 @@ pub(super) struct Call<S> {
     pub(super) metrics: Arc<Metrics>,
     /// For long arrays.
     pub(super) turns: Arc<Turns>,
+    /// The gateway waits for the call until it stops.
+    pub(super) stop: drain::Watch,
     pub(super) answer: Answer,
 }
 
@@ -166,11 +171,10 @@ impl<S: ContactSource + 'static> Call<S> {
         let lists = self.table.rosters(&domain)?.clone();
         let accepted = self.accept(name.len())?;
         let refreshing = async move {
-            let refreshed = timeout_at(self.deadline, lists.refresh(&user)).await;
+            let refreshed = self.in_time(lists.refresh(&user)).await;
             let updated = usize::from(matches!(refreshed, Ok(Ok(()))));
             self.metrics.refreshed(updated, 1 - updated);
-            let after = self.after;
-            refreshed.map_err(|_| Failure::Deadline { after })?
+            refreshed?
         };
         let Some(accepted) = accepted else {
             refreshing.await?;
@@ -196,8 +200,7 @@ impl<S: ContactSource + 'static> Call<S> {
         B: Body + Send,
         B::Data: Send,
     {
-        let body = timeout_at(self.deadline, body::read(body, limit)).await;
-        let body = body.map_err(|_| Failure::SlowBody)??;
+        let body = self.body(body, limit).await?;
         let accepted = self.accept(body.len())?;
         let turns = Arc::clone(&self.turns);
         // An accepted refresh must not wait for one whose caller waits: that caller may keep the backend busy.
@@ -228,14 +231,18 @@ impl<S: ContactSource + 'static> Call<S> {
         };
         let Some(accepted) = accepted else {
             let (rest, failures) = refreshing.await;
-            rest.go_on(|size| turns.place(size));
+            if let Some(rest) = rest {
+                rest.go_on(|size| turns.place(size));
+            }
             return Ok(summary(names, failures));
         };
         tokio::spawn(async move {
             let (rest, failures) = refreshing.await;
             report(&names, &failures);
             drop(names);
-            rest.go_on(|_| Some(accepted));
+            if let Some(rest) = rest {
+                rest.go_on(|_| Some(accepted));
+            }
         });
         Ok(respond::accepted())
     }
@@ -267,10 +274,29 @@ impl<S: ContactSource + 'static> Call<S> {
         if body.len() <= LONG {
             return Ok(None);
         }
-        let turn = timeout_at(self.deadline, turns.acquire()).await;
         // They are never closed.
-        turn.map(Result::ok)
-            .map_err(|_| Failure::Deadline { after: self.after })
+        self.in_time(turns.acquire()).await.map(Result::ok)
+    }
+
+    /// What comes of `work`, unless the deadline or the end of the gateway comes first.
+    pub(super) async fn in_time<T>(&self, work: impl Future<Output = T>) -> Result<T, Failure> {
+        let mut stop = self.stop.clone();
+        tokio::select! {
+            biased;
+            done = timeout_at(self.deadline, work) => {
+                done.map_err(|_| Failure::Deadline { after: self.after })
+            }
+            () = stop.stopped() => Err(Failure::Stopping),
+        }
+    }
+
+    /// The body of a request.
+    pub(super) async fn body<B: Body>(&self, body: B, limit: usize) -> Result<Bytes, Failure> {
+        match self.in_time(body::read(body, limit)).await {
+            Ok(body) => Ok(body?),
+            Err(Failure::Deadline { .. }) => Err(Failure::SlowBody),
+            Err(failure) => Err(failure),
+        }
     }
 
     /// A turn among all, for a long body.
@@ -374,17 +400,29 @@ impl<S: ContactSource + 'static> Call<S> {
         left
     }
 
-    /// Runs the jobs until the deadline, and returns those that are left.
-    async fn run(&self, jobs: Vec<Job<S>>, failures: &mut [Option<Failure>]) -> Running<S> {
+    /// Runs the jobs until the deadline, and returns those that are left, unless the gateway stops.
+    async fn run(&self, jobs: Vec<Job<S>>, failures: &mut [Option<Failure>]) -> Option<Running<S>> {
         let call = notification(&jobs);
         let mut running = Running::new(jobs, call);
-        while let Ok(Some((entries, refreshed))) = timeout_at(self.deadline, running.next()).await {
-            let failure = refreshed.err();
-            for entry in entries {
-                failures[entry].clone_from(&failure);
+        loop {
+            match self.in_time(running.next()).await {
+                Ok(Some((entries, refreshed))) => {
+                    let failure = refreshed.err();
+                    for entry in entries {
+                        failures[entry].clone_from(&failure);
+                    }
+                }
+                Err(Failure::Stopping) => {
+                    let is_left =
+                        |it: &&mut Option<Failure>| matches!(it, Some(Failure::Deadline { .. }));
+                    for failure in failures.iter_mut().filter(is_left) {
+                        *failure = Some(Failure::Stopping);
+                    }
+                    return None;
+                }
+                Ok(None) | Err(_) => return Some(running),
             }
         }
-        running
     }
 }
 
@@ -410,16 +448,22 @@ impl<E> From<body::ReadError<E>> for Failure {
 
 /// Logs the outcome of an accepted refresh: its caller does not hear it.
 fn report(names: &[String], failures: &[Option<Failure>]) {
-    let mut failed = names.iter().zip(failures);
-    let first = failed.find_map(|(name, failure)| Some((name, failure.as_ref()?)));
-    let errors = failures.iter().flatten().count();
-    let updated = names.len() - errors;
-    match first {
-        Some((user, error)) => {
-            warn!(updated, errors, user, %error, "accepted roster refresh failed");
-        }
-        None => info!(updated, errors, "rosters refreshed"),
-    }
+    let failed = names.iter().zip(failures);
+    let failed: Vec<_> = failed
+        .filter_map(|(name, failure)| Some((name.as_str(), failure.as_ref()?)))
+        .collect();
+    let (updated, errors) = (names.len() - failed.len(), failed.len());
+    let Some((_, error)) = failed.first() else {
+        info!(updated, errors, "rosters refreshed");
+        return;
+    };
+    let users: Vec<_> = failed
+        .iter()
+        .map(|(name, _)| *name)
+        .take(MOST_LOGGED)
+        .collect();
+    let users = users.join(" ");
+    warn!(updated, errors, users, %error, "accepted roster refresh failed");
 }
 
 fn summary(names: Vec<String>, failures: Vec<Option<Failure>>) -> Response<Full<Bytes>> {

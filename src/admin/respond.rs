@@ -69,6 +69,8 @@ pub(super) enum Failure {
     Resource,
     #[error("body did not arrive in time")]
     SlowBody,
+    #[error("the gateway stops before this is done: call again")]
+    Stopping,
     #[error("bearer token is missing or wrong")]
     Token,
     #[error("too many refreshes have been accepted and are unfinished: come again later")]
@@ -124,7 +126,9 @@ impl Failure {
             Self::SlowBody => StatusCode::REQUEST_TIMEOUT,
             Self::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Coded => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            Self::TooManyAccepted => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Stopping | Self::TooManyAccepted => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Write(WriteError::NoSuchUser) => StatusCode::NOT_FOUND,
+            Self::Write(WriteError::TooManyRemovals { .. }) => StatusCode::CONFLICT,
             Self::Deadline { .. } | Self::Fetch(_) | Self::Site(_) | Self::Write(_) => {
                 StatusCode::BAD_GATEWAY
             }
@@ -243,7 +247,7 @@ pub(super) fn failure(failure: &Failure) -> Response<Full<Bytes>> {
             headers.insert(ALLOW, HeaderValue::from_static(allowed));
         }
         Failure::Coded => headers.extend([coding::ONLY_IDENTITY]),
-        Failure::TooManyAccepted => headers.extend([answer::TRY_AGAIN]),
+        Failure::Stopping | Failure::TooManyAccepted => headers.extend([answer::TRY_AGAIN]),
         Failure::Token => {
             headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }

@@ -6,7 +6,7 @@
 //! the other side knows nothing of it. So a contact of the same domain gets what both lists allow ([`agreed`]), and
 //! where one item changes, the contact's own list is looked at as well ([`Changes::counterparts`]).
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use jid::{BareJid, DomainRef};
 
@@ -106,19 +106,30 @@ impl Changes {
         held: &'a Held,
         domain: &'a DomainRef,
     ) -> impl Iterator<Item = &'a BareJid> {
-        let is_local = move |jid: &&BareJid| jid.domain() == domain && jid.node().is_some();
         let changes = |contact: &&Contact| {
             let old = held.roster.get(contact.jid.as_str());
             old.is_none_or(|old| old.subscription != contact.subscription)
         };
         let written = self.writes.iter().filter(changes).map(|it| &it.jid);
-        written.chain(&self.removals).filter(is_local)
+        let all = written.chain(&self.removals);
+        all.filter(|jid| is_local(jid, domain))
     }
 
-    /// Writes a contact only as far as its own list, in which the user is `theirs`, allows.
-    pub fn agree(&mut self, jid: &BareJid, theirs: Option<Subscription>) {
-        for contact in self.writes.iter_mut().filter(|it| it.jid == *jid) {
-            contact.subscription = agreed(contact.subscription, theirs);
+    /// Writes contacts only as far as their own lists allow: `theirs` is how these have the owner. A contact that is held as
+    /// it is `wanted` is written if that is too much.
+    pub fn agree(&mut self, wanted: &Roster, theirs: &HashMap<BareJid, Option<Subscription>>) {
+        // They are sorted, as lists are.
+        let is_written = |jid: &BareJid| {
+            let by_jid = |it: &Contact| it.jid.as_str().cmp(jid.as_str());
+            self.writes.binary_search_by(by_jid).is_ok()
+        };
+        let held = theirs.keys().filter(|jid| !is_written(jid));
+        let held: Vec<_> = held.filter_map(|jid| wanted.get(jid.as_str())).collect();
+        self.writes.extend(held.into_iter().cloned());
+        for contact in &mut self.writes {
+            if let Some(theirs) = theirs.get(&contact.jid) {
+                contact.subscription = agreed(contact.subscription, *theirs);
+            }
         }
     }
 
@@ -133,6 +144,20 @@ impl Changes {
         self.writes.iter().any(|contact| contact.jid == *jid) || self.removals.contains(jid)
     }
 
+    /// Writes a contact that was to go without presence instead.
+    pub fn keep(&mut self, jid: &BareJid, held: &Held) {
+        let removals = self.removals.len();
+        self.removals.retain(|removed| removed != jid);
+        if self.removals.len() < removals
+            && let Some(kept) = held.roster.get(jid.as_str())
+        {
+            let mut kept = kept.clone();
+            kept.subscription = Subscription::None;
+            self.writes.push(kept);
+            self.leave_out_what_is_held(held);
+        }
+    }
+
     /// Takes out the writes that would change nothing.
     pub fn leave_out_what_is_held(&mut self, held: &Held) {
         self.writes.retain(|contact| {
@@ -140,6 +165,11 @@ impl Changes {
             !old.is_some_and(|old| diff::same(old, contact))
         });
     }
+}
+
+/// Whether this is a user of `domain`.
+pub fn is_local(jid: &BareJid, domain: &DomainRef) -> bool {
+    jid.domain() == domain && jid.node().is_some()
 }
 
 /// What both of a pair allow: the owner sees the contact only if the contact's list lets itself be seen, and the other
@@ -243,11 +273,40 @@ mod tests {
         let held = held(&[old], &[]);
         let wanted = Roster::new(vec![contact("a@x.org")]);
         let mut changes = Changes::between(&held, &wanted, Own::All);
-        changes.agree(&jid("a@x.org"), Some(Subscription::Both));
+        let theirs = |subscription| HashMap::from([(jid("a@x.org"), subscription)]);
+        changes.agree(&wanted, &theirs(Some(Subscription::Both)));
         assert_eq!(changes.writes, [contact("a@x.org")]);
-        changes.agree(&jid("a@x.org"), None);
+        changes.agree(&wanted, &theirs(None));
         changes.leave_out_what_is_held(&held);
         assert!(changes.is_empty(), "it is so already");
+    }
+
+    #[test]
+    fn a_pair_that_looks_right_is_written_if_the_contact_lists_the_user_no_longer() {
+        let names = ["a@x.org", "b@x.org", "c@x.org"];
+        let held = held(&names.map(contact), &[]);
+        let wanted = Roster::new(names.map(contact).to_vec());
+        let mut changes = Changes::between(&held, &wanted, Own::Written);
+        let both = Some(Subscription::Both);
+        let theirs = [("a@x.org", both), ("b@x.org", None), ("z@x.org", None)];
+        let theirs = theirs.map(|(name, theirs)| (jid(name), theirs));
+        changes.agree(&wanted, &HashMap::from(theirs));
+        changes.leave_out_what_is_held(&held);
+        let mut unseen = contact("b@x.org");
+        unseen.subscription = Subscription::None;
+        assert_eq!((changes.writes, changes.removals), (vec![unseen], vec![]));
+    }
+
+    #[test]
+    fn a_contact_that_must_not_go_stays_without_presence() {
+        let held = held(&["a@x.org", "b@x.org"].map(contact), &[]);
+        let mut changes = Changes::of_contact(&held, &jid("a@x.org"), None, Own::All);
+        changes.keep(&jid("b@x.org"), &held);
+        assert_eq!(changes.removals, [jid("a@x.org")], "that one is not meant");
+        changes.keep(&jid("a@x.org"), &held);
+        let mut unseen = contact("a@x.org");
+        unseen.subscription = Subscription::None;
+        assert_eq!((changes.writes, changes.removals), (vec![unseen], vec![]));
     }
 
     fn any_subscription() -> impl Strategy<Value = Subscription> {

@@ -134,6 +134,7 @@ impl Current {
             }),
             discovery: Discovery::new(config.websocket_url.as_deref(), config.bosh_url.as_deref()),
             admin: Admin::new(&config.admin, Hosts::new(served), Arc::clone(registry))
+                .stopped_by(rosters.stop())
                 .with_prebind(prebind),
             monitoring: config.monitoring,
             logs_access: config.log.access,

@@ -5,6 +5,7 @@ use std::{
     net::IpAddr,
     pin::Pin,
     sync::Arc,
+    time::Duration,
 };
 
 use arc_swap::ArcSwap;
@@ -14,7 +15,10 @@ use http::{HeaderValue, Request, Response, StatusCode, Version, header};
 use http_body_util::{Either, Full};
 use hyper::body::Incoming;
 use parking_lot::Mutex;
-use tokio::time::{Instant, timeout_at};
+use tokio::{
+    join,
+    time::{Instant, timeout_at},
+};
 use tower::ServiceExt as _;
 use tracing::warn;
 
@@ -46,6 +50,9 @@ use crate::{
     },
     session::Registry,
 };
+
+/// How long calls of the admin API have to say what is left undone, after the drain.
+const TOLD: Duration = Duration::from_secs(1);
 
 /// The answer to a request with no `Host`, or with several.
 const HOST_NEEDED: &str = "a request has one Host\n";
@@ -223,15 +230,21 @@ impl Gateway {
         response.unwrap_or_else(|| answer::text(StatusCode::NOT_FOUND, "not found\n"))
     }
 
-    /// Ends all sessions, with time to tell clients, servers and sites.
+    /// Ends all sessions, with time to tell clients, servers and sites, and lets refreshes end.
     pub(super) async fn drain(&self, server: &config::Server) {
         let by = Instant::now() + server.drain_timeout;
         let availability = self.availability.lock().all();
         availability.iter().for_each(|it| it.stop());
         let shut_down = self.registry.shut_down(server.drain_spread);
-        if timeout_at(by, shut_down).await.is_err() {
+        let stop = self.rosters.lock().stop();
+        let refreshes = timeout_at(by + TOLD, stop.drain_within(server.drain_timeout));
+        let (sessions, _) = join!(timeout_at(by, shut_down), refreshes);
+        if sessions.is_err() {
             warn!(sessions = self.registry.len(), "sessions left behind");
         }
+        // Whoever still comes is told, too.
+        stop.stop();
+        self.rosters.lock().report_unwritten();
         availability::finish(availability, by).await;
     }
 }

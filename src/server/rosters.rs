@@ -14,18 +14,41 @@ use crate::{
         refresh::{Options, Rosters},
     },
     config, metrics,
+    net::drain,
     writer::{ServerRosters, Settings},
 };
 
 /// The rosters of each domain, kept while the configuration names it or one of its sessions lives. So if a domain, or
 /// its backend, is removed and configured again, refreshes reach its old sessions.
-#[derive(Default)]
 pub(super) struct RostersInUse {
+    /// Ends the calls that refresh them.
+    stop: Arc<drain::Signal>,
     gateway: HashMap<DomainPart, Weak<Rosters<Replaceable>>>,
     server: HashMap<DomainPart, Weak<ServerRosters<Replaceable>>>,
 }
 
+impl Default for RostersInUse {
+    fn default() -> Self {
+        Self {
+            stop: Arc::new(drain::channel().0),
+            gateway: HashMap::new(),
+            server: HashMap::new(),
+        }
+    }
+}
+
 impl RostersInUse {
+    /// The signal that ends the calls that refresh them.
+    pub(super) fn stop(&self) -> Arc<drain::Signal> {
+        Arc::clone(&self.stop)
+    }
+
+    /// Logs which lists are left unwritten.
+    pub(super) fn report_unwritten(&self) {
+        let rosters = self.server.values().filter_map(Weak::upgrade);
+        rosters.for_each(|rosters| rosters.report_unwritten());
+    }
+
     /// The rosters of `host`, fetched from its backend from now on; `None` if it names no backend.
     pub(super) fn of(
         &mut self,

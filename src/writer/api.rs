@@ -16,7 +16,7 @@ use tokio::{
 };
 use tracing::debug;
 
-use super::WriteError;
+use super::{WriteError, error::Asked};
 use crate::{
     backend::off_thread,
     config::WriterEndpoint,
@@ -38,6 +38,8 @@ const SMALL: usize = 256 << 10;
 /// Client of one server's interface.
 #[derive(Debug)]
 pub(super) struct Api {
+    /// Which kind of server it is, for errors.
+    server: &'static str,
     client: HttpClient<Full<Bytes>>,
     base: String,
     authorization: Option<HeaderValue>,
@@ -49,14 +51,19 @@ pub(super) struct Api {
 /// Answer of the server.
 #[derive(Debug)]
 pub(super) struct Answer {
-    request: &'static str,
+    pub(super) asked: Asked,
     pub(super) status: StatusCode,
     body: Vec<u8>,
 }
 
 impl Api {
-    /// The interface at `endpoint`; `host` is sent as the `Host`, in place of that of the URL.
-    pub(super) fn new(endpoint: &WriterEndpoint, host: Option<&str>, connections: usize) -> Self {
+    /// The interface of a `server` at `endpoint`; `host` is sent as the `Host`, in place of that of the URL.
+    pub(super) fn new(
+        server: &'static str,
+        endpoint: &WriterEndpoint,
+        host: Option<&str>,
+        connections: usize,
+    ) -> Self {
         let trust = match endpoint.url.is_https() {
             true => Trust::system(),
             false => Trust::nobody(),
@@ -73,6 +80,7 @@ impl Api {
             Some(value)
         });
         Self {
+            server,
             client: HttpClient::new(trust, options).expect("ring supports the default versions"),
             base: endpoint.url.as_str().to_owned(),
             authorization,
@@ -90,19 +98,23 @@ impl Api {
         body: Option<&impl Serialize>,
     ) -> Result<Answer, WriteError> {
         let after = TIMEOUT;
-        let answer = timeout(after, self.ask(request, method, path, body)).await;
-        answer.unwrap_or(Err(WriteError::Timeout { after }))
+        let asked = Asked {
+            server: self.server,
+            request,
+        };
+        let answer = timeout(after, self.ask(asked, method, path, body)).await;
+        answer.unwrap_or(Err(WriteError::Timeout { asked, after }))
     }
 
     async fn ask(
         &self,
-        name: &'static str,
+        asked: Asked,
         method: Method,
         path: &str,
         body: Option<&impl Serialize>,
     ) -> Result<Answer, WriteError> {
         let json = body.map(serde_json::to_vec).transpose();
-        let json = json.map_err(|_| WriteError::Answer { request: name })?;
+        let json = json.map_err(|_| WriteError::Answer { asked })?;
         let mut request = Request::builder()
             .method(method)
             .uri(format!("{}{path}", self.base))
@@ -116,22 +128,25 @@ impl Api {
             }
         }
         let request = request.body(Full::from(json.unwrap_or_default()));
-        let request = request.map_err(|_| WriteError::Answer { request: name })?;
+        let request = request.map_err(|_| WriteError::Answer { asked })?;
         let response = self.client.send_repeatable(request).await;
         let response = response.map_err(|error| {
             debug!(error = &error as &dyn Error, "request to the server broke");
-            WriteError::Broken(Broken::from(&error))
+            WriteError::Broken {
+                asked,
+                broken: Broken::from(&error),
+            }
         })?;
         let status = response.status();
         if matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
-            return Err(WriteError::Denied {
-                request: name,
-                status,
-            });
+            return Err(WriteError::Denied { asked, status });
         }
         let answer_error = |error: ReadError<hyper::Error>| match error {
-            ReadError::TooLarge { .. } => WriteError::Answer { request: name },
-            ReadError::Broken(_) => WriteError::Broken(Broken::Off),
+            ReadError::TooLarge { .. } => WriteError::Answer { asked },
+            ReadError::Broken(_) => WriteError::Broken {
+                asked,
+                broken: Broken::Off,
+            },
         };
         let body = Limited::new(response.into_body(), MAX_ANSWER);
         let mut body = body.map_err(answer_error)?;
@@ -144,7 +159,7 @@ impl Api {
             bytes.extend_from_slice(&data);
         }
         Ok(Answer {
-            request: name,
+            asked,
             status,
             body: bytes,
         })
@@ -157,7 +172,7 @@ impl Answer {
         match self.status {
             StatusCode::OK => Ok(self),
             status => Err(WriteError::Status {
-                request: self.request,
+                asked: self.asked,
                 status,
             }),
         }
@@ -179,12 +194,12 @@ impl Answer {
         J: DeserializeOwned,
         T: Send + 'static,
     {
-        let request = self.request;
+        let asked = self.asked;
         let is_large = self.body.len() > SMALL;
         let json = off_thread(is_large, move || {
             serde_json::from_slice(&self.body).map(read)
         });
-        json.await?.map_err(|_| WriteError::Answer { request })
+        json.await?.map_err(|_| WriteError::Answer { asked })
     }
 }
 

@@ -1,5 +1,4 @@
-//! One call of the site: whom it names, and the lists that were fetched for it, so that a list which many others concern
-//! is not fetched for each of them.
+//! One call of the site: whom it names, and the lists that were fetched for it, each once, however many users it concerns.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -8,8 +7,15 @@ use std::{
 
 use jid::BareJid;
 use parking_lot::Mutex;
+use tokio::{
+    sync::{Mutex as AsyncMutex, OnceCell},
+    time::Instant,
+};
 
-use super::turns::{Latest, List};
+use super::{
+    WriteError,
+    turns::{Latest, List},
+};
 use crate::roster::Roster;
 
 /// Most contacts in the lists that are kept.
@@ -21,51 +27,145 @@ const FEW: usize = 10;
 #[derive(Clone, Debug)]
 pub(super) struct SiteList {
     pub(super) roster: Arc<Roster>,
+    /// When the fetch began.
+    pub(super) began: Instant,
     /// A later answer has a higher one.
     pub(super) number: Latest,
     /// The same list in the server; obtained before the fetch.
     pub(super) list: Arc<List>,
 }
 
+/// List that could not be fetched.
+#[derive(Clone, Debug)]
+pub(super) struct Unfetched {
+    /// As if it were empty.
+    pub(super) list: SiteList,
+    pub(super) error: WriteError,
+}
+
+/// What has come of a fetch.
+pub(super) type Answer = Result<SiteList, Unfetched>;
+
 /// A call. Lists are kept as long as it is.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Call {
+    began: Instant,
     named: HashSet<BareJid>,
-    lists: Mutex<Lists>,
+    users: Mutex<Users>,
 }
 
 #[derive(Debug, Default)]
-struct Lists {
-    by_owner: HashMap<BareJid, SiteList>,
+struct Users {
+    known: HashMap<BareJid, Arc<Known>>,
+    /// How many contacts their lists have.
     contacts: usize,
+}
+
+/// What is known of a user. Whoever wants to know what another is finding out waits for that.
+#[derive(Debug, Default)]
+struct Known {
+    list: AsyncMutex<Option<Answer>>,
+    has_account: OnceCell<bool>,
+}
+
+impl From<Unfetched> for WriteError {
+    fn from(unfetched: Unfetched) -> Self {
+        unfetched.error
+    }
+}
+
+impl Default for Call {
+    fn default() -> Self {
+        Self {
+            began: Instant::now(),
+            named: HashSet::new(),
+            users: Mutex::default(),
+        }
+    }
 }
 
 impl Call {
     /// A call that names these users.
     pub fn naming(users: impl IntoIterator<Item = BareJid>) -> Arc<Self> {
+        let named = users.into_iter().collect();
         Arc::new(Self {
-            named: users.into_iter().collect(),
-            lists: Mutex::default(),
+            named,
+            ..Self::default()
         })
+    }
+
+    pub(super) fn began(&self) -> Instant {
+        self.began
+    }
+
+    /// Whether it names this user.
+    pub(super) fn names(&self, user: &BareJid) -> bool {
+        self.named.contains(user)
     }
 
     /// Whether it names this user, and so many others that the user's items are left to the user's own refresh.
     pub(super) fn is_left_to(&self, user: &BareJid) -> bool {
-        self.named.len() > FEW && self.named.contains(user)
+        self.named.len() > FEW && self.names(user)
     }
 
-    /// A list that was fetched for it.
-    pub(super) fn list(&self, owner: &BareJid) -> Option<SiteList> {
-        self.lists.lock().by_owner.get(owner).cloned()
+    /// Whether there is room for more lists.
+    pub(super) fn has_room(&self) -> bool {
+        self.users.lock().contacts < MOST
     }
 
-    /// Keeps a list, if there is room and others are named that it may concern.
-    pub(super) fn keep(&self, owner: &BareJid, list: &SiteList) {
-        let mut lists = self.lists.lock();
-        let contacts = list.roster.len();
-        if self.named.len() > 1 && lists.contacts + contacts <= MOST {
-            lists.contacts += contacts.max(1);
-            lists.by_owner.insert(owner.clone(), list.clone());
+    /// The list of `owner` as it has come for this call by a fetch that began after `since`; otherwise it is fetched.
+    pub(super) async fn list(
+        &self,
+        owner: &BareJid,
+        since: Instant,
+        fetch: impl Future<Output = Answer>,
+    ) -> Answer {
+        let Some(known) = self.known(owner) else {
+            return fetch.await;
+        };
+        let mut list = known.list.lock().await;
+        let began = |answer: &Answer| match answer {
+            Ok(list) | Err(Unfetched { list, .. }) => list.began,
+        };
+        if let Some(answer) = list.as_ref().filter(|answer| began(answer) >= since) {
+            return answer.clone();
         }
+        let answer = fetch.await;
+        *list = self.keeps(&answer).then(|| answer.clone());
+        answer
+    }
+
+    /// Whether there is an account, which is looked up by `check` if that is not known.
+    pub(super) async fn has_account(
+        &self,
+        user: &BareJid,
+        check: impl Future<Output = Result<bool, WriteError>>,
+    ) -> Result<bool, WriteError> {
+        match self.known(user) {
+            Some(known) => known.has_account.get_or_try_init(|| check).await.copied(),
+            None => check.await,
+        }
+    }
+
+    /// What is known of a user, if others are named whom it may concern, and if there is room.
+    fn known(&self, user: &BareJid) -> Option<Arc<Known>> {
+        if self.named.len() < 2 {
+            return None;
+        }
+        let mut users = self.users.lock();
+        if users.known.len() >= MOST {
+            return users.known.get(user).cloned();
+        }
+        Some(Arc::clone(users.known.entry(user.clone()).or_default()))
+    }
+
+    fn keeps(&self, answer: &Answer) -> bool {
+        let contacts = answer.as_ref().map_or(0, |list| list.roster.len());
+        let mut users = self.users.lock();
+        let fits = users.contacts + contacts <= MOST;
+        if fits {
+            users.contacts += contacts;
+        }
+        fits
     }
 }

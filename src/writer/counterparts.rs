@@ -2,27 +2,26 @@
 
 use std::sync::Arc;
 
-use futures_util::future::try_join_all;
+use futures_util::{StreamExt as _, TryStreamExt as _, future::ready, stream};
 use http::StatusCode;
 use jid::BareJid;
-use tracing::{debug, info, warn};
+use tokio::time::Instant;
+use tracing::{debug, warn};
 
 use super::{
     WriteError,
-    call::SiteList,
+    call::{SiteList, Unfetched},
     list::{Done, Refresh},
 };
 use crate::{
     backend::{ContactSource, FetchError},
     roster::{
-        Contact, Subscription, Username,
-        plan::{self, Changes, Held},
+        Contact, Roster, Subscription, Username,
+        plan::{self, Changes, Held, is_local},
     },
 };
 
-/// Most contacts of one user whose own lists are looked at: each costs a fetch.
-const MOST: usize = 100;
-/// Of them, how many are fetched at once.
+/// Most lists of contacts that a refresh fetches at once.
 const FETCHED_AT_ONCE: usize = 8;
 
 /// A contact whose own list is concerned.
@@ -86,36 +85,50 @@ impl Counterpart {
 }
 
 impl<S: ContactSource + 'static> Refresh<'_, S> {
-    /// The contacts whose own lists are concerned, with what these say of the user.
+    /// Contacts on the list whom the call names as well, and whose lists allow less than both lists of the server say:
+    /// nothing differs on the user's own list, but these are fetched anyway.
+    pub(super) async fn unequal(&self, wanted: &Roster) -> Vec<BareJid> {
+        let mut named = Vec::new();
+        for contact in wanted.contacts() {
+            if is_local(&contact.jid, &self.rosters.domain) && self.call.names(&contact.jid) {
+                named.push((contact.jid.clone(), contact.subscription));
+            }
+        }
+        let unequal = stream::iter(named).map(|(jid, ours)| self.is_unequal(jid, ours));
+        let unequal = unequal.buffered(FETCHED_AT_ONCE);
+        unequal.filter_map(ready).collect().await
+    }
+
+    /// The contact, if its list allows less than `ours`.
+    async fn is_unequal(&self, jid: BareJid, ours: Subscription) -> Option<BareJid> {
+        let user = Username::from(jid.node()?);
+        if !self.call.has_room() {
+            return None;
+        }
+        let list = self.wanted(&user, &jid, self.since).await.ok()?;
+        let theirs = list.roster.get(self.own.as_str());
+        let theirs = theirs.map(|theirs| theirs.subscription);
+        (plan::agreed(ours, theirs) != ours).then_some(jid)
+    }
+
+    /// These contacts, with what their own lists say of the user.
     pub(super) async fn counterparts(
         &self,
-        changes: &Changes,
-        held: &Held,
+        contacts: Vec<BareJid>,
     ) -> Result<Vec<Counterpart>, WriteError> {
-        let domain = &self.rosters.domain;
-        let mut all = changes.counterparts(held, domain);
-        let mut concerned = all.by_ref().take(MOST).peekable();
-        let mut counterparts = Vec::new();
-        while concerned.peek().is_some() {
-            let some = concerned.by_ref().take(FETCHED_AT_ONCE);
-            counterparts.extend(try_join_all(some.map(|jid| self.counterpart(jid))).await?);
-        }
-        let more = all.count();
-        if more > 0 {
-            info!(user = %self.user, more, "many contacts change: the lists of some are left to their own refreshes");
-        }
+        let counterparts = stream::iter(contacts).map(|jid| self.counterpart(jid));
+        let counterparts = counterparts.buffered(FETCHED_AT_ONCE);
+        let counterparts: Vec<_> = counterparts.try_collect().await?;
         Ok(counterparts.into_iter().flatten().collect())
     }
 
-    async fn counterpart(&self, jid: &BareJid) -> Result<Option<Counterpart>, WriteError> {
-        let (Some(node), Some(own)) = (jid.node(), self.rosters.jid(self.user)) else {
+    async fn counterpart(&self, jid: BareJid) -> Result<Option<Counterpart>, WriteError> {
+        let Some(user) = jid.node().map(Username::from) else {
             return Ok(None);
         };
-        let user = Username::from(node);
-        let known = self.call.list(jid);
-        let (list, theirs) = self.theirs(&user, jid, &own, known).await?;
+        let (list, theirs) = self.theirs(&user, &jid, self.since).await?;
         Ok(Some(Counterpart {
-            jid: jid.clone(),
+            jid,
             user,
             list,
             theirs,
@@ -124,43 +137,36 @@ impl<S: ContactSource + 'static> Refresh<'_, S> {
         }))
     }
 
-    /// What the contact's list says of the user: the list that is `known`, or as it is fetched now.
+    /// What the contact's list says of the user, as it has come after `since`.
     async fn theirs(
         &self,
         contact: &Username,
         jid: &BareJid,
-        own: &BareJid,
-        known: Option<SiteList>,
+        since: Instant,
     ) -> Result<(SiteList, Theirs), WriteError> {
-        let unknown = self.rosters.site_list(contact);
-        let fetched = match known {
-            Some(list) => Ok(list),
-            None => self.wanted(contact).await,
-        };
-        let error = match fetched {
+        let Unfetched { list, error } = match self.wanted(contact, jid, since).await {
             Ok(list) => {
-                let theirs = list.roster.get(own.as_str()).cloned();
+                let theirs = list.roster.get(self.own.as_str()).cloned();
                 return Ok((list, Theirs::Listed(theirs)));
             }
-            // The site has no such user, who then lists nobody.
-            Err(WriteError::Fetch(FetchError::Status { status }))
-                if status == StatusCode::NOT_FOUND =>
-            {
-                self.call.keep(jid, &unknown);
-                return Ok((unknown, Theirs::Listed(None)));
-            }
-            Err(error) => error,
+            Err(unfetched) => unfetched,
         };
-        let settings = self.settings;
-        match settings.server.held(contact, settings.writing.own).await {
-            Ok(held) => {
-                let item = held.roster.get(own.as_str());
-                let subscription = item.map(|item| item.subscription);
-                Ok((unknown, Theirs::Held(subscription, error)))
-            }
-            Err(WriteError::NoSuchUser) => Ok((unknown, Theirs::Held(None, error))),
-            Err(error) => Err(error),
+        // The site has no such user, who then lists nobody.
+        if let WriteError::Fetch(FetchError::Status { status }) = &error
+            && *status == StatusCode::NOT_FOUND
+        {
+            return Ok((list, Theirs::Listed(None)));
         }
+        let settings = self.settings;
+        let subscription = match settings.server.held(contact, settings.writing.own).await {
+            Ok(held) => {
+                let item = held.roster.get(self.own.as_str());
+                item.map(|item| item.subscription)
+            }
+            Err(WriteError::NoSuchUser) => None,
+            Err(error) => return Err(error),
+        };
+        Ok((list, Theirs::Held(subscription, error)))
     }
 
     /// Whether there is somebody to show presence to. If that cannot be known, the lists matter more.
@@ -181,15 +187,18 @@ impl<S: ContactSource + 'static> Refresh<'_, S> {
         for counterpart in counterparts {
             let ours = wanted.roster.get(counterpart.jid.as_str());
             let introduces = introduces && counterpart.is_seen(ours);
-            if !introduces && self.is_left_to_contact(counterpart, ours) {
-                continue;
-            }
-            counterpart.outcome = match self.write_counterpart(counterpart, ours).await {
+            let written = if !introduces && self.is_left_to_contact(counterpart, ours) {
+                self.leave_to_contact(counterpart).await
+            } else {
+                self.write_counterpart(counterpart, ours).await
+            };
+            counterpart.outcome = match written {
                 Ok(Done::Written) => Outcome::Written,
                 Ok(Done::Unchanged | Done::WouldWrite) => Outcome::Unchanged,
-                // The list names somebody who has no account.
+                // There is nobody who could see, or be seen.
                 Err(WriteError::NoSuchUser) => {
                     debug!(user = %self.user, contact = %counterpart.jid, "contact has no account");
+                    counterpart.theirs = Theirs::Listed(None);
                     Outcome::Unchanged
                 }
                 Err(error) => Outcome::Failed(error),
@@ -202,9 +211,7 @@ impl<S: ContactSource + 'static> Refresh<'_, S> {
         counterpart: &mut Counterpart,
         ours: Option<&Contact>,
     ) -> Result<Done, WriteError> {
-        let (Some(own), server) = (self.rosters.jid(self.user), &self.settings.server) else {
-            return Ok(Done::Unchanged);
-        };
+        let server = &self.settings.server;
         let Counterpart {
             jid,
             user,
@@ -215,11 +222,11 @@ impl<S: ContactSource + 'static> Refresh<'_, S> {
         let in_server = Arc::clone(&list.list);
         let mut latest = in_server.lock().await;
         if *latest > list.number {
-            (*list, *theirs) = self.theirs(user, jid, &own, None).await?;
+            (*list, *theirs) = self.theirs(user, jid, Instant::now()).await?;
         }
         let whose = self.settings.writing.own;
         let held = server.held(user, whose).await?;
-        let item = held.roster.get(own.as_str());
+        let item = held.roster.get(self.own.as_str());
         if let Theirs::Held(subscription, _) = theirs {
             *subscription = item.map(|item| item.subscription);
         }
@@ -234,9 +241,31 @@ impl<S: ContactSource + 'static> Refresh<'_, S> {
             wanted
         });
         counterpart.is_mutual = wanted.as_ref().is_some_and(Contact::receives_presence);
-        let changes = Changes::of_contact(&held, &own, wanted, whose);
+        let mut changes = Changes::of_contact(&held, &self.own, wanted, whose);
+        if !changes.removals.is_empty() {
+            self.guard_counterpart(counterpart, &mut changes, &held);
+        }
         *latest = counterpart.list.number;
         self.write(&counterpart.user, &changes, &held).await
+    }
+
+    /// A list that would lose too much by its own refresh does not lose it by those of its contacts, one after the other.
+    fn guard_counterpart(&self, counterpart: &Counterpart, changes: &mut Changes, held: &Held) {
+        let whose = self.settings.writing.own;
+        let all = Changes::between(held, &counterpart.list.roster, whose);
+        if let Err(error) = self.guard(&all, held) {
+            warn!(user = %counterpart.user, contact = %self.own, %error, "contact kept without presence");
+            changes.keep(&self.own, held);
+        }
+    }
+
+    /// The contact's own refresh writes the item, if there is such an account.
+    async fn leave_to_contact(&self, counterpart: &Counterpart) -> Result<Done, WriteError> {
+        let check = self.settings.server.has_account(&counterpart.user);
+        match self.call.has_account(&counterpart.jid, check).await? {
+            true => Ok(Done::Unchanged),
+            false => Err(WriteError::NoSuchUser),
+        }
     }
 
     /// Whether the contact's own refresh, by the same call, writes the item as it has to be: both list each other, and the
@@ -256,9 +285,6 @@ impl<S: ContactSource + 'static> Refresh<'_, S> {
         changes: &Changes,
         wanted: &SiteList,
     ) {
-        let Some(own) = self.rosters.jid(self.user) else {
-            return;
-        };
         for counterpart in counterparts
             .iter()
             .filter(|it| it.is_mutual && !it.has_failed())
@@ -272,7 +298,7 @@ impl<S: ContactSource + 'static> Refresh<'_, S> {
                 theirs: counterpart.is_written(),
             };
             let server = &self.settings.server;
-            if let Err(error) = server.introduce(&own, contact, written).await {
+            if let Err(error) = server.introduce(&self.own, contact, written).await {
                 warn!(user = %self.user, %contact, %error, "contacts see each other's avatars later");
             }
         }

@@ -17,8 +17,9 @@ use serde_json::{Value, json};
 use tokio::sync::Mutex;
 
 use super::{
-    Pace, WriteError,
+    WriteError,
     api::{Answer, Api},
+    pace::Pace,
 };
 use crate::{
     config::WriterEndpoint,
@@ -83,7 +84,7 @@ impl Private {
 impl Ejabberd {
     pub(super) fn new(endpoint: &WriterEndpoint, domain: DomainPart, connections: usize) -> Self {
         Self {
-            api: Api::new(endpoint, None, connections),
+            api: Api::new("ejabberd", endpoint, None, connections),
             domain,
             has_old_groups: AtomicBool::new(false),
             writing: (0..PAIRS_AT_ONCE).map(|_| Mutex::default()).collect(),
@@ -108,6 +109,10 @@ impl Ejabberd {
             {
                 Err(WriteError::NoCommand { request })
             }
+            Ok(answer) if answer.status == StatusCode::NOT_FOUND => Err(WriteError::NoInterface {
+                asked: answer.asked,
+                interface: "mod_http_api there",
+            }),
             other => other,
         }
     }
@@ -159,7 +164,7 @@ impl Ejabberd {
     ) -> Result<Answer, WriteError> {
         let answer = self.command(request, arguments).await?;
         answer.expect_ok().map_err(|error| match error {
-            WriteError::Status { request, status } => WriteError::Marks { request, status },
+            WriteError::Status { status, .. } => WriteError::Marks { request, status },
             other => other,
         })
     }
@@ -201,7 +206,7 @@ impl Ejabberd {
         Ok(())
     }
 
-    async fn has(&self, user: &Username) -> Result<bool, WriteError> {
+    pub(super) async fn has(&self, user: &Username) -> Result<bool, WriteError> {
         let arguments = json!({"user": user.as_str(), "host": self.domain.as_str()});
         let answer = self.command("check_account", &arguments).await?;
         answer.expect_ok()?.read(|code: u8| code == 0).await

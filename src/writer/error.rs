@@ -6,8 +6,17 @@ use http::StatusCode;
 
 use crate::{backend::FetchError, net::http_client::Broken};
 
-/// Why a list could not be written into the XMPP server. The texts go to whoever called the admin API: they name
-/// neither a URL nor anything that the server sent.
+/// What a server was asked.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Asked {
+    /// Which kind of server it is.
+    pub server: &'static str,
+    /// The command, or the method and the path.
+    pub request: &'static str,
+}
+
+/// Why a list could not be written into the XMPP server. The texts go to whoever called the admin API: they name what was
+/// asked of which kind of server, and a cure, but neither a URL nor anything that the server sent.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum WriteError {
@@ -15,10 +24,12 @@ pub enum WriteError {
     #[error(transparent)]
     Fetch(#[from] FetchError),
     /// There is no such account.
-    #[error("XMPP server has no such user")]
+    #[error("XMPP server has no such account: create it there, then refresh this user")]
     NoSuchUser,
     /// The guard of the configuration.
-    #[error("{removals} of {held} contacts would be removed, more than max_removals allows")]
+    #[error(
+        "{removals} of {held} contacts would be removed, more than max_removals allows: check the site's list, or raise max_removals for a moment"
+    )]
     TooManyRemovals {
         /// How many would go.
         removals: usize,
@@ -26,37 +37,45 @@ pub enum WriteError {
         held: usize,
     },
     /// Token or password are wrong, or there are none; or the server lets nobody in from here.
-    #[error("XMPP server does not let the gateway in (it answered {}): see writer_token, writer_password", status.as_u16())]
+    #[error("{} does not let the gateway in (it answered {} to {}): see writer_token, writer_password", asked.server, status.as_u16(), asked.request)]
     Denied {
         /// What it was asked.
-        request: &'static str,
+        asked: Asked,
         /// The status that it answered.
         status: StatusCode,
     },
     /// ejabberd does not let the gateway give this command.
     #[error(
-        "XMPP server does not allow {request}: name it, and the gateway, in api_permissions; see writer_password"
+        "ejabberd does not allow {request}: name it, and the gateway, in api_permissions; see writer_password"
     )]
     Forbidden {
         /// What it was asked.
         request: &'static str,
     },
     /// ejabberd has no such command.
-    #[error("XMPP server does not know {request}: load mod_admin_extra")]
+    #[error("ejabberd does not know {request}: load mod_admin_extra")]
     NoCommand {
         /// What it was asked.
         request: &'static str,
     },
+    /// The interface is not there.
+    #[error("{} has no {interface} (it answered 404 to {}): load it, and see writer_url", asked.server, asked.request)]
+    NoInterface {
+        /// What it was asked.
+        asked: Asked,
+        /// The module.
+        interface: &'static str,
+    },
     /// Any other status.
-    #[error("XMPP server answered {} to {request}", status.as_u16())]
+    #[error("{} answered {} to {}: see its log", asked.server, status.as_u16(), asked.request)]
     Status {
         /// What it was asked.
-        request: &'static str,
+        asked: Asked,
         /// The status that it answered.
         status: StatusCode,
     },
     /// It does not keep what is written.
-    #[error("XMPP server answered {} to {request}: load mod_private, or set own to \"all\"", status.as_u16())]
+    #[error("ejabberd answered {} to {request}: load mod_private, or set own to \"all\"", status.as_u16())]
     Marks {
         /// What it was asked.
         request: &'static str,
@@ -64,20 +83,27 @@ pub enum WriteError {
         status: StatusCode,
     },
     /// What it answered is of another shape than its interface has.
-    #[error("XMPP server's answer to {request} is not understood")]
+    #[error("{}'s answer to {} is not understood: see writer_url, and which versions docs/servers.md names", asked.server, asked.request)]
     Answer {
         /// What it was asked.
-        request: &'static str,
+        asked: Asked,
     },
     /// No whole answer in time.
-    #[error("XMPP server did not answer within {}", humantime::format_duration(*after))]
+    #[error("{} did not answer {} within {}: it is busy, or it hangs", asked.server, asked.request, humantime::format_duration(*after))]
     Timeout {
+        /// What it was asked.
+        asked: Asked,
         /// The time that it had.
         after: Duration,
     },
     /// There was no answer at all.
-    #[error("XMPP server's HTTP interface {}", in_words(*.0))]
-    Broken(Broken),
+    #[error("{}'s HTTP interface {} when asked for {}: see whether it runs, and writer_url", asked.server, in_words(*broken), asked.request)]
+    Broken {
+        /// What it was asked.
+        asked: Asked,
+        /// What has become of the connection.
+        broken: Broken,
+    },
     /// The rest is written when it is tried again.
     #[error("stopped after {written} of {all} changes: {cause}")]
     Partly {
@@ -143,6 +169,25 @@ impl WriteError {
         }
     }
 
+    /// Whether the lists of all users fail for the same reason.
+    pub(super) fn is_of_all(&self) -> bool {
+        match self {
+            Self::Fetch(error) => matches!(
+                error,
+                FetchError::Refused | FetchError::Unreachable | FetchError::Tls
+            ),
+            Self::Denied { .. }
+            | Self::Forbidden { .. }
+            | Self::NoCommand { .. }
+            | Self::NoInterface { .. }
+            | Self::Broken { .. } => true,
+            Self::Partly { cause, .. }
+            | Self::Without { cause, .. }
+            | Self::Counterpart { cause, .. } => cause.is_of_all(),
+            _ => false,
+        }
+    }
+
     /// The same in a word or two.
     pub fn outcome(&self) -> &'static str {
         match self {
@@ -150,10 +195,13 @@ impl WriteError {
             Self::NoSuchUser => "no_such_user",
             Self::TooManyRemovals { .. } => "max_removals",
             Self::Denied { .. } | Self::Forbidden { .. } => "denied",
-            Self::Status { .. } | Self::Marks { .. } | Self::NoCommand { .. } => "status",
+            Self::Status { .. }
+            | Self::Marks { .. }
+            | Self::NoCommand { .. }
+            | Self::NoInterface { .. } => "status",
             Self::Answer { .. } => "answer",
             Self::Timeout { .. } => "timeout",
-            Self::Broken(_) => "unreachable",
+            Self::Broken { .. } => "unreachable",
             Self::Partly { .. } | Self::Without { .. } | Self::Counterpart { .. } => "partly",
         }
     }

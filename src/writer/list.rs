@@ -3,9 +3,14 @@
 
 use std::{fmt, sync::Arc};
 
+use jid::BareJid;
+use tokio::time::Instant;
 use tracing::info;
 
-use super::{Call, ServerRosters, Settings, WriteError, call::SiteList};
+use super::{
+    Call, ServerRosters, Settings, WriteError,
+    call::{Answer, SiteList, Unfetched},
+};
 use crate::{
     backend::{ContactSource, FetchError, Fetched, off_thread},
     roster::{
@@ -24,7 +29,11 @@ pub(super) struct Refresh<'a, S> {
     pub(super) rosters: &'a Arc<ServerRosters<S>>,
     pub(super) settings: &'a Settings,
     pub(super) user: &'a Username,
+    /// The same user.
+    pub(super) own: BareJid,
     pub(super) call: &'a Call,
+    /// When the latest notification came: what was fetched before does not count.
+    pub(super) since: Instant,
     /// The list, if the site has put it; otherwise it is fetched.
     pub(super) put: Option<SiteList>,
 }
@@ -89,26 +98,33 @@ impl fmt::Display for Summary {
 }
 
 impl<S: ContactSource + 'static> Refresh<'_, S> {
-    /// The list that the site wants, fetched now.
-    pub(super) async fn wanted(&self, user: &Username) -> Result<SiteList, WriteError> {
+    /// The list that the site wants `user` to have, as it has come after `since`.
+    pub(super) async fn wanted(&self, user: &Username, jid: &BareJid, since: Instant) -> Answer {
+        self.call.list(jid, since, self.fetched(user)).await
+    }
+
+    /// The same, fetched now.
+    async fn fetched(&self, user: &Username) -> Answer {
         let list = self.rosters.site_list(user);
-        let fetched = self.rosters.fetch(user).await?;
-        match fetched {
+        match self.roster(user).await {
+            Ok(roster) => Ok(SiteList { roster, ..list }),
+            Err(error) => Err(Unfetched {
+                list,
+                error: error.into(),
+            }),
+        }
+    }
+
+    async fn roster(&self, user: &Username) -> Result<Arc<Roster>, FetchError> {
+        match self.rosters.fetch(user).await? {
             Fetched::New { contacts, room, .. } => {
                 let is_large = contacts.len() > LARGE;
                 let roster = off_thread(is_large, || Roster::new(contacts)).await?;
                 drop(room);
-                let list = SiteList {
-                    roster: Arc::new(roster),
-                    ..list
-                };
-                if let Some(jid) = self.rosters.jid(user) {
-                    self.call.keep(&jid, &list);
-                }
-                Ok(list)
+                Ok(Arc::new(roster))
             }
             // Nothing was known that could be unchanged: the source is wrong.
-            Fetched::Unchanged => Err(FetchError::Abandoned.into()),
+            Fetched::Unchanged => Err(FetchError::Abandoned),
         }
     }
 

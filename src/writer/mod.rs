@@ -23,13 +23,14 @@ mod counterparts;
 mod ejabberd;
 mod error;
 mod list;
+mod pace;
 mod prosody;
 mod refresh;
 mod retries;
 mod turns;
 
 use std::{
-    num::NonZeroU32,
+    collections::BTreeSet,
     sync::{
         Arc, Weak,
         atomic::{AtomicU64, Ordering},
@@ -38,10 +39,10 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use jid::{BareJid, DomainPart};
 use tokio::{
     sync::Semaphore,
+    task::JoinSet,
     time::{Instant, sleep},
 };
 use tracing::warn;
@@ -52,9 +53,10 @@ use self::{
     counterparts::Pair,
     ejabberd::Ejabberd,
     list::{Done, Refresh},
+    pace::Pace,
     prosody::Prosody,
-    retries::{Pushed, Retries},
-    turns::Turns,
+    retries::{Concerned, Pushed, Retries},
+    turns::{Turn, Turns},
 };
 use crate::{
     backend::{
@@ -77,6 +79,8 @@ pub const AT_ONCE: usize = 8;
 /// Most logins whose refreshes are under way or wait for their turn; others are dealt with as what has failed.
 const LOGINS: usize = 1000;
 
+/// Most users whom one line of the log names.
+const MOST_NAMED: usize = 50;
 /// Most users whose latest list from the site is remembered, as far as people look into it.
 const MOST_SEEN: usize = 1000;
 
@@ -145,31 +149,6 @@ impl Settings {
     }
 }
 
-/// Pace of all writes to one server, in contacts.
-#[derive(Debug)]
-struct Pace {
-    limiter: DefaultDirectRateLimiter,
-    rate: NonZeroU32,
-}
-
-impl Pace {
-    fn new(rate: NonZeroU32) -> Self {
-        let limiter = RateLimiter::direct(Quota::per_second(rate));
-        Self { limiter, rate }
-    }
-
-    /// Waits until so many contacts may be written.
-    async fn wait(&self, contacts: usize) {
-        let mut left = u32::try_from(contacts).unwrap_or(u32::MAX);
-        while let Some(step) = NonZeroU32::new(left.min(self.rate.get())) {
-            if self.limiter.until_n_ready(step).await.is_err() {
-                return;
-            }
-            left -= step.get();
-        }
-    }
-}
-
 /// An XMPP server that holds lists.
 #[derive(Debug)]
 enum Server {
@@ -209,6 +188,18 @@ impl Server {
                 let own = settings.writing.own;
                 server.write(user, changes, held, own, pace, written).await
             }
+        }
+    }
+
+    /// Whether there is such an account.
+    async fn has_account(&self, user: &Username) -> Result<bool, WriteError> {
+        match self {
+            Self::Prosody(server) => match server.held(user).await {
+                Ok(_) => Ok(true),
+                Err(WriteError::NoSuchUser) => Ok(false),
+                Err(error) => Err(error),
+            },
+            Self::Ejabberd(server) => server.has(user).await,
         }
     }
 
@@ -301,13 +292,13 @@ impl<S: ContactSource + 'static> ServerRosters<S> {
     ) -> impl Future<Output = Result<(), WriteError>> + Send + use<S> {
         let rosters = Arc::clone(self);
         let call = Arc::clone(call);
-        let outcome = self.turns.join(user, |turn| {
+        let outcome = self.turns.join(user, call.began(), |turn| {
             let user = user.clone();
             async move {
                 let _place = rosters.at_once.acquire().await;
-                let _turn = turn.begin().await;
+                let turn = turn.begin().await;
                 let pushes = rosters.retries.pushes();
-                rosters.run(&user, &call, None, pushes).await
+                rosters.run(&user, &call, &turn, None, pushes).await
             }
         });
         outcome.result()
@@ -330,6 +321,7 @@ impl<S: ContactSource + 'static> ServerRosters<S> {
         // From now on, it is later than what was fetched before.
         let list = self.site_list(user);
         let pushes = self.retries.pushes();
+        let call = Call::default();
         let rosters = Arc::clone(self);
         let user = user.clone();
         let writing = tokio::spawn(async move {
@@ -337,9 +329,8 @@ impl<S: ContactSource + 'static> ServerRosters<S> {
             let roster = off_thread(is_large, || Arc::new(Roster::new(contacts))).await?;
             let put = SiteList { roster, ..list };
             let _place = rosters.at_once.acquire().await;
-            let _turn = rosters.turns.turn(&user).await;
-            let call = Call::default();
-            rosters.run(&user, &call, Some(put), pushes).await
+            let turn = rosters.turns.turn(&user, call.began()).await;
+            rosters.run(&user, &call, &turn, Some(put), pushes).await
         });
         async move {
             let written = writing.await;
@@ -369,23 +360,50 @@ impl<S: ContactSource + 'static> ServerRosters<S> {
         self.try_later(user) != Pushed::Not
     }
 
+    /// Logs whose lists are still to be written, as the gateway stops.
+    pub fn report_unwritten(&self) {
+        let unwritten = self.turns.all().into_iter().chain(self.retries.all());
+        let unwritten: BTreeSet<_> = unwritten.collect();
+        if unwritten.is_empty() {
+            return;
+        }
+        let users: Vec<_> = unwritten
+            .iter()
+            .map(Username::as_str)
+            .take(MOST_NAMED)
+            .collect();
+        let (domain, lists, users) = (self.domain.as_str(), unwritten.len(), users.join(" "));
+        warn!(
+            domain,
+            lists, users, "contact lists unwritten as the gateway stops: refresh these users again"
+        );
+    }
+
     /// Refreshes a user whose turn it is, for what had been pushed to the retries by then.
     async fn run(
         self: &Arc<Self>,
         user: &Username,
         call: &Call,
+        turn: &Turn,
         put: Option<SiteList>,
         pushes: u64,
     ) -> Result<(), WriteError> {
         let settings = self.settings.load_full();
-        let refresh = Refresh {
-            rosters: self,
-            settings: &settings,
-            user,
-            call,
-            put,
+        let outcome = match self.jid(user) {
+            Some(own) => {
+                let refresh = Refresh {
+                    rosters: self,
+                    settings: &settings,
+                    user,
+                    own,
+                    call,
+                    since: turn.since(),
+                    put,
+                };
+                refresh.run().await
+            }
+            None => Err(WriteError::NoSuchUser),
         };
-        let outcome = refresh.run().await;
         self.note(user, &outcome, pushes);
         outcome.map(|_| ())
     }
@@ -395,6 +413,7 @@ impl<S: ContactSource + 'static> ServerRosters<S> {
         SiteList {
             roster: Arc::default(),
             list: Arc::new(self.turns.list(user)),
+            began: Instant::now(),
             number: self.fetches.fetch_add(1, Ordering::Relaxed) + 1,
         }
     }
@@ -457,7 +476,7 @@ impl<S: ContactSource + 'static> ServerRosters<S> {
 
     /// Refreshes the user later.
     fn try_later(self: &Arc<Self>, user: &Username) -> Pushed {
-        let pushed = self.retries.push(user);
+        let pushed = self.retries.push(user, Instant::now());
         if pushed == Pushed::First {
             tokio::spawn(retry(Arc::downgrade(self)));
         }
@@ -465,43 +484,35 @@ impl<S: ContactSource + 'static> ServerRosters<S> {
     }
 }
 
-/// Tries the lists that are unwritten, one after the other, and waits whenever that fails.
+/// Tries the lists that are unwritten, until there are none.
 async fn retry<S: ContactSource + 'static>(rosters: Weak<ServerRosters<S>>) {
-    let mut delays = retries::delays();
-    let mut delay = delays.next();
+    let mut under_way = JoinSet::new();
     loop {
-        sleep(delay.unwrap_or_default()).await;
         // If they are gone, nobody wants the lists any longer.
         let Some(rosters) = rosters.upgrade() else {
             return;
         };
-        let Some(user) = rosters.retries.next() else {
+        while under_way.len() < retries::AT_ONCE
+            && let Some(user) = rosters.retries.next(Instant::now())
+        {
+            under_way.spawn(try_again(Arc::clone(&rosters), user));
+        }
+        let Some(pause) = rosters.retries.pause(Instant::now()) else {
             return;
         };
-        let refreshed = rosters.refresh(&user, &Arc::default()).await;
-        if refreshed.is_err_and(|error| error.may_pass()) {
-            delay = delays.next();
-        } else {
-            delays = retries::delays();
-            delay = None;
+        drop(rosters);
+        tokio::select! {
+            () = sleep(pause), if under_way.len() < retries::AT_ONCE => {}
+            Some(_) = under_way.join_next() => {}
         }
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use futures_util::FutureExt as _;
-
-    use super::*;
-
-    #[tokio::test]
-    async fn a_pace_is_kept() {
-        let pace = Pace::new(NonZeroU32::MIN);
-        assert!(pace.wait(1).now_or_never().is_some());
-        assert!(pace.wait(1).now_or_never().is_none());
-        // More than a second's worth is waited for in parts.
-        let pace = Pace::new(NonZeroU32::new(1000).unwrap());
-        assert!(pace.wait(1000).now_or_never().is_some());
-        pace.wait(1500).await;
-    }
+async fn try_again<S: ContactSource + 'static>(rosters: Arc<ServerRosters<S>>, user: Username) {
+    let refreshed = rosters.refresh(&user, &Arc::default()).await;
+    let failure = refreshed.err().map(|error| match error.is_of_all() {
+        true => Concerned::Everybody,
+        false => Concerned::User,
+    });
+    rosters.retries.tried(&user, failure, Instant::now());
 }

@@ -7,8 +7,9 @@ use jid::{BareJid, DomainPart, Jid};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Pace, WriteError,
+    WriteError,
     api::{Answer, Api},
+    pace::Pace,
 };
 use crate::{
     config::WriterEndpoint,
@@ -21,6 +22,10 @@ use crate::{
 
 /// Most changes of one request.
 const MOST_CHANGES: usize = 1000;
+
+/// What is asked, as errors name it.
+const READ: &str = "GET /rosters/USER";
+const WRITE: &str = "PUT /rosters/USER";
 
 /// A Prosody with the module.
 #[derive(Debug)]
@@ -58,19 +63,15 @@ struct NewItem<'a> {
 
 impl Prosody {
     pub(super) fn new(endpoint: &WriterEndpoint, domain: &DomainPart, connections: usize) -> Self {
-        Self(Api::new(endpoint, Some(domain.as_str()), connections))
+        let host = Some(domain.as_str());
+        Self(Api::new("Prosody", endpoint, host, connections))
     }
 
     pub(super) async fn held(&self, user: &Username) -> Result<Held, WriteError> {
-        let nothing = None::<&()>;
-        let answer = self
-            .0
-            .call("GET", Method::GET, &path(user), nothing)
-            .await?;
-        if is_no_user(&answer) {
-            return Err(WriteError::NoSuchUser);
-        }
-        answer.expect_ok()?.read(held).await
+        let (path, nothing) = (path(user), None::<&()>);
+        let answer = self.0.call(READ, Method::GET, &path, nothing);
+        let answer = accept(answer.await?)?;
+        answer.read(held).await
     }
 
     /// Makes the changes; counts them in `written`.
@@ -89,14 +90,8 @@ impl Prosody {
         for edits in edits.chunks(MOST_CHANGES) {
             let change = Change::of(edits);
             pace.wait(edits.len()).await;
-            let answer = self
-                .0
-                .call("PUT", Method::PUT, &path, Some(&change))
-                .await?;
-            if is_no_user(&answer) {
-                return Err(WriteError::NoSuchUser);
-            }
-            answer.expect_ok()?;
+            let answer = self.0.call(WRITE, Method::PUT, &path, Some(&change));
+            accept(answer.await?)?;
             *written += edits.len();
         }
         Ok(())
@@ -133,9 +128,18 @@ impl<'a> NewItem<'a> {
     }
 }
 
-/// Whether the module says so. Prosody itself answers 404 if it has no such module or host.
-fn is_no_user(answer: &Answer) -> bool {
-    answer.status == StatusCode::NOT_FOUND && answer.is_about("no such user")
+/// The answer, if it is no error. Prosody itself answers 404, too, if it has no such module or host.
+fn accept(answer: Answer) -> Result<Answer, WriteError> {
+    if answer.status != StatusCode::NOT_FOUND {
+        return answer.expect_ok();
+    }
+    Err(match answer.is_about("no such user") {
+        true => WriteError::NoSuchUser,
+        false => WriteError::NoInterface {
+            asked: answer.asked,
+            interface: "mod_rostergate for this domain",
+        },
+    })
 }
 
 fn path(user: &Username) -> String {

@@ -2,96 +2,108 @@
 //!
 //! What contacts have on their lists is written first (`counterparts`), the user's own list after that. So as long as
 //! something is left to do, the own list differs from that of the site, and the next refresh finds it, whatever has
-//! ended this one.
+//! ended this one. If many contacts are concerned, that is done for some of them after the other.
 
-use std::{collections::HashSet, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use jid::BareJid;
-use tokio::sync::MutexGuard;
+use tokio::time::Instant;
 
 use super::{
     WriteError,
     call::SiteList,
     counterparts::{Counterpart, Outcome, Theirs},
     list::{Done, LARGE, Refresh},
-    turns::Latest,
 };
 use crate::{
-    backend::{ContactSource, FetchError, off_thread},
-    roster::plan::{Changes, Held},
+    backend::{ContactSource, off_thread},
+    roster::{
+        Subscription,
+        plan::{Changes, Held},
+    },
 };
 
-/// How often a list is fetched again because another refresh has had a later answer.
-const ATTEMPTS: usize = 3;
+/// Most contacts whose own lists are looked at before what has come of it is written.
+const MOST: usize = 100;
+
+/// Contacts whose own lists have been looked at.
+#[derive(Debug, Default)]
+struct Settled {
+    /// What their lists say of the user.
+    theirs: HashMap<BareJid, Option<Subscription>>,
+    /// Those whose lists could not be written: they stay as they are on the user's list.
+    failed: HashSet<BareJid>,
+    failure: Option<WriteError>,
+    /// An item on one of their lists was written.
+    has_written: bool,
+}
 
 impl<S: ContactSource + 'static> Refresh<'_, S> {
     /// Runs it, in the user's turn.
-    pub(super) async fn run(self) -> Result<Done, WriteError> {
-        if self.put.is_some() {
-            // A list that is outdated is that of before a later answer, which counts.
-            return Ok(self.attempt().await?.unwrap_or(Done::Unchanged));
-        }
-        for _ in 0..ATTEMPTS {
-            if let Some(done) = self.attempt().await? {
-                return Ok(done);
+    pub(super) async fn run(mut self) -> Result<Done, WriteError> {
+        let mut wanted = match self.put.take() {
+            Some(put) => put,
+            None => self.wanted(self.user, &self.own, self.since).await?,
+        };
+        let unequal = self.unequal(&wanted.roster).await;
+        let mut settled = Settled::default();
+        let mut counterparts: Vec<Counterpart> = Vec::new();
+        let mut introduces = false;
+        loop {
+            let in_server = Arc::clone(&wanted.list);
+            let mut latest = in_server.lock().await;
+            if *latest > wanted.number {
+                // Nobody overtakes this one.
+                wanted = self.wanted(self.user, &self.own, Instant::now()).await?;
             }
-        }
-        Err(FetchError::Abandoned.into())
-    }
-
-    /// `None` if the answer of the site is outdated before it is written.
-    async fn attempt(&self) -> Result<Option<Done>, WriteError> {
-        let wanted = match &self.put {
-            Some(put) => put.clone(),
-            None => self.wanted(self.user).await?,
-        };
-        let Some(mut latest) = current(&wanted).await else {
-            return Ok(None);
-        };
-        let (mut changes, mut held) = self.compare(&wanted).await?;
-        let mut counterparts = self.counterparts(&changes, &held).await?;
-        let introduces = !counterparts.is_empty() && self.introduces().await;
-        let own_done = if counterparts.is_empty() {
-            self.write(self.user, &changes, &held).await
-        } else {
+            let (mut changes, held) = self.compare(&wanted, &settled).await?;
             // Before anything is written.
             self.guard(&changes, &held)?;
-            let concerned = self.concerned(&changes, &held);
+            let next = self.next(&changes, &held, &unequal, &settled);
+            let (is_first, is_last) = (counterparts.is_empty(), next.is_empty());
+            let mut done = Ok(Done::Unchanged);
+            if is_last || !is_first && !self.settings.writing.dry_run {
+                let unsettled = self.unsettled(&changes, &held, &settled);
+                changes.leave_out(|jid| unsettled.contains(jid));
+                done = self.write(self.user, &changes, &held).await;
+                *latest = wanted.number;
+            }
             drop((latest, held));
+            if introduces && matches!(done, Ok(_) | Err(WriteError::Partly { .. })) {
+                self.introduce(&counterparts, &changes, &wanted).await;
+            }
+            if is_last {
+                return settled.outcome(done);
+            }
+            settled.has_written |= matches!(done?, Done::Written);
+            counterparts = self.counterparts(next).await?;
+            introduces = self.introduces().await;
             self.write_counterparts(&mut counterparts, &wanted, introduces)
                 .await;
-            let Some(again) = current(&wanted).await else {
-                return Ok(None);
-            };
-            latest = again;
-            (changes, held) = self.compare(&wanted).await?;
-            self.settle(&mut changes, &held, &counterparts, &concerned);
-            self.write(self.user, &changes, &held).await
-        };
-        *latest = wanted.number;
-        drop((latest, held));
-        if introduces && matches!(own_done, Ok(_) | Err(WriteError::Partly { .. })) {
-            self.introduce(&counterparts, &changes, &wanted).await;
+            for counterpart in &counterparts {
+                self.settle(&mut settled, counterpart);
+            }
         }
-        let has_written = counterparts.iter().any(Counterpart::is_written);
-        self.outcome(counterparts)?;
-        let done = own_done?;
-        Ok(Some(match done {
-            Done::Unchanged if has_written => Done::Written,
-            done => done,
-        }))
     }
 
     /// What is to be changed on the own list, and what the server has of it.
-    async fn compare(&self, wanted: &SiteList) -> Result<(Changes, Held), WriteError> {
+    async fn compare(
+        &self,
+        wanted: &SiteList,
+        settled: &Settled,
+    ) -> Result<(Changes, Held), WriteError> {
         let own = self.settings.writing.own;
         let held = self.settings.server.held(self.user, own).await?;
-        let wanted = Arc::clone(&wanted.roster);
-        let is_large = wanted.len().max(held.roster.len()) > LARGE;
+        let roster = Arc::clone(&wanted.roster);
+        let is_large = roster.len().max(held.roster.len()) > LARGE;
         let compared = off_thread(is_large, move || {
-            (Changes::between(&held, &wanted, own), held)
+            (Changes::between(&held, &roster, own), held)
         });
         let (mut changes, held) = compared.await?;
+        changes.agree(&wanted.roster, &settled.theirs);
         for contact in &mut changes.writes {
             self.settings.server.adapt(contact);
         }
@@ -99,62 +111,69 @@ impl<S: ContactSource + 'static> Refresh<'_, S> {
         Ok((changes, held))
     }
 
-    fn concerned(&self, changes: &Changes, held: &Held) -> HashSet<BareJid> {
-        let concerned = changes.counterparts(held, &self.rosters.domain);
-        concerned.cloned().collect()
-    }
-
-    /// Makes the changes of the own list agree with the lists of the contacts, as they have been written.
-    fn settle(
+    /// The next contacts whose own lists have to be looked at.
+    fn next(
         &self,
-        changes: &mut Changes,
+        changes: &Changes,
         held: &Held,
-        counterparts: &[Counterpart],
-        concerned: &HashSet<BareJid>,
-    ) {
-        for counterpart in counterparts {
-            changes.agree(&counterpart.jid, counterpart.theirs.subscription());
-        }
-        changes.leave_out_what_is_held(held);
-        let of_failed = counterparts.iter().filter(|it| it.has_failed());
-        let mut kept: HashSet<_> = of_failed.map(|it| it.jid.clone()).collect();
-        // Somebody has changed the list meanwhile.
-        let now = self.concerned(changes, held);
-        let new: Vec<_> = now.difference(concerned).cloned().collect();
-        if !new.is_empty() {
-            self.rosters.try_later(self.user);
-        }
-        kept.extend(new);
-        changes.leave_out(|jid| kept.contains(jid));
+        unequal: &[BareJid],
+        settled: &Settled,
+    ) -> Vec<BareJid> {
+        let concerned = changes.counterparts(held, &self.rosters.domain);
+        let concerned = concerned.chain(unequal).filter(|jid| !settled.has(jid));
+        let mut next = HashSet::new();
+        concerned
+            .filter(|jid| next.insert(*jid))
+            .take(MOST)
+            .cloned()
+            .collect()
     }
 
-    /// What has come of the contacts' lists.
-    fn outcome(&self, counterparts: Vec<Counterpart>) -> Result<(), WriteError> {
-        let mut failure = None;
-        for counterpart in counterparts {
-            let contact = counterpart.jid.to_string();
-            match (counterpart.outcome, counterpart.theirs) {
-                // The own list differs: this refresh is tried again.
-                (Outcome::Failed(cause), _) => {
-                    let cause = Box::new(cause);
-                    failure = Some(WriteError::Without { contact, cause });
-                }
-                (_, Theirs::Held(_, cause)) => {
-                    if cause.may_pass() {
-                        self.rosters.try_later(&counterpart.user);
-                    }
-                    let cause = Box::new(cause);
-                    failure = failure.or(Some(WriteError::Counterpart { contact, cause }));
-                }
-                _ => {}
+    /// Contacts that are left as they are: their own lists could not be written, or have not been looked at yet.
+    fn unsettled(&self, changes: &Changes, held: &Held, settled: &Settled) -> HashSet<BareJid> {
+        let concerned = changes.counterparts(held, &self.rosters.domain);
+        let unsettled = concerned.filter(|jid| !settled.theirs.contains_key(*jid));
+        unsettled.cloned().collect()
+    }
+
+    /// Remembers what has come of a contact's list.
+    fn settle(&self, settled: &mut Settled, counterpart: &Counterpart) {
+        let contact = counterpart.jid.to_string();
+        settled.has_written |= counterpart.is_written();
+        match (&counterpart.outcome, &counterpart.theirs) {
+            // The own list differs: this refresh is tried again.
+            (Outcome::Failed(cause), _) => {
+                let cause = Box::new(cause.clone());
+                settled.failure = Some(WriteError::Without { contact, cause });
+                settled.failed.insert(counterpart.jid.clone());
+                return;
             }
+            (_, Theirs::Held(_, cause)) => {
+                if cause.may_pass() {
+                    self.rosters.try_later(&counterpart.user);
+                }
+                let cause = Box::new(cause.clone());
+                let failure = WriteError::Counterpart { contact, cause };
+                settled.failure.get_or_insert(failure);
+            }
+            _ => {}
         }
-        failure.map_or(Ok(()), Err)
+        let theirs = counterpart.theirs.subscription();
+        settled.theirs.insert(counterpart.jid.clone(), theirs);
     }
 }
 
-/// The list in the server, unless it was written by a later answer of the site.
-async fn current(wanted: &SiteList) -> Option<MutexGuard<'_, Latest>> {
-    let latest = wanted.list.lock().await;
-    (*latest <= wanted.number).then_some(latest)
+impl Settled {
+    fn has(&self, contact: &BareJid) -> bool {
+        self.theirs.contains_key(contact) || self.failed.contains(contact)
+    }
+
+    /// What has come of the refresh, whose last write has ended like this.
+    fn outcome(self, done: Result<Done, WriteError>) -> Result<Done, WriteError> {
+        match (self.failure, done?) {
+            (Some(failure), _) => Err(failure),
+            (None, Done::Unchanged) if self.has_written => Ok(Done::Written),
+            (None, done) => Ok(done),
+        }
+    }
 }

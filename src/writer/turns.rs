@@ -8,7 +8,10 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use tokio::sync::{Mutex as AsyncMutex, MutexGuard, OwnedMutexGuard, watch};
+use tokio::{
+    sync::{Mutex as AsyncMutex, MutexGuard, OwnedMutexGuard, watch},
+    time::Instant,
+};
 
 use super::WriteError;
 use crate::{backend::FetchError, roster::Username};
@@ -24,20 +27,22 @@ struct User {
     /// Held by the refresh that runs.
     turn: Weak<AsyncMutex<()>>,
     list: Weak<AsyncMutex<Latest>>,
-    /// The refresh that has not begun.
-    waiting: Option<watch::Receiver<Outcome>>,
+    /// The refresh that has not begun, and the latest notification that it answers.
+    waiting: Option<(watch::Receiver<Outcome>, Instant)>,
 }
 
 /// Place of a refresh that waits for its turn.
 pub(super) struct Waiting {
     turns: Turns,
     user: Username,
+    has_left: bool,
 }
 
 /// Turn of a user; ends when dropped.
 pub(super) struct Turn {
     turns: Turns,
     user: Username,
+    since: Instant,
     guard: Option<OwnedMutexGuard<()>>,
 }
 
@@ -69,22 +74,30 @@ impl Turns {
         Self(Arc::clone(&self.0))
     }
 
-    /// Joins the refresh of `user` that has not begun; without one, spawns what `refresh` makes.
-    pub(super) fn join<F>(&self, user: &Username, refresh: impl FnOnce(Waiting) -> F) -> Joined
+    /// Joins the refresh of `user` that has not begun; without one, spawns what `refresh` makes. The notification came at
+    /// `since`.
+    pub(super) fn join<F>(
+        &self,
+        user: &Username,
+        since: Instant,
+        refresh: impl FnOnce(Waiting) -> F,
+    ) -> Joined
     where
         F: Future<Output = Result<(), WriteError>> + Send + 'static,
     {
         let mut users = self.0.lock();
         let known = users.entry(user.clone()).or_default();
-        if let Some(waiting) = &known.waiting {
-            return Joined(waiting.clone());
+        if let Some((outcome, latest)) = &mut known.waiting {
+            *latest = since.max(*latest);
+            return Joined(outcome.clone());
         }
         let (teller, outcome) = watch::channel(None);
-        known.waiting = Some(outcome.clone());
+        known.waiting = Some((outcome.clone(), since));
         drop(users);
         let refreshing = refresh(Waiting {
             turns: self.share(),
             user: user.clone(),
+            has_left: false,
         });
         tokio::spawn(async move {
             let outcome = refreshing.await;
@@ -93,12 +106,13 @@ impl Turns {
         Joined(outcome)
     }
 
-    /// Waits for the turn of `user`.
-    pub(super) async fn turn(&self, user: &Username) -> Turn {
+    /// Waits for the turn of `user`, for a notification that came at `since`.
+    pub(super) async fn turn(&self, user: &Username, since: Instant) -> Turn {
         let lock = shared(&mut self.0.lock().entry(user.clone()).or_default().turn);
         Turn {
             turns: self.share(),
             user: user.clone(),
+            since,
             guard: Some(lock.lock_owned().await),
         }
     }
@@ -111,6 +125,14 @@ impl Turns {
             user: user.clone(),
             lock: Some(lock),
         }
+    }
+
+    /// The users who wait for a refresh, or are being refreshed.
+    pub(super) fn all(&self) -> Vec<Username> {
+        let users = self.0.lock();
+        let is_refreshed = |known: &User| known.waiting.is_some() || known.turn.strong_count() > 0;
+        let users = users.iter().filter(|(_, known)| is_refreshed(known));
+        users.map(|(user, _)| user.clone()).collect()
     }
 
     /// Forgets a user whom nobody works on or waits for.
@@ -146,18 +168,35 @@ impl List {
 
 impl Waiting {
     /// Waits for the turn. Who comes after that waits for another refresh.
-    pub(super) async fn begin(self) -> Turn {
-        let turn = self.turns.turn(&self.user).await;
-        drop(self);
+    pub(super) async fn begin(mut self) -> Turn {
+        let mut turn = self.turns.turn(&self.user, Instant::now()).await;
+        if let Some(since) = self.leave() {
+            turn.since = since;
+        }
         turn
+    }
+
+    /// Nobody joins any more. The latest notification, if this is called for the first time.
+    fn leave(&mut self) -> Option<Instant> {
+        if std::mem::replace(&mut self.has_left, true) {
+            return None;
+        }
+        let mut users = self.turns.0.lock();
+        let (_, since) = users.get_mut(&self.user)?.waiting.take()?;
+        Some(since)
+    }
+}
+
+impl Turn {
+    /// When the latest notification came that it answers: what was fetched before does not count.
+    pub(super) fn since(&self) -> Instant {
+        self.since
     }
 }
 
 impl Drop for Waiting {
     fn drop(&mut self) {
-        if let Some(known) = self.turns.0.lock().get_mut(&self.user) {
-            known.waiting = None;
-        }
+        self.leave();
         self.turns.forget(&self.user);
     }
 }
@@ -181,7 +220,10 @@ mod tests {
     use std::{
         future::ready,
         sync::atomic::{AtomicUsize, Ordering},
+        time::Duration,
     };
+
+    use tokio::time::advance;
 
     use super::*;
     use crate::roster::testing::user;
@@ -198,9 +240,9 @@ mod tests {
                 begun.fetch_add(1, Ordering::Relaxed);
                 Ok(())
             };
-            turns.join(&john, refresh).result()
+            turns.join(&john, Instant::now(), refresh).result()
         };
-        let running = turns.turn(&john).await;
+        let running = turns.turn(&john, Instant::now()).await;
         let (one, other) = (join(), join());
         tokio::task::yield_now().await;
         assert_eq!(begun.load(Ordering::Relaxed), 0, "one runs");
@@ -215,13 +257,35 @@ mod tests {
         }
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn a_refresh_answers_the_latest_of_those_who_share_it() {
+        let turns = Turns::default();
+        let john = user("john");
+        let running = turns.turn(&john, Instant::now()).await;
+        let (teller, told) = tokio::sync::oneshot::channel();
+        let first = turns.join(&john, Instant::now(), |waiting| async move {
+            let turn = waiting.begin().await;
+            assert!(teller.send(turn.since()).is_ok());
+            Ok(())
+        });
+        advance(Duration::from_secs(5)).await;
+        let latest = Instant::now();
+        let second = turns.join(&john, latest, |_| ready(Ok(())));
+        drop(running);
+        assert_eq!(
+            (first.result().await, second.result().await),
+            (Ok(()), Ok(()))
+        );
+        assert_eq!(told.await, Ok(latest));
+    }
+
     #[tokio::test]
     async fn what_was_written_is_known_while_somebody_works_on_the_list() {
         let turns = Turns::default();
         let john = user("john");
         let list = turns.list(&john);
         {
-            let _turn = turns.turn(&john).await;
+            let _turn = turns.turn(&john, Instant::now()).await;
             *turns.list(&john).lock().await = 7;
         }
         assert_eq!(*list.lock().await, 7);
@@ -233,7 +297,7 @@ mod tests {
     async fn a_refresh_that_ends_early_leaves_nobody_waiting() {
         let turns = Turns::default();
         let john = user("john");
-        let joined = turns.join(&john, |waiting| async move {
+        let joined = turns.join(&john, Instant::now(), |waiting| async move {
             drop(waiting);
             ready(Err(WriteError::NoSuchUser)).await
         });

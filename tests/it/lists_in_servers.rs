@@ -383,7 +383,7 @@ async fn a_user_whom_the_server_does_not_know_is_named() {
         let users = [&*john.local, &*nobody.local];
         let (status, summary) = crate::server_rosters::refresh(&scene.gateway, &users).await;
         assert_eq!((status, &summary["updated"]), (200, &json!(1)), "{summary}");
-        let reason = "XMPP server has no such user";
+        let reason = crate::server_rosters::NO_ACCOUNT;
         let failed = json!([{ "username": nobody.local, "reason": reason }]);
         assert_eq!(summary["failed"], failed);
     }
@@ -406,17 +406,17 @@ async fn an_ejabberd_that_is_not_set_up_is_told_with_the_cure() {
         (
             whole,
             nobody,
-            "XMPP server does not allow get_roster: name it, and the gateway, in api_permissions; see writer_password",
+            "ejabberd does not allow get_roster: name it, and the gateway, in api_permissions; see writer_password",
         ),
         (
             whole,
             wrong,
-            "XMPP server does not let the gateway in (it answered 401): see writer_token, writer_password",
+            "ejabberd does not let the gateway in (it answered 401 to get_roster): see writer_token, writer_password",
         ),
         (
             &without,
             without.list_lines(),
-            "XMPP server does not know get_roster: load mod_admin_extra",
+            "ejabberd does not know get_roster: load mod_admin_extra",
         ),
     ] {
         let backend = Backend::start();
@@ -564,6 +564,103 @@ async fn who_holds_the_lists_changes_with_a_restart_and_each_client_sees_one() {
             }
             assert_eq!(web.roster().await.len(), 1, "{case}");
         }
+    }
+}
+
+/// By what docs/servers.md says about Prosody. Accounts, and the lists in its storage, stay as they are.
+#[tokio::test]
+async fn prosody_forgets_its_lists_when_the_gateway_has_them_again() {
+    let with_lists = Prosody::builder().rostergate();
+    let without_lists = Prosody::builder()
+        .modules(["pep"])
+        .roster(false)
+        .option("storage = { roster = \"none\" }");
+    let mut prosody = with_lists.clone().start();
+    let (backend, gateway) = (Backend::start(), |of_server: bool, prosody: &Prosody| {
+        let url = format!("http://{}/rostergate", prosody.bosh().address);
+        let token = prosody::TOKEN;
+        let lines = format!(
+            "rosters = \"server\"\nwriter = \"prosody\"\nwriter_url = \"{url}\"\nwriter_token = \"{token}\""
+        );
+        Gateway::builder(prosody).host(if of_server { &lines } else { "" })
+    });
+    let [john, marie, anna] = ["john", "marie", "anna"].map(|name| prosody.account(name));
+    let befriend = |pairs: &[(&Account, &Account)]| {
+        for user in [&john, &marie, &anna] {
+            let contacts = pairs.iter().filter_map(|(one, other)| {
+                let is_user = |it: &Account| it.local == user.local;
+                let contact = match (is_user(one), is_user(other)) {
+                    (true, _) => other,
+                    (_, true) => one,
+                    _ => return None,
+                };
+                Some((contact.jid(), json!({})))
+            });
+            let contacts: Map<String, Value> = contacts.collect();
+            backend.set(&user.local, contacts.into());
+        }
+    };
+    let users = [&*john.local, &*marie.local, &*anna.local];
+    befriend(&[(&john, &marie), (&john, &anna)]);
+    let first = gateway(true, &prosody).backend(&backend).start();
+    update(&first, &users).await;
+    drop(first);
+    for of_server in [false, true] {
+        prosody.stop().await;
+        prosody.start_again_with(if of_server {
+            &with_lists
+        } else {
+            &without_lists
+        });
+        let gateway = gateway(of_server, &prosody).backend(&backend).start();
+        // Anna is out; or Marie, when the server's lists are used again.
+        let (friend, other) = match of_server {
+            false => (&marie, &anna),
+            true => (&anna, &marie),
+        };
+        befriend(&[(&john, friend)]);
+        update(&gateway, &users).await;
+        let mut native = Client::login(&Transport::Tcp(prosody.c2s()), other, "native").await;
+        native.send_presence("");
+        native.expect_presence(&native.jid.clone(), "").await;
+        let mut friends = online(&gateway.transport(), friend, "web").await;
+        let mut johns = online(&gateway.transport(), &john, "web").await;
+        let case = if of_server {
+            "the server"
+        } else {
+            "the gateway"
+        };
+        let jids = [johns.jid.clone(), friends.jid.clone()];
+        let other = native.jid.clone();
+        for (client, friend) in [(&mut johns, &jids[1]), (&mut friends, &jids[0])] {
+            let (own, mut seen) = (client.jid.clone(), Vec::new());
+            let count = |from: &str, seen: &[Element]| {
+                let presence = seen.iter().filter(|it| it.is(CLIENT, "presence"));
+                presence.filter(|it| it.attr("from") == Some(from)).count()
+            };
+            let seeing = async {
+                while count(friend, &seen) == 0 {
+                    seen.extend(client.fence().await);
+                }
+                // What else there is comes before the answer to this.
+                client.send_message(&own, "last");
+                client
+                    .fence()
+                    .await
+                    .into_iter()
+                    .for_each(|it| seen.push(it));
+            };
+            within(&format!("{friend} to be seen by {own}"), seeing).await;
+            assert_eq!(count(friend, &seen), 1, "lists of {case}: {seen:?}");
+            assert_eq!(count(&other, &seen), 0, "lists of {case}: {seen:?}");
+        }
+        // Whoever is no friend any more, and does not come by the gateway, sees nothing either.
+        johns.send_presence("<show>away</show>");
+        johns.expect_presence(&johns.jid.clone(), "").await;
+        let seen = native.fence().await;
+        let of_john = |it: &&Element| it.attr("from") == Some(&jids[0]);
+        let seen: Vec<_> = seen.iter().filter(of_john).collect();
+        assert!(seen.is_empty(), "lists of {case}: {seen:?}");
     }
 }
 

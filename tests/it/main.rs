@@ -76,6 +76,7 @@ mod rules_pace;
 mod rules_upstream;
 mod server_ends;
 mod server_rosters;
+mod server_rosters_together;
 mod site;
 mod site_page;
 mod stuck_output;

@@ -185,13 +185,13 @@ async fn the_list_in_the_server_is_tried_too() {
             "elsewhere",
             TOKEN,
             &john.local,
-            ["answered 404 to GET", "enable the module rostergate"],
+            ["it answered 404 to GET", "enable the module rostergate"],
         ),
         (
             "rostergate",
             TOKEN,
             "nobody",
-            ["has no such user", "who has an account"],
+            ["has no such account", "who has an account"],
         ),
     ] {
         let url = format!("http://{}/{path}", prosody.bosh().address);
