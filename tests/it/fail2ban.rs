@@ -10,7 +10,6 @@ use support::{
     gateway::{Builder, Gateway},
     http::Endpoint,
     prosody::{DOMAIN, Prosody},
-    root,
     websocket::WebSocket,
     webstream::{self, WebStream},
     within,
@@ -24,7 +23,8 @@ const TOKEN: &str = "t0ken-of-the-site";
 
 /// The addresses that the filter bans by this log, and the kinds that it is told to count.
 fn banned(log: &Path, kinds: Option<&str>) -> BTreeSet<String> {
-    let filter = root().join("contrib/fail2ban/filter.d/rostergate.conf");
+    let filter =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("contrib/fail2ban/filter.d/rostergate.conf");
     let filter = filter.display();
     let filter = match kinds {
         Some(kinds) => format!("{filter}[kinds=\"{kinds}\"]"),
@@ -140,6 +140,8 @@ async fn forge(gateway: &Gateway) {
     );
     let attacks = [
         VICTIM.to_owned(),
+        // Servers take this for a name, and answer that its password is wrong.
+        format!("client={VICTIM}"),
         format!("x\" client={VICTIM} kind=password y=\""),
         format!("x\n{time}{line}"),
         format!("x\r\n{line}"),
