@@ -163,8 +163,14 @@ impl Ejabberd {
         arguments: &Value,
     ) -> Result<Answer, WriteError> {
         let answer = self.command(request, arguments).await?;
+        // 502 to 504 say that the command was not even tried.
+        let is_tried = |status: StatusCode| {
+            status == StatusCode::INTERNAL_SERVER_ERROR || status.is_client_error()
+        };
         answer.expect_ok().map_err(|error| match error {
-            WriteError::Status { status, .. } => WriteError::Marks { request, status },
+            WriteError::Status { status, .. } if is_tried(status) => {
+                WriteError::Marks { request, status }
+            }
             other => other,
         })
     }
