@@ -280,7 +280,7 @@ describe('a page on the machine of the gateway', () => {
     assert.equal(await refreshes(), 1, 'programs may have it done');
     const page = await browser.context.newPage();
     await page.goto(`${base}/roster_admin/`);
-    await page.waitForFunction(() => document.getElementById('state').innerText.startsWith('serving'));
+    await page.waitForFunction(() => document.getElementById('state').innerText.startsWith('Running for '));
     const { read, refreshed } = await asking(page, '');
     assert.deepEqual([read, refreshed], [[200, 200, 404, 403, 200, 403], 0]);
     await page.close();

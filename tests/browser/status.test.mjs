@@ -248,7 +248,8 @@ describe('however much there is to tell', () => {
           await fits();
           const height = await page.evaluate(() => document.documentElement.scrollHeight);
           assert.ok(height < 7000, `${height} px`);
-          for (const more of await page.getByRole('button', { name: 'Show all' }).all()) await more.click();
+          const more = page.getByRole('button', { name: 'Show all' });
+          while (await more.count() > 0) await more.first().click();
           await fits();
           if (change === much) assert.equal(await page.locator('#failures tr').count(), 50);
           assert.deepEqual(page.complaints, []);

@@ -3,7 +3,7 @@
 
 const EVERY = 2000; // ms
 const KEY = 'rostergate-token';
-const MOST = 10; // rows of a table that are shown unasked
+const MOST = 8; // rows of a table that are shown unasked
 const SVG = 'http://www.w3.org/2000/svg';
 const HOUR = 60; // minutes, the width of a curve
 const HEIGHT = 30;
