@@ -35,7 +35,7 @@ trap 'rm -rf "$staged"' EXIT
 mkdir -p "$staged/$target/release" "$staged/deb"
 cp "$program" "$staged/$target/release/"
 scripts/strip.sh "$program" "$staged/$target/release/rostergate" "$staged/rostergate.debug"
-CARGO_TARGET_DIR=$staged cargo deb --quiet --no-build --no-strip ${target:+--target "$target"} --output "$staged/deb/"
+CARGO_TARGET_DIR=$staged cargo deb --quiet --no-build --no-strip ${target:+--target "$target"} --output "$staged/deb/" >/dev/null
 package=$(basename "$staged"/deb/rostergate_*.deb)
 [ -n "$target" ] || rm -f "$folder"/rostergate_*
 mv "$staged/deb/$package" "$folder/"

@@ -38,6 +38,7 @@ export function stanzaJs(site, url, user) {
     maxReconnectBackoff: 1,
     transports: url.startsWith('ws') ? { websocket: url, bosh: false } : { bosh: url, websocket: false },
   });
+  client.on('disconnected', () => { app.online = []; });
   client.on('session:started', async () => {
     app.sessions += 1;
     app.jid = client.jid;
