@@ -155,13 +155,24 @@ function record(socket) {
   return chunks;
 }
 
-/** Ports that are free, held together until the last has been found. */
+/** Whether nobody listens on a port. */
+const isFree = (port) => new Promise((done) => {
+  const server = createServer().once('error', () => done(false));
+  server.listen(port, '127.0.0.1', () => server.close(() => done(true)));
+});
+
+/** The ports that somebody has been given. */
+const given = new Set();
+
+/** Free ports, each given once, and below those (32768 and up) that connections take before a server gets them. */
 export async function freePorts(count) {
-  const servers = await Promise.all(Array.from({ length: count }, () => new Promise((done) => {
-    const server = createServer().listen(0, '127.0.0.1', () => done(server));
-  })));
-  const ports = servers.map((server) => server.address().port);
-  await Promise.all(servers.map((server) => new Promise((done) => { server.close(done); })));
+  const ports = [];
+  while (ports.length < count) {
+    const port = 11_000 + Math.floor(Math.random() * 21_000);
+    if (given.has(port)) continue;
+    given.add(port);
+    if (await isFree(port)) ports.push(port);
+  }
   return ports;
 }
 

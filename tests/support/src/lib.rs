@@ -77,9 +77,27 @@ pub fn unique() -> u64 {
     NEXT.fetch_add(1, Ordering::Relaxed)
 }
 
-/// Ports that are free at the moment.
+/// Ports that are free at the moment; this process has not been given them before. They lie below those (32768 and up)
+/// that connections take, perhaps before a server gets them.
 pub fn free_ports<const N: usize>() -> [u16; N] {
-    let listeners = [(); N]
-        .map(|()| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("loopback has free ports"));
-    listeners.map(|listener| listener.local_addr().expect("it is bound").port())
+    use std::{
+        hash::{BuildHasher as _, RandomState},
+        sync::{
+            LazyLock,
+            atomic::{AtomicU64, Ordering},
+        },
+    };
+
+    const FIRST: u64 = 11_000;
+    const PORTS: u64 = 21_000;
+    /// Other processes begin elsewhere.
+    static NEXT: LazyLock<AtomicU64> =
+        LazyLock::new(|| AtomicU64::new(RandomState::new().hash_one(()) % PORTS));
+
+    [(); N].map(|()| {
+        let next = || FIRST + NEXT.fetch_add(1, Ordering::Relaxed) % PORTS;
+        let mut ports = (0..PORTS).filter_map(|_| u16::try_from(next()).ok());
+        let is_free = |port: &u16| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok();
+        ports.find(is_free).expect("loopback has free ports")
+    })
 }
