@@ -32,7 +32,7 @@ pub use self::{
     host::{Host, account},
     origin::{Origin, Protocol},
     record::{Front, Record, State},
-    registry::{Closed, Entry, Registration, Registry},
+    registry::{Closed, Entry, Found, Registration, Registry},
     resumption::{Resumption, SmId},
     shut_out::{ShutOut, ended_by_site},
     sid::Sid,

@@ -17,7 +17,7 @@ use tracing::info;
 
 use super::{
     Accounts, Backlog, Command, Counts, Mailbox, Record, Resumption, ShutOut, Sid, SmId,
-    resumption::{Found, Resumable},
+    resumption::{Named, Resumable},
 };
 use crate::{
     metrics::{Metrics, Minute},
@@ -42,6 +42,17 @@ pub struct Entry {
     pub record: Arc<Record>,
 }
 
+/// Where the session of a sid is.
+#[derive(Debug)]
+pub enum Found<'a> {
+    /// In this gateway.
+    Here(Entry),
+    /// In the gateway of this name, if there is one, and if it has such a session.
+    There(&'a str),
+    /// There is none.
+    Nowhere,
+}
+
 /// All live sessions, by sid. Locks are held for a map operation and never across an await.
 #[derive(Debug)]
 pub struct Registry {
@@ -51,6 +62,8 @@ pub struct Registry {
     numbers: AtomicU64,
     emptied: Notify,
     is_closed: AtomicBool,
+    /// The name of this gateway, where it is one of several.
+    pub node: Option<Arc<str>>,
     /// What is counted of them, and of all else.
     pub metrics: Arc<Metrics>,
     /// What is pending for their clients.
@@ -85,6 +98,7 @@ impl Default for Registry {
             numbers: AtomicU64::new(1),
             emptied: Notify::new(),
             is_closed: AtomicBool::new(false),
+            node: None,
             metrics: Arc::default(),
             backlog: Backlog::default(),
             by_address: Arc::default(),
@@ -115,9 +129,22 @@ impl Registry {
         })
     }
 
-    /// A session.
+    /// A session of this gateway.
     pub fn find(&self, sid: &str) -> Option<Entry> {
         self.shard(sid).lock().get(sid).cloned()
+    }
+
+    /// Where the session of `sid` is.
+    pub fn locate<'a>(&self, sid: &'a str) -> Found<'a> {
+        if let Some(entry) = self.find(sid) {
+            return Found::Here(entry);
+        }
+        let own = self.node.as_deref();
+        let node = own.and_then(|_| Sid::node_of(sid));
+        match node.filter(|node| Some(*node) != own) {
+            Some(node) => Found::There(node),
+            None => Found::Nowhere,
+        }
     }
 
     /// The last hour up to `now`, as [`Metrics::last_hour`] has it.
@@ -237,6 +264,11 @@ impl Registration {
         &self.sid
     }
 
+    /// The name of its gateway, where that is one of several.
+    pub fn node(&self) -> Option<&str> {
+        self.registry.node.as_deref()
+    }
+
     /// Where it counts what happens.
     pub fn metrics(&self) -> &Metrics {
         &self.registry.metrics
@@ -264,7 +296,7 @@ impl Registration {
     }
 
     /// What the SM-ID names.
-    pub(super) fn find_resumable(&self, id: &str, now: Instant) -> Found {
+    pub(super) fn find_resumable(&self, id: &str, now: Instant) -> Named {
         self.registry.resumption.find(id, now)
     }
 
@@ -334,7 +366,9 @@ mod tests {
 
     fn register(registry: &Arc<Registry>) -> (Registration, mpsc::Receiver<Box<Command>>) {
         let (entry, mailbox) = entry();
-        let registration = registry.register(Sid::random().unwrap(), entry).unwrap();
+        let registration = registry
+            .register(Sid::random(None).unwrap(), entry)
+            .unwrap();
         (registration, mailbox)
     }
 
@@ -396,12 +430,45 @@ mod tests {
         assert!(registry.is_closed());
     }
 
+    #[test]
+    fn a_sid_leads_to_its_session_or_to_its_gateway() {
+        let secret = "0123456789abcdef0123456789abcdef";
+        let [own, foreign] = ["a", "b"].map(|node| format!("{node}-{secret}"));
+        let alone = Registry::default();
+        let of_several = Registry {
+            node: Some("a".into()),
+            ..Registry::default()
+        };
+        for (registry, sid, node) in [
+            (&alone, &own, None),
+            (&alone, &foreign, None),
+            (&of_several, &own, None),
+            (&of_several, &foreign, Some("b")),
+            (&of_several, &secret.to_owned(), None),
+        ] {
+            match registry.locate(sid) {
+                Found::There(there) => assert_eq!(Some(there), node),
+                Found::Nowhere => assert_eq!(None, node, "{sid}"),
+                Found::Here(_) => panic!("there is no session"),
+            }
+        }
+        let registry = Arc::new(of_several);
+        // Whatever its name, a session of this gateway is here.
+        for node in [None, Some("a"), Some("b")] {
+            let (entry, _mailbox) = entry();
+            let sid = Sid::random(node).unwrap();
+            let session = registry.register(sid, entry).unwrap();
+            let found = registry.locate(session.sid().expose());
+            assert!(matches!(found, Found::Here(_)));
+        }
+    }
+
     #[tokio::test]
     async fn no_session_is_admitted_after_a_shutdown() {
         let registry = Arc::new(Registry::default());
         registry.shut_down(Duration::ZERO).await;
         let (entry, _mailbox) = entry();
-        let refused = registry.register(Sid::random().unwrap(), entry);
+        let refused = registry.register(Sid::random(None).unwrap(), entry);
         assert_eq!(refused.err(), Some(Closed));
         assert!(registry.is_empty());
     }

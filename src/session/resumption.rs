@@ -11,7 +11,7 @@ use std::{
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use parking_lot::Mutex;
 
-use super::Mailbox;
+use super::{Mailbox, sid::node_before};
 
 /// How long it is remembered what an ended session had taken from its client.
 const MEMORY: Duration = Duration::from_secs(600);
@@ -20,16 +20,32 @@ const MAX_ENDED: usize = 10_000;
 /// Sessions of an account that may sleep. Clients resume once and then log in anew; browsers throw tabs away.
 const MAX_ASLEEP: usize = 5;
 
-/// What a client names to resume its session: 128 random bits. A secret.
+/// Letters of the secret.
+const LETTERS: usize = 22;
+
+/// What a client names to resume its session: 128 random bits, perhaps after the name of the session's gateway. A secret.
 #[derive(Clone, Eq, Hash, PartialEq)]
 pub struct SmId(Arc<str>);
 
 impl SmId {
-    /// A new one.
-    pub fn random() -> Result<Self, getrandom::Error> {
+    /// A new one of the gateway `node`, if that has a name.
+    pub fn random(node: Option<&str>) -> Result<Self, getrandom::Error> {
         let mut bytes = [0; 16];
         getrandom::fill(&mut bytes)?;
-        Ok(Self(URL_SAFE_NO_PAD.encode(bytes).into()))
+        let secret = URL_SAFE_NO_PAD.encode(bytes);
+        let id = match node {
+            Some(node) => format!("{node}-{secret}"),
+            None => secret,
+        };
+        Ok(Self(id.into()))
+    }
+
+    /// The gateway that `id` names, if it can be an SM-ID that begins with one.
+    pub fn node_of(id: &str) -> Option<&str> {
+        let is_letter = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+        node_before(id, |secret| {
+            secret.len() == LETTERS && secret.bytes().all(is_letter)
+        })
     }
 
     /// The id itself.
@@ -41,7 +57,11 @@ impl SmId {
 impl fmt::Debug for SmId {
     /// As much as identifies it in a log.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.0.get(..6).unwrap_or_default())
+        let node = Self::node_of(&self.0);
+        let shown = node
+            .map_or(0, |node| node.len().saturating_add(1))
+            .saturating_add(6);
+        f.write_str(self.0.get(..shown).unwrap_or_default())
     }
 }
 
@@ -67,7 +87,7 @@ struct Names {
 
 /// What an SM-ID names.
 #[derive(Debug)]
-pub(super) enum Found {
+pub(super) enum Named {
     /// A session.
     Session(Mailbox),
     /// One that has ended.
@@ -122,14 +142,14 @@ impl Resumption {
     }
 
     /// What `id` names.
-    pub(super) fn find(&self, id: &str, now: Instant) -> Found {
+    pub(super) fn find(&self, id: &str, now: Instant) -> Named {
         let mut names = self.0.lock();
         names.forget(now);
         if let Some(mailbox) = names.sessions.get(id) {
-            return Found::Session(mailbox.clone());
+            return Named::Session(mailbox.clone());
         }
         let ended = names.ended.get(id);
-        ended.map_or(Found::Nothing, |ended| Found::Ended(*ended))
+        ended.map_or(Named::Nothing, |ended| Named::Ended(*ended))
     }
 }
 
@@ -219,8 +239,28 @@ mod tests {
         account: &str,
     ) -> (Resumable, mpsc::Receiver<Box<Command>>) {
         let (mailbox, receiver) = mpsc::channel(1);
-        let id = SmId::random().unwrap();
+        let id = SmId::random(None).unwrap();
         (resumption.register(id, account, mailbox), receiver)
+    }
+
+    #[test]
+    fn an_sm_id_tells_whose_session_it_is_whatever_the_secret_looks_like() {
+        for _ in 0..200 {
+            let id = SmId::random(Some("gateway1")).unwrap();
+            assert_eq!(SmId::node_of(id.expose()), Some("gateway1"));
+            assert_eq!(format!("{id:?}"), id.expose()[..15]);
+            let alone = SmId::random(None).unwrap();
+            assert_eq!(SmId::node_of(alone.expose()), None);
+            assert_eq!(format!("{alone:?}"), alone.expose()[..6]);
+        }
+        for id in [
+            "",
+            "a-",
+            "ab-cdefghijklmnopqrstu",
+            "a-123456789012345678901+",
+        ] {
+            assert_eq!(SmId::node_of(id), None, "{id}");
+        }
     }
 
     #[test]
@@ -231,18 +271,18 @@ mod tests {
         let id = session.id.clone();
         assert!(matches!(
             resumption.find(id.expose(), now),
-            Found::Session(_)
+            Named::Session(_)
         ));
-        assert!(matches!(resumption.find("other", now), Found::Nothing));
+        assert!(matches!(resumption.find("other", now), Named::Nothing));
         session.end(TAKEN, now);
         let found = resumption.find(id.expose(), now);
-        assert!(matches!(found, Found::Ended(ended) if ended == TAKEN));
+        assert!(matches!(found, Named::Ended(ended) if ended == TAKEN));
         let late = resumption.find(id.expose(), now + MEMORY);
-        assert!(matches!(late, Found::Nothing));
+        assert!(matches!(late, Named::Nothing));
         let (crashed, _mailbox) = register(&resumption, "a@x");
         let id = crashed.id.clone();
         drop(crashed);
-        assert!(matches!(resumption.find(id.expose(), now), Found::Nothing));
+        assert!(matches!(resumption.find(id.expose(), now), Named::Nothing));
         for _ in 0..=MAX_ENDED {
             register(&resumption, "a@x").0.end(TAKEN, now);
         }

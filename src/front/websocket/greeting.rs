@@ -133,7 +133,7 @@ fn admit(
             return Err(Refused::Closed(session::Closed));
         }
         let admitted = admission.admit_reserved(reserved, host, registry)?;
-        Ok((admitted, Sid::random()?))
+        Ok((admitted, Sid::random(None)?))
     };
     admit().map_err(|refused| Refusal::of(&refused, to))
 }
@@ -183,7 +183,7 @@ async fn refuse(mut socket: Socket, settings: &Settings, refusal: Refusal) {
     } = refusal;
     debug!(condition, text, "stream refused");
     // Without randomness, the stream's id is known to everybody; it names nothing.
-    let id = Sid::random();
+    let id = Sid::random(None);
     let id = id.as_ref().map_or("0", Sid::expose);
     let from = settings.admission.spoken_for(to.as_deref());
     socket.send(framing::open(&from, id, LANG));

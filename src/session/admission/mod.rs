@@ -170,8 +170,8 @@ impl Admission {
         let Reserved { origin, permit } = reserved;
         let room = self.creations.check_room(registry);
         room.inspect_err(|refusal| self.refused(*refusal, origin, registry))?;
-        let sid =
-            Sid::random().inspect_err(|error| warn!(%error, "no randomness for a session id"))?;
+        let sid = Sid::random(registry.node.as_deref());
+        let sid = sid.inspect_err(|error| warn!(%error, "no randomness for a session id"))?;
         Ok(Admitted {
             host: Arc::clone(host),
             sid,

@@ -171,7 +171,7 @@ impl Task {
             debug!(sid = ?self.registration.sid(), "restart of a bound stream ignored");
             return;
         }
-        match Sid::random() {
+        match Sid::random(None) {
             Ok(stream_id) => self.client.restarted(stream_id.expose(), now),
             Err(_) => self.client.end(Reason::Closed, now),
         }

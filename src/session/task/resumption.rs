@@ -35,7 +35,7 @@ use crate::{
     session::{
         Command, Mailbox, Origin, SmId,
         downstream::{Downstream, Reason as EndReason, stream::Handed},
-        resumption::{Ended, Found, Resumable, Returned},
+        resumption::{Ended, Named, Resumable, Returned},
     },
     upstream::UpstreamEvent,
 };
@@ -188,7 +188,8 @@ impl Task {
 
     /// Grants the client stream management.
     pub(super) fn enable_for_client(&mut self, resume: bool) {
-        let id = resume.then(SmId::random).and_then(|id| {
+        let node = self.registration.node();
+        let id = resume.then(|| SmId::random(node)).and_then(|id| {
             id.inspect_err(|error| warn!(%error, "no randomness for an sm-id"))
                 .ok()
         });
@@ -296,7 +297,7 @@ impl Task {
     /// The client wants to go on with another session, which it has got `h` stanzas of.
     pub(super) fn try_to_resume(&mut self, previd: String, h: u32, now: Instant) {
         match self.registration.find_resumable(&previd, now) {
-            Found::Session(other) => {
+            Named::Session(other) => {
                 self.resuming.attempt = Some(Box::new(Attempt {
                     other,
                     previd,
@@ -308,10 +309,10 @@ impl Task {
                     None => self.link.queue(&Stanza::ours(BIND), now),
                 }
             }
-            Found::Ended(ended) => {
+            Named::Ended(ended) => {
                 self.refuse_resumption(Some(ended.taken(h)), Resumption::Unknown);
             }
-            Found::Nothing => self.refuse_resumption(None, Resumption::Unknown),
+            Named::Nothing => self.refuse_resumption(None, Resumption::Unknown),
         }
     }
 
@@ -388,7 +389,7 @@ impl Task {
                 stream.take_back(handed);
                 let found = self.registration.find_resumable(&attempt.previd, now);
                 let (taken, why) = match (refusal, found) {
-                    (Refusal::Gone, Found::Ended(ended)) => {
+                    (Refusal::Gone, Named::Ended(ended)) => {
                         (Some(ended.taken(attempt.h)), Resumption::Unknown)
                     }
                     (Refusal::Gone, _) => (None, Resumption::Unknown),
