@@ -25,6 +25,7 @@ pub mod http;
 pub mod jabberd2;
 pub mod list_server;
 pub mod machine;
+pub mod nats;
 pub mod process;
 pub mod prosody;
 pub mod proxy;
