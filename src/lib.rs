@@ -8,7 +8,7 @@
 //! | layer | modules, from the top to the bottom | what they are |
 //! |---|---|---|
 //! | 3 | [`server`]; [`probe`] | composition: builds everything from a [`config::Config`], owns shutdown; tries a configuration out |
-//! | 2 | [`front`], [`admin`]; [`session`]; [`writer`], [`events`]; [`upstream`], [`backend`]; [`config`]; [`net`]; [`metrics`]; [`log`] | sockets, tasks, timers |
+//! | 2 | [`front`], [`admin`]; [`cluster`]; [`session`]; [`writer`], [`events`]; [`upstream`], [`backend`]; [`config`]; [`net`]; [`metrics`]; [`log`] | sockets, tasks, timers |
 //! | 1 | [`pipe`], [`availability`]; [`roster`] | application logic without I/O |
 //! | 0 | [`proto`]; `clock` | protocols without I/O, clock or randomness; the clock, for layer 2 |
 //!
@@ -23,6 +23,7 @@ pub mod admin;
 pub mod availability;
 pub mod backend;
 mod clock;
+pub mod cluster;
 pub mod config;
 pub mod events;
 pub mod front;

@@ -1,4 +1,4 @@
-//! Credentials: what the gateway logs in to a backend with, or to a server's HTTP interface, from keys of their own or from
+//! Credentials: what the gateway logs in to a backend with, to a server's HTTP interface or to NATS, from keys of their own or from
 //! the URL.
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
@@ -42,6 +42,13 @@ pub(super) const WRITER: Keys = Keys {
     token: ["writer_token", "writer_token_file"],
     user: "writer_user",
     password: ["writer_password", "writer_password_file"],
+};
+
+/// Those for NATS.
+pub(super) const NATS: Keys = Keys {
+    token: ["nats_token", "nats_token_file"],
+    user: "nats_user",
+    password: ["nats_password", "nats_password_file"],
 };
 
 impl Credentials {

@@ -5,7 +5,7 @@ use std::path::Path;
 use super::{Config, ConfigErrors, error};
 
 /// The tables, each with what else it needs to be valid.
-const TABLES: [(&str, &str); 11] = [
+const TABLES: [(&str, &str); 12] = [
     ("[server]", ""),
     ("[[certificate]]", "chain = \"a\"\nprivate_key = \"a\"\n"),
     ("[session]", ""),
@@ -15,6 +15,7 @@ const TABLES: [(&str, &str); 11] = [
     ("[discovery]", ""),
     ("[admin]", ""),
     ("[monitoring]", ""),
+    ("[cluster]", ""),
     ("[log]", ""),
     ("[[host]]", "domain = \"a\"\nupstream = \"xmpp://a\"\n"),
 ];
@@ -114,6 +115,8 @@ impl Entry<'_> {
             (_, "listen") => "['127.0.0.1:1']",
             (_, "trusted_proxies") => "['192.0.2.1']",
             (_, "forwarded_header") => "'Forwarded'",
+            (_, "nats") => "['nats://192.0.2.1']",
+            ("[cluster]", "name") => "'other'",
             (_, "path") => "'/elsewhere'",
             (_, "origins") => "['https://example.org']",
             (_, "headers") => "['Authorization']",
@@ -243,6 +246,7 @@ fn keys_are_read() {
             "client_ca",
             "backend_ca",
             "events_ca",
+            "nats_ca",
         ]
         .contains(&entry.key)
             || entry.key.ends_with("_file");
@@ -262,6 +266,10 @@ fn keys_are_read() {
             "events_token",
             "writer_user",
             "writer_password",
+            "node",
+            "nats_user",
+            "nats_password",
+            "nats_token",
         ];
         if is_file || needs_others.contains(&entry.key) {
             continue;

@@ -6,6 +6,7 @@ use super::{
     Config, ConfigErrors,
     admin::Admin,
     bosh::Bosh,
+    cluster::Cluster,
     host::Host,
     log::Log,
     monitoring::Monitoring,
@@ -51,6 +52,7 @@ fn config(file: &mut Section<'_, '_>) -> Config {
     ];
     let admin = file.section("admin", |it| Admin::read(it, &mut taken, &server, fronts));
     let monitoring = file.section("monitoring", |it| Monitoring::read(it, &mut taken));
+    let cluster = file.section("cluster", Cluster::read);
     let log = file.section("log", Log::read);
     if file.has_none("host") {
         let cure = "add [[host]] with its domain and upstream";
@@ -73,6 +75,7 @@ fn config(file: &mut Section<'_, '_>) -> Config {
         websocket_url,
         admin,
         monitoring,
+        cluster,
         log,
         hosts,
         warnings: Vec::new(),

@@ -10,6 +10,7 @@
 mod admin;
 mod backend;
 mod bosh;
+mod cluster;
 mod credentials;
 mod error;
 mod events;
@@ -20,6 +21,7 @@ mod host;
 mod log;
 mod login;
 mod monitoring;
+mod node;
 mod own_addresses;
 mod paths;
 mod reader;
@@ -42,6 +44,7 @@ pub use self::{
     admin::Admin,
     backend::Backend,
     bosh::Bosh,
+    cluster::Cluster,
     credentials::Credentials,
     error::{ConfigError, ConfigErrors, Position},
     events::{Events, EventsEndpoint},
@@ -49,6 +52,7 @@ pub use self::{
     log::Log,
     login::{JwtKey, Login},
     monitoring::Monitoring,
+    node::NodeName,
     paths::{AUTH_PATH, DISCOVERY_PATHS, MONITORING_PATHS},
     secret::Secret,
     server::Server,
@@ -91,6 +95,8 @@ pub struct Config {
     pub admin: Admin,
     /// `[monitoring]`
     pub monitoring: Monitoring,
+    /// `[cluster]`
+    pub cluster: Cluster,
     /// `[log]`
     pub log: Log,
     /// `[[host]]`, at least one, domains distinct.

@@ -3,12 +3,13 @@
 //! All that is shown of a configuration, valid or not, goes through here: errors, what `check` prints, `Debug`.
 
 /// Keys whose values are URLs, or are meant to be.
-const URL_KEYS: [&str; 10] = [
+const URL_KEYS: [&str; 11] = [
     "auth_url",
     "backend_host",
     "bosh_url",
     "events_url",
     "http_roster_url",
+    "nats",
     "origins",
     "upstream",
     "upstream_referrals",

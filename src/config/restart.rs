@@ -24,6 +24,10 @@ impl Config {
             &mut self.monitoring.listen,
             &running.monitoring.listen,
         );
+        let (cluster, was) = (&mut self.cluster, &running.cluster);
+        kept.keep("cluster.nats", &mut cluster.nats, &was.nats);
+        kept.keep("cluster.name", &mut cluster.name, &was.name);
+        kept.keep("cluster.node", &mut cluster.node, &was.node);
         let (log, was) = (&mut self.log, &running.log);
         kept.keep("log.filter", &mut log.filter, &was.filter);
         kept.keep("log.format", &mut log.format, &was.format);

@@ -203,6 +203,22 @@ pub(super) fn upstream(text: &str) -> Result<UpstreamUrl, Fault> {
     })
 }
 
+/// Where a NATS server is: `nats://` with TLS if the server wants it, `tls://` with TLS always.
+pub(super) fn nats(text: &str) -> Result<String, Fault> {
+    let fault = |problem: &str| Fault::new(problem, "write it like nats://127.0.0.1:4222");
+    let (scheme, rest) = text.split_once("://").ok_or_else(|| fault("no scheme"))?;
+    if !["nats", "tls"].contains(&scheme) {
+        return Err(fault("neither nats:// nor tls://"));
+    }
+    if rest.contains('@') {
+        let cure = "set cluster.nats_user and cluster.nats_password_file";
+        return Err(Fault::new("a user in the URL", cure));
+    }
+    let rest = rest.strip_suffix('/').unwrap_or(rest);
+    place(rest, 4222).map_err(fault)?;
+    Ok(format!("{scheme}://{rest}"))
+}
+
 /// Where an XMPP server may refer us to: a host and perhaps a port.
 pub(super) fn referral(text: &str) -> Result<Place, Fault> {
     place(text, 5222).map_err(|problem| Fault::new(problem, "write it like c2s.example.org:5222"))

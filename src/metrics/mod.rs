@@ -15,17 +15,8 @@ use prometheus_client::{
 };
 use tokio::time::Instant;
 
-pub use self::{
-    domains::Domain,
-    failures::Failure,
-    history::Minute,
-    http::{HUNG_UP, Hold, Interface},
-    limits::Limit,
-    sessions::Resumption,
-    stanzas::Direction,
-    websocket::BadMessage,
-};
 use self::{
+    cluster::Cluster,
     domains::Domains,
     history::{History, Totals},
     http::Http,
@@ -37,8 +28,19 @@ use self::{
     stanzas::Stanzas,
     websocket::WebSockets,
 };
+pub use self::{
+    domains::Domain,
+    failures::Failure,
+    history::Minute,
+    http::{HUNG_UP, Hold, Interface},
+    limits::Limit,
+    sessions::Resumption,
+    stanzas::Direction,
+    websocket::BadMessage,
+};
 use crate::{clock::since_1970, log};
 
+mod cluster;
 mod domains;
 mod failures;
 pub mod health;
@@ -74,6 +76,7 @@ pub struct Metrics {
     websockets: WebSockets,
     refreshes: Refreshes,
     logins: Logins,
+    cluster: Cluster,
     limits: Limits,
     reloads: Family<Outcome, Counter>,
     connections: Gauge,
@@ -135,6 +138,7 @@ impl Default for Metrics {
         let websockets = WebSockets::register(&mut registry);
         let refreshes = Refreshes::register(&mut registry);
         let logins = Logins::register(&mut registry);
+        let cluster = Cluster::register(&mut registry);
         let limits = Limits::register(&mut registry);
         registry.register(
             "log_lines_dropped",
@@ -160,6 +164,7 @@ impl Default for Metrics {
             websockets,
             refreshes,
             logins,
+            cluster,
             limits,
             reloads,
             connections,

@@ -1,0 +1,420 @@
+//! Members: which gateways there are, and whether this one may be one of them. Time is an argument.
+//!
+//! ```text
+//!            own hello is heard, nobody                own hello is not heard for 4 s
+//!            has the name for 0.5 s                    (NATS is away), or time has jumped
+//!  Joining ----------------------------> Member ------------------------------> Joining
+//!     |                                    |
+//!     | a member has the name              | a member that was there earlier has the name
+//!     v                                    v
+//!  Refused -------- it has not been heard for 4 s --------> Joining
+//! ```
+//!
+//! Each gateway says hello every second, and at once when one asks who is there by a hello that says `joining`. A
+//! gateway that was away, or alone, may have missed something: it has to look again ([`Change::Missed`]).
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    time::{Duration, Instant},
+};
+
+use super::wire::Hello;
+use crate::config::NodeName;
+
+/// How often a gateway says hello.
+pub const EACH: Duration = Duration::from_secs(1);
+/// How long a gateway may be silent before it counts as gone.
+pub const SILENCE: Duration = Duration::from_secs(4);
+/// How long a gateway listens whether its name is free, once NATS is there.
+pub const JOINING: Duration = Duration::from_millis(500);
+/// How long it is remembered that a gateway has said goodbye: a hello may come after it.
+const FAREWELL: Duration = Duration::from_secs(10);
+/// Most members.
+const MOST: usize = 256;
+
+/// A gateway of the cluster, other than this one.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Member {
+    /// Its name.
+    pub node: NodeName,
+    /// The version of its program; `None` if it speaks another version of the protocol.
+    pub version: Option<String>,
+    /// How many sessions it had a second ago.
+    pub sessions: u32,
+}
+
+/// Why nobody can be asked.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Trouble {
+    /// NATS is not there, or it is not known yet who else is.
+    Away,
+    /// Another gateway has the name of this one.
+    NameTaken,
+}
+
+/// What has changed.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Change {
+    /// A gateway has come.
+    Came(Member),
+    /// A gateway has gone: said goodbye, or was not heard.
+    Left(NodeName, Farewell),
+    /// This gateway is a member now.
+    Joined,
+    /// NATS is not there any longer.
+    Lost,
+    /// This gateway may have missed what the others were told.
+    Missed,
+    /// Another gateway has the name: this one is no member.
+    NameTaken,
+    /// A gateway asks who is there: say hello.
+    SayHello,
+}
+
+/// How a gateway has gone.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Farewell {
+    /// In good order.
+    Said,
+    /// Nothing has been heard of it.
+    Silent,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Standing {
+    Joining {
+        /// When the first own hello came back.
+        heard: Option<Instant>,
+        /// Whether something may have been missed before.
+        again: bool,
+    },
+    Member,
+    Refused {
+        /// When the other was last heard.
+        heard: Instant,
+    },
+}
+
+#[derive(Debug)]
+struct Known {
+    incarnation: u64,
+    number: u64,
+    heard: Instant,
+    member: Member,
+}
+
+/// Who is there.
+#[derive(Debug)]
+pub struct Members {
+    own: NodeName,
+    /// What this gateway has drawn at its start.
+    incarnation: u64,
+    /// When it was started, since 1970, milliseconds.
+    began: u64,
+    standing: Standing,
+    others: BTreeMap<NodeName, Known>,
+    /// Who has gone: what they had drawn, and until when that is remembered.
+    gone: HashMap<NodeName, (u64, Farewell, Instant)>,
+    /// When the last own hello came back.
+    echo: Option<Instant>,
+    said: u64,
+    ticked: Instant,
+    due: Instant,
+}
+
+impl Members {
+    /// Nobody is known yet. `incarnation` is drawn for each start; `began` is when that was, in milliseconds since 1970.
+    pub fn new(own: NodeName, incarnation: u64, began: u64, now: Instant) -> Self {
+        Self {
+            own,
+            incarnation,
+            began,
+            standing: Standing::Joining {
+                heard: None,
+                again: false,
+            },
+            others: BTreeMap::new(),
+            gone: HashMap::new(),
+            echo: None,
+            said: 0,
+            ticked: now,
+            due: now,
+        }
+    }
+
+    /// The hello that is due, if it is.
+    pub fn poll_hello(&mut self, sessions: usize, now: Instant) -> Option<Hello> {
+        if now < self.due {
+            return None;
+        }
+        Some(self.hello(sessions, now))
+    }
+
+    /// A hello of this gateway.
+    pub fn hello(&mut self, sessions: usize, now: Instant) -> Hello {
+        self.due = now + EACH;
+        self.said += 1;
+        Hello {
+            number: self.said,
+            began: self.began,
+            sessions: u32::try_from(sessions).unwrap_or(u32::MAX),
+            joining: self.standing != Standing::Member,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+        }
+    }
+
+    /// Somebody says hello. `incarnation` is the id of the message.
+    pub fn handle_hello(
+        &mut self,
+        from: &NodeName,
+        incarnation: u64,
+        hello: &Hello,
+        now: Instant,
+    ) -> Vec<Change> {
+        if *from != self.own {
+            let mut changes = Vec::new();
+            if hello.joining {
+                changes.push(Change::SayHello);
+            } else {
+                let version = Some(hello.version.clone());
+                let said = (hello.number, hello.sessions, version);
+                self.hear(from, incarnation, said, now, &mut changes);
+            }
+            return changes;
+        }
+        if incarnation == self.incarnation {
+            self.echo = Some(now);
+            return self.advance(now);
+        }
+        self.handle_namesake(incarnation, hello, now)
+    }
+
+    /// Somebody who speaks another version says hello.
+    pub fn handle_foreign(
+        &mut self,
+        from: &NodeName,
+        incarnation: u64,
+        now: Instant,
+    ) -> Vec<Change> {
+        let mut changes = Vec::new();
+        if *from == self.own {
+            self.refuse(now, &mut changes);
+        } else {
+            self.hear(from, incarnation, (u64::MAX, 0, None), now, &mut changes);
+        }
+        changes
+    }
+
+    /// Somebody says goodbye.
+    pub fn handle_goodbye(
+        &mut self,
+        from: &NodeName,
+        incarnation: u64,
+        now: Instant,
+    ) -> Option<Change> {
+        let Some(known) = self.others.get(from) else {
+            // Its hello may still come.
+            self.remember(from, incarnation, Farewell::Said, now);
+            return None;
+        };
+        if known.incarnation != incarnation {
+            return None;
+        }
+        Some(self.forget(from.clone(), Farewell::Said, now))
+    }
+
+    /// There is a connection to NATS.
+    pub fn handle_connect(&mut self, now: Instant) {
+        self.due = now;
+    }
+
+    /// The connection to NATS has broken.
+    pub fn handle_disconnect(&mut self, now: Instant) -> Vec<Change> {
+        let mut changes = Vec::new();
+        self.lose(now, &mut changes);
+        changes
+    }
+
+    /// Time has passed; to be called several times in a second.
+    pub fn handle_tick(&mut self, now: Instant) -> Vec<Change> {
+        let mut changes = Vec::new();
+        let passed = now.saturating_duration_since(self.ticked);
+        self.ticked = now;
+        let is_silent = |since: Instant| now.saturating_duration_since(since) >= SILENCE;
+        self.gone.retain(|_, (.., until)| now < *until);
+        let echo_lost = self.echo.is_none_or(is_silent);
+        match self.standing {
+            // Nothing has been read for so long, so whatever is known may be wrong.
+            _ if passed >= SILENCE => self.lose(now, &mut changes),
+            Standing::Member if echo_lost => self.lose(now, &mut changes),
+            Standing::Joining { heard: Some(_), .. } if echo_lost => self.lose(now, &mut changes),
+            Standing::Refused { heard } if is_silent(heard) => {
+                self.standing = Standing::Joining {
+                    heard: None,
+                    again: true,
+                };
+            }
+            _ => {}
+        }
+        // Without NATS nobody is heard, and nobody has gone.
+        if self.standing == Standing::Member {
+            let silent = self.others.iter().filter(|(_, it)| is_silent(it.heard));
+            let silent: Vec<_> = silent.map(|(node, _)| node.clone()).collect();
+            for node in silent {
+                changes.push(self.forget(node, Farewell::Silent, now));
+            }
+        }
+        changes.extend(self.advance(now));
+        changes
+    }
+
+    /// The others that are heard of.
+    pub fn others(&self) -> impl Iterator<Item = &Member> {
+        self.others.values().map(|it| &it.member)
+    }
+
+    /// Whether a gateway of this name is heard of.
+    pub fn knows(&self, node: &str) -> bool {
+        self.others.contains_key(node)
+    }
+
+    /// Why nobody can be asked.
+    pub fn trouble(&self) -> Option<Trouble> {
+        match self.standing {
+            Standing::Member => None,
+            Standing::Joining { .. } => Some(Trouble::Away),
+            Standing::Refused { .. } => Some(Trouble::NameTaken),
+        }
+    }
+
+    fn hear(
+        &mut self,
+        from: &NodeName,
+        incarnation: u64,
+        (number, sessions, version): (u64, u32, Option<String>),
+        now: Instant,
+        changes: &mut Vec<Change>,
+    ) {
+        let gone = self.gone.get(from).filter(|(it, ..)| *it == incarnation);
+        if gone.is_some_and(|(_, farewell, _)| *farewell == Farewell::Said) {
+            return;
+        }
+        let has_returned = gone.is_some();
+        let member = Member {
+            node: from.clone(),
+            version,
+            sessions,
+        };
+        if let Some(known) = self.others.get_mut(from) {
+            if known.incarnation == incarnation {
+                known.heard = now;
+                // An earlier one may come later.
+                if number >= known.number {
+                    (known.number, known.member) = (number, member);
+                }
+                return;
+            }
+            changes.push(self.forget(from.clone(), Farewell::Silent, now));
+        }
+        if self.others.len() >= MOST {
+            return;
+        }
+        self.gone.remove(from);
+        let known = Known {
+            incarnation,
+            number,
+            heard: now,
+            member: member.clone(),
+        };
+        self.others.insert(from.clone(), known);
+        changes.push(Change::Came(member));
+        if has_returned {
+            changes.push(Change::Missed);
+        }
+    }
+
+    /// Another gateway has the name of this one. Who was there first stays.
+    fn handle_namesake(&mut self, incarnation: u64, hello: &Hello, now: Instant) -> Vec<Change> {
+        let mut changes = Vec::new();
+        let is_member = self.standing == Standing::Member;
+        let yields = match (is_member, hello.joining) {
+            (true, true) => false,
+            (false, false) => true,
+            _ => (self.began, self.incarnation) > (hello.began, incarnation),
+        };
+        if yields {
+            self.refuse(now, &mut changes);
+        } else {
+            changes.push(Change::SayHello);
+        }
+        changes
+    }
+
+    fn refuse(&mut self, now: Instant, changes: &mut Vec<Change>) {
+        if !matches!(self.standing, Standing::Refused { .. }) {
+            changes.push(Change::NameTaken);
+        }
+        self.standing = Standing::Refused { heard: now };
+    }
+
+    fn lose(&mut self, now: Instant, changes: &mut Vec<Change>) {
+        self.echo = None;
+        let again = match self.standing {
+            Standing::Member => {
+                changes.push(Change::Lost);
+                true
+            }
+            Standing::Joining { again, .. } => again,
+            Standing::Refused { .. } => return,
+        };
+        self.standing = Standing::Joining { heard: None, again };
+        // Says it as soon as it can.
+        self.due = now;
+    }
+
+    /// Becomes a member when it is time.
+    fn advance(&mut self, now: Instant) -> Vec<Change> {
+        let Standing::Joining { heard, again } = self.standing else {
+            return Vec::new();
+        };
+        let Some(since) = heard.or(self.echo) else {
+            return Vec::new();
+        };
+        if now.saturating_duration_since(since) < JOINING {
+            let heard = Some(since);
+            self.standing = Standing::Joining { heard, again };
+            return Vec::new();
+        }
+        self.standing = Standing::Member;
+        self.due = now;
+        // Those that have gone meanwhile have as long as any other.
+        for known in self.others.values_mut() {
+            known.heard = now;
+        }
+        let mut changes = vec![Change::Joined];
+        if again {
+            changes.push(Change::Missed);
+        }
+        changes
+    }
+
+    fn forget(&mut self, node: NodeName, farewell: Farewell, now: Instant) -> Change {
+        if let Some(known) = self.others.remove(&node) {
+            self.remember(&node, known.incarnation, farewell, now);
+        }
+        Change::Left(node, farewell)
+    }
+
+    fn remember(&mut self, node: &NodeName, incarnation: u64, farewell: Farewell, now: Instant) {
+        if self.gone.len() >= MOST && !self.gone.contains_key(node) {
+            return;
+        }
+        let until = match farewell {
+            Farewell::Said => now + FAREWELL,
+            // For as long as anybody may be cut off.
+            Farewell::Silent => now + 360 * FAREWELL,
+        };
+        self.gone
+            .insert(node.clone(), (incarnation, farewell, until));
+    }
+}

@@ -1,0 +1,469 @@
+//! Cluster over NATS: says hello, asks, waits, answers. Who is a member, and what bytes mean, others know (`members`,
+//! `wire`, `assembly`).
+//!
+//! | subject | what is sent there |
+//! |---|---|
+//! | `NAME.hello` | hello and goodbye, to all |
+//! | `NAME.to.NODE` | questions to a gateway, and answers to its questions |
+
+mod connect;
+mod office;
+
+use std::{
+    collections::HashMap,
+    fmt,
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use async_nats::{Client, Event, connection::State};
+use bytes::Bytes;
+use futures_util::{
+    FutureExt as _,
+    future::{BoxFuture, join_all},
+};
+use parking_lot::Mutex;
+use tokio::{
+    sync::{Notify, Semaphore, mpsc, oneshot, watch},
+    time::timeout,
+};
+
+use self::{
+    connect::{connect, draw, drawn_name},
+    office::Office,
+};
+use super::{
+    members::{Member, Members, Trouble},
+    wire::{self, Message, PART, Part, Question, Said},
+};
+use crate::{
+    clock::{now, since_1970},
+    config::{self, NodeName},
+    session::Registry,
+};
+
+/// How long a member may take to say that it has a question.
+const RECEIPT: Duration = Duration::from_secs(5);
+/// How long the start of the gateway waits for NATS and for the answer that its name is free.
+const START: Duration = Duration::from_millis(2500);
+/// How long a goodbye may take.
+const GOODBYE: Duration = Duration::from_secs(1);
+/// Most questions to others that are open.
+const MOST_ASKED: usize = 65_536;
+/// A part that is longer waits until NATS has it, bytes; and how many of them may wait.
+const LARGE: usize = 64 << 10;
+const MOST_LARGE: usize = 32;
+/// Messages that may wait for NATS, and that of NATS which may wait for the office.
+const WAITING: usize = 1024;
+
+/// Why a question was not answered.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum Unanswered {
+    /// There is no such member, or it has gone.
+    #[error("it is gone")]
+    Gone,
+    /// NATS is not there.
+    #[error("NATS is away")]
+    Away,
+    /// The answer did not come in time.
+    #[error("it did not answer")]
+    Late,
+    /// It was refused.
+    #[error("{0}")]
+    Refused(String),
+}
+
+impl Unanswered {
+    /// The same in one word.
+    fn as_str(&self) -> &'static str {
+        match self {
+            Self::Gone => "gone",
+            Self::Away => "away",
+            Self::Late => "late",
+            Self::Refused(_) => "refused",
+        }
+    }
+}
+
+impl From<Trouble> for Unanswered {
+    fn from(trouble: Trouble) -> Self {
+        match trouble {
+            Trouble::Away => Self::Away,
+            Trouble::NameTaken => {
+                Self::Refused("another gateway has the name of this one".to_owned())
+            }
+        }
+    }
+}
+
+/// Another gateway of the same cluster has the name of this one.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[error(
+    "another gateway of the cluster {cluster:?} is called {node:?}: give each a cluster.node of its own"
+)]
+pub struct NameTaken {
+    cluster: String,
+    node: NodeName,
+}
+
+/// Why there can be no cluster.
+#[derive(Debug, thiserror::Error)]
+pub enum SetupError {
+    /// The system has no random numbers.
+    #[error("no random numbers: {0}")]
+    NoRandomness(getrandom::Error),
+    /// The client of NATS refuses its settings.
+    #[error("NATS: {0}")]
+    Nats(String),
+}
+
+/// What a gateway answers others with.
+pub trait Answers: Send + Sync + 'static {
+    /// Answers a question of `from`. The future is dropped when nobody waits any longer.
+    fn answer(
+        &self,
+        from: &NodeName,
+        question: Question,
+        body: Bytes,
+    ) -> BoxFuture<'static, Result<Bytes, String>>;
+}
+
+/// This gateway among the others.
+pub struct Cluster {
+    name: String,
+    node: NodeName,
+    incarnation: u64,
+    client: Client,
+    members: Mutex<Members>,
+    asked: Mutex<HashMap<u64, Asked>>,
+    next: AtomicU64,
+    cancels: mpsc::Sender<(NodeName, u64)>,
+    large: Semaphore,
+    /// What the office begins with.
+    inbox: Mutex<Option<Inbox>>,
+    standing: watch::Sender<Option<Trouble>>,
+    missed: Notify,
+    leaving: Notify,
+    registry: Arc<Registry>,
+}
+
+struct Inbox {
+    events: mpsc::Receiver<Event>,
+    cancels: mpsc::Receiver<(NodeName, u64)>,
+}
+
+/// An open question.
+struct Asked {
+    node: NodeName,
+    receipt: Option<oneshot::Sender<()>>,
+    answer: oneshot::Sender<Result<Bytes, Unanswered>>,
+}
+
+impl fmt::Debug for Cluster {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cluster")
+            .field("name", &self.name)
+            .field("node", &self.node)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Cluster {
+    /// A gateway that begins to look for NATS. It is no member before [`Self::start`]. To be called within a runtime.
+    ///
+    /// # Errors
+    ///
+    /// When there are no random numbers, or the settings are refused. That NATS is not there is none.
+    pub async fn new(
+        config: &config::Cluster,
+        registry: Arc<Registry>,
+    ) -> Result<Arc<Self>, SetupError> {
+        let incarnation = draw()?;
+        let node = match &config.node {
+            Some(node) => node.clone(),
+            None => drawn_name()?,
+        };
+        let (events, events_of_client) = mpsc::channel(64);
+        let (cancels, cancels_of_questions) = mpsc::channel(WAITING);
+        let client = connect(config, &node, events).await?;
+        let began = u64::try_from(since_1970().as_millis()).unwrap_or(u64::MAX);
+        let members = Members::new(node.clone(), incarnation, began, now());
+        registry.metrics.cluster(node.as_str(), 0, false);
+        Ok(Arc::new(Self {
+            name: config.name.clone(),
+            node,
+            incarnation,
+            client,
+            members: Mutex::new(members),
+            asked: Mutex::default(),
+            next: AtomicU64::new(draw()?),
+            cancels,
+            large: Semaphore::new(MOST_LARGE),
+            inbox: Mutex::new(Some(Inbox {
+                events: events_of_client,
+                cancels: cancels_of_questions,
+            })),
+            standing: watch::channel(Some(Trouble::Away)).0,
+            missed: Notify::new(),
+            leaving: Notify::new(),
+            registry,
+        }))
+    }
+
+    /// Joins the others, and answers their questions with `answers` from now on. Waits a little for NATS; if that is not
+    /// there yet, the gateway joins when it is.
+    ///
+    /// # Errors
+    ///
+    /// When another gateway has the name.
+    pub async fn start(self: &Arc<Self>, answers: Arc<dyn Answers>) -> Result<(), NameTaken> {
+        let Some(inbox) = self.inbox.lock().take() else {
+            return Ok(());
+        };
+        let mut standing = self.standing.subscribe();
+        tokio::spawn(Office::new(Arc::clone(self), answers, inbox).run());
+        let settled = standing.wait_for(|it| *it != Some(Trouble::Away));
+        match timeout(START, settled).await {
+            Ok(Ok(trouble)) if trouble.is_some() => Err(NameTaken {
+                cluster: self.name.clone(),
+                node: self.node.clone(),
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Says goodbye, so that the others do not wait.
+    pub async fn leave(&self) {
+        let goodbye = self.message(self.incarnation, Said::Goodbye);
+        let said = async {
+            if self.send(self.hello_subject(), goodbye).await {
+                let _ = self.client.flush().await;
+            }
+        };
+        let _ = timeout(GOODBYE, said).await;
+        self.leaving.notify_one();
+    }
+
+    /// What this gateway is called.
+    pub fn node(&self) -> &NodeName {
+        &self.node
+    }
+
+    /// The others that are heard of.
+    pub fn members(&self) -> Vec<Member> {
+        self.members.lock().others().cloned().collect()
+    }
+
+    /// Why it cannot be known what the others have; `None` if they can be asked.
+    pub fn trouble(&self) -> Option<Unanswered> {
+        self.members.lock().trouble().map(Unanswered::from)
+    }
+
+    /// Waits until this gateway may have missed what the others were told: NATS was away, or members could not be heard.
+    pub async fn missed(&self) {
+        self.missed.notified().await;
+    }
+
+    /// Asks a member. Dropping the future tells it that nobody waits any more.
+    ///
+    /// # Errors
+    ///
+    /// Why there is no answer.
+    pub async fn ask(
+        &self,
+        node: &str,
+        question: Question,
+        body: Bytes,
+        patience: Duration,
+    ) -> Result<Bytes, Unanswered> {
+        let answer = timeout(patience, self.ask_patiently(node, question, body, patience));
+        let answer = answer.await.unwrap_or(Err(Unanswered::Late));
+        let outcome = answer.as_ref().err().map_or("answered", Unanswered::as_str);
+        self.registry
+            .metrics
+            .question_asked(question.as_str(), outcome);
+        answer
+    }
+
+    /// Asks all other members at once.
+    pub async fn ask_all(
+        &self,
+        question: Question,
+        body: Bytes,
+        patience: Duration,
+    ) -> Vec<(NodeName, Result<Bytes, Unanswered>)> {
+        let members = self.members();
+        let asking = members.into_iter().map(|member| {
+            let body = body.clone();
+            async move {
+                let node = member.node;
+                let answer = self.ask(node.as_str(), question, body, patience).await;
+                (node, answer)
+            }
+        });
+        join_all(asking).await
+    }
+
+    async fn ask_patiently(
+        &self,
+        node: &str,
+        question: Question,
+        body: Bytes,
+        patience: Duration,
+    ) -> Result<Bytes, Unanswered> {
+        let node = self.reach(node)?;
+        let id = self.next.fetch_add(1, Ordering::Relaxed);
+        let Some(parts) = Part::of(body, self.part_size()) else {
+            return Err(Unanswered::Refused("the question is too long".to_owned()));
+        };
+        let (receipt, mut received) = oneshot::channel();
+        let (answer, mut answered) = oneshot::channel();
+        let asked = Asked {
+            node: node.clone(),
+            receipt: Some(receipt),
+            answer,
+        };
+        let open = Open::new(self, id, asked)?;
+        for part in parts {
+            let said = Said::Question {
+                question,
+                patience,
+                part,
+            };
+            if !self.send_to(&node, id, said).await {
+                return Err(Unanswered::Away);
+            }
+        }
+        let heard = timeout(RECEIPT, async {
+            tokio::select! {
+                biased;
+                answer = &mut answered => Some(answer),
+                _ = &mut received => None,
+            }
+        });
+        let answer = match heard.await {
+            Ok(Some(answer)) => answer,
+            Err(_) if question.wants_receipt() => return Err(Unanswered::Late),
+            Ok(None) | Err(_) => answered.await,
+        };
+        open.settle();
+        answer.unwrap_or(Err(Unanswered::Gone))
+    }
+
+    fn reach(&self, node: &str) -> Result<NodeName, Unanswered> {
+        let members = self.members.lock();
+        if let Some(trouble) = members.trouble() {
+            return Err(trouble.into());
+        }
+        let is_known = members.knows(node);
+        let node = NodeName::new(node).filter(|_| is_known);
+        node.ok_or(Unanswered::Gone)
+    }
+
+    /// As long as NATS takes them.
+    fn part_size(&self) -> usize {
+        let most = self.client.max_payload().saturating_sub(wire::OVERHEAD);
+        if most == 0 { PART } else { most.min(PART) }
+    }
+
+    fn message(&self, id: u64, said: Said) -> Message {
+        Message {
+            id,
+            from: self.node.clone(),
+            said,
+        }
+    }
+
+    fn hello_subject(&self) -> String {
+        format!("{}.hello", self.name)
+    }
+
+    fn subject_of(&self, node: &NodeName) -> String {
+        format!("{}.to.{node}", self.name)
+    }
+
+    /// Sends something that concerns a question. `false`: NATS does not take it.
+    async fn send_to(&self, node: &NodeName, id: u64, said: Said) -> bool {
+        self.send(self.subject_of(node), self.message(id, said))
+            .await
+    }
+
+    async fn send(&self, subject: String, message: Message) -> bool {
+        if self.client.connection_state() != State::Connected {
+            return false;
+        }
+        let bytes = message.encode();
+        if bytes.len() <= LARGE {
+            return self.client.publish(subject, bytes).await.is_ok();
+        }
+        // What waits for NATS is bounded in number, and so in bytes.
+        let _permit = self.large.acquire().await;
+        self.client.publish(subject, bytes).await.is_ok() && self.client.flush().await.is_ok()
+    }
+
+    /// Sends a short message without waiting. It may be lost, as any may.
+    fn send_now(&self, subject: String, message: &Message) {
+        if self.client.connection_state() == State::Connected {
+            let sent = pin!(self.client.publish(subject, message.encode()));
+            let _ = sent.now_or_never();
+        }
+    }
+
+    /// Settles open questions.
+    fn fail(&self, why: &Unanswered, of: impl Fn(&Asked) -> bool) {
+        let failed = self
+            .asked
+            .lock()
+            .extract_if(|_, it| of(it))
+            .collect::<Vec<_>>();
+        for (_, asked) in failed {
+            let _ = asked.answer.send(Err(why.clone()));
+        }
+    }
+}
+
+/// An open question, for as long as somebody waits.
+struct Open<'a> {
+    cluster: &'a Cluster,
+    id: u64,
+    node: NodeName,
+    is_settled: bool,
+}
+
+impl<'a> Open<'a> {
+    fn new(cluster: &'a Cluster, id: u64, asked: Asked) -> Result<Self, Unanswered> {
+        let node = asked.node.clone();
+        let mut all = cluster.asked.lock();
+        if all.len() >= MOST_ASKED {
+            return Err(Unanswered::Refused(
+                "too many questions are open".to_owned(),
+            ));
+        }
+        all.insert(id, asked);
+        drop(all);
+        Ok(Self {
+            cluster,
+            id,
+            node,
+            is_settled: false,
+        })
+    }
+
+    fn settle(mut self) {
+        self.is_settled = true;
+    }
+}
+
+impl Drop for Open<'_> {
+    fn drop(&mut self) {
+        self.cluster.asked.lock().remove(&self.id);
+        if !self.is_settled {
+            // If that is full, the member waits as long as its patience lasts.
+            let _ = self.cluster.cancels.try_send((self.node.clone(), self.id));
+        }
+    }
+}
