@@ -1,8 +1,8 @@
-// Converse.js as a site would configure it; the plugin is the one of the README.
+// Converse.js as a site would configure it. With `keeps` it lacks the plugin of docs/clients.md.
 
 // `app` is the same of every client.
 
-const { url, other, fallback, jid, named, password, credentials, prebind } = Object.fromEntries(new URLSearchParams(window.location.search));
+const { url, other, fallback, jid, keeps, named, password, credentials, prebind } = Object.fromEntries(new URLSearchParams(window.location.search));
 
 /** What all pages of this tab have noted. */
 const notes = () => JSON.parse(sessionStorage.getItem('noted') ?? '[]');
@@ -65,7 +65,7 @@ function fronts() {
   return { bosh_service_url: bosh && bosh + page, websocket_url: websocket && websocket + page };
 }
 
-window.converse.plugins.add('fresh-contacts', {
+window.converse.plugins.add('watching', {
   initialize() {
     const { _converse } = this;
     window.api = _converse.api;
@@ -75,8 +75,16 @@ window.converse.plugins.add('fresh-contacts', {
       app.here.push(attrs.body);
       sessionStorage.setItem('noted', JSON.stringify([...notes(), attrs.body]));
     });
+  },
+});
+
+const { converse } = window;
+converse.plugins.add('fresh-contacts', {
+  initialize() {
+    const { _converse } = this;
     _converse.api.listen.on('afterResourceBinding', () => {
-      if (!connectionOf(_converse).restored) _converse.session.save('roster_cached', false);
+      const connection = _converse.api.connection.get?.() ?? _converse.connection; // 14; 7 and 10
+      if (!connection.restored) _converse.session.save('roster_cached', false);
     });
   },
 });
@@ -98,9 +106,9 @@ const settings = {
   persistent_store: 'sessionStorage',
   show_self_in_roster: false,
   view_mode: 'fullscreen',
-  whitelisted_plugins: ['fresh-contacts'],
+  whitelisted_plugins: keeps ? ['watching'] : ['watching', 'fresh-contacts'],
 };
-window.converse.initialize(fallback ? await (await import('./fallback.js')).withFallback(settings) : settings);
+converse.initialize(fallback ? await (await import('./fallback.js')).withFallback(settings) : settings);
 
 // A page that the browser has kept asleep has missed what others did with the session: it begins anew.
 window.addEventListener('pageshow', ({ persisted }) => { if (persisted) window.location.reload(); });
