@@ -414,7 +414,7 @@ http_roster_url = "${rosters ?? `http://127.0.0.1:${this.backend.address().port}
         assert.ok(!program.over, `${program.name} does not start (make deps):\n${output}`);
         return output.includes(server.refused)
           || ports.every((port) => output.includes(server.listens(port)));
-      }, () => `${program.name} to start; it said\n${program.output().slice(-4000)}`);
+      }, () => `${program.name} to start; it said\n${program.output().slice(-4000)}`, 4 * PATIENCE);
       if (!program.output().includes(server.refused)) {
         await server.register?.(this, ports);
         return ports;
