@@ -29,7 +29,7 @@ use futures_util::{
 use parking_lot::Mutex;
 use tokio::{
     sync::{Notify, Semaphore, mpsc, oneshot, watch},
-    time::timeout,
+    time::{Instant, timeout, timeout_at},
 };
 
 use self::{
@@ -274,24 +274,52 @@ impl Cluster {
     ///
     /// Why there is no answer.
     pub async fn ask(
-        &self,
+        self: &Arc<Self>,
         node: &str,
         question: Question,
         body: Bytes,
         patience: Duration,
     ) -> Result<Bytes, Unanswered> {
-        let answer = timeout(patience, self.ask_patiently(node, question, body, patience));
-        let answer = answer.await.unwrap_or(Err(Unanswered::Late));
-        let outcome = answer.as_ref().err().map_or("answered", Unanswered::as_str);
+        let asked = self.send_question(node, question, body, patience).await;
+        asked?.await
+    }
+
+    /// Asks a member, in two steps: the question has been sent when this returns, and the answer is what the result
+    /// brings. Dropping that tells the member that nobody waits any more.
+    ///
+    /// # Errors
+    ///
+    /// Why it could not be sent.
+    pub async fn send_question(
+        self: &Arc<Self>,
+        node: &str,
+        question: Question,
+        body: Bytes,
+        patience: Duration,
+    ) -> Result<impl Future<Output = Result<Bytes, Unanswered>> + Send + use<>, Unanswered> {
+        let by = Instant::now() + patience;
+        let sent = timeout_at(by, self.pose(node, question, body, patience)).await;
+        let sent = sent.unwrap_or(Err(Unanswered::Late));
+        let waiting = sent.inspect_err(|unanswered| self.count(question, unanswered.as_str()))?;
+        Ok(async move {
+            let cluster = Arc::clone(&waiting.open.cluster);
+            let answer = timeout_at(by, waiting.answer(question)).await;
+            let answer = answer.unwrap_or(Err(Unanswered::Late));
+            let outcome = answer.as_ref().err().map_or("answered", Unanswered::as_str);
+            cluster.count(question, outcome);
+            answer
+        })
+    }
+
+    fn count(&self, question: Question, outcome: &'static str) {
         self.registry
             .metrics
             .question_asked(question.as_str(), outcome);
-        answer
     }
 
     /// Asks all other members at once.
     pub async fn ask_all(
-        &self,
+        self: &Arc<Self>,
         question: Question,
         body: Bytes,
         patience: Duration,
@@ -308,20 +336,20 @@ impl Cluster {
         join_all(asking).await
     }
 
-    async fn ask_patiently(
-        &self,
+    async fn pose(
+        self: &Arc<Self>,
         node: &str,
         question: Question,
         body: Bytes,
         patience: Duration,
-    ) -> Result<Bytes, Unanswered> {
+    ) -> Result<Waiting, Unanswered> {
         let node = self.reach(node)?;
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         let Some(parts) = Part::of(body, self.part_size()) else {
             return Err(Unanswered::Refused("the question is too long".to_owned()));
         };
-        let (receipt, mut received) = oneshot::channel();
-        let (answer, mut answered) = oneshot::channel();
+        let (receipt, received) = oneshot::channel();
+        let (answer, answered) = oneshot::channel();
         let asked = Asked {
             node: node.clone(),
             receipt: Some(receipt),
@@ -338,20 +366,11 @@ impl Cluster {
                 return Err(Unanswered::Away);
             }
         }
-        let heard = timeout(RECEIPT, async {
-            tokio::select! {
-                biased;
-                answer = &mut answered => Some(answer),
-                _ = &mut received => None,
-            }
-        });
-        let answer = match heard.await {
-            Ok(Some(answer)) => answer,
-            Err(_) if question.wants_receipt() => return Err(Unanswered::Late),
-            Ok(None) | Err(_) => answered.await,
-        };
-        open.settle();
-        answer.unwrap_or(Err(Unanswered::Gone))
+        Ok(Waiting {
+            open,
+            received,
+            answered,
+        })
     }
 
     fn reach(&self, node: &str) -> Result<NodeName, Unanswered> {
@@ -426,16 +445,42 @@ impl Cluster {
     }
 }
 
+/// A question that has been sent.
+struct Waiting {
+    open: Open,
+    received: oneshot::Receiver<()>,
+    answered: oneshot::Receiver<Result<Bytes, Unanswered>>,
+}
+
+impl Waiting {
+    async fn answer(mut self, question: Question) -> Result<Bytes, Unanswered> {
+        let heard = timeout(RECEIPT, async {
+            tokio::select! {
+                biased;
+                answer = &mut self.answered => Some(answer),
+                _ = &mut self.received => None,
+            }
+        });
+        let answer = match heard.await {
+            Ok(Some(answer)) => answer,
+            Err(_) if question.wants_receipt() => return Err(Unanswered::Late),
+            Ok(None) | Err(_) => self.answered.await,
+        };
+        self.open.settle();
+        answer.unwrap_or(Err(Unanswered::Gone))
+    }
+}
+
 /// An open question, for as long as somebody waits.
-struct Open<'a> {
-    cluster: &'a Cluster,
+struct Open {
+    cluster: Arc<Cluster>,
     id: u64,
     node: NodeName,
     is_settled: bool,
 }
 
-impl<'a> Open<'a> {
-    fn new(cluster: &'a Cluster, id: u64, asked: Asked) -> Result<Self, Unanswered> {
+impl Open {
+    fn new(cluster: &Arc<Cluster>, id: u64, asked: Asked) -> Result<Self, Unanswered> {
         let node = asked.node.clone();
         let mut all = cluster.asked.lock();
         if all.len() >= MOST_ASKED {
@@ -446,7 +491,7 @@ impl<'a> Open<'a> {
         all.insert(id, asked);
         drop(all);
         Ok(Self {
-            cluster,
+            cluster: Arc::clone(cluster),
             id,
             node,
             is_settled: false,
@@ -458,7 +503,7 @@ impl<'a> Open<'a> {
     }
 }
 
-impl Drop for Open<'_> {
+impl Drop for Open {
     fn drop(&mut self) {
         self.cluster.asked.lock().remove(&self.id);
         if !self.is_settled {
