@@ -53,6 +53,10 @@ pub enum Kind {
     Apache,
     /// Ends TLS and passes TCP on, with the client's address in version 2 of the PROXY protocol.
     HaproxyTcp,
+    /// Gives each request to the next of several gateways, whosever it is.
+    RoundRobin,
+    /// The same with each connection.
+    RoundRobinTcp,
     Nginx,
     /// Without the lines of the example that make it speak HTTP/1.1 to the gateway.
     NginxHttp10,
@@ -74,9 +78,14 @@ pub struct Proxy {
 impl Proxy {
     /// In front of a gateway that listens there.
     pub fn start(kind: Kind, gateway: SocketAddr) -> Self {
+        Self::before(kind, &[gateway])
+    }
+
+    /// In front of several gateways.
+    pub fn before(kind: Kind, gateways: &[SocketAddr]) -> Self {
         // Another program may take a port after it was found free and before the proxy binds it.
         for _ in 0..10 {
-            if let Some(proxy) = Self::try_start(kind, gateway) {
+            if let Some(proxy) = Self::try_start(kind, gateways) {
                 return proxy;
             }
         }
@@ -110,13 +119,22 @@ impl Proxy {
         line.unwrap_or_else(|| panic!("{:?} has ended", self.kind))
     }
 
-    fn try_start(kind: Kind, gateway: SocketAddr) -> Option<Self> {
+    fn try_start(kind: Kind, gateways: &[SocketAddr]) -> Option<Self> {
+        let gateway = *gateways.first()?;
         let scratch = tempfile::Builder::new().prefix("rostergate-it-").tempdir();
         let folder = scratch.expect("a temporary directory can be made");
         let ports = free_ports();
         let (args, ready) = match kind {
             Kind::Apache => (apache(folder.path(), gateway, ports), "resuming normal"),
             Kind::HaproxyTcp => (haproxy(folder.path(), gateway, ports), "Loading success"),
+            Kind::RoundRobin => (
+                round_robin(folder.path(), "http", gateways, ports),
+                "Loading success",
+            ),
+            Kind::RoundRobinTcp => (
+                round_robin(folder.path(), "tcp", gateways, ports),
+                "Loading success",
+            ),
             Kind::NginxStream => (
                 nginx_stream(folder.path(), gateway, ports),
                 "start worker process ",
@@ -277,6 +295,34 @@ fn haproxy(folder: &Path, gateway: SocketAddr, [tcp, tls]: [u16; 2]) -> Vec<Stri
         "defaults\n    mode tcp\n    timeout connect 5s\n    timeout client 90s\n    timeout server 90s\n\
          listen rostergate\n    bind 127.0.0.1:{tcp}\n    bind 127.0.0.1:{tls} ssl crt {pem}\n\
          \x20   server gateway {gateway} send-proxy-v2-ssl\n"
+    );
+    let file = folder.join("haproxy.cfg");
+    fs::write(&file, config).expect("a writable folder");
+    let file = file.to_str().expect("a folder of ours");
+    let args = ["haproxy", "-W", "-f", file];
+    args.map(str::to_owned).to_vec()
+}
+
+/// Without health checks: a gateway that does not take a connection is passed over.
+fn round_robin(
+    folder: &Path,
+    mode: &str,
+    gateways: &[SocketAddr],
+    [port, _]: [u16; 2],
+) -> Vec<String> {
+    let servers: String = gateways
+        .iter()
+        .enumerate()
+        .map(|(number, gateway)| format!("    server gateway{number} {gateway}\n"))
+        .collect();
+    let aborts = match mode {
+        "http" => "    option abortonclose\n",
+        _ => "",
+    };
+    let config = format!(
+        "defaults\n    mode {mode}\n    timeout connect 5s\n    timeout client 90s\n    timeout server 90s\n\
+         {aborts}    option redispatch 1\n    retries 3\n\
+         listen rostergate\n    bind 127.0.0.1:{port}\n    balance roundrobin\n{servers}"
     );
     let file = folder.join("haproxy.cfg");
     fs::write(&file, config).expect("a writable folder");
