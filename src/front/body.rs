@@ -28,6 +28,18 @@ impl Chunks {
     }
 }
 
+impl Chunks {
+    /// How many bytes there are.
+    pub(super) fn size(&self) -> usize {
+        usize::try_from(self.left).unwrap_or(usize::MAX)
+    }
+
+    /// The pieces, in order.
+    pub(super) fn into_pieces(self) -> impl Iterator<Item = Bytes> {
+        self.chunks
+    }
+}
+
 impl From<Bytes> for Chunks {
     fn from(bytes: Bytes) -> Self {
         Self::new(SmallVec::from_iter([bytes]))

@@ -14,6 +14,8 @@
 //! | polling, where it is not configured | 200, `policy-violation` |
 //! | server unreachable | 503, `remote-connection-failed`; from the third try on with 200 |
 //! | draining | 503, `system-shutdown` |
+//! | the session's gateway is gone | 200, `item-not-found` |
+//! | the session's gateway cannot be asked, or does not answer | 503, `undefined-condition` |
 //! | too many sessions | 503, `undefined-condition` |
 //! | a page that may not read the answer creates a session | with `web.strict` 403, `policy-violation` |
 //! | another method | 405 |
@@ -36,27 +38,30 @@ use tokio::{
 use tracing::debug;
 
 use super::{
+    answers::{RefusalCondition, answered, closing, refused, terminated, unavailable},
     bodies::{Bodies, ReadError},
     body::Chunks,
     completed::Completed,
     cors::Cors,
+    elsewhere::{self, Elsewhere},
     failures::Failures,
     page,
     settings::Settings,
 };
 use crate::{
     clock::now,
+    cluster::Cluster,
     metrics::Limit,
     net::{
-        answer::{self, TRY_AGAIN, with_content},
+        answer::{self, with_content},
         coding,
         listener::Peer,
     },
     proto::bosh::{
-        body::{self, Creation, Document, Message},
+        body::{self, Creation, Message},
         condition::Condition,
     },
-    session::{self, Command, Downstream, Entry, Origin, Refused, Registry},
+    session::{self, Command, Downstream, Entry, Found, Origin, Refused, Registry},
 };
 
 /// Header that says how a browser will use the answer (Fetch Metadata §2).
@@ -64,7 +69,6 @@ const SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
 /// Header that says where a browser will put the answer; `empty` if a script gets it.
 const SEC_FETCH_DEST: HeaderName = HeaderName::from_static("sec-fetch-dest");
 
-const XML: HeaderValue = HeaderValue::from_static("text/xml; charset=utf-8");
 const HTML: HeaderValue = HeaderValue::from_static("text/html; charset=utf-8");
 const ALLOW: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, OPTIONS");
 const PAGE: &str = "<!DOCTYPE html><title>BOSH</title><p>This is a BOSH connection manager: \
@@ -100,6 +104,8 @@ pub struct Front {
     registry: Arc<Registry>,
     bodies: Bodies,
     failures: Failures,
+    /// The other gateways, where there are several.
+    elsewhere: Option<Elsewhere>,
 }
 
 /// Outcome of dispatching a request.
@@ -110,6 +116,8 @@ enum Outcome {
     Created(oneshot::Receiver<session::bosh::Reply>, u64),
     /// It was passed to its session.
     Passed(oneshot::Receiver<session::bosh::Reply>),
+    /// It was passed on to the gateway of its session.
+    PassedOn(elsewhere::Answering),
 }
 
 impl Outcome {
@@ -119,9 +127,10 @@ impl Outcome {
 }
 
 impl Front {
-    /// An endpoint to the sessions of `registry`.
-    pub fn new(registry: Arc<Registry>) -> Self {
+    /// An endpoint to the sessions of `registry`, and to those of the other gateways of the cluster.
+    pub fn new(registry: Arc<Registry>, cluster: Option<Arc<Cluster>>) -> Self {
         Self {
+            elsewhere: cluster.map(Elsewhere::new),
             bodies: Bodies::new(Arc::clone(&registry.unfinished)),
             registry,
             failures: Failures::default(),
@@ -157,7 +166,10 @@ impl Front {
                 Ok(response) => *response,
                 Err((outcome, pipelines)) => {
                     let response = front.post(outcome, pipelines).await;
-                    let refusal = response.extensions().get().map(|RefusalCondition(it)| *it);
+                    let refusal = response
+                        .extensions()
+                        .get()
+                        .map(|RefusalCondition(it)| it.as_str());
                     front.registry.metrics.answered(refusal);
                     response
                 }
@@ -177,11 +189,14 @@ impl Front {
         let outcome = outcome.await;
         let _hold = match &outcome {
             Outcome::Answered(_) => None,
-            Outcome::Passed(_) | Outcome::Created(..) => Some(self.registry.metrics.hold()),
+            Outcome::Passed(_) | Outcome::PassedOn(_) | Outcome::Created(..) => {
+                Some(self.registry.metrics.hold())
+            }
         };
         match outcome {
             Outcome::Answered(response) => *response,
             Outcome::Passed(answer) => answered(answer.await.ok()),
+            Outcome::PassedOn(answer) => answer.await,
             Outcome::Created(answer, trial) => match answer.await {
                 Ok(session::bosh::Reply::Unreachable) if self.failures.count(trial) > PATIENCE => {
                     terminated(Condition::RemoteConnectionFailed)
@@ -226,7 +241,7 @@ impl Front {
             Ok(Ok(document)) => document,
             Ok(Err(ReadError::TooLarge(beginning))) => {
                 self.registry.metrics.limit(Limit::BoshBody);
-                self.end_session_of(&beginning, client).await;
+                self.end_session_of(&beginning, client, settings).await;
                 return Outcome::answered(closing(terminated(Condition::PolicyViolation)));
             }
             Ok(Err(ReadError::GivenUp)) => {
@@ -241,10 +256,28 @@ impl Front {
                 return Outcome::answered(closing(terminated(Condition::BadRequest)));
             }
         };
+        let pass_on = |node, document| {
+            let body = elsewhere::Body::Document(document);
+            self.pass_on(node, elsewhere::Request { client, page, body }, settings)
+        };
+        // For the other gateway, if there may be one. It is not copied.
+        let mut original = Bytes::new();
+        if self.elsewhere.is_some() {
+            if let Some(node) = Elsewhere::owner_at_the_beginning(&self.registry, &document) {
+                return pass_on(node, document).await;
+            }
+            original = document.clone();
+        }
         match Message::parse(document, &settings.xml) {
             Ok(Message::Request(mut request)) => {
                 request.page = page;
-                match self.pass(request, client) {
+                let sid = request.sid.clone();
+                let passed = match self.locate(&sid) {
+                    Found::There(node) => return pass_on(node.into(), original).await,
+                    Found::Here(session) => pass(&session, request, client),
+                    Found::Nowhere => Err(Condition::ItemNotFound),
+                };
+                match passed {
                     Ok(answer) => Outcome::Passed(answer),
                     Err(condition) => Outcome::answered(terminated(condition)),
                 }
@@ -270,34 +303,112 @@ impl Front {
     }
 
     /// Ends the session of a request that was too large to be read: later requests could not be put in order.
-    async fn end_session_of(&self, beginning: &[u8], client: Origin) {
-        let sid = body::sid_at_the_beginning(beginning);
-        let session = sid.and_then(|sid| self.registry.find(&sid));
-        if let Some(session) = session.filter(|session| may_use(session, client)) {
-            // A session that has ended meanwhile has ended.
-            let _ = session.mailbox.send(Box::new(Command::Oversized)).await;
+    async fn end_session_of(&self, beginning: &[u8], client: Origin, settings: &Settings) {
+        let Some(sid) = body::sid_at_the_beginning(beginning) else {
+            return;
+        };
+        match self.registry.locate(&sid) {
+            Found::Here(session) => refuse_oversized(&session, client).await,
+            Found::There(node) => {
+                let request = elsewhere::Request {
+                    client,
+                    page: None,
+                    body: elsewhere::Body::Oversized(sid.clone().into()),
+                };
+                // Whatever its gateway says, the client has sent too much.
+                if let Outcome::PassedOn(answer) =
+                    self.pass_on(node.into(), request, settings).await
+                {
+                    drop(answer.await);
+                }
+            }
+            Found::Nowhere => {}
         }
     }
 
-    fn pass(
+    fn locate<'a>(&self, sid: &'a [u8]) -> Found<'a> {
+        let sid = std::str::from_utf8(sid);
+        sid.map_or(Found::Nowhere, |sid| self.registry.locate(sid))
+    }
+
+    /// Passes a request on to the gateway `node`. It has been sent when this returns.
+    async fn pass_on(
         &self,
-        request: body::Request,
-        client: Origin,
-    ) -> Result<oneshot::Receiver<session::bosh::Reply>, Condition> {
-        let sid = std::str::from_utf8(&request.sid);
-        let session = sid.ok().and_then(|sid| self.registry.find(sid));
-        let session = session.ok_or(Condition::ItemNotFound)?;
-        if !may_use(&session, client) {
-            return Err(Condition::PolicyViolation);
+        node: Box<str>,
+        request: elsewhere::Request,
+        settings: &Settings,
+    ) -> Outcome {
+        let Some(elsewhere) = &self.elsewhere else {
+            return Outcome::answered(terminated(Condition::ItemNotFound));
+        };
+        let (wait, metrics) = (settings.bosh.policy.wait, &self.registry.metrics);
+        match elsewhere.pass(node, request, wait, metrics).await {
+            Ok(answer) => Outcome::PassedOn(answer),
+            Err(response) => Outcome::Answered(response),
         }
-        let (reply, answer) = oneshot::channel();
-        match session
-            .mailbox
-            .try_send(Box::new(Command::Bosh { request, reply }))
-        {
-            Ok(()) => Ok(answer),
-            Err(TrySendError::Full(_)) => Err(Condition::PolicyViolation),
-            Err(TrySendError::Closed(_)) => Err(Condition::ItemNotFound),
+    }
+
+    /// Answers a request that another gateway has passed on, for a session of this one. Dropping the future is how the
+    /// session learns that its client has hung up there.
+    pub fn answer(
+        self: &Arc<Self>,
+        request: Bytes,
+        settings: &Arc<Settings>,
+    ) -> impl Future<Output = Result<Bytes, String>> + Send + use<> {
+        let (front, settings) = (Arc::clone(self), Arc::clone(settings));
+        let taken = Completed::new(async move {
+            let request = elsewhere::Request::decode(request);
+            let request = request.map_err(|unreadable| unreadable.to_string())?;
+            Ok::<_, String>(front.take(request, &settings).await)
+        });
+        async move {
+            let response = match taken.await? {
+                Ok(answer) => answered(answer.await.ok()),
+                Err(response) => *response,
+            };
+            Ok(elsewhere::encode(response))
+        }
+    }
+
+    /// Gives a request of another gateway to its session.
+    async fn take(
+        &self,
+        request: elsewhere::Request,
+        settings: &Settings,
+    ) -> Result<oneshot::Receiver<session::bosh::Reply>, Box<Response<Chunks>>> {
+        let elsewhere::Request { client, page, body } = request;
+        let find = |sid: &[u8]| {
+            let sid = std::str::from_utf8(sid).ok()?;
+            self.registry.find(sid)
+        };
+        let document = match body {
+            elsewhere::Body::Document(it) if it.len() <= settings.bosh.max_body => Ok(it),
+            elsewhere::Body::Document(it) => Err(body::sid_at_the_beginning(&it).map(Bytes::from)),
+            elsewhere::Body::Oversized(sid) => Err(Some(sid)),
+        };
+        let refuse = |condition| Err(Box::new(terminated(condition)));
+        let document = match document {
+            Ok(document) => document,
+            Err(sid) => {
+                if let Some(session) = sid.and_then(|sid| find(&sid)) {
+                    refuse_oversized(&session, client).await;
+                }
+                let response = closing(terminated(Condition::PolicyViolation));
+                return Err(Box::new(response));
+            }
+        };
+        match Message::parse(document, &settings.xml) {
+            Ok(Message::Request(mut request)) => {
+                request.page = page;
+                let session = find(&request.sid).ok_or(Condition::ItemNotFound);
+                let passed = session.and_then(|session| pass(&session, request, client));
+                passed.or_else(refuse)
+            }
+            Ok(Message::Creation(_)) => refuse(Condition::BadRequest),
+            Err(refusal) => {
+                debug!(why = refusal.why, "request refused");
+                refuse(refusal.condition)
+            }
         }
     }
 
@@ -352,40 +463,39 @@ impl From<Refused> for Uncreated {
     }
 }
 
+/// Gives a request to its session.
+fn pass(
+    session: &Entry,
+    request: body::Request,
+    client: Origin,
+) -> Result<oneshot::Receiver<session::bosh::Reply>, Condition> {
+    if !may_use(session, client) {
+        return Err(Condition::PolicyViolation);
+    }
+    let (reply, answer) = oneshot::channel();
+    match session
+        .mailbox
+        .try_send(Box::new(Command::Bosh { request, reply }))
+    {
+        Ok(()) => Ok(answer),
+        Err(TrySendError::Full(_)) => Err(Condition::PolicyViolation),
+        Err(TrySendError::Closed(_)) => Err(Condition::ItemNotFound),
+    }
+}
+
+/// Ends a session whose client has sent too much at once.
+async fn refuse_oversized(session: &Entry, client: Origin) {
+    if may_use(session, client) {
+        // A session that has ended meanwhile has ended.
+        let _ = session.mailbox.send(Box::new(Command::Oversized)).await;
+    }
+}
+
 /// Whether a client may use a session. A session that was created over TLS may be used over TLS only: otherwise its sid
 /// may have been overheard (XEP-0124 "Security Considerations").
 fn may_use(session: &Entry, client: Origin) -> bool {
     // A proxy that does not tell the client's address may not tell of TLS either.
     !session.secure || client.secure || !client.is_known
-}
-
-/// The answer to a request that a session has answered. Without a `reply`, the session has ended meanwhile.
-fn answered(reply: Option<session::bosh::Reply>) -> Response<Chunks> {
-    match reply {
-        Some(session::bosh::Reply::Document {
-            document,
-            content_type,
-        }) => {
-            let content_type = HeaderValue::from_maybe_shared(content_type).unwrap_or(XML);
-            with_content(
-                StatusCode::OK,
-                content_type,
-                Chunks::new(document.into_chunks()),
-            )
-        }
-        Some(session::bosh::Reply::Unreachable) => unavailable(
-            Condition::RemoteConnectionFailed,
-            "the XMPP server cannot be reached",
-        ),
-        None => terminated(Condition::ItemNotFound),
-    }
-}
-
-/// As [`terminated`], with another status than 200.
-fn refused(status: StatusCode, condition: Condition) -> Response<Chunks> {
-    let mut response = terminated(condition);
-    *response.status_mut() = status;
-    response
 }
 
 /// Whether a browser sends this to show the answer, in a tab or a frame, and not for a script to read it.
@@ -400,24 +510,6 @@ fn is_navigation(headers: &HeaderMap) -> bool {
         || says(SEC_FETCH_DEST).is_some_and(|place| place != b"empty")
 }
 
-/// An answer that belongs to no session, or ends it.
-fn terminated(condition: Condition) -> Response<Chunks> {
-    let document = Document::terminate(Some(condition));
-    let mut response = with_content(StatusCode::OK, XML, Chunks::new(document.into_chunks()));
-    response
-        .extensions_mut()
-        .insert(RefusalCondition(condition.as_str()));
-    response
-}
-
-/// Makes this the last answer on its connection: what else the client sends there is not read.
-fn closing(mut response: Response<Chunks>) -> Response<Chunks> {
-    response
-        .headers_mut()
-        .insert(header::CONNECTION, HeaderValue::from_static("close"));
-    response
-}
-
 /// Whether the client sends its next request on a connection whose last request is still held: gloox and libpurple do,
 /// until they see a connection closed.
 fn pipelines<B>(request: &Request<B>) -> bool {
@@ -428,23 +520,3 @@ fn pipelines<B>(request: &Request<B>) -> bool {
             agent.starts_with(b"gloox/") || agent.starts_with(b"libpurple ")
         })
 }
-
-/// An answer that asks the client to come again: strophe and stanza.js repeat the request after a 503, and give up
-/// after 4xx. No client looks at the body, but people do.
-fn unavailable(condition: Condition, why: &str) -> Response<Chunks> {
-    let document = Document::terminate_because(condition, why);
-    let mut response = with_content(
-        StatusCode::SERVICE_UNAVAILABLE,
-        XML,
-        Chunks::new(document.into_chunks()),
-    );
-    response.headers_mut().extend([TRY_AGAIN]);
-    response
-        .extensions_mut()
-        .insert(RefusalCondition(condition.as_str()));
-    response
-}
-
-/// Condition of an answer that no session gave, for the metrics.
-#[derive(Clone, Copy)]
-struct RefusalCondition(&'static str);

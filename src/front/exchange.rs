@@ -3,7 +3,7 @@
 
 use std::{net::IpAddr, sync::Arc, time::Instant};
 
-use http::{HeaderName, Method, Request, StatusCode, Version};
+use http::{HeaderName, Method, Request, Response, Version};
 use tracing::info;
 
 use crate::{
@@ -24,7 +24,12 @@ pub struct Exchange {
     began: Instant,
     line: Option<Line>,
     status: u16,
+    owner: Option<Owner>,
 }
+
+/// The other gateway that had to answer a request, as an extension of the answer.
+#[derive(Clone)]
+pub struct Owner(pub Box<str>);
 
 /// Fields of the access log's line.
 #[derive(Clone)]
@@ -66,6 +71,7 @@ impl Exchange {
             began: now(),
             line,
             status: HUNG_UP,
+            owner: None,
         }
     }
 
@@ -79,8 +85,9 @@ impl Exchange {
     }
 
     /// There is an answer.
-    pub fn answered(mut self, status: StatusCode) {
-        self.status = status.as_u16();
+    pub fn answered<B>(mut self, answer: &mut Response<B>) {
+        self.status = answer.status().as_u16();
+        self.owner = answer.extensions_mut().remove();
     }
 }
 
@@ -120,6 +127,7 @@ impl Drop for Exchange {
                 version = ?line.version,
                 id = line.id.as_deref(),
                 status = self.status,
+                node = self.owner.as_ref().map(|owner| &*owner.0),
                 seconds = took.as_secs_f64(),
                 "request"
             );

@@ -1,12 +1,14 @@
 //! Fronts: endpoints of the HTTP server for clients and for monitoring. They hold no state of sessions.
 
 pub mod address;
+mod answers;
 mod bodies;
 pub mod body;
 pub mod bosh;
 mod completed;
 pub mod cors;
 pub mod discovery;
+mod elsewhere;
 pub mod exchange;
 mod failures;
 mod forwarded;

@@ -57,11 +57,13 @@ pub enum Limit {
     Prebinds,
     /// Stanzas of servers that are nested more deeply, or larger in their parts, than what is passed on.
     StanzaShape,
+    /// Requests that wait for other gateways
+    Forwarded,
 }
 
 impl Limit {
     #[cfg(test)]
-    const ALL: [Self; 23] = [
+    const ALL: [Self; 24] = [
         Self::Connections,
         Self::ConnectionsPerAddress,
         Self::HandshakeTimeout,
@@ -85,6 +87,7 @@ impl Limit {
         Self::UnfinishedRefreshes,
         Self::Prebinds,
         Self::StanzaShape,
+        Self::Forwarded,
     ];
 
     /// Its label: the key that configures it, or a word of its own.
@@ -113,6 +116,7 @@ impl Limit {
             Self::UnfinishedRefreshes => "accepted",
             Self::Prebinds => "prebinds",
             Self::StanzaShape => "unreadable",
+            Self::Forwarded => "forwarded",
         }
     }
 }

@@ -18,6 +18,7 @@ use tokio::time::Instant;
 use self::{
     cluster::Cluster,
     domains::Domains,
+    forwarding::Forwards,
     history::{History, Totals},
     http::Http,
     labels::Outcome,
@@ -31,6 +32,7 @@ use self::{
 pub use self::{
     domains::Domain,
     failures::Failure,
+    forwarding::{Forwarded, Forwarding},
     history::Minute,
     http::{HUNG_UP, Hold, Interface},
     limits::Limit,
@@ -43,6 +45,7 @@ use crate::{clock::since_1970, log};
 mod cluster;
 mod domains;
 mod failures;
+mod forwarding;
 pub mod health;
 mod history;
 mod http;
@@ -71,6 +74,7 @@ pub struct Metrics {
     registry: Registry,
     started: Gauge,
     http: Http,
+    forwards: Forwards,
     sessions: Sessions,
     stanzas: Stanzas,
     websockets: WebSockets,
@@ -133,6 +137,7 @@ impl Default for Metrics {
             started.clone(),
         );
         let http = Http::register(&mut registry);
+        let forwards = Forwards::register(&mut registry);
         let sessions = Sessions::register(&mut registry);
         let stanzas = Stanzas::register(&mut registry);
         let websockets = WebSockets::register(&mut registry);
@@ -159,6 +164,7 @@ impl Default for Metrics {
             registry,
             started,
             http,
+            forwards,
             sessions,
             stanzas,
             websockets,

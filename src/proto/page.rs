@@ -13,6 +13,16 @@ impl Page {
         Self(FixedState::default().hash_one(name))
     }
 
+    /// The page with this number.
+    pub fn numbered(number: u64) -> Self {
+        Self(number)
+    }
+
+    /// A number that says which page it is, to a gateway of the same version.
+    pub fn number(self) -> u64 {
+        self.0
+    }
+
     /// Whether two requests or connections are known to come from different pages.
     pub fn differ(one: Option<Self>, other: Option<Self>) -> bool {
         one.zip(other).is_some_and(|(one, other)| one != other)

@@ -96,7 +96,7 @@ impl Gateway {
         )?;
         Ok(Self {
             current: ArcSwap::from_pointee(current),
-            bosh: Arc::new(bosh::Front::new(Arc::clone(&registry))),
+            bosh: Arc::new(bosh::Front::new(Arc::clone(&registry), None)),
             websocket: websocket::Front::new(Arc::clone(&registry)),
             monitoring: Monitoring::new(Arc::clone(&registry), Arc::clone(&connections)),
             registry,
@@ -158,7 +158,7 @@ impl Gateway {
         // Every answer goes through this.
         let conclude = |mut response: Response<_>| {
             sandbox::apply(response.headers_mut());
-            exchange.answered(response.status());
+            exchange.answered(&mut response);
             response
         };
         let answer: Answering = match wanted {

@@ -30,6 +30,27 @@ pub enum Condition {
 }
 
 impl Condition {
+    /// All conditions.
+    pub const ALL: [Self; 11] = [
+        Self::BadRequest,
+        Self::HostUnknown,
+        Self::ImproperAddressing,
+        Self::InternalServerError,
+        Self::ItemNotFound,
+        Self::OtherRequest,
+        Self::PolicyViolation,
+        Self::RemoteConnectionFailed,
+        Self::RemoteStreamError,
+        Self::SystemShutdown,
+        Self::Undefined,
+    ];
+
+    /// The condition with this name.
+    pub fn named(name: &[u8]) -> Option<Self> {
+        let mut all = Self::ALL.into_iter();
+        all.find(|condition| condition.as_str().as_bytes() == name)
+    }
+
     /// The value of the attribute.
     pub fn as_str(self) -> &'static str {
         match self {
