@@ -32,6 +32,8 @@ use tracing_subscriber::{EnvFilter, Layer as _};
 
 /// `EX_USAGE` of sysexits(3), for a configuration that cannot be used.
 const EXIT_CONFIG: u8 = 64;
+/// The client of NATS tells of each attempt; what matters is told by the cluster. The filter may name it.
+const QUIET: &str = "async_nats=off";
 /// How long a message on standard error may wait to be read.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
@@ -192,7 +194,7 @@ fn runtime(threads: usize) -> io::Result<Runtime> {
 fn log(config: &config::Log) -> anyhow::Result<Log> {
     let directives = env::var("ROSTERGATE_LOG").unwrap_or_else(|_| config.filter.clone());
     let filter = EnvFilter::builder()
-        .parse(&directives)
+        .parse(format!("{QUIET},{directives}"))
         .context("ROSTERGATE_LOG")?;
     let format = match env::var("ROSTERGATE_LOG_FORMAT").as_deref() {
         Ok("json") => Format::Json,

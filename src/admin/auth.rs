@@ -22,6 +22,7 @@ use tracing::{info, warn};
 use super::{
     Table, access,
     local::{self, Intent},
+    others::Others,
     respond::Failure,
 };
 use crate::{
@@ -108,13 +109,19 @@ fn needed<T>(value: Option<T>, name: &str) -> Result<T, Failure> {
     })
 }
 
+/// What answers need.
+pub(super) struct Asker<'a, S> {
+    pub(super) table: &'a Table<S>,
+    pub(super) metrics: &'a Metrics,
+    pub(super) others: &'a Others,
+}
+
 /// Answers a question; access has been checked.
 pub(super) async fn answer<S>(
     method: &Method,
     path: &str,
     query: &str,
-    table: &Table<S>,
-    metrics: &Metrics,
+    asker: Asker<'_, S>,
 ) -> Result<Response<Full<Bytes>>, Failure> {
     let asked = match path.strip_prefix(AUTH_PATH) {
         Some("/check_password") => Asked::CheckPassword,
@@ -127,7 +134,7 @@ pub(super) async fn answer<S>(
     let Parameters { user, server, pass } = Parameters::read(query);
     let (user, server) = (needed(user, "user")?, needed(server, "server")?);
     let domain = super::domain(&server).ok_or(Failure::UnknownDomain)?;
-    let login = table.served(&domain)?.login.as_ref();
+    let login = asker.table.served(&domain)?.login.as_ref();
     let login = login.filter(|login| login.is_asked());
     let login = login.ok_or(Failure::NoLogin)?;
     let is_so = match asked {
@@ -135,7 +142,7 @@ pub(super) async fn answer<S>(
         _ if user.len() > LONGEST => false,
         Asked::CheckPassword => {
             let pass = needed(pass, "pass")?;
-            check_password(login, &user, &domain, &pass, metrics).await?
+            asker.check_password(login, &user, &domain, &pass).await?
         }
         Asked::UserExists => match login.ask(Question::UserExists, &user).await {
             Some(answer) => answer?,
@@ -149,29 +156,40 @@ pub(super) async fn answer<S>(
     )))
 }
 
-async fn check_password(
-    login: &Login,
-    user: &str,
-    domain: &DomainPart,
-    password: &str,
-    metrics: &Metrics,
-) -> Result<bool, Failure> {
-    let (is_right, outcome) = match login.spend(user, password) {
-        Verdict::Good => (Ok(true), "token"),
-        Verdict::Bad(why) => {
-            info!(user, %domain, why, "token refused");
-            (Ok(false), "bad_token")
-        }
-        Verdict::Unknown => match login.ask(Question::CheckPassword(password), user).await {
-            Some(Ok(true)) => (Ok(true), "password"),
-            Some(Ok(false)) => (Ok(false), "wrong"),
-            Some(Err(error)) => {
-                warn!(%domain, %error, "the site cannot be asked about a password");
-                (Err(error), "failed")
+impl<S> Asker<'_, S> {
+    async fn check_password(
+        &self,
+        login: &Login,
+        user: &str,
+        domain: &DomainPart,
+        password: &str,
+    ) -> Result<bool, Failure> {
+        let (is_right, outcome) = match login.spend(user, password) {
+            Verdict::Good => (Ok(true), "token"),
+            Verdict::Elsewhere(node) => {
+                match self.others.spend(&node, user, domain, password).await {
+                    Ok(()) => (Ok(true), "token"),
+                    Err(why) => {
+                        info!(user, %domain, %node, why, "token refused");
+                        (Ok(false), "bad_token")
+                    }
+                }
             }
-            None => (Ok(false), "wrong"),
-        },
-    };
-    metrics.password_checked(domain.as_str(), outcome);
-    Ok(is_right?)
+            Verdict::Bad(why) => {
+                info!(user, %domain, why, "token refused");
+                (Ok(false), "bad_token")
+            }
+            Verdict::Unknown => match login.ask(Question::CheckPassword(password), user).await {
+                Some(Ok(true)) => (Ok(true), "password"),
+                Some(Ok(false)) => (Ok(false), "wrong"),
+                Some(Err(error)) => {
+                    warn!(%domain, %error, "the site cannot be asked about a password");
+                    (Err(error), "failed")
+                }
+                None => (Ok(false), "wrong"),
+            },
+        };
+        self.metrics.password_checked(domain.as_str(), outcome);
+        Ok(is_right?)
+    }
 }

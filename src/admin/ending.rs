@@ -5,6 +5,7 @@ use http::{Response, StatusCode};
 use http_body_util::Full;
 use jid::{BareJid, DomainPart, ResourcePart};
 use tokio::{
+    join,
     task::JoinSet,
     time::{Instant, timeout_at},
 };
@@ -12,6 +13,7 @@ use tracing::info;
 
 use super::{
     Table,
+    others::end::Ending as Named,
     refresh::Call,
     respond::{Ended, Failure, Outcome},
 };
@@ -63,19 +65,17 @@ impl Ending {
         })?;
         Ok(ending)
     }
+}
 
-    fn wants(&self, record: &Record, domain: &str, bare: &str) -> bool {
-        let is_there = matches!(record.state(), State::Bound | State::Asleep);
-        let Some(jid) = record
-            .jid()
-            .filter(|_| is_there && record.domain() == domain)
-        else {
-            return false;
-        };
-        let (its_bare, its_resource) = jid.split_once('/').unwrap_or((jid, ""));
-        let resource = self.resource.as_deref();
-        its_bare == bare && resource.is_none_or(|resource| resource == its_resource)
-    }
+fn wants(ending: &Named, record: &Record) -> bool {
+    let is_there = matches!(record.state(), State::Bound | State::Asleep);
+    let is_there = is_there && record.domain() == ending.domain;
+    let Some(jid) = record.jid().filter(|_| is_there) else {
+        return false;
+    };
+    let (its_bare, its_resource) = jid.split_once('/').unwrap_or((jid, ""));
+    let resource = ending.resource.as_deref();
+    its_bare == ending.jid && resource.is_none_or(|resource| resource == its_resource)
 }
 
 /// Longest localpart (RFC 7622 §3.3), bytes.
@@ -115,10 +115,41 @@ impl<S> Call<S> {
         registry: &Registry,
         ending: &Ending,
     ) -> Result<Response<Full<Bytes>>, Failure> {
-        let (domain, jid) = account_of(&ending.user, &self.table, self.host)?;
-        let domain = domain.as_str();
+        let (domain, jid) = account_of(&ending.user, &self.table, self.host.clone())?;
+        let ending = Named {
+            domain: domain.to_string(),
+            jid,
+            resource: ending.resource.clone(),
+            again: ending.again,
+        };
+        let (ended, words) = join!(self.end(registry, &ending), self.end_elsewhere(&ending));
+        let ended = ended? + words.said.iter().map(|(_, ended)| ended).sum::<usize>();
+        let Named {
+            jid,
+            resource,
+            again,
+            ..
+        } = &ending;
+        let caller = self.caller.map(|peer| peer.0.ip());
+        info!(
+            ?caller,
+            jid, resource, again, ended, "sessions ended by the site"
+        );
+        if let Some(failure) = words.failures.into_iter().next() {
+            return Err(failure);
+        }
+        let ended = Ended {
+            outcome: Outcome::saying(format!("sessions ended: {ended}")),
+            ended,
+        };
+        Ok(answer::json(StatusCode::OK, &ended))
+    }
+
+    /// Ends those that are here, and says how many they are.
+    pub(super) async fn end(&self, registry: &Registry, ending: &Named) -> Result<usize, Failure> {
+        let (domain, jid) = (ending.domain.as_str(), ending.jid.as_str());
         if ending.resource.is_none() && !ending.again {
-            let account = account(domain, &jid);
+            let account = account(domain, jid);
             let now = Instant::now().into_std();
             // Before those that are bound are looked up: a session that is bound in between finds this.
             registry.shut_out.shut(account, registry.number(), now);
@@ -126,10 +157,10 @@ impl<S> Call<S> {
             let served = self.table.0.values();
             let mut logins = served.filter_map(|it| it.login.as_ref());
             if let Some(login) = logins.find(|login| login.domain() == domain) {
-                login.revoke(&jid);
+                login.revoke(jid);
             }
         }
-        let mailboxes = registry.mailboxes(|record| ending.wants(record, domain, &jid));
+        let mailboxes = registry.mailboxes(|record| wants(ending, record));
         let ended = mailboxes.len();
         let again = ending.again;
         let mut telling: JoinSet<_> = mailboxes
@@ -146,16 +177,6 @@ impl<S> Call<S> {
         let after = self.after;
         told.await.map_err(|_| Failure::Deadline { after })?;
         registry.metrics.ended_by_site(ended);
-        let resource = &ending.resource;
-        let caller = self.caller.map(|peer| peer.0.ip());
-        info!(
-            ?caller,
-            jid, resource, again, ended, "sessions ended by the site"
-        );
-        let ended = Ended {
-            outcome: Outcome::saying(format!("sessions ended: {ended}")),
-            ended,
-        };
-        Ok(answer::json(StatusCode::OK, &ended))
+        Ok(ended)
     }
 }

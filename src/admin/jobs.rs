@@ -13,7 +13,7 @@ use super::{Lists, respond::Failure};
 use crate::{backend::ContactSource, roster::Username, writer::Call as Notification};
 
 /// Indexes into the array of the request.
-type Entries = SmallVec<[usize; 1]>;
+pub(super) type Entries = SmallVec<[usize; 1]>;
 
 /// One user to be refreshed, and who asked for it.
 pub(super) struct Job<S> {

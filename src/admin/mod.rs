@@ -76,6 +76,7 @@ use self::{
     ending::Ending,
     local::Name,
     login::Account,
+    others::Others,
     presence::Question,
     refresh::{Answer, Call, Turns},
     respond::Failure,
@@ -84,6 +85,7 @@ use self::{
 };
 use crate::{
     backend::{ContactSource, http::HttpSource, refresh::Rosters},
+    cluster::Cluster,
     config,
     events::Availability,
     login::Login,
@@ -102,6 +104,7 @@ mod login;
 pub use local::{Foreign, Intent};
 mod prebind;
 pub use prebind::Prebind;
+mod others;
 mod prebind_error;
 mod presence;
 mod put;
@@ -262,6 +265,7 @@ pub struct Admin<S = HttpSource> {
     stop: Arc<drain::Signal>,
     /// `None` if it begins no sessions.
     prebind: Option<Prebind>,
+    others: Others,
 }
 
 impl<S> Admin<S> {
@@ -274,12 +278,21 @@ impl<S> Admin<S> {
             turns: Arc::default(),
             stop: Arc::new(drain::channel().0),
             prebind: None,
+            others: Others::default(),
         }
     }
 
     /// Ends its calls by this signal.
     pub fn stopped_by(self, stop: Arc<drain::Signal>) -> Self {
         Self { stop, ..self }
+    }
+
+    /// Asks other gateways, too.
+    pub fn with_others(self, cluster: Option<Arc<Cluster>>) -> Self {
+        Self {
+            others: Others::new(cluster),
+            ..self
+        }
     }
 
     /// Begins sessions, too.
@@ -347,6 +360,7 @@ impl<S> Clone for Admin<S> {
             turns: Arc::clone(&self.turns),
             stop: Arc::clone(&self.stop),
             prebind: self.prebind.clone(),
+            others: self.others.clone(),
         }
     }
 }
@@ -573,6 +587,7 @@ impl<S: ContactSource + 'static> Admin<S> {
             turns: Arc::clone(&self.turns),
             stop: self.stop.watch(),
             answer: Answer::preferred(request.headers()),
+            others: self.others.clone(),
         };
         match target.what {
             What::RefreshMany if coding::is_coded(request.headers()) => Err(Failure::Coded),
@@ -600,11 +615,12 @@ impl<S: ContactSource + 'static> Admin<S> {
     }
 
     /// The site has a user log in whose sessions it may just have ended.
-    fn let_in(&self, account: &Account) {
+    async fn let_in(&self, account: &Account) {
         let domain = account.domain.as_str();
         let jid = format!("{}@{domain}", account.user);
         let account = crate::session::account(domain, &jid);
         self.sessions.shut_out.lift(&account);
+        self.others.welcome(&account).await;
     }
 
     /// Answers a request for a token or a session.
@@ -635,14 +651,14 @@ impl<S: ContactSource + 'static> Admin<S> {
             let wanted: login::Wanted = login::read(request.into_body(), limit, deadline).await?;
             let (account, login) = account(wanted.name())?;
             let login = login.ok_or(Failure::NoLogin)?;
-            self.let_in(&account);
+            self.let_in(&account).await;
             let metrics = &self.sessions.metrics;
             return wanted.issue(&account, login, caller.as_ref(), metrics);
         }
         let prebind = self.prebind.as_ref().ok_or(Failure::NotFound)?;
         let wanted: prebind::Wanted = login::read(request.into_body(), limit, deadline).await?;
         let (account, login) = account(wanted.name())?;
-        self.let_in(&account);
+        self.let_in(&account).await;
         let call = prebind::Call {
             prebind,
             registry: &self.sessions,
@@ -671,7 +687,12 @@ impl<S> Admin<S> {
         let answer = match granted {
             Ok(()) => {
                 let (table, metrics) = (self.hosts.0.load_full(), &self.sessions.metrics);
-                auth::answer(&head.method, head.uri.path(), query, &table, metrics).await
+                let asker = auth::Asker {
+                    table: &table,
+                    metrics,
+                    others: &self.others,
+                };
+                auth::answer(&head.method, head.uri.path(), query, asker).await
             }
             Err(failure) => Err(failure),
         };

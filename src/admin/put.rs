@@ -4,11 +4,13 @@ use bytes::{Bytes, BytesMut};
 use http::{Response, StatusCode};
 use http_body::Body;
 use http_body_util::Full;
-use jid::{BareJid, NodePart};
+use jid::{BareJid, DomainPart, NodePart};
+use tokio::join;
 use tracing::info;
 
 use super::{
     Lists,
+    others::Words,
     refresh::Call,
     respond::{Failure, LeftOut as Unusable, Outcome, Put},
 };
@@ -26,7 +28,7 @@ use crate::{
 const LARGE: usize = 96 << 10;
 
 impl<S: ContactSource + 'static> Lists<S> {
-    async fn put(
+    pub(super) async fn put(
         &self,
         user: &Username,
         contacts: Vec<Contact>,
@@ -57,17 +59,23 @@ impl<S: ContactSource + 'static> Call<S> {
         let lists = self.table.rosters(&domain)?.clone();
         let body = self.body(body, limit).await?;
         let _turn = self.long_turn(&body).await?;
-        let owner = NodePart::new(user.as_str()).map_err(|_| Failure::Username)?;
-        let owner = BareJid::from_parts(Some(&owner), &domain);
-        let is_large = body.len() > LARGE;
-        let read = off_thread(is_large, {
-            let owner = owner.clone();
-            move || decode::contacts(&mut BytesMut::from(body), &owner)
-        });
-        let Contacts { contacts, left_out } = read.await??;
+        let owner = owner(&user, &domain)?;
+        let is_shared = self.others.may_exist() && matches!(lists, Lists::Gateway(_));
+        let shared = is_shared.then(|| body.clone());
+        let Contacts { contacts, left_out } = read(body, &owner).await?;
         let count = contacts.len();
-        let put = self.in_time(lists.put(&user, contacts, &left_out)).await;
-        let put = put.and_then(|put| put);
+        let elsewhere = async {
+            match shared {
+                Some(body) => self.put_elsewhere(&owner, &body).await,
+                None => Words::default(),
+            }
+        };
+        let putting = async { join!(lists.put(&user, contacts, &left_out), elsewhere) };
+        let put = self.in_time(putting).await;
+        let put = put.and_then(|(put, words)| {
+            put?;
+            words.failures.into_iter().next().map_or(Ok(()), Err)
+        });
         let updated = usize::from(put.is_ok());
         self.metrics.refreshed(updated, 1 - updated);
         let caller = self.caller.map(|peer| peer.0.ip());
@@ -84,6 +92,22 @@ impl<S: ContactSource + 'static> Call<S> {
         };
         Ok(answer::json(StatusCode::OK, &summary))
     }
+}
+
+/// Whose list a user's is.
+pub(super) fn owner(user: &Username, domain: &DomainPart) -> Result<BareJid, Failure> {
+    let node = NodePart::new(user.as_str()).map_err(|_| Failure::Username)?;
+    Ok(BareJid::from_parts(Some(&node), domain))
+}
+
+/// Reads the list that a body is.
+pub(super) async fn read(body: Bytes, owner: &BareJid) -> Result<Contacts, Failure> {
+    let is_large = body.len() > LARGE;
+    let owner = owner.clone();
+    let read = off_thread(is_large, move || {
+        decode::contacts(&mut BytesMut::from(body), &owner)
+    });
+    Ok(read.await??)
 }
 
 impl From<NoContacts> for Failure {

@@ -15,6 +15,7 @@ use http_body_util::Full;
 use jid::{BareJid, DomainPart};
 use smallvec::SmallVec;
 use tokio::{
+    join,
     sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit},
     task::yield_now,
     time::{Instant, timeout_at},
@@ -24,6 +25,7 @@ use tracing::{info, warn};
 use super::{
     Lists, Peer, Table,
     jobs::{Job, Running},
+    others::{Others, refresh::Shared},
     respond::{self, Failed, Failure, Outcome, Summary},
 };
 use crate::{
@@ -71,6 +73,8 @@ pub(super) struct Call<S> {
     /// The gateway waits for the call until it stops.
     pub(super) stop: drain::Watch,
     pub(super) answer: Answer,
+    /// Whoever else has to do it.
+    pub(super) others: Others,
 }
 
 /// When a caller wants to be answered.
@@ -101,6 +105,8 @@ pub(super) struct Turns {
     all: Semaphore,
     /// Until it is known who of the users is there.
     looking: Semaphore,
+    /// For those of other gateways.
+    of_others: Semaphore,
     /// For what has been accepted, until it is done; in units of [`SMALL`].
     accepted: Arc<Semaphore>,
 }
@@ -110,14 +116,24 @@ impl Default for Turns {
         Self {
             all: Semaphore::new(4),
             looking: Semaphore::new(2),
+            of_others: Semaphore::new(4),
             accepted: Arc::new(Semaphore::new(ACCEPTED / SMALL)),
         }
     }
 }
 
 impl Turns {
+    /// A turn of another gateway, if it asks much: users, or bytes.
+    pub(super) async fn of_others(&self, size: usize) -> Option<SemaphorePermit<'_>> {
+        if size <= TURN {
+            return None;
+        }
+        // It is never closed.
+        self.of_others.acquire().await.ok()
+    }
+
     /// A place for names of so many bytes that are refreshed while nobody waits.
-    fn place(&self, size: usize) -> Option<OwnedSemaphorePermit> {
+    pub(super) fn place(&self, size: usize) -> Option<OwnedSemaphorePermit> {
         let units = size.clamp(SMALL, ACCEPTED).div_ceil(SMALL);
         let units = u32::try_from(units).unwrap_or(u32::MAX);
         let accepted = Arc::clone(&self.accepted);
@@ -127,7 +143,7 @@ impl Turns {
 
 impl<S: ContactSource + 'static> Lists<S> {
     /// Whether there is anything to refresh. Where the server holds the lists, there always is.
-    fn is_lent(&self, user: &Username) -> bool {
+    pub(super) fn is_lent(&self, user: &Username) -> bool {
         match self {
             Self::Gateway(rosters) => rosters.is_lent(user),
             Self::Server(_) => true,
@@ -170,11 +186,21 @@ impl<S: ContactSource + 'static> Call<S> {
         let (domain, user) = self.user(name, default.as_ref())?;
         let lists = self.table.rosters(&domain)?.clone();
         let accepted = self.accept(name.len())?;
+        let mut shared = Shared::default();
+        if matches!(lists, Lists::Gateway(_)) {
+            shared.push(format!("{user}@{domain}"), SmallVec::from([0]));
+        }
         let refreshing = async move {
-            let refreshed = self.in_time(lists.refresh(&user)).await;
-            let updated = usize::from(matches!(refreshed, Ok(Ok(()))));
+            let (refreshed, words) = join!(
+                self.in_time(lists.refresh(&user)),
+                self.refresh_elsewhere(&shared)
+            );
+            let mut failures = [refreshed.and_then(|it| it).err()];
+            shared.add(words, &mut failures);
+            let [failure] = failures;
+            let updated = usize::from(failure.is_none());
             self.metrics.refreshed(updated, 1 - updated);
-            refreshed?
+            failure.map_or(Ok(()), Err)
         };
         let Some(accepted) = accepted else {
             refreshing.await?;
@@ -216,7 +242,7 @@ impl<S: ContactSource + 'static> Call<S> {
         let default = self.default_domain(names.iter().map(String::as_str))?;
         // Users who are not reached before the deadline keep this failure.
         let mut failures = vec![Some(Failure::Deadline { after: self.after }); names.len()];
-        let jobs = self.jobs(&names, default.as_ref(), &mut failures).await;
+        let (jobs, shared) = self.jobs(&names, default.as_ref(), &mut failures).await;
         let mut all = failures.iter();
         if !names.is_empty() && all.all(|it| matches!(it, Some(Failure::Username))) {
             return Err(Failure::Usernames);
@@ -225,7 +251,11 @@ impl<S: ContactSource + 'static> Call<S> {
         // Backends may be slow: requests that name nobody who is online need not wait for them.
         drop(looking);
         let refreshing = async move {
-            let rest = self.run(jobs, &mut failures).await;
+            let (rest, words) = join!(
+                self.run(jobs, &mut failures),
+                self.refresh_elsewhere(&shared)
+            );
+            shared.add(words, &mut failures);
             self.count(&failures);
             (rest, failures)
         };
@@ -343,15 +373,15 @@ impl<S: ContactSource + 'static> Call<S> {
         }
     }
 
-    /// One job for each user, in the order of the names. Lets other tasks run meanwhile: there may be very many names.
-    async fn jobs(
+    /// One job for each user, in the order of the names, and what others have to be asked. Lets other tasks run meanwhile: there may be very many names.
+    pub(super) async fn jobs(
         &self,
         names: &[String],
         default: Option<&DomainPart>,
         failures: &mut [Option<Failure>],
-    ) -> Vec<Job<S>> {
+    ) -> (Vec<Job<S>>, Shared) {
         let mut jobs: Vec<Job<S>> = Vec::new();
-        let mut known = HashMap::new();
+        let mut known = HashMap::<(DomainPart, Username), usize>::new();
         for (entry, name) in names.iter().enumerate() {
             if entry % TURN == TURN - 1 {
                 yield_now().await;
@@ -379,11 +409,24 @@ impl<S: ContactSource + 'static> Call<S> {
             });
             jobs[job].entries.push(entry);
         }
-        jobs
+        let mut shared = Shared::default();
+        if self.others.may_exist() {
+            for ((domain, user), job) in known {
+                let job = &jobs[job];
+                if matches!(job.lists, Lists::Gateway(_)) {
+                    shared.push(format!("{user}@{domain}"), job.entries.clone());
+                }
+            }
+        }
+        (jobs, shared)
     }
 
     /// The jobs for which there is something to do. Most requests name only users who are offline.
-    async fn pass_over(&self, jobs: Vec<Job<S>>, failures: &mut [Option<Failure>]) -> Vec<Job<S>> {
+    pub(super) async fn pass_over(
+        &self,
+        jobs: Vec<Job<S>>,
+        failures: &mut [Option<Failure>],
+    ) -> Vec<Job<S>> {
         let mut left = Vec::new();
         for (index, job) in jobs.into_iter().enumerate() {
             if index % TURN == TURN - 1 {
@@ -401,7 +444,11 @@ impl<S: ContactSource + 'static> Call<S> {
     }
 
     /// Runs the jobs until the deadline, and returns those that are left, unless the gateway stops.
-    async fn run(&self, jobs: Vec<Job<S>>, failures: &mut [Option<Failure>]) -> Option<Running<S>> {
+    pub(super) async fn run(
+        &self,
+        jobs: Vec<Job<S>>,
+        failures: &mut [Option<Failure>],
+    ) -> Option<Running<S>> {
         let call = notification(&jobs);
         let mut running = Running::new(jobs, call);
         loop {

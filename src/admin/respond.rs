@@ -15,6 +15,7 @@ pub(super) use crate::clock::date;
 use super::{local::Foreign, prebind_error::PrebindError};
 use crate::{
     backend::FetchError,
+    cluster::Unanswered,
     login::SiteError,
     net::{answer, coding},
     roster::left_out::Omission,
@@ -26,6 +27,8 @@ const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-appli
 /// Failure of a request, or of one entry of it. The texts are for the caller.
 #[derive(Clone, Debug, thiserror::Error)]
 pub(super) enum Failure {
+    #[error("what other gateways have is not known: {why}")]
+    Apart { why: Unanswered },
     #[error("body is not a JSON array of usernames: {problem}")]
     Body { problem: String },
     #[error("a client certificate of admin.client_ca is needed")]
@@ -56,6 +59,8 @@ pub(super) enum Failure {
     NotLocal(#[from] Foreign),
     #[error("body is not the JSON object that is wanted here: {problem}")]
     Object { problem: String },
+    #[error("gateway {node}: {why}")]
+    Other { node: String, why: String },
     #[error("not a user of the domain in the path")]
     OtherDomain,
     #[error("parameter {name}: {expected}")]
@@ -67,6 +72,8 @@ pub(super) enum Failure {
     Prebind(#[from] PrebindError),
     #[error("not a resource")]
     Resource,
+    #[error("gateway {node} did not answer")]
+    Silent { node: String },
     #[error("body did not arrive in time")]
     SlowBody,
     #[error("the gateway stops before this is done: call again")]
@@ -129,9 +136,13 @@ impl Failure {
             Self::Stopping | Self::TooManyAccepted => StatusCode::SERVICE_UNAVAILABLE,
             Self::Write(WriteError::NoSuchUser) => StatusCode::NOT_FOUND,
             Self::Write(WriteError::TooManyRemovals { .. }) => StatusCode::CONFLICT,
-            Self::Deadline { .. } | Self::Fetch(_) | Self::Site(_) | Self::Write(_) => {
-                StatusCode::BAD_GATEWAY
-            }
+            Self::Apart { .. }
+            | Self::Deadline { .. }
+            | Self::Fetch(_)
+            | Self::Other { .. }
+            | Self::Silent { .. }
+            | Self::Site(_)
+            | Self::Write(_) => StatusCode::BAD_GATEWAY,
         }
     }
 }

@@ -20,7 +20,7 @@ pub mod wire;
 
 pub use self::{
     members::{Member, Trouble},
-    nats::{Answers, Cluster, NameTaken, SetupError, Unanswered},
+    nats::{Answers, Cluster, NameTaken, SetupError, Unanswered, own_name},
     wire::Question,
 };
 pub use crate::config::NodeName;

@@ -160,7 +160,7 @@ impl World {
             self.now += STEP / 5;
             self.steps += 50;
             self.deliver();
-            if self.steps % 250 != 0 {
+            if !self.steps.is_multiple_of(250) {
                 continue;
             }
             for place in 0..self.gateways.len() {

@@ -257,8 +257,8 @@ impl Message {
     ///
     /// When it is none, or none of this version.
     pub fn decode(mut bytes: Bytes) -> Result<Self, Unreadable> {
-        let garbage = Unreadable::Garbage;
-        let head = Head::decode(&mut bytes).ok_or(garbage.clone())?;
+        const GARBAGE: Unreadable = Unreadable::Garbage;
+        let head = Head::decode(&mut bytes).ok_or(GARBAGE)?;
         let Head {
             version,
             kind,
@@ -270,27 +270,27 @@ impl Message {
             kind::UNKNOWN => Said::Unknown,
             kind::HELLO if version != VERSION => return Err(Unreadable::Foreign { id, from }),
             _ if version != VERSION => return Err(Unreadable::Unknown { id, from }),
-            kind::HELLO => Said::Hello(Hello::decode(&mut bytes).ok_or(garbage)?),
+            kind::HELLO => Said::Hello(Hello::decode(&mut bytes).ok_or(GARBAGE)?),
             kind::QUESTION => {
-                let what = byte(&mut bytes).ok_or(garbage.clone())?;
+                let what = byte(&mut bytes).ok_or(GARBAGE)?;
                 let Some(question) = Question::of_byte(what) else {
                     return Err(Unreadable::Unknown { id, from });
                 };
-                let patience = bytes.try_get_u32().map_err(|_| garbage.clone())?;
+                let patience = bytes.try_get_u32().map_err(|_| GARBAGE)?;
                 Said::Question {
                     question,
                     patience: Duration::from_millis(patience.into()),
-                    part: Part::decode(bytes).ok_or(garbage)?,
+                    part: Part::decode(bytes).ok_or(GARBAGE)?,
                 }
             }
             kind::RECEIPT => Said::Receipt,
             kind::ANSWER => {
-                let outcome = match byte(&mut bytes).ok_or(garbage.clone())? {
+                let outcome = match byte(&mut bytes).ok_or(GARBAGE)? {
                     0 => Outcome::Answered,
                     1 => Outcome::Refused,
                     _ => return Err(Unreadable::Unknown { id, from }),
                 };
-                let part = Part::decode(bytes).ok_or(garbage)?;
+                let part = Part::decode(bytes).ok_or(GARBAGE)?;
                 Said::Answer { outcome, part }
             }
             kind::CANCEL => Said::Cancel,

@@ -4,7 +4,7 @@
 //! | `login` | the token | who checks it |
 //! |---|---|---|
 //! | `"jwt"` | a JSON Web Token | the server, by the key that it shares with the gateway |
-//! | `"http"` | the gateway's own | the gateway, which the server asks; each is good for one login |
+//! | `"http"` | the gateway's own | the gateway that made it, by the one that the server asks; each is good for one login |
 //!
 //! What is no token of the gateway's is for the site to judge, if it has an interface for that. Nothing here reads
 //! HTTP, and nothing of a token is ever logged.
@@ -28,11 +28,11 @@ pub use self::site::{Question, SiteError};
 use self::{
     site::Site,
     spent::{Refused, Spent},
-    token::{Claims, Unsealed},
+    token::{Claims, Seal, Unsealed},
 };
 use crate::{
     clock::{now, since_1970},
-    config,
+    config::{self, NodeName},
     roster::Username,
 };
 
@@ -42,7 +42,7 @@ pub const LONGEST: Duration = Duration::from_secs(60 * 60);
 /// The gateway's own tokens. Their key is drawn at the start, so none outlives the process. Their times are counted from
 /// then on: the system's clock may be set back, and a used or expired token would be good again.
 pub struct Tokens {
-    key: hmac::Key,
+    seal: Seal,
     began: Instant,
     spent: Mutex<Spent>,
 }
@@ -56,12 +56,14 @@ pub struct Issued {
 }
 
 /// What is known of a password.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Verdict {
     /// It is a token, and was good for this login.
     Good,
     /// It has the form of a token, and is none that counts.
     Bad(&'static str),
+    /// It has the form of a token that this gateway has made, which alone knows whether it is good.
+    Elsewhere(NodeName),
     /// It is no token.
     Unknown,
 }
@@ -79,16 +81,20 @@ enum Kind {
 }
 
 impl Tokens {
-    /// None has been made yet.
+    /// None has been made yet. `node` is what the gateway is called, if it is one of several: each token says who has
+    /// made it, and only that gateway takes it. So none is good twice, whoever is asked, and no key has to be shared.
     ///
     /// # Errors
     ///
     /// When the system has no random numbers.
-    pub fn new() -> Result<Self, getrandom::Error> {
+    pub fn new(node: Option<NodeName>) -> Result<Self, getrandom::Error> {
         let mut key = [0; 32];
         getrandom::fill(&mut key)?;
         Ok(Self {
-            key: hmac::Key::new(hmac::HMAC_SHA256, &key),
+            seal: Seal {
+                key: hmac::Key::new(hmac::HMAC_SHA256, &key),
+                node,
+            },
             began: now(),
             spent: Mutex::default(),
         })
@@ -112,16 +118,17 @@ impl Tokens {
             nonce: nonce()?,
         };
         Ok(Issued {
-            token: claims.seal(&self.key, user, domain),
+            token: claims.seal(&self.seal, user, domain),
             expires: since_1970() + ttl,
         })
     }
 
     /// Uses a token up, if it is one.
     fn spend(&self, password: &str, user: &str, domain: &str) -> Verdict {
-        let claims = match Claims::unseal(password, &self.key, user, domain) {
+        let claims = match Claims::unseal(password, &self.seal, user, domain) {
             Ok(claims) => claims,
             Err(Unsealed::Other) => return Verdict::Unknown,
+            Err(Unsealed::Elsewhere(node)) => return Verdict::Elsewhere(node),
             Err(Unsealed::Forged) => return Verdict::Bad("not made here for this user"),
         };
         let account = format!("{user}@{domain}");
@@ -250,7 +257,7 @@ mod tests {
 
     #[test]
     fn a_token_is_good_for_one_login_of_its_user() {
-        let tokens = Arc::new(Tokens::new().unwrap());
+        let tokens = Arc::new(Tokens::new(None).unwrap());
         let domain = DomainPart::new("example.org").unwrap().into_owned();
         let login = Login::new(&config::Login::Http { site: None }, &domain, &tokens);
         let john = "john";
@@ -262,7 +269,7 @@ mod tests {
         let token = issue(john, minute);
         let forged = Verdict::Bad("not made here for this user");
         assert_eq!(login.spend("aaron", &token), forged);
-        let claims = Claims::unseal(&token, &tokens.key, john, "example.org");
+        let claims = Claims::unseal(&token, &tokens.seal, john, "example.org");
         let of_the_start = claims.is_ok_and(|claims| claims.expires <= 2 * millis(minute));
         assert!(of_the_start, "the system's clock may be set back");
         assert_eq!(login.spend(john, &token), Verdict::Good);

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! rg1.BASE64URL(expires (8) issued (8) nonce (16) HMAC-SHA256 (32))
+//! rg1.NODE.BASE64URL(...)                                              of one of several gateways
 //! ```
 //!
 //! The key signs who may use it, too, which the text itself does not say: whoever checks it knows that.
@@ -9,10 +10,21 @@
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use ring::hmac;
 
+use crate::config::NodeName;
+
 /// Beginning of every token, and of no password that a person chooses.
 const PREFIX: &str = "rg1.";
 const SIGNED: usize = 32;
 const WHOLE: usize = SIGNED + 32;
+
+/// What a gateway seals its tokens with.
+#[derive(Clone, Debug)]
+pub(super) struct Seal {
+    /// Drawn at the start.
+    pub(super) key: hmac::Key,
+    /// What the gateway is called, if it is one of several.
+    pub(super) node: Option<NodeName>,
+}
 
 /// What a token says. Times are in milliseconds since the start.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -26,12 +38,14 @@ pub(super) struct Claims {
 }
 
 /// Why a text is no token that counts.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) enum Unsealed {
     /// It does not look like a token at all.
     Other,
     /// It looks like one, but was not made with this key for this user.
     Forged,
+    /// It says that another gateway has made it, which alone can tell.
+    Elsewhere(NodeName),
 }
 
 impl Claims {
@@ -55,26 +69,43 @@ impl Claims {
     }
 
     /// The token of `user` in `domain`.
-    pub(super) fn seal(self, key: &hmac::Key, user: &str, domain: &str) -> String {
+    pub(super) fn seal(self, seal: &Seal, user: &str, domain: &str) -> String {
         let claims = self.to_bytes();
-        let tag = hmac::sign(key, &signed(&claims, user, domain));
+        let tag = hmac::sign(&seal.key, &signed(&claims, user, domain));
         let whole = [&claims, tag.as_ref()].concat();
-        format!("{PREFIX}{}", BASE64_URL_SAFE_NO_PAD.encode(whole))
+        let whole = BASE64_URL_SAFE_NO_PAD.encode(whole);
+        match &seal.node {
+            Some(node) => format!("{PREFIX}{node}.{whole}"),
+            None => format!("{PREFIX}{whole}"),
+        }
     }
 
     /// What `token` says, if it is one of `user` in `domain`. Takes as long whatever is wrong with the signature.
     pub(super) fn unseal(
         token: &str,
-        key: &hmac::Key,
+        seal: &Seal,
         user: &str,
         domain: &str,
     ) -> Result<Self, Unsealed> {
         let encoded = token.strip_prefix(PREFIX).ok_or(Unsealed::Other)?;
+        let (node, encoded) = match encoded.split_once('.') {
+            Some((node, encoded)) => {
+                let node = NodeName::new(node).ok_or(Unsealed::Forged)?;
+                (Some(node), encoded)
+            }
+            None => (None, encoded),
+        };
+        if node != seal.node {
+            // Without others, there is nobody to ask.
+            let other = node.filter(|_| seal.node.is_some());
+            return Err(other.map_or(Unsealed::Forged, Unsealed::Elsewhere));
+        }
         let whole = BASE64_URL_SAFE_NO_PAD.decode(encoded);
         let whole = whole.ok().filter(|whole| whole.len() == WHOLE);
         let whole = whole.ok_or(Unsealed::Forged)?;
         let (claims, tag) = whole.split_at(SIGNED);
-        hmac::verify(key, &signed(claims, user, domain), tag).map_err(|_| Unsealed::Forged)?;
+        hmac::verify(&seal.key, &signed(claims, user, domain), tag)
+            .map_err(|_| Unsealed::Forged)?;
         Self::of_bytes(claims).ok_or(Unsealed::Forged)
     }
 }
@@ -94,8 +125,32 @@ mod tests {
         nonce: *b"0123456789abcdef",
     };
 
-    fn key(text: &str) -> hmac::Key {
-        hmac::Key::new(hmac::HMAC_SHA256, text.as_bytes())
+    fn key(text: &str) -> Seal {
+        of_gateway(text, None)
+    }
+
+    fn of_gateway(text: &str, node: Option<&str>) -> Seal {
+        Seal {
+            key: hmac::Key::new(hmac::HMAC_SHA256, text.as_bytes()),
+            node: node.and_then(NodeName::new),
+        }
+    }
+
+    #[test]
+    fn a_token_says_which_of_several_gateways_has_made_it() {
+        let (a, b) = (of_gateway("k", Some("a")), of_gateway("l", Some("b")));
+        let token = CLAIMS.seal(&a, "john", "example.org");
+        let unseal = |token: &str, seal: &Seal| Claims::unseal(token, seal, "john", "example.org");
+        assert_eq!(unseal(&token, &a), Ok(CLAIMS));
+        let elsewhere = Unsealed::Elsewhere(NodeName::new("a").unwrap());
+        assert_eq!(unseal(&token, &b), Err(elsewhere));
+        assert_eq!(unseal(&token, &key("k")), Err(Unsealed::Forged));
+        let alone = CLAIMS.seal(&key("k"), "john", "example.org");
+        assert_eq!(unseal(&alone, &a), Err(Unsealed::Forged));
+        let encoded = alone.strip_prefix(PREFIX).unwrap();
+        for other in [format!("rg1..{encoded}"), format!("rg1.A.{encoded}")] {
+            assert_eq!(unseal(&other, &key("k")), Err(Unsealed::Forged), "{other}");
+        }
     }
 
     #[test]

@@ -11,6 +11,7 @@ use super::{RunError, availability::AvailabilityInUse, offer::Offer, rosters::Ro
 use crate::{
     admin::{Admin, Hosts, Intent, Lists, Prebind, Served},
     backend::http::Replaceable,
+    cluster::Cluster,
     config::{self, Config},
     events::Availability,
     front::{cors::Cors, discovery::Discovery, monitoring::Monitoring, settings::Settings},
@@ -87,7 +88,7 @@ impl Current {
         previous: Option<&Self>,
         rosters: &mut RostersInUse,
         availability: &mut AvailabilityInUse,
-        registry: &Arc<Registry>,
+        (registry, cluster): (&Arc<Registry>, Option<&Arc<Cluster>>),
         tokens: &Arc<Tokens>,
     ) -> Result<Self, RunError> {
         let creations = Creations::new(config.session);
@@ -135,6 +136,7 @@ impl Current {
             discovery: Discovery::new(config.websocket_url.as_deref(), config.bosh_url.as_deref()),
             admin: Admin::new(&config.admin, Hosts::new(served), Arc::clone(registry))
                 .stopped_by(rosters.stop())
+                .with_others(cluster.cloned())
                 .with_prebind(prebind),
             monitoring: config.monitoring,
             logs_access: config.log.access,

@@ -30,7 +30,9 @@ use super::{
     rosters::RostersInUse,
 };
 use crate::{
-    admin::{Client, Peer},
+    admin::{Admin, Client, Peer},
+    backend::http::Replaceable,
+    cluster::Cluster,
     config::{self, Config},
     front::{
         body::Chunks,
@@ -61,6 +63,8 @@ const HOST_NEEDED: &str = "a request has one Host\n";
 pub(super) struct Gateway {
     current: ArcSwap<Current>,
     pub(super) registry: Arc<Registry>,
+    /// The other gateways, if this is one of several.
+    pub(super) cluster: Option<Arc<Cluster>>,
     bosh: Arc<bosh::Front>,
     websocket: websocket::Front,
     pub(super) connections: Arc<Connections>,
@@ -77,21 +81,25 @@ type Answering = Pin<Box<dyn Future<Output = Response<Either<Chunks, Full<Bytes>
 
 impl Gateway {
     /// A gateway without sessions.
-    pub(super) fn new(config: &Config) -> Result<Self, RunError> {
-        let registry = Arc::new(Registry::default());
+    pub(super) fn new(
+        config: &Config,
+        registry: Arc<Registry>,
+        cluster: Option<Arc<Cluster>>,
+    ) -> Result<Self, RunError> {
         registry.backlog.bound(config.session.max_pending_total);
         let (bounds, proxies) = (config.server.connections, &config.server.proxies.trusted);
         let metrics = Arc::clone(&registry.metrics);
         let connections = Arc::new(Connections::new(bounds, proxies.clone(), metrics));
         let mut rosters = RostersInUse::default();
         let mut availability = AvailabilityInUse::default();
-        let tokens = Arc::new(Tokens::new().map_err(RunError::NoRandomness)?);
+        let node = cluster.as_ref().map(|it| it.node().clone());
+        let tokens = Arc::new(Tokens::new(node).map_err(RunError::NoRandomness)?);
         let current = Current::build(
             config,
             None,
             &mut rosters,
             &mut availability,
-            &registry,
+            (&registry, cluster.as_ref()),
             &tokens,
         )?;
         Ok(Self {
@@ -100,6 +108,7 @@ impl Gateway {
             websocket: websocket::Front::new(Arc::clone(&registry)),
             monitoring: Monitoring::new(Arc::clone(&registry), Arc::clone(&connections)),
             registry,
+            cluster,
             connections,
             limits: Arc::new(ArcSwap::from_pointee(config.server.limits)),
             rosters: Mutex::new(rosters),
@@ -112,14 +121,14 @@ impl Gateway {
     pub(super) fn apply(&self, config: &Config) -> Result<(), RunError> {
         let previous = self.current.load();
         let (mut rosters, mut availability) = (self.rosters.lock(), self.availability.lock());
-        let (registry, tokens) = (&self.registry, &self.tokens);
+        let shared = (&self.registry, self.cluster.as_ref());
         let current = Current::build(
             config,
             Some(&previous),
             &mut rosters,
             &mut availability,
-            registry,
-            tokens,
+            shared,
+            &self.tokens,
         )?;
         drop((rosters, availability));
         self.current.store(Arc::new(current));
@@ -130,6 +139,21 @@ impl Gateway {
             .bound(config.session.max_pending_total);
         self.limits.store(Arc::new(config.server.limits));
         Ok(())
+    }
+
+    /// The admin API as it is configured.
+    pub(super) fn admin(&self) -> Admin<Replaceable> {
+        self.current.load().admin.clone()
+    }
+
+    /// Fetches the lists of all users with sessions here again, and says of how many.
+    pub(super) async fn revalidate(&self) -> usize {
+        let rosters = self.rosters.lock().of_the_gateway();
+        let mut users = 0;
+        for rosters in rosters {
+            users += rosters.revalidate().await;
+        }
+        users
     }
 
     /// Whether this is the address of a trusted proxy.
@@ -246,6 +270,9 @@ impl Gateway {
         stop.stop();
         self.rosters.lock().report_unwritten();
         availability::finish(availability, by).await;
+        if let Some(cluster) = &self.cluster {
+            cluster.leave().await;
+        }
     }
 }
 

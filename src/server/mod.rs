@@ -1,6 +1,7 @@
 //! Composition: listens, serves until told to stop, reloads, drains.
 
 mod availability;
+mod cluster;
 mod current;
 mod gateway;
 mod listen;
@@ -21,6 +22,7 @@ use tracing::{info, warn};
 use self::{gateway::Gateway, listen::Listening, reload::Running, tls::Tls};
 pub use self::{listen::Bound, reload::warn_of};
 use crate::{
+    cluster::{NameTaken, SetupError},
     config::Config,
     net::{
         drain,
@@ -57,6 +59,12 @@ pub enum RunError {
         /// The key.
         key: &'static str,
     },
+    /// There can be no cluster.
+    #[error("cluster: {0}")]
+    Cluster(#[from] SetupError),
+    /// Another gateway has the name of this one.
+    #[error(transparent)]
+    NameTaken(#[from] NameTaken),
     /// The system has no random numbers.
     #[error("no random numbers: {0}")]
     NoRandomness(getrandom::Error),
@@ -72,7 +80,9 @@ pub async fn run(config: Config, file: &Path, sockets: Sockets) -> Result<(), Ru
     let mut hangup = signal(SignalKind::hangup())?;
 
     let tls = Tls::new(&config)?;
-    let gateway = Arc::new(Gateway::new(&config)?);
+    let (registry, others) = cluster::begin(&config).await?;
+    let gateway = Arc::new(Gateway::new(&config, registry, others)?);
+    cluster::join(&gateway).await?;
 
     let (stop, _) = drain::channel();
     let bound = Listening {

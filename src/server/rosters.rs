@@ -43,6 +43,11 @@ impl RostersInUse {
         Arc::clone(&self.stop)
     }
 
+    /// Those that the gateway holds.
+    pub(super) fn of_the_gateway(&self) -> Vec<Arc<Rosters<Replaceable>>> {
+        self.gateway.values().filter_map(Weak::upgrade).collect()
+    }
+
     /// Logs which lists are left unwritten.
     pub(super) fn report_unwritten(&self) {
         let rosters = self.server.values().filter_map(Weak::upgrade);

@@ -16,6 +16,7 @@ mod blocking;
 mod bosh_upstream;
 mod bounds;
 mod browser;
+mod cluster_admin;
 mod compose;
 mod discovery;
 mod drain;

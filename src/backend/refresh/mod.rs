@@ -17,6 +17,7 @@
 //! A notification is answered by a fetch that began after it: an earlier one may have read the old list. All
 //! notifications that come in during one fetch share the next.
 
+mod again;
 mod lease;
 mod put;
 mod task;

@@ -121,6 +121,18 @@ pub enum SetupError {
     Nats(String),
 }
 
+/// What this gateway is called: as it is configured, or a name that is drawn.
+///
+/// # Errors
+///
+/// When there are no random numbers.
+pub fn own_name(config: &config::Cluster) -> Result<NodeName, SetupError> {
+    match &config.node {
+        Some(node) => Ok(node.clone()),
+        None => drawn_name(),
+    }
+}
+
 /// What a gateway answers others with.
 pub trait Answers: Send + Sync + 'static {
     /// Answers a question of `from`. The future is dropped when nobody waits any longer.
@@ -180,13 +192,10 @@ impl Cluster {
     /// When there are no random numbers, or the settings are refused. That NATS is not there is none.
     pub async fn new(
         config: &config::Cluster,
+        node: NodeName,
         registry: Arc<Registry>,
     ) -> Result<Arc<Self>, SetupError> {
         let incarnation = draw()?;
-        let node = match &config.node {
-            Some(node) => node.clone(),
-            None => drawn_name()?,
-        };
         let (events, events_of_client) = mpsc::channel(64);
         let (cancels, cancels_of_questions) = mpsc::channel(WAITING);
         let client = connect(config, &node, events).await?;

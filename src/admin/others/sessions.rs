@@ -1,0 +1,35 @@
+//! Lists of sessions at several gateways.
+
+use bytes::Bytes;
+use http::Response;
+use http_body_util::Full;
+
+use super::Words;
+use crate::{
+    admin::{
+        refresh::Call,
+        sessions::{self, Filter, Listed},
+    },
+    cluster::{NodeName, Question},
+    session::Registry,
+};
+
+impl<S> Call<S> {
+    /// Counts all sessions, and lists the oldest that the filter lets through.
+    pub(in crate::admin) async fn sessions(
+        &self,
+        registry: &Registry,
+        filter: &Filter,
+    ) -> Response<Full<Bytes>> {
+        let words: Words<Listed> = {
+            let question = Question::Sessions;
+            self.others.ask_all(question, filter, self.deadline).await
+        };
+        let own = registry.node.as_deref().and_then(NodeName::new);
+        let others = words.said.into_iter().map(|(node, it)| (Some(node), it));
+        let mut listed = vec![(own, sessions::own(registry, filter))];
+        listed.extend(others);
+        let incomplete = words.failures.iter().map(ToString::to_string).collect();
+        sessions::list(filter, &listed, incomplete)
+    }
+}
