@@ -1,12 +1,13 @@
-//! Gateway: the real program, with a configuration of its own.
+//! Gateway: the real program, with a configuration of its own. With `GATEWAYS_UNDER_TEST=3`, three of them that are one.
 
 use std::{
     fmt::Write as _,
     fs,
-    net::SocketAddr,
+    io::{Read as _, Write as _},
+    net::{SocketAddr, TcpStream},
     path::PathBuf,
     process::{ExitStatus, Stdio},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use tempfile::TempDir;
@@ -16,8 +17,10 @@ use crate::{
     backend::Backend,
     client::{Account, Client, Transport},
     http::Endpoint,
+    nats::Nats,
     process::Process,
-    rostergate, site,
+    proxy::{Kind, Proxy},
+    rostergate, site, unique,
 };
 
 /// Slow machines that run many tests at once need this long.
@@ -68,6 +71,8 @@ pub struct Gateway {
     monitoring: Option<SocketAddr>,
     /// How it is started; none for another BOSH.
     builder: Option<Builder>,
+    /// What stands before it, and those that are one with it.
+    several: Option<(Proxy, Vec<Self>)>,
 }
 
 /// The contents of its configuration.
@@ -154,6 +159,38 @@ impl Gateway {
         } else {
             Transport::Bosh(self.bosh())
         }
+    }
+
+    /// Waits until it knows of so many gateways, itself included.
+    pub fn await_members(&self, count: usize) {
+        let wanted = format!(" {count}");
+        let deadline = Instant::now() + START;
+        while Instant::now() < deadline {
+            let members = |line: &&str| line.starts_with("rostergate_cluster_members{");
+            let metrics = self.metrics();
+            if metrics
+                .lines()
+                .find(members)
+                .is_some_and(|it| it.ends_with(&wanted))
+            {
+                return;
+            }
+        }
+        panic!(
+            "there are not {count} gateways within {START:?}\n{}",
+            self.log()
+        );
+    }
+
+    fn metrics(&self) -> String {
+        let mut answer = String::new();
+        let asked = TcpStream::connect(self.monitoring().address).and_then(|mut stream| {
+            let head = "GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+            stream.write_all(head.as_bytes())?;
+            stream.read_to_string(&mut answer)
+        });
+        asked.expect("it runs");
+        answer
     }
 
     /// Logs in through the gateway.
@@ -331,7 +368,43 @@ impl Builder {
     }
 
     pub fn start(self) -> Gateway {
+        let several = std::env::var("GATEWAYS_UNDER_TEST");
+        match several.map(|it| it.parse().expect("GATEWAYS_UNDER_TEST is a number")) {
+            Ok(count) if site::foreign().is_none() => self.start_several(count),
+            _ => self.start_alone(),
+        }
+    }
+
+    /// One, whatever is under test.
+    pub fn start_alone(self) -> Gateway {
         self.start_with(None)
+    }
+
+    /// So many that are one, behind a balancer that gives each connection to the next of them. What is said of a
+    /// gateway by its methods, but for its addresses, is said of the first.
+    fn start_several(self, count: usize) -> Gateway {
+        let name = format!("it-{}-{}", std::process::id(), unique());
+        let nats = Nats::shared().url();
+        let starting: Vec<_> = (0..count)
+            .map(|number| {
+                let table = format!(
+                    "[cluster]\nnats = [\"{nats}\"]\nname = \"{name}\"\nnode = \"g{number}\""
+                );
+                let builder = self.clone().tables(&table);
+                std::thread::spawn(|| builder.start_alone())
+            })
+            .collect();
+        let all = starting.into_iter().map(|it| it.join().expect("it starts"));
+        let mut all: Vec<_> = all.collect();
+        for gateway in &all {
+            gateway.await_members(count);
+        }
+        let addresses: Vec<_> = all.iter().map(|it| it.http).collect();
+        let proxy = Proxy::before(Kind::RoundRobinTcp, &addresses);
+        let mut first = all.remove(0);
+        first.http = proxy.http().address;
+        first.several = Some((proxy, all));
+        first
     }
 
     /// The same with standard error going there, not to the log.
@@ -366,6 +439,7 @@ impl Builder {
                 admin_https: None,
                 monitoring: None,
                 builder: None,
+                several: None,
             };
         }
         let config = directory.path().join("rostergate.toml");
@@ -380,7 +454,8 @@ impl Builder {
         let args = ["serve".into(), "--config".into(), config.into_os_string()];
         let log = directory.path().join("stderr.log");
         let program = &rostergate();
-        let filter = std::env::var("ROSTERGATE_LOG").unwrap_or_else(|_| "debug".to_owned());
+        let filter =
+            std::env::var("ROSTERGATE_LOG").unwrap_or_else(|_| "debug,async_nats=info".to_owned());
         let mut environment = vec![("ROSTERGATE_LOG", filter.as_str()), ("SCRATCH", "")];
         let own = self.environment.iter();
         environment.extend(own.map(|(name, value)| (&**name, &**value)));
@@ -434,6 +509,7 @@ impl Builder {
             admin_https,
             monitoring,
             builder: Some(self),
+            several: None,
         }
     }
 }

@@ -34,6 +34,7 @@ pub mod relay;
 pub mod resilient;
 pub mod sasl;
 pub mod scene;
+pub mod several;
 pub mod site;
 pub mod stall;
 mod tls;
