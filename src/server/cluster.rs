@@ -69,9 +69,8 @@ impl Answers for Own {
             return Box::pin(ready(Err("it stops".to_owned())));
         };
         match question {
-            Question::Bosh | Question::EndSleeping => {
-                Box::pin(ready(Err("it does not do that".to_owned())))
-            }
+            Question::Bosh => Box::pin(gateway.answer_bosh(body)),
+            Question::EndSleeping => Box::pin(ready(Err("it does not do that".to_owned()))),
             Question::Refresh
             | Question::Put
             | Question::EndSessions

@@ -104,7 +104,7 @@ impl Gateway {
         )?;
         Ok(Self {
             current: ArcSwap::from_pointee(current),
-            bosh: Arc::new(bosh::Front::new(Arc::clone(&registry), None)),
+            bosh: Arc::new(bosh::Front::new(Arc::clone(&registry), cluster.clone())),
             websocket: websocket::Front::new(Arc::clone(&registry)),
             monitoring: Monitoring::new(Arc::clone(&registry), Arc::clone(&connections)),
             registry,
@@ -144,6 +144,14 @@ impl Gateway {
     /// The admin API as it is configured.
     pub(super) fn admin(&self) -> Admin<Replaceable> {
         self.current.load().admin.clone()
+    }
+
+    /// Answers a BOSH request that another gateway has passed on.
+    pub(super) fn answer_bosh(
+        &self,
+        request: Bytes,
+    ) -> impl Future<Output = Result<Bytes, String>> + Send + use<> {
+        self.bosh.answer(request, &self.current.load().fronts)
     }
 
     /// Fetches the lists of all users with sessions here again, and says of how many.
