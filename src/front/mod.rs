@@ -8,7 +8,7 @@ pub mod bosh;
 mod completed;
 pub mod cors;
 pub mod discovery;
-mod elsewhere;
+pub mod elsewhere;
 pub mod exchange;
 mod failures;
 mod forwarded;

@@ -32,16 +32,19 @@ pub enum Resumption {
     TooHigh,
     /// The server did not say who the client is.
     Unproven,
+    /// The session was in another gateway.
+    Elsewhere,
 }
 
 impl Resumption {
-    const ALL: [Self; 6] = [
+    const ALL: [Self; 7] = [
         Self::Resumed,
         Self::Unknown,
         Self::Stranger,
         Self::Insecure,
         Self::TooHigh,
         Self::Unproven,
+        Self::Elsewhere,
     ];
 
     fn label(self) -> Outcome {
@@ -52,6 +55,7 @@ impl Resumption {
             Self::Insecure => "insecure",
             Self::TooHigh => "too_high",
             Self::Unproven => "unproven",
+            Self::Elsewhere => "elsewhere",
         };
         Outcome { outcome }
     }

@@ -11,6 +11,7 @@ use super::{RunError, gateway::Gateway};
 use crate::{
     cluster::{Answers, Cluster, NodeName, Question, own_name},
     config::Config,
+    front::elsewhere,
     session::Registry,
 };
 
@@ -36,6 +37,7 @@ pub(super) async fn join(gateway: &Arc<Gateway>) -> Result<(), RunError> {
     };
     let answers = Arc::new(Own(Arc::downgrade(gateway)));
     cluster.start(answers).await?;
+    elsewhere::run_errands(&gateway.registry, cluster);
     tokio::spawn(look_again(Arc::clone(cluster), Arc::downgrade(gateway)));
     Ok(())
 }
@@ -70,7 +72,10 @@ impl Answers for Own {
         };
         match question {
             Question::Bosh => Box::pin(gateway.answer_bosh(body)),
-            Question::EndSleeping => Box::pin(ready(Err("it does not do that".to_owned()))),
+            Question::EndSleeping => {
+                let registry = Arc::clone(&gateway.registry);
+                Box::pin(elsewhere::answer_of_sleeping(registry, body))
+            }
             Question::Refresh
             | Question::Put
             | Question::EndSessions

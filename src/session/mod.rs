@@ -9,6 +9,7 @@ mod admission;
 mod backlog;
 mod counts;
 mod downstream;
+mod errand;
 mod host;
 mod link;
 mod origin;
@@ -29,6 +30,7 @@ pub use self::{
     backlog::Backlog,
     counts::Counts,
     downstream::{Downstream, bosh, stream},
+    errand::{Errand, MAX_ERRANDS, Sleeper, Wish},
     host::{Host, account},
     origin::{Origin, Protocol},
     record::{Front, Record, State},

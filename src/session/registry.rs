@@ -5,28 +5,38 @@ use std::{
     hash::{BuildHasher as _, RandomState},
     net::IpAddr,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
 
 use parking_lot::Mutex;
-use tokio::{sync::Notify, task::JoinSet, time::sleep};
+use tokio::{
+    sync::{Notify, mpsc},
+    task::JoinSet,
+    time::{sleep, timeout},
+};
 use tracing::info;
 
 use super::{
-    Accounts, Backlog, Command, Counts, Mailbox, Record, Resumption, ShutOut, Sid, SmId,
+    Accounts, Backlog, Command, Counts, Errand, Mailbox, Record, Resumption, ShutOut, Sid, Sleeper,
+    SmId, Wish,
     resumption::{Named, Resumable},
 };
 use crate::{
+    clock::now,
     metrics::{Metrics, Minute},
     net::{
         quota::{Permit, Quota},
         refusals::Refusals,
         unfinished::Unfinished,
     },
+    proto::stream::error::stream_error,
 };
+
+/// How long a session may take to end whose client has come to another gateway.
+const ENDING: Duration = Duration::from_secs(3);
 
 /// Independent locks, so that sessions rarely wait for each other.
 const SHARDS: usize = 64;
@@ -64,6 +74,8 @@ pub struct Registry {
     is_closed: AtomicBool,
     /// The name of this gateway, where it is one of several.
     pub node: Option<Arc<str>>,
+    /// The way to those who run errands to the others.
+    pub errands: OnceLock<mpsc::Sender<Errand>>,
     /// What is counted of them, and of all else.
     pub metrics: Arc<Metrics>,
     /// What is pending for their clients.
@@ -99,6 +111,7 @@ impl Default for Registry {
             emptied: Notify::new(),
             is_closed: AtomicBool::new(false),
             node: None,
+            errands: OnceLock::new(),
             metrics: Arc::default(),
             backlog: Backlog::default(),
             by_address: Arc::default(),
@@ -144,6 +157,49 @@ impl Registry {
         match node.filter(|node| Some(*node) != own) {
             Some(node) => Found::There(node),
             None => Found::Nowhere,
+        }
+    }
+
+    /// What an SM-ID names that a client has shown to another gateway. If that knows whose client it is, and the session
+    /// is theirs, the session ends, so that the server has what it had not confirmed for the client's next session. In
+    /// that case this waits for a while until it has ended.
+    pub async fn end_sleeping(&self, wish: Wish) -> Sleeper {
+        let named = self.resumption.find(&wish.previd, now());
+        let (entry, account) = match named {
+            Named::Session(entry, account) => (entry, account),
+            Named::Ended(ended) => return Sleeper::Ended(ended.taken(wish.h)),
+            Named::Nothing => return Sleeper::Nothing,
+        };
+        if entry.secure && !wish.secure {
+            return Sleeper::Insecure;
+        }
+        let session = || {
+            let jid = entry.record.jid().unwrap_or_default();
+            let resource = jid.split_once('/').map_or("", |(_, resource)| resource);
+            Sleeper::Session {
+                resource: resource.to_owned(),
+            }
+        };
+        match wish.account {
+            None => return session(),
+            Some(claimed) if *claimed != *account => return Sleeper::Strangers,
+            Some(_) => {}
+        }
+        let error = stream_error("conflict", "the client goes on by another gateway");
+        let ended = async {
+            // A session whose mailbox is closed has ended by itself.
+            let _ = entry
+                .mailbox
+                .send(Box::new(Command::End(error.clone())))
+                .await;
+            entry.mailbox.closed().await;
+        };
+        // It may linger, for messages that other sessions of the account take over here.
+        let _ = timeout(ENDING, ended).await;
+        match self.resumption.find(&wish.previd, now()) {
+            Named::Ended(ended) => Sleeper::Ended(ended.taken(wish.h)),
+            Named::Session(..) => session(),
+            Named::Nothing => Sleeper::Nothing,
         }
     }
 
@@ -269,6 +325,12 @@ impl Registration {
         self.registry.node.as_deref()
     }
 
+    /// Has another gateway asked; whether that can be done.
+    pub(super) fn run(&self, errand: Errand) -> bool {
+        let errands = self.registry.errands.get();
+        errands.is_some_and(|errands| errands.try_send(errand).is_ok())
+    }
+
     /// Where it counts what happens.
     pub fn metrics(&self) -> &Metrics {
         &self.registry.metrics
@@ -292,7 +354,7 @@ impl Registration {
     pub(super) fn resumable(&self, id: SmId, account: &str) -> Option<Resumable> {
         let entry = self.registry.find(self.sid.expose())?;
         let resumption = &self.registry.resumption;
-        Some(resumption.register(id, account, entry.mailbox))
+        Some(resumption.register(id, account, entry))
     }
 
     /// What the SM-ID names.
@@ -335,18 +397,12 @@ impl Drop for Registration {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use tokio::{
-        sync::mpsc,
-        time::{Instant, timeout},
-    };
-
+pub(super) mod testing {
     use super::*;
     use crate::session::{Front, Origin, Protocol};
 
-    fn entry() -> (Entry, mpsc::Receiver<Box<Command>>) {
+    /// A session of nobody, and its mailbox.
+    pub(in crate::session) fn session() -> (Entry, mpsc::Receiver<Box<Command>>) {
         let (mailbox, receiver) = mpsc::channel(1);
         let origin = Origin {
             address: ([127, 0, 0, 1], 1).into(),
@@ -354,8 +410,7 @@ mod tests {
             secure: false,
             protocol: Protocol::Http11,
         };
-        let now = Instant::now().into_std();
-        let record = Record::new(1, "example.org", Front::Bosh, origin, now);
+        let record = Record::new(1, "example.org", Front::Bosh, origin, now());
         let entry = Entry {
             mailbox,
             secure: origin.secure,
@@ -363,6 +418,15 @@ mod tests {
         };
         (entry, receiver)
     }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::time::{Instant, timeout};
+
+    use super::{testing::session as entry, *};
 
     fn register(registry: &Arc<Registry>) -> (Registration, mpsc::Receiver<Box<Command>>) {
         let (entry, mailbox) = entry();

@@ -11,7 +11,7 @@ use std::{
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use parking_lot::Mutex;
 
-use super::{Mailbox, sid::node_before};
+use super::{Entry, Mailbox, sid::node_before};
 
 /// How long it is remembered what an ended session had taken from its client.
 const MEMORY: Duration = Duration::from_secs(600);
@@ -77,7 +77,8 @@ pub struct Resumption(Mutex<Names>);
 
 #[derive(Debug, Default)]
 struct Names {
-    sessions: HashMap<SmId, Mailbox>,
+    /// Each with its account.
+    sessions: HashMap<SmId, (Entry, Arc<str>)>,
     ended: HashMap<SmId, Ended>,
     /// The same sessions, the earliest first.
     endings: VecDeque<(Instant, SmId)>,
@@ -88,8 +89,8 @@ struct Names {
 /// What an SM-ID names.
 #[derive(Debug)]
 pub(super) enum Named {
-    /// A session.
-    Session(Mailbox),
+    /// A session, and whose it is (`Host::account`).
+    Session(Entry, Arc<str>),
     /// One that has ended.
     Ended(Ended),
     /// Nothing that is remembered.
@@ -126,17 +127,14 @@ impl Ended {
 
 impl Resumption {
     /// Lets `id` name the session of `account` (`Host::account`) for as long as the result lives.
-    pub(super) fn register(
-        self: &Arc<Self>,
-        id: SmId,
-        account: &str,
-        mailbox: Mailbox,
-    ) -> Resumable {
-        self.0.lock().sessions.insert(id.clone(), mailbox);
+    pub(super) fn register(self: &Arc<Self>, id: SmId, account: &str, session: Entry) -> Resumable {
+        let account: Arc<str> = account.into();
+        let of_account = (session, Arc::clone(&account));
+        self.0.lock().sessions.insert(id.clone(), of_account);
         Resumable {
             resumption: Arc::clone(self),
             id,
-            account: account.into(),
+            account,
             ended: None,
         }
     }
@@ -145,8 +143,8 @@ impl Resumption {
     pub(super) fn find(&self, id: &str, now: Instant) -> Named {
         let mut names = self.0.lock();
         names.forget(now);
-        if let Some(mailbox) = names.sessions.get(id) {
-            return Named::Session(mailbox.clone());
+        if let Some((session, account)) = names.sessions.get(id) {
+            return Named::Session(session.clone(), Arc::clone(account));
         }
         let ended = names.ended.get(id);
         ended.map_or(Named::Nothing, |ended| Named::Ended(*ended))
@@ -195,7 +193,8 @@ impl Resumable {
         let asleep = names.asleep.entry(Arc::clone(&self.account)).or_default();
         asleep.push_back(self.id.clone());
         let oldest = (asleep.len() > MAX_ASLEEP).then(|| asleep.pop_front())??;
-        names.sessions.get(&oldest).cloned()
+        let (session, _) = names.sessions.get(&oldest)?;
+        Some(session.mailbox.clone())
     }
 
     /// The session has been resumed.
@@ -227,7 +226,10 @@ mod tests {
     use tokio::sync::mpsc;
 
     use super::*;
-    use crate::{clock::now, session::Command};
+    use crate::{
+        clock::now,
+        session::{Command, registry::testing::session},
+    };
 
     const TAKEN: Ended = Ended {
         taken: 7,
@@ -238,9 +240,9 @@ mod tests {
         resumption: &Arc<Resumption>,
         account: &str,
     ) -> (Resumable, mpsc::Receiver<Box<Command>>) {
-        let (mailbox, receiver) = mpsc::channel(1);
+        let (session, receiver) = session();
         let id = SmId::random(None).unwrap();
-        (resumption.register(id, account, mailbox), receiver)
+        (resumption.register(id, account, session), receiver)
     }
 
     #[test]
@@ -271,7 +273,7 @@ mod tests {
         let id = session.id.clone();
         assert!(matches!(
             resumption.find(id.expose(), now),
-            Named::Session(_)
+            Named::Session(..)
         ));
         assert!(matches!(resumption.find("other", now), Named::Nothing));
         session.end(TAKEN, now);

@@ -79,6 +79,7 @@ mod server_ends;
 mod server_rosters;
 mod server_rosters_together;
 mod several_gateways;
+mod several_gateways_resumption;
 mod site;
 mod site_page;
 mod stuck_output;

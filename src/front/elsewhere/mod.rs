@@ -9,6 +9,7 @@
 //! The owner applies the rules, those on TLS and on sizes included. It answers for its own sessions alone, so that no
 //! request goes round. What becomes of a request that is not answered is in the table of [`super::bosh`].
 
+mod sleeping;
 mod wire;
 
 use std::{pin::Pin, sync::Arc, time::Duration};
@@ -17,6 +18,7 @@ use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
 use tracing::debug;
 
+pub use self::sleeping::{answer as answer_of_sleeping, run_errands};
 pub(super) use self::wire::{Body, Request};
 use super::{
     answers::{RefusalCondition, XML, closing, terminated, unavailable},

@@ -44,7 +44,7 @@ use self::{
     roster::LeasedRoster,
 };
 use super::{
-    Admitted, Command, Entry, Host, MAILBOX, Record, Refused, Registration, Registry,
+    Admitted, Command, Entry, Host, MAILBOX, Record, Refused, Registration, Registry, Sleeper,
     accounts::Notice,
     downstream::{self, Downstream, Reason},
     link::{self, Link},
@@ -119,6 +119,8 @@ enum Input {
     SiblingsDone,
     /// The session that the client wants to resume has taken the connection or not; `None` if the connection is lost.
     Answered(Option<Answer>),
+    /// Another gateway says what has become of the session that the client wants to go on with; `None` if it does not.
+    Elsewhere(Option<Sleeper>),
     Server(link::Input),
 }
 
@@ -375,6 +377,7 @@ impl Task {
             Input::Notice(notice) => self.handle_notice(notice),
             Input::SiblingsDone => self.send_held_block(now),
             Input::Answered(answer) => self.handle_answer(answer, now),
+            Input::Elsewhere(sleeper) => self.handle_elsewhere(sleeper, now),
             Input::Server(link::Input::Connected(Ok(hello))) => self.connected(hello, now),
             Input::Server(link::Input::Connected(Err(error))) => self.refuse(&error, now),
             Input::Server(link::Input::Event(event)) => self.handle_upstream(event, now),

@@ -12,6 +12,11 @@
 //!
 //! Nobody is believed but the server: every way to authenticate works, and no word of the client is looked at. If the
 //! resumption fails, the client may go on to bind a resource; it is given the one that is bound already.
+//!
+//! Where the SM-ID names another gateway, the session cannot be had, and what it had not confirmed has to come to the
+//! client by its server. That keeps it only for an account's last session (Prosody), so the other session has to go
+//! before this one is bound: the same resource is asked for, and a server ends the older session of that name. Then the
+//! other gateway is told who the client is, and ends the session if the server has not.
 
 use std::{
     task::{Context, Poll, ready},
@@ -30,10 +35,10 @@ use crate::{
         sm::acceptor::Violation,
         stanza::{IqType, Kind, Stanza},
         stream::error::stream_error,
-        xml::Ns,
+        xml::{Ns, write::Tag},
     },
     session::{
-        Command, Mailbox, Origin, SmId,
+        Command, Errand, Mailbox, Origin, Sleeper, SmId, Wish,
         downstream::{Downstream, Reason as EndReason, stream::Handed},
         resumption::{Ended, Named, Resumable, Returned},
     },
@@ -47,6 +52,8 @@ pub(super) struct Resuming {
     resumable: Option<Box<Resumable>>,
     /// The client of this session wants to go on with another one.
     attempt: Option<Box<Attempt>>,
+    /// The same, where that one is in another gateway.
+    elsewhere: Option<Box<Elsewhere>>,
     /// The server's answer to a binding that the client does not know of, once its resumption has failed.
     bound_before: Option<Box<Stanza>>,
     /// What became of the client's stanzas when the server was lost.
@@ -74,6 +81,19 @@ struct Attempt {
     h: u32,
     /// Whether the other session takes the connection; `None` while the server has not said who the client is.
     answer: Option<oneshot::Receiver<Answer>>,
+}
+
+/// A client's wish to go on with a session of another gateway.
+struct Elsewhere {
+    node: Box<str>,
+    previd: String,
+    h: u32,
+    /// What the other gateway says; `None` while the server is asked.
+    answer: Option<oneshot::Receiver<Sleeper>>,
+    /// Whether it is known that there is such a session.
+    is_found: bool,
+    /// Whether the server has been asked for the resource of that session.
+    is_named: bool,
 }
 
 /// A connection that is offered to the session that its client wants to resume. Unless that session takes it, it goes
@@ -141,7 +161,7 @@ impl std::fmt::Debug for Attach {
 impl Resuming {
     /// Whether the client is not heard, as it may be another session's.
     pub(super) fn is_trying(&self) -> bool {
-        self.attempt.is_some()
+        self.attempt.is_some() || self.elsewhere.is_some()
     }
 
     /// Whether the connection is with the other session: nothing can be done before it answers.
@@ -152,6 +172,11 @@ impl Resuming {
 
     /// What the other session says.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Input> {
+        let elsewhere = self.elsewhere.as_mut();
+        if let Some(answer) = elsewhere.and_then(|elsewhere| elsewhere.answer.as_mut()) {
+            let sleeper = ready!(std::pin::Pin::new(answer).poll(cx)).ok();
+            return Poll::Ready(Input::Elsewhere(sleeper));
+        }
         let attempt = self.attempt.as_mut();
         let Some(answer) = attempt.and_then(|attempt| attempt.answer.as_mut()) else {
             return Poll::Pending;
@@ -159,6 +184,12 @@ impl Resuming {
         // Without an answer, the connection is lost: the other session's task has failed.
         let answer = ready!(std::pin::Pin::new(answer).poll(cx)).ok();
         Poll::Ready(Input::Answered(answer))
+    }
+
+    /// Whether the server was asked for a resource by name. That is asked once.
+    fn wants_another_name(&mut self) -> bool {
+        let elsewhere = self.elsewhere.as_mut();
+        elsewhere.is_some_and(|elsewhere| std::mem::take(&mut elsewhere.is_named))
     }
 
     /// Takes note of what the client says of itself.
@@ -180,6 +211,18 @@ const BIND: Bytes = Bytes::from_static(
     b"<iq xmlns='jabber:client' type='set' id='rostergate-resume'>\
       <bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'/></iq>",
 );
+/// The same for this resource.
+fn bind(resource: &str) -> Bytes {
+    let iq = Tag::new("iq").ns(Ns::Client).plain("type", "set");
+    let iq = iq.plain("id", BIND_ID).content(|out| {
+        let bind = Tag::within(out, "bind").ns(Ns::Bind);
+        bind.content(|out| {
+            Tag::within(out, "resource").text(resource);
+        });
+    });
+    iq.into()
+}
+
 /// A client that resumes is looked at, which its server does not see (XEP-0352 §5).
 const ACTIVE: Bytes = Bytes::from_static(b"<active xmlns='urn:xmpp:csi:0'/>");
 
@@ -297,7 +340,8 @@ impl Task {
     /// The client wants to go on with another session, which it has got `h` stanzas of.
     pub(super) fn try_to_resume(&mut self, previd: String, h: u32, now: Instant) {
         match self.registration.find_resumable(&previd, now) {
-            Named::Session(other) => {
+            Named::Session(session, _) => {
+                let other = session.mailbox;
                 self.resuming.attempt = Some(Box::new(Attempt {
                     other,
                     previd,
@@ -312,21 +356,25 @@ impl Task {
             Named::Ended(ended) => {
                 self.refuse_resumption(Some(ended.taken(h)), Resumption::Unknown);
             }
-            Named::Nothing => self.refuse_resumption(None, Resumption::Unknown),
+            Named::Nothing => self.look_elsewhere(previd, h),
         }
     }
 
     fn refuse_resumption(&mut self, taken: Option<u32>, why: Resumption) {
         debug!(sid = ?self.registration.sid(), ?why, "session not resumed");
         self.registration.metrics().resumption(why);
-        self.resuming.attempt = None;
+        (self.resuming.attempt, self.resuming.elsewhere) = (None, None);
         if let Downstream::Stream(stream) = &mut self.client {
             stream.refuse_resumption(taken);
         }
     }
 
     /// Deals with the server's answer to our binding; gives back everything else.
-    pub(super) fn identify_resumer(&mut self, event: UpstreamEvent) -> Option<UpstreamEvent> {
+    pub(super) fn identify_resumer(
+        &mut self,
+        event: UpstreamEvent,
+        now: Instant,
+    ) -> Option<UpstreamEvent> {
         let is_answer = |stanza: &Stanza| {
             matches!(stanza.kind(), Kind::Iq(IqType::Result | IqType::Error))
                 && stanza.id().as_deref() == Some(BIND_ID)
@@ -337,8 +385,90 @@ impl Task {
             }
             other => return Some(other),
         };
-        self.offer_connection(answer);
+        match self.resuming.elsewhere.is_some() {
+            true => self.tell_elsewhere(answer, now),
+            false => self.offer_connection(answer),
+        }
         None
+    }
+
+    // === The same, where the other session is in another gateway ===
+
+    /// Asks the gateway that the SM-ID names, if there is one, what the SM-ID is.
+    fn look_elsewhere(&mut self, previd: String, h: u32) {
+        let own = self.registration.node();
+        let node = own.and_then(|_| SmId::node_of(&previd));
+        let Some(node) = node.filter(|node| Some(*node) != own) else {
+            return self.refuse_resumption(None, Resumption::Unknown);
+        };
+        self.resuming.elsewhere = Some(Box::new(Elsewhere {
+            node: node.into(),
+            previd,
+            h,
+            answer: None,
+            is_found: false,
+            is_named: false,
+        }));
+        self.ask_elsewhere(None);
+    }
+
+    /// Asks it, or tells it whose the client is.
+    fn ask_elsewhere(&mut self, account: Option<String>) {
+        let secure = self.record.origin().secure;
+        let Some(elsewhere) = &mut self.resuming.elsewhere else {
+            return;
+        };
+        let (reply, answer) = oneshot::channel();
+        let wish = Wish {
+            previd: elsewhere.previd.clone(),
+            h: elsewhere.h,
+            secure,
+            account,
+        };
+        let node = elsewhere.node.clone();
+        elsewhere.answer = Some(answer);
+        // One that is not run is answered with nothing.
+        let is_run = self.registration.run(Errand { node, wish, reply });
+        debug!(sid = ?self.registration.sid(), is_run, "asking another gateway for a session");
+    }
+
+    /// The other gateway says what the SM-ID is, or that it has ended the session; `None` if it says nothing.
+    pub(super) fn handle_elsewhere(&mut self, sleeper: Option<Sleeper>, now: Instant) {
+        let Some(elsewhere) = &mut self.resuming.elsewhere else {
+            return;
+        };
+        elsewhere.answer = None;
+        let (taken, why) = match sleeper {
+            Some(Sleeper::Session { resource }) if !elsewhere.is_found => {
+                (elsewhere.is_found, elsewhere.is_named) = (true, true);
+                match self.resuming.bound_before.take() {
+                    Some(bound) => self.tell_elsewhere(*bound, now),
+                    None => self.link.queue(&Stanza::ours(bind(&resource)), now),
+                }
+                return;
+            }
+            Some(Sleeper::Ended(taken)) => (Some(taken), Resumption::Elsewhere),
+            Some(Sleeper::Strangers) => (None, Resumption::Stranger),
+            Some(Sleeper::Insecure) => (None, Resumption::Insecure),
+            Some(Sleeper::Nothing) => (None, Resumption::Unknown),
+            Some(Sleeper::Session { .. }) | None => (None, Resumption::Elsewhere),
+        };
+        self.refuse_resumption(taken, why);
+    }
+
+    /// The server says by `bound` who the client is, or that the other session's resource is not to be had: then any
+    /// other does.
+    fn tell_elsewhere(&mut self, bound: Stanza, now: Instant) {
+        match Identity::from_bind_result(&bound, &self.host.domain) {
+            Some(identity) => {
+                self.resuming.bound_before = Some(Box::new(bound));
+                self.ask_elsewhere(Some(self.host.account(&identity)));
+            }
+            None if self.resuming.wants_another_name() => {
+                self.link.queue(&Stanza::ours(BIND), now);
+            }
+            None => self.refuse_resumption(None, Resumption::Unproven),
+        }
     }
 
     /// Offers the client's connection to the session that it wants, if the server says by `bound` who the client is.

@@ -52,7 +52,7 @@ impl Task {
         if self.handover.is_lingering() {
             return self.handle_while_lingering(event, now);
         }
-        let Some(event) = self.identify_resumer(event) else {
+        let Some(event) = self.identify_resumer(event, now) else {
             return;
         };
         match event {
