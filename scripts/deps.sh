@@ -4,8 +4,8 @@
 #   scripts/deps.sh demo     a Rust toolchain (checked only), prosody, node, npm; Converse.js
 #   scripts/deps.sh test     all of that, and chromium, firefox-esr, nginx, apache2, haproxy, caddy, ssl-cert, ejabberd,
 #                            jabberd2, tsung, valgrind, lua-check, iproute2, prometheus, sqlite3, openssl, curl, git,
-#                            fail2ban, man-db, php, docker-compose, python3-django, python3-venv, python3-gi, lintian,
-#                            systemd-container; XMPP clients; schemathesis
+#                            fail2ban, man-db, nats-server, php, docker-compose, python3-django, python3-venv, python3-gi,
+#                            lintian, systemd-container; XMPP clients; schemathesis
 #   scripts/deps.sh release  compilers for what a release is built for
 #   scripts/deps.sh bench    what the demo needs, and the servers and proxies that rostergate is compared with
 #
@@ -82,6 +82,7 @@ test)
     need ejabberdctl ejabberd "tests against a second XMPP server"
     need jabberd2-c2s jabberd2 "tests against a third one, which is older"
     need sqlite3 sqlite3 "makes its database"
+    need nats-server nats-server "what several gateways find each other over"
     need tsung tsung "somebody else's load"
     need valgrind valgrind "benchmarks that count instructions"
     need luacheck lua-check "checks the module for Prosody"
@@ -136,6 +137,9 @@ if [ -n "$missing" ]; then
     # It is for the tests alone: nothing shall answer at this machine's own ports for it.
     case "$missing " in
     *" caddy "*) $sudo systemctl disable --now caddy 2>/dev/null || true ;;
+    esac
+    case "$missing " in
+    *" nats-server "*) $sudo systemctl disable --now nats-server 2>/dev/null || true ;;
     esac
     case "$missing " in
     *" fail2ban "*) $sudo systemctl disable --now fail2ban 2>/dev/null || true ;;

@@ -96,6 +96,7 @@ use crate::{
 };
 
 mod access;
+mod asked;
 mod auth;
 mod ending;
 mod jobs;
@@ -602,15 +603,21 @@ impl<S: ContactSource + 'static> Admin<S> {
                 let limit = self.config.max_body;
                 call.put(&user, request.into_body(), limit).await
             }
-            What::Roster(user) => call.show(&user),
-            What::Presence => call.presence(question.unwrap_or_default()),
-            What::Status => Ok(status::status(&self.sessions, &call.table)),
+            What::Roster(user) => call.show(&user).await,
+            What::Presence => call.presence(question.unwrap_or_default()).await,
+            What::Status => {
+                let others = call.shares().await;
+                Ok(status::status(&self.sessions, &call.table, others))
+            }
             What::Asset | What::Token | What::Prebind => Err(Failure::NotFound),
             What::Sessions if *request.method() == Method::DELETE => {
                 call.end_sessions(&self.sessions, &Ending::parse(query)?)
                     .await
             }
-            What::Sessions => Ok(sessions::list(&self.sessions, &Filter::parse(query)?)),
+            What::Sessions => {
+                let filter = Filter::parse(query)?;
+                Ok(call.sessions(&self.sessions, &filter).await)
+            }
         }
     }
 

@@ -10,6 +10,7 @@ use serde::{Serialize, Serializer, ser::SerializeMap as _};
 use tracing::debug;
 
 use super::{
+    others::presence::{join_pages, join_seen},
     refresh::Call,
     respond::{self, Failure, Outcome},
 };
@@ -147,13 +148,19 @@ struct List {
     next: Option<String>,
     /// The id of the latest event that the list is as of.
     event: Option<u64>,
+    /// Why some may be missing.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    incomplete: Vec<String>,
 }
 
 impl<S: ContactSource + 'static> Call<S> {
     /// Shows the presence of those in question.
-    pub(super) fn presence(&self, question: Question) -> Result<Response<Full<Bytes>>, Failure> {
+    pub(super) async fn presence(
+        &self,
+        question: Question,
+    ) -> Result<Response<Full<Bytes>>, Failure> {
         if question.users.is_empty() {
-            return self.list_available(&question);
+            return self.list_available(&question).await;
         }
         let all_named = question.users.iter().all(|name| name.contains('@'));
         let default = match all_named {
@@ -165,7 +172,11 @@ impl<S: ContactSource + 'static> Call<S> {
         let names = names.filter(|name| asked.insert(name.clone()));
         let found: Vec<_> = names
             .map(|name| {
-                let view = self.view(&name, default.as_ref());
+                let found = self.user(&name, default.as_ref());
+                let view = found.and_then(|(domain, user)| {
+                    let view = self.table.served(&domain)?.availability.view(&user);
+                    Ok((format!("{user}@{domain}"), view))
+                });
                 (name, view)
             })
             .collect();
@@ -175,8 +186,22 @@ impl<S: ContactSource + 'static> Call<S> {
         {
             return Err(first.clone());
         }
+        let known = found.iter().filter_map(|(_, view)| view.as_ref().ok());
+        let words = self
+            .seen_elsewhere(known.map(|(jid, _)| jid.clone()).collect())
+            .await;
+        let missing = words.failures.first();
+        let mut elsewhere = join_seen(words.said);
         let shown = found.into_iter().map(|(name, view)| {
-            let shown = view.map(Shown::from).unwrap_or_else(|failure| Shown {
+            let shown = view.map(|(jid, view)| {
+                let other = elsewhere.remove(&jid).unwrap_or_default();
+                let mut shown = Shown::from(view.join(other));
+                if !shown.available {
+                    shown.reason = missing.map(ToString::to_string);
+                }
+                shown
+            });
+            let shown = shown.unwrap_or_else(|failure| Shown {
                 reason: Some(failure.to_string()),
                 ..Shown::default()
             });
@@ -185,16 +210,21 @@ impl<S: ContactSource + 'static> Call<S> {
         Ok(answer::json(StatusCode::OK, &Named(shown.collect())))
     }
 
-    fn view(&self, name: &str, default: Option<&DomainPart>) -> Result<View, Failure> {
-        let (domain, user) = self.user(name, default)?;
-        Ok(self.table.served(&domain)?.availability.view(&user))
-    }
-
-    fn list_available(&self, question: &Question) -> Result<Response<Full<Bytes>>, Failure> {
+    async fn list_available(&self, question: &Question) -> Result<Response<Full<Bytes>>, Failure> {
         let domain = self.served_domain()?;
         let availability = &self.table.served(&domain)?.availability;
         let limit = question.limit.unwrap_or(USUAL_LIMIT);
-        let page = availability.list(question.after.as_ref(), limit);
+        let mut page = availability.list(question.after.as_ref(), limit);
+        let after = question.after.as_ref().map(ToString::to_string);
+        let words = self
+            .available_elsewhere(domain.to_string(), after, limit)
+            .await;
+        if self.others.may_exist() {
+            // Each gateway counts its own.
+            page.event = None;
+        }
+        let incomplete = words.failures.iter().map(ToString::to_string).collect();
+        let page = join_pages(page, words.said, limit);
         self.log_shown(page.users.iter().map(|(user, _)| user.as_str()));
         let last = page.users.last().map(|(user, _)| user.to_string());
         let users = page.users.into_iter();
@@ -207,6 +237,7 @@ impl<S: ContactSource + 'static> Call<S> {
             ),
             next: last.filter(|_| page.has_more),
             event: page.event,
+            incomplete,
         };
         Ok(answer::json(StatusCode::OK, &list))
     }

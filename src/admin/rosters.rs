@@ -1,23 +1,34 @@
 //! Roster of one user as it is in memory, for people who look into it. Fetches nothing.
 
-use std::fmt::Display;
+use std::{fmt::Display, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode};
 use http_body_util::Full;
-use serde::Serialize;
+use jid::DomainPart;
+use serde::{Deserialize, Serialize};
+use serde_json::value::{RawValue, to_raw_value};
 
 use super::{
     Lists,
+    others::Words,
     refresh::Call,
     respond::{self, Failure, LeftOut, Outcome},
 };
 use crate::{
     backend::{ContactSource, failures},
     net::answer,
-    roster::{Contact, snapshot},
+    roster::{Contact, Username, snapshot},
     writer,
 };
+
+/// How well a list is known: of two, the larger one is shown.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
+pub(super) struct Age {
+    is_fresh: bool,
+    /// Since 1970.
+    fetched: Option<Duration>,
+}
 
 #[derive(Serialize)]
 struct Known<'a> {
@@ -122,22 +133,51 @@ impl Failed {
 }
 
 impl<S: ContactSource + 'static> Call<S> {
-    /// Shows what is in memory about one user.
-    pub(super) fn show(&self, name: &str) -> Result<Response<Full<Bytes>>, Failure> {
+    /// Shows what is in memory about one user, at whichever gateway knows it best.
+    pub(super) async fn show(&self, name: &str) -> Result<Response<Full<Bytes>>, Failure> {
         let default = self.default_domain([name])?;
         let (domain, user) = self.user(name, default.as_ref())?;
-        let lists = self.table.rosters(&domain)?;
+        let own = self.known(&domain, &user);
+        let is_fresh = own.as_ref().is_ok_and(|(age, _)| age.is_fresh);
+        let is_shared = matches!(self.table.rosters(&domain)?, Lists::Gateway(_));
+        // A list in the server is known to whoever has written it; one of a user who is online, as well as it can be.
+        let words = match is_fresh && is_shared {
+            true => Words::default(),
+            false => self.known_elsewhere(&format!("{user}@{domain}")).await,
+        };
+        let others = words.said.into_iter().filter_map(|(_, known)| known);
+        let best = own
+            .clone()
+            .into_iter()
+            .chain(others)
+            .max_by_key(|(age, _)| *age);
+        match best {
+            Some((_, known)) => Ok(answer::json(StatusCode::OK, &known)),
+            None => {
+                let failure = words.failures.into_iter().next();
+                Err(failure.unwrap_or_else(|| own.err().unwrap_or(Failure::NothingKnown)))
+            }
+        }
+    }
+
+    /// What is in memory here about one user, as it is shown.
+    pub(super) fn known(
+        &self,
+        domain: &DomainPart,
+        user: &Username,
+    ) -> Result<(Age, Box<RawValue>), Failure> {
+        let lists = self.table.rosters(domain)?;
         let (url, entry, seen, last_failure) = match lists {
             Lists::Gateway(rosters) => {
-                let known = rosters.known(&user);
+                let known = rosters.known(user);
                 let failure = known.last_failure.as_ref().map(Failed::new);
-                (rosters.source().address(&user), known.entry, None, failure)
+                (rosters.source().address(user), known.entry, None, failure)
             }
             Lists::Server(rosters) => {
-                let failure = rosters.last_failure(&user);
+                let failure = rosters.last_failure(user);
                 let failure = failure.as_ref().map(Failed::new);
-                let seen = rosters.last_seen(&user);
-                (rosters.source().address(&user), None, seen, failure)
+                let seen = rosters.last_seen(user);
+                (rosters.source().address(user), None, seen, failure)
             }
         };
         if entry.is_none() && seen.is_none() && last_failure.is_none() {
@@ -156,6 +196,14 @@ impl<S: ContactSource + 'static> Call<S> {
             seen: seen.as_ref().map(Seen::new),
             last_failure,
         };
-        Ok(answer::json(StatusCode::OK, &shown))
+        let age = Age {
+            is_fresh: entry.as_ref().is_some_and(|entry| entry.fresh),
+            fetched: entry
+                .as_ref()
+                .map(|entry| entry.fetched)
+                .or_else(|| seen.as_ref().map(|seen| seen.at)),
+        };
+        let shown = to_raw_value(&shown).map_err(|_| Failure::NothingKnown)?;
+        Ok((age, shown))
     }
 }

@@ -7,11 +7,12 @@ use std::{cmp::Reverse, collections::VecDeque, time::Duration};
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Response, StatusCode, header};
 use http_body_util::Full;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use super::{
     Lists, Table,
+    others::Words,
     respond::{self, Outcome},
 };
 use crate::{
@@ -95,6 +96,89 @@ struct Status<'a> {
     failures: Vec<Failure<'a>>,
     incomplete_rosters: Vec<Incomplete>,
     last_hour: LastHour,
+    /// All gateways of the cluster, this one first; none where it is alone.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    gateways: Vec<Gateway>,
+    /// Why the numbers of some are missing.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    incomplete: Vec<String>,
+}
+
+/// One of several gateways.
+#[derive(Serialize)]
+struct Gateway {
+    name: String,
+    version: String,
+    started: String,
+    draining: bool,
+    sessions: usize,
+}
+
+/// What a gateway adds to the numbers of all.
+#[derive(Deserialize, Serialize)]
+pub(super) struct Share {
+    version: String,
+    /// Since 1970.
+    started: Duration,
+    draining: bool,
+    sessions: Vec<usize>,
+    sessions_ever: u64,
+    held_requests: i64,
+    pushes: u64,
+    updated: u64,
+    failed: u64,
+    /// Since 1970.
+    last_refresh: Option<Duration>,
+}
+
+impl Share {
+    /// That of this gateway.
+    pub(super) fn own(registry: &Registry) -> Self {
+        Self::of(registry, &registry.metrics.survey())
+    }
+
+    fn of(registry: &Registry, survey: &Survey) -> Self {
+        Self {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            started: survey.started,
+            draining: registry.is_closed(),
+            sessions: registry.counts().numbers(),
+            sessions_ever: survey.created,
+            held_requests: survey.held,
+            pushes: survey.pushes,
+            updated: survey.updated,
+            failed: survey.failed,
+            last_refresh: survey.last_refresh,
+        }
+    }
+
+    fn sessions(&self) -> Counts {
+        let mut counts = Counts::default();
+        counts.add(&self.sessions);
+        counts
+    }
+
+    fn add(&mut self, other: &Self) {
+        let mut counts = self.sessions();
+        counts.add(&other.sessions);
+        self.sessions = counts.numbers();
+        self.sessions_ever += other.sessions_ever;
+        self.held_requests += other.held_requests;
+        self.pushes += other.pushes;
+        self.updated += other.updated;
+        self.failed += other.failed;
+        self.last_refresh = self.last_refresh.max(other.last_refresh);
+    }
+
+    fn shown(&self, name: String) -> Gateway {
+        Gateway {
+            name,
+            version: self.version.clone(),
+            started: respond::date(self.started),
+            draining: self.draining,
+            sessions: self.sessions().total(),
+        }
+    }
 }
 
 /// A number for each minute, the oldest first; the last is the one that runs.
@@ -238,6 +322,7 @@ fn holder<S>(table: &Table<S>, domain: &str) -> Option<&'static str> {
 pub(super) fn status<S: ContactSource + 'static>(
     sessions: &Registry,
     table: &Table<S>,
+    others: Words<Share>,
 ) -> Response<Full<Bytes>> {
     let survey: Survey = sessions.metrics.survey();
     let configured = survey.domains.iter().filter(|domain| {
@@ -256,6 +341,16 @@ pub(super) fn status<S: ContactSource + 'static>(
         lost_events: domain.events_lost.get(),
         stale_rosters: domain.stale.get(),
     });
+    let mut sum = Share::of(sessions, &survey);
+    let own = sessions
+        .node
+        .as_deref()
+        .map(|node| sum.shown(node.to_owned()));
+    let mut gateways: Vec<_> = own.into_iter().collect();
+    for (node, share) in &others.said {
+        gateways.push(share.shown(node.to_string()));
+        sum.add(share);
+    }
     let draining = sessions.is_closed();
     let outcome = Outcome::saying(if draining { "going down" } else { "serving" });
     let status = Status {
@@ -263,19 +358,21 @@ pub(super) fn status<S: ContactSource + 'static>(
         version: env!("CARGO_PKG_VERSION"),
         started: respond::date(survey.started),
         draining,
-        sessions: sessions.counts(),
-        sessions_ever: survey.created,
-        held_requests: survey.held,
-        pushes: survey.pushes,
+        sessions: sum.sessions(),
+        sessions_ever: sum.sessions_ever,
+        held_requests: sum.held_requests,
+        pushes: sum.pushes,
         refreshes: Refreshes {
-            updated: survey.updated,
-            failed: survey.failed,
-            last: survey.last_refresh.map(respond::date),
+            updated: sum.updated,
+            failed: sum.failed,
+            last: sum.last_refresh.map(respond::date),
         },
         hosts: hosts.collect(),
         failures: survey.failures.iter().map(Failure::from).collect(),
         incomplete_rosters: incomplete(table),
         last_hour: sessions.last_hour(Instant::now()).into(),
+        gateways,
+        incomplete: others.failures.iter().map(ToString::to_string).collect(),
     };
     answer::json(StatusCode::OK, &status)
 }

@@ -1,12 +1,15 @@
 //! What a client says of itself by its presence (RFC 6121 §4.7).
 
+use serde::{Deserialize, Serialize};
+
 use crate::proto::{stanza::Stanza, xml::Ns};
 
 /// Longest text that is kept, bytes.
 const MAX_STATUS: usize = 512;
 
 /// `<show/>`: how available somebody is.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Show {
     /// Wants to talk.
     Chat,

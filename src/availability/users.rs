@@ -6,6 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
 use super::{
@@ -61,11 +62,13 @@ struct Resource {
 }
 
 /// What can be seen of a user. Times are those since 1970.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub struct View {
     /// Whether the user counts as available.
     pub is_available: bool,
-    /// What the resource says that speaks for the user.
+    /// How the resource that speaks for the user ranks.
+    rank: Option<(i8, u8)>,
+    /// What it says.
     pub show: Option<Show>,
     /// The text beside it.
     pub status: Option<Box<str>>,
@@ -81,6 +84,42 @@ pub struct View {
     pub last_seen: Option<Duration>,
 }
 
+impl View {
+    /// What can be seen of a user who may have resources at two gateways.
+    pub fn join(self, other: Self) -> Self {
+        match (self.is_available, other.is_available) {
+            (true, false) => return self,
+            (false, true) => return other,
+            (false, false) => {
+                let last_seen = self.last_seen.max(other.last_seen);
+                return Self { last_seen, ..self };
+            }
+            (true, true) => {}
+        }
+        let (since, resources) = (
+            self.since.min(other.since),
+            self.resources + other.resources,
+        );
+        let asleep = self.asleep + other.asleep;
+        // Who has left one of them only has not left.
+        let last_seen = self
+            .last_seen
+            .zip(other.last_seen)
+            .map(|(one, other)| one.max(other));
+        let speaker = match (other.rank, other.changed) > (self.rank, self.changed) {
+            true => other,
+            false => self,
+        };
+        Self {
+            since,
+            resources,
+            asleep,
+            last_seen,
+            ..speaker
+        }
+    }
+}
+
 impl User {
     fn view(&self) -> View {
         // Of equals, the one that has spoken last.
@@ -90,6 +129,7 @@ impl User {
             .max_by_key(|it| (it.stated.rank(), it.changed, it.number));
         View {
             is_available: true,
+            rank: speaker.map(|it| it.stated.rank()),
             show: speaker.and_then(|it| it.stated.show),
             status: speaker.and_then(|it| it.stated.status.clone()),
             since: Some(self.since),

@@ -125,6 +125,16 @@ impl Assembly {
             && length <= LONGEST
     }
 
+    /// How many bodies are incomplete.
+    pub fn number(&self) -> usize {
+        self.open.len()
+    }
+
+    /// How many bytes of them are kept.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// Forgets bodies whose next part has not come in time, and says whose they are.
     pub fn expire(&mut self, now: Instant) -> Vec<Key> {
         let time = self.bounds.time;

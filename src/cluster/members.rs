@@ -174,7 +174,10 @@ impl Members {
         if *from != self.own {
             let mut changes = Vec::new();
             if hello.joining {
-                changes.push(Change::SayHello);
+                // Two that join would answer each other without end.
+                if self.standing == Standing::Member {
+                    changes.push(Change::SayHello);
+                }
             } else {
                 let version = Some(hello.version.clone());
                 let said = (hello.number, hello.sessions, version);

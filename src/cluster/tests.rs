@@ -43,6 +43,8 @@ struct World {
     under_way: Vec<(Instant, u64, Message)>,
     random: fastrand::Rng,
     is_bad: bool,
+    /// How many messages were sent.
+    sent: usize,
 }
 
 impl World {
@@ -55,6 +57,7 @@ impl World {
             under_way: Vec::new(),
             random: fastrand::Rng::with_seed(seed),
             is_bad: false,
+            sent: 0,
         }
     }
 
@@ -90,6 +93,7 @@ impl World {
             from: sender.name.clone(),
             said,
         };
+        self.sent += 1;
         let message = Message::decode(message.encode()).expect("one that is understood");
         for to in &self.gateways {
             let copies = match self.is_bad {
@@ -217,6 +221,19 @@ fn who_comes_knows_the_others_as_soon_as_it_is_a_member() {
     world.run(5 * STEP);
     world.assert_agreement();
     assert_eq!(world.count(d, &Change::Missed), 0, "it had nothing to miss");
+}
+
+#[test]
+fn gateways_that_join_at_once_do_not_shout_at_each_other() {
+    let (mut world, _) = three();
+    assert!(world.sent <= 20, "{}", world.sent);
+    // Nor those that are refused, and ask again.
+    for name in ["a", "b", "c"] {
+        world.start(name);
+    }
+    world.sent = 0;
+    world.run(10 * SECOND);
+    assert!(world.sent <= 160, "{}", world.sent);
 }
 
 #[test]

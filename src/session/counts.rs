@@ -19,6 +19,20 @@ impl Counts {
         self.interested += usize::from(record.is_interested());
     }
 
+    /// The numbers alone, in an order that holds for this version.
+    pub fn numbers(&self) -> Vec<usize> {
+        let numbers = self.by_front_and_state().map(|(.., count)| count);
+        numbers.chain([self.interested]).collect()
+    }
+
+    /// Adds the numbers of other sessions.
+    pub fn add(&mut self, numbers: &[usize]) {
+        let mine = self.numbers.iter_mut().flatten();
+        for (mine, more) in mine.chain([&mut self.interested]).zip(numbers) {
+            *mine = mine.saturating_add(*more);
+        }
+    }
+
     /// All of them.
     pub fn total(&self) -> usize {
         self.by_front_and_state().map(|(.., count)| count).sum()

@@ -5,6 +5,7 @@
 
 pub mod acceptor;
 pub mod agreement;
+pub mod cluster;
 pub mod config;
 pub mod contacts;
 pub mod framing;
@@ -21,10 +22,14 @@ pub struct Check {
 }
 
 /// All checks.
-pub const CHECKS: [Check; 7] = [
+pub const CHECKS: [Check; 8] = [
     Check {
         name: "acceptor_ops",
         run: acceptor::operate,
+    },
+    Check {
+        name: "cluster_messages",
+        run: cluster::listen,
     },
     Check {
         name: "config_toml",

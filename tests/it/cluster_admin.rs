@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 use support::{
     backend::{Backend, Fault},
     client::{Account, Client},
-    gateway::{Builder, Gateway},
+    gateway::{Builder, Gateway, Server as _},
     nats::Nats,
     prosody::Prosody,
     rostergate,
@@ -103,6 +103,11 @@ impl Three {
 
     async fn call(&self, place: usize, method: &str, path: &str, body: &str) -> (u16, Value) {
         call(&self.gateways[place], method, path, body).await
+    }
+
+    /// What a `GET` of the API says.
+    async fn look(&self, place: usize, path: &str) -> (u16, Value) {
+        self.call(place, "GET", path, "").await
     }
 
     async fn refresh(&self, place: usize, users: &[&str]) -> (u16, Value) {
@@ -262,6 +267,179 @@ async fn sessions_end_wherever_they_are_and_the_account_is_shut_out_everywhere()
     }
     other.send_presence("<show>away</show>");
     other.expect_presence(&other.jid.clone(), "").await;
+}
+
+#[tokio::test]
+async fn presence_is_that_of_all_resources_wherever_they_are() {
+    let three = Three::new().await;
+    let [john, marie, aaron] = ["john", "marie", "aaron"].map(|name| three.member(name));
+    let web = three.online(0, &john, "web").await;
+    let phone = three.online(1, &john, "phone").await;
+    let marie_web = three.online(2, &marie, "web").await;
+    web.send_presence("<show>away</show><priority>1</priority>");
+    phone.send_presence("<show>dnd</show><priority>5</priority>");
+    let path = format!(
+        "presence?user={}&user={}&user={}",
+        john.local, marie.local, aaron.local
+    );
+    for place in 0..3 {
+        within("presence", async {
+            loop {
+                let (status, body) = three.look(place, &path).await;
+                assert_eq!(status, 200, "{body}");
+                let of_john = &body[&john.local];
+                if of_john["show"] == "dnd" && of_john["resources"] == 2 {
+                    assert_eq!(body[&marie.local]["available"], true, "{body}");
+                    assert_eq!(body[&aaron.local], json!({"available": false}));
+                    return;
+                }
+            }
+        })
+        .await;
+    }
+    let (_, body) = three.look(1, "presence?limit=1000").await;
+    let listed = body["users"].as_object().expect("users");
+    assert_eq!(listed.len(), 2, "{body}");
+    assert_eq!(listed[&john.local]["resources"], 2, "{body}");
+    let (_, body) = three.look(1, "presence?limit=1").await;
+    assert_eq!(body["users"].as_object().map(Map::len), Some(1), "{body}");
+    assert!(body["next"].is_string(), "{body}");
+
+    // Only then it counts as gone.
+    phone.logout().await;
+    marie_web.logout().await;
+    within("the phone's end", async {
+        let path = format!("presence?user={}", john.local);
+        while three.look(2, &path).await.1[&john.local]["resources"] != 1 {}
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn sessions_and_numbers_are_those_of_all_gateways() {
+    let three = Three::new().await;
+    let [john, marie] = ["john", "marie"].map(|name| three.member(name));
+    let _web = three.online(0, &john, "web").await;
+    let _phone = three.online(1, &john, "phone").await;
+    let _marie = three.online(2, &marie, "web").await;
+    let (status, body) = three.call(1, "GET", "sessions", "").await;
+    assert_eq!(
+        (status, &body["counts"]["total"]),
+        (200, &json!(3)),
+        "{body}"
+    );
+    let listed = body["sessions"].as_array().expect("sessions");
+    let mut found: Vec<_> = listed
+        .iter()
+        .map(|it| (it["gateway"].as_str(), it["jid"].as_str()))
+        .collect();
+    found.sort_unstable();
+    let jids = [
+        format!("{}/web", john.jid()),
+        format!("{}/phone", john.jid()),
+        format!("{}/web", marie.jid()),
+    ];
+    let expected = [("a", &jids[0]), ("b", &jids[1]), ("c", &jids[2])];
+    assert_eq!(
+        found,
+        expected.map(|(node, jid)| (Some(node), Some(jid.as_str())))
+    );
+    // One after the other.
+    let mut seen = Vec::new();
+    let mut after = String::new();
+    loop {
+        let path = format!("sessions?limit=1{after}");
+        let (_, body) = three.call(2, "GET", &path, "").await;
+        seen.push(body["sessions"][0]["gateway"].as_str().map(str::to_owned));
+        let Some(next) = body["next"].as_str() else {
+            break;
+        };
+        after = format!("&after={next}");
+    }
+    seen.sort_unstable();
+    assert_eq!(seen, NODES.map(|node| Some(node.to_owned())));
+    let (_, body) = three.call(0, "GET", "status", "").await;
+    assert_eq!(body["sessions"]["total"], 3, "{body}");
+    let gateways = body["gateways"].as_array().expect("gateways");
+    assert_eq!(
+        gateways
+            .iter()
+            .map(|it| &it["sessions"])
+            .collect::<Vec<_>>(),
+        [1, 1, 1]
+    );
+}
+
+#[tokio::test]
+async fn a_list_is_shown_by_whoever_knows_it() {
+    let three = Three::new().await;
+    let john = three.member("john");
+    three.list(&john, &["ann@example.org"]);
+    let _web = three.online(1, &john, "web").await;
+    let path = format!("rosters/{}", john.local);
+    for place in 0..3 {
+        let (status, body) = three.call(place, "GET", &path, "").await;
+        assert_eq!(
+            (status, &body["roster"]["fresh"]),
+            (200, &json!(true)),
+            "{body}"
+        );
+        assert_eq!(body["roster"]["contacts"][0]["jid"], "ann@example.org");
+    }
+    let (status, _) = three.call(0, "GET", "rosters/nobody", "").await;
+    assert_eq!(status, 404);
+}
+
+#[tokio::test]
+async fn a_token_is_good_once_whichever_gateway_is_asked() {
+    let mut nats = Nats::start();
+    let login = |builder: Builder| builder.host("login = \"http\"");
+    let three = Three::at(&nats, login).await;
+    let token = async |place| {
+        let body = json!({"username": "john"}).to_string();
+        let (status, body) = three.call(place, "POST", "token", &body).await;
+        assert_eq!(status, 200, "{body}");
+        body["password"].as_str().expect("a text").to_owned()
+    };
+    let domain = &three.prosody.place().domain;
+    let ask = async |place: usize, user: &str, token: &str| {
+        let path = format!("/xmpp_auth/check_password?user={user}&server={domain}&pass={token}");
+        let answer = three.gateways[place].admin().at(&path);
+        answer.request("GET", &[], "").await.text().to_owned()
+    };
+    let first = token(0).await;
+    assert_eq!(ask(1, "marie", &first).await, "false");
+    assert_eq!(ask(1, "john", &first).await, "true");
+    for place in 0..3 {
+        assert_eq!(ask(place, "john", &first).await, "false", "{place}");
+    }
+    // Whoever is shut out gets no other way in.
+    let revoked = token(2).await;
+    let (status, _) = three.call(0, "DELETE", "sessions?user=john", "").await;
+    assert_eq!(status, 200);
+    assert_eq!(ask(1, "john", &revoked).await, "false");
+
+    let (own, other) = (token(0).await, token(1).await);
+    nats.kill();
+    within("the outage", async {
+        while metric(&three.gateways[0], "cluster_connected")
+            .await
+            .as_deref()
+            != Some("0")
+        {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    assert_eq!(ask(0, "john", &own).await, "true");
+    assert_eq!(
+        ask(0, "john", &other).await,
+        "false",
+        "who made it cannot be asked"
+    );
+    nats.start_again();
+    three.meet(3).await;
+    assert_eq!(ask(0, "john", &other).await, "true");
 }
 
 #[tokio::test]

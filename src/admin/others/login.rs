@@ -7,11 +7,7 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use super::Others;
-use crate::{
-    admin::{refresh::Call, respond::Failure},
-    cluster::{NodeName, Question},
-    login::Verdict,
-};
+use crate::cluster::{NodeName, Question};
 
 /// How long a server may wait to hear about a token.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -20,15 +16,15 @@ const WELCOME: Duration = Duration::from_secs(1);
 
 /// A token that a user wants to log in with.
 #[derive(Deserialize, Serialize)]
-pub(super) struct Spend {
-    user: String,
-    domain: String,
-    token: String,
+pub(in crate::admin) struct Spend {
+    pub(in crate::admin) user: String,
+    pub(in crate::admin) domain: String,
+    pub(in crate::admin) token: String,
 }
 
 /// An account that may log in again, as `session` calls it.
 #[derive(Deserialize, Serialize)]
-pub(super) struct Welcome(pub(super) String);
+pub(in crate::admin) struct Welcome(pub(in crate::admin) String);
 
 impl Others {
     /// Has the gateway that has made a token use it up.
@@ -57,24 +53,5 @@ impl Others {
     pub(in crate::admin) async fn welcome(&self, account: &str) {
         let (asked, deadline) = (Welcome(account.to_owned()), Instant::now() + WELCOME);
         let _: super::Words<()> = self.ask_all(Question::LetIn, &asked, deadline).await;
-    }
-}
-
-impl<S> Call<S> {
-    /// Uses up a token that was made here, for another gateway.
-    pub(super) fn spend_own(&self, asked: &Spend) -> Result<(), String> {
-        let verdict = self.spend(asked).map_err(|failure| failure.to_string())?;
-        match verdict {
-            Verdict::Good => Ok(()),
-            Verdict::Bad(why) => Err(why.to_owned()),
-            Verdict::Elsewhere(_) | Verdict::Unknown => Err("not made here".to_owned()),
-        }
-    }
-
-    fn spend(&self, asked: &Spend) -> Result<Verdict, Failure> {
-        let domain = crate::admin::domain(&asked.domain).ok_or(Failure::UnknownDomain)?;
-        let login = self.table.served(&domain)?.login.as_ref();
-        let login = login.ok_or(Failure::NoLogin)?;
-        Ok(login.spend(&asked.user, &asked.token))
     }
 }

@@ -4,10 +4,9 @@
 //! share, for its own sessions, and asks nobody. A question is a JSON array: how many milliseconds the answer may take, and what is
 //! asked; in `put`, the list follows in a line of its own.
 
-mod answers;
 pub(super) mod end;
 pub(super) mod login;
-pub(super) mod put;
+pub(super) mod presence;
 pub(super) mod refresh;
 
 use std::{sync::Arc, time::Duration};
@@ -54,7 +53,7 @@ impl Others {
     }
 
     /// Asks all others. Done by `deadline`, whatever they do.
-    async fn ask_all<A: DeserializeOwned>(
+    pub(super) async fn ask_all<A: DeserializeOwned>(
         &self,
         question: Question,
         asked: &impl Serialize,
@@ -69,7 +68,7 @@ impl Others {
         }
     }
 
-    async fn ask_all_with<A: DeserializeOwned>(
+    pub(super) async fn ask_all_with<A: DeserializeOwned>(
         &self,
         question: Question,
         body: Bytes,
@@ -110,7 +109,8 @@ impl Others {
     }
 }
 
-fn encode(asked: &impl Serialize, deadline: Instant) -> Result<Bytes, Failure> {
+/// The body of a question.
+pub(super) fn encode(asked: &impl Serialize, deadline: Instant) -> Result<Bytes, Failure> {
     let within = deadline.saturating_duration_since(Instant::now());
     let within = u64::try_from(within.saturating_sub(SPARE).as_millis()).unwrap_or(u64::MAX);
     let body = serde_json::to_vec(&(within, asked));

@@ -1,20 +1,33 @@
-//! Lists of sessions at several gateways.
+//! Sessions at several gateways: lists of them, and numbers.
+
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::Response;
 use http_body_util::Full;
+use tokio::time::Instant;
 
-use super::Words;
 use crate::{
     admin::{
+        others::Words,
         refresh::Call,
         sessions::{self, Filter, Listed},
+        status::Share,
     },
     cluster::{NodeName, Question},
     session::Registry,
 };
 
+/// How long somebody who looks at the status waits for others.
+const PATIENCE: Duration = Duration::from_secs(2);
+
 impl<S> Call<S> {
+    /// The numbers of the others.
+    pub(in crate::admin) async fn shares(&self) -> Words<Share> {
+        let deadline = self.deadline.min(Instant::now() + PATIENCE);
+        self.others.ask_all(Question::Status, &(), deadline).await
+    }
+
     /// Counts all sessions, and lists the oldest that the filter lets through.
     pub(in crate::admin) async fn sessions(
         &self,

@@ -3,9 +3,14 @@
 use bytes::{Bytes, BytesMut};
 use jid::BareJid;
 
-use super::{Words, encode};
 use crate::{
-    admin::{Lists, put, refresh::Call, respond::Failure},
+    admin::{
+        Lists,
+        others::{Words, encode},
+        put,
+        refresh::Call,
+        respond::Failure,
+    },
     backend::ContactSource,
     cluster::Question,
 };

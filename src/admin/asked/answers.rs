@@ -8,15 +8,18 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 use tracing::debug;
 
-use super::{
-    Others,
-    end::Ending,
-    login::{Spend, Welcome},
-};
 use crate::{
     admin::{
         Admin,
+        others::{
+            Others,
+            end::Ending,
+            login::{Spend, Welcome},
+            presence::Wanted,
+        },
         refresh::{Answer, Call},
+        sessions::{self, Filter},
+        status::Share,
     },
     backend::ContactSource,
     cluster::{NodeName, Question},
@@ -61,6 +64,29 @@ impl<S: ContactSource + 'static> Admin<S> {
                 let ended = call.end_own(&self.sessions, &ending).await;
                 encode(&ended.map_err(text)?)
             }
+            Question::Presence => {
+                let (call, wanted) = self.call::<Wanted>(&body)?;
+                match wanted {
+                    Wanted::Users(jids) => encode(&call.seen_own(jids)),
+                    Wanted::Available {
+                        domain,
+                        after,
+                        limit,
+                    } => {
+                        let page = call.available_own(&domain, after.as_deref(), limit);
+                        encode(&page.map_err(text)?)
+                    }
+                }
+            }
+            Question::Sessions => {
+                let (_, filter) = self.call::<Filter>(&body)?;
+                encode(&sessions::own(&self.sessions, &filter))
+            }
+            Question::Status => encode(&Share::own(&self.sessions)),
+            Question::Roster => {
+                let (call, jid) = self.call::<String>(&body)?;
+                encode(&call.known_own(&jid).map_err(text)?)
+            }
             Question::Spend => {
                 let (call, token) = self.call::<Spend>(&body)?;
                 encode(&call.spend_own(&token))
@@ -70,7 +96,7 @@ impl<S: ContactSource + 'static> Admin<S> {
                 self.sessions.shut_out.lift(account.0.as_str());
                 encode(&())
             }
-            _ => Err("it does not know that".to_owned()),
+            Question::Bosh | Question::EndSleeping => Err("it does not know that".to_owned()),
         }
     }
 

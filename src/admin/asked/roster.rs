@@ -2,9 +2,8 @@
 
 use serde_json::value::RawValue;
 
-use super::Words;
 use crate::{
-    admin::{refresh::Call, respond::Failure, rosters::Age},
+    admin::{others::Words, refresh::Call, respond::Failure, rosters::Age},
     backend::ContactSource,
     cluster::Question,
 };

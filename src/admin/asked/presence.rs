@@ -1,0 +1,78 @@
+//! Presence of users whose sessions are at other gateways.
+
+use crate::{
+    admin::{
+        others::{
+            Words,
+            presence::{Available, Seen, Wanted},
+        },
+        refresh::Call,
+        respond::Failure,
+    },
+    availability::users::View,
+    backend::ContactSource,
+    cluster::Question,
+    roster::Username,
+};
+
+impl<S> Call<S> {
+    /// What the others see of these users.
+    pub(in crate::admin) async fn seen_elsewhere(&self, jids: Vec<String>) -> Words<Seen> {
+        if jids.is_empty() {
+            return Words::default();
+        }
+        let wanted = Wanted::Users(jids);
+        let question = Question::Presence;
+        self.others.ask_all(question, &wanted, self.deadline).await
+    }
+
+    /// Who is available at the others.
+    pub(in crate::admin) async fn available_elsewhere(
+        &self,
+        domain: String,
+        after: Option<String>,
+        limit: usize,
+    ) -> Words<Available> {
+        let wanted = Wanted::Available {
+            domain,
+            after,
+            limit,
+        };
+        let question = Question::Presence;
+        self.others.ask_all(question, &wanted, self.deadline).await
+    }
+}
+
+impl<S: ContactSource + 'static> Call<S> {
+    /// What is seen here of these users.
+    pub(super) fn seen_own(&self, jids: Vec<String>) -> Seen {
+        let view = |jid: &str| {
+            let (domain, user) = self.user(jid, None)?;
+            Ok::<_, Failure>(self.table.served(&domain)?.availability.view(&user))
+        };
+        let views = jids.into_iter().filter_map(|jid| {
+            let view = view(&jid).ok().filter(|view| *view != View::default())?;
+            Some((jid, view))
+        });
+        views.collect()
+    }
+
+    /// Who is available here.
+    pub(super) fn available_own(
+        &self,
+        domain: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Available, Failure> {
+        let domain = crate::admin::domain(domain).ok_or(Failure::UnknownDomain)?;
+        let availability = &self.table.served(&domain)?.availability;
+        let after = after.and_then(Username::prepare);
+        let page = availability.list(after.as_ref(), limit.min(1000));
+        let users = page.users.into_iter();
+        Ok(Available {
+            users: users.map(|(user, view)| (user.to_string(), view)).collect(),
+            has_more: page.has_more,
+            total: page.total,
+        })
+    }
+}
