@@ -496,7 +496,9 @@ async fn a_gateway_that_is_dead_is_named_until_it_counts_as_gone() {
 #[tokio::test]
 async fn without_nats_what_is_here_goes_on_and_lists_are_right_when_it_is_back() {
     let mut nats = Nats::start();
-    let three = Three::at(&nats, |builder| builder).await;
+    // Of the client of NATS, nothing is said but where the filter names it.
+    let quiet = |builder: Builder| builder.env("ROSTERGATE_LOG", "debug");
+    let three = Three::at(&nats, quiet).await;
     let (john, marie) = (three.member("john"), three.member("marie"));
     let mut web = three.online(0, &john, "web").await;
     let mut phone = three.online(1, &john, "phone").await;

@@ -146,9 +146,9 @@ impl Office {
                 self.cluster.members.lock().handle_connect(now());
             }
             Event::Disconnected | Event::Closed => {
+                self.outage.tell(&"the connection is lost");
                 let changes = self.cluster.members.lock().handle_disconnect(now());
                 self.apply(changes).await;
-                self.outage.tell(&"the connection is lost");
             }
             Event::ClientError(error) => {
                 if self.cluster.client.connection_state() != State::Connected {
