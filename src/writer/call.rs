@@ -33,6 +33,8 @@ pub(super) struct SiteList {
     pub(super) number: Latest,
     /// The same list in the server; obtained before the fetch.
     pub(super) list: Arc<List>,
+    /// The call keeps it: all whom it concerns have this one.
+    pub(super) is_shared: bool,
 }
 
 /// List that could not be fetched.
@@ -65,6 +67,8 @@ struct Users {
 #[derive(Debug, Default)]
 struct Known {
     list: AsyncMutex<Option<Answer>>,
+    /// Those named of whom an earlier list said something else, and who may have left this user's items to this user.
+    misled: Mutex<Vec<BareJid>>,
     has_account: OnceCell<bool>,
 }
 
@@ -130,9 +134,27 @@ impl Call {
         if let Some(answer) = list.as_ref().filter(|answer| began(answer) >= since) {
             return answer.clone();
         }
-        let answer = fetch.await;
-        *list = self.keeps(&answer).then(|| answer.clone());
+        let mut answer = fetch.await;
+        if let (Some(Ok(earlier)), Ok(now)) = (&*list, &answer) {
+            let misled = earlier.roster.contacts().iter().filter(|it| {
+                let now = now.roster.get(it.jid.as_str());
+                self.names(&it.jid) && now.map(|now| now.subscription) != Some(it.subscription)
+            });
+            let misled = misled.map(|it| it.jid.clone());
+            known.misled.lock().extend(misled);
+        }
+        let keeps = self.keeps(&answer);
+        if let Ok(now) = &mut answer {
+            now.is_shared = keeps;
+        }
+        *list = keeps.then(|| answer.clone());
         answer
+    }
+
+    /// Those named to whom this call has told something else of `owner` than the list that counts now.
+    pub(super) fn misled_by(&self, owner: &BareJid) -> Vec<BareJid> {
+        let known = self.users.lock().known.get(owner).cloned();
+        known.map_or_else(Vec::new, |known| known.misled.lock().clone())
     }
 
     /// Whether there is an account, which is looked up by `check` if that is not known.

@@ -86,7 +86,7 @@ impl Counterpart {
 
 impl<S: ContactSource + 'static> Refresh<'_, S> {
     /// Contacts on the list whom the call names as well, and whose lists allow less than both lists of the server say:
-    /// nothing differs on the user's own list, but these are fetched anyway.
+    /// nothing differs on the user's own list, but these are fetched anyway. And those who have gone by an earlier list.
     pub(super) async fn unequal(&self, wanted: &Roster) -> Vec<BareJid> {
         let mut named = Vec::new();
         for contact in wanted.contacts() {
@@ -96,7 +96,10 @@ impl<S: ContactSource + 'static> Refresh<'_, S> {
         }
         let unequal = stream::iter(named).map(|(jid, ours)| self.is_unequal(jid, ours));
         let unequal = unequal.buffered(FETCHED_AT_ONCE);
-        unequal.filter_map(ready).collect().await
+        let mut unequal: Vec<_> = unequal.filter_map(ready).collect().await;
+        let misled = self.call.misled_by(&self.own).into_iter();
+        unequal.extend(misled.filter(|jid| is_local(jid, &self.rosters.domain)));
+        unequal
     }
 
     /// The contact, if its list allows less than `ours`.
@@ -275,7 +278,9 @@ impl<S: ContactSource + 'static> Refresh<'_, S> {
             return false;
         };
         let agreed = plan::agreed(theirs.subscription, Some(ours.subscription));
-        agreed == theirs.subscription && self.call.is_left_to(&counterpart.jid)
+        agreed == theirs.subscription
+            && counterpart.list.is_shared
+            && self.call.is_left_to(&counterpart.jid)
     }
 
     /// Lets those of whom both items are there see what the other publishes, if this refresh has written the later one.

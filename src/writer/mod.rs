@@ -415,6 +415,7 @@ impl<S: ContactSource + 'static> ServerRosters<S> {
             list: Arc::new(self.turns.list(user)),
             began: Instant::now(),
             number: self.fetches.fetch_add(1, Ordering::Relaxed) + 1,
+            is_shared: false,
         }
     }
 
@@ -515,4 +516,56 @@ async fn try_again<S: ContactSource + 'static>(rosters: Arc<ServerRosters<S>>, u
         false => Concerned::User,
     });
     rosters.retries.tried(&user, failure, Instant::now());
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{path::Path, sync::atomic::AtomicUsize};
+
+    use super::*;
+    use crate::{
+        config::Config,
+        roster::{snapshot::Validators, testing::user},
+    };
+
+    /// A site that is down, and how often it was asked.
+    #[derive(Default)]
+    struct Down(AtomicUsize);
+
+    impl ContactSource for Down {
+        async fn contacts(
+            &self,
+            _user: &Username,
+            _known: Option<&Validators>,
+        ) -> Result<Fetched, FetchError> {
+            self.0.fetch_add(1, Ordering::Relaxed);
+            Err(FetchError::Refused)
+        }
+
+        fn address(&self, _user: &Username) -> Option<String> {
+            None
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_site_that_is_down_is_asked_for_a_few_lists_at_a_time() {
+        let text = "[[host]]\ndomain = 'example.org'\nupstream = 'xmpp://127.0.0.1'\n\
+            http_roster_url = 'http://127.0.0.1:1/%s'\nrosters = 'server'\nwriter = 'prosody'\n\
+            writer_url = 'http://127.0.0.1:1/'\nwriter_token = 'a-token-of-the-tests'\n";
+        let config = Config::parse(text, "test.toml", Path::new("."));
+        let host = config.expect("valid").hosts.remove(0);
+        let endpoint = host.writer.as_ref().expect("there is one");
+        let settings = Settings::new(endpoint, host.writing, &host.domain);
+        let metrics = metrics::Domain::default();
+        let rosters = ServerRosters::new(Down::default(), host.domain, settings, metrics);
+        for number in 0..100 {
+            let refreshed = rosters.refresh(&user(&format!("u{number}")), &Arc::default());
+            assert_eq!(refreshed.await, Err(WriteError::Fetch(FetchError::Refused)));
+        }
+        let asked = || rosters.source().0.load(Ordering::Relaxed);
+        let before = asked();
+        sleep(Duration::from_secs(600)).await;
+        let more = asked() - before;
+        assert!((5..200).contains(&more), "{more} times in ten minutes");
+    }
 }

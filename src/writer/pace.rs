@@ -55,6 +55,7 @@ mod tests {
         // More than a second's worth is waited for in parts.
         let pace = Pace::new(NonZeroU32::new(1000).unwrap());
         assert!(pace.wait(1000).now_or_never().is_some());
+        assert!(pace.wait(1500).now_or_never().is_none());
         pace.wait(1500).await;
     }
 

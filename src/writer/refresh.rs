@@ -56,8 +56,11 @@ impl<S: ContactSource + 'static> Refresh<'_, S> {
             let in_server = Arc::clone(&wanted.list);
             let mut latest = in_server.lock().await;
             if *latest > wanted.number {
-                // Nobody overtakes this one.
-                wanted = self.wanted(self.user, &self.own, Instant::now()).await?;
+                // Nobody overtakes this one. What contacts said before is outdated, too: whoever has written this list
+                // since may have been one of them.
+                self.since = Instant::now();
+                wanted = self.wanted(self.user, &self.own, self.since).await?;
+                settled.theirs.clear();
             }
             let (mut changes, held) = self.compare(&wanted, &settled).await?;
             // Before anything is written.

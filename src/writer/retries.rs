@@ -263,6 +263,7 @@ mod tests {
         names.sort_unstable();
         assert_eq!(names, ["a", "c"]);
         assert_eq!(retries.count.get(), 0);
+        assert!(retries.queue.lock().order.is_empty(), "none left behind");
         assert_eq!(retries.pause(now), None);
         assert_eq!(
             retries.push(&user("a"), now),
@@ -295,6 +296,18 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn a_failure_delays_the_next_try_of_anybody_a_little() {
+        let (retries, now) = (retries(), Instant::now());
+        retries.push(&user("a"), now);
+        retries.push(&user("b"), now);
+        let due = now + FIRST;
+        let tried = retries.next(due).unwrap();
+        retries.tried(&tried, Some(Concerned::User), due);
+        assert_eq!(retries.next(due), None);
+        assert!(retries.next(due + GAP).is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn all_wait_while_everybody_fails() {
         let (retries, now) = (retries(), Instant::now());
         for number in 0..1000 {
@@ -308,6 +321,31 @@ mod tests {
         let at = hour + Duration::from_secs(120);
         let due = std::iter::from_fn(|| retries.next(at)).count();
         assert_eq!(due, 1000);
+        // The next time, they do not wait longer than at first.
+        let everybody = Some(Concerned::Everybody);
+        retries.tried(&user("a"), everybody, at);
+        retries.push(&user("b"), at);
+        assert_eq!(retries.next(at), None);
+        assert_eq!(retries.next(at + FIRST), Some(user("b")));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn those_who_fail_at_the_same_time_have_failed_once() {
+        let (retries, now) = (retries(), Instant::now());
+        let tried = ["a", "b", "c", "d"].map(user);
+        for user in &tried {
+            retries.push(user, now);
+        }
+        let due = now + FIRST;
+        for _ in &tried {
+            assert!(retries.next(due).is_some());
+        }
+        for user in &tried {
+            retries.tried(user, Some(Concerned::Everybody), due);
+        }
+        retries.push(&user("e"), due);
+        assert_eq!(retries.next(due), None);
+        assert_eq!(retries.next(due + FIRST), Some(user("e")));
     }
 
     #[tokio::test(start_paused = true)]

@@ -44,6 +44,9 @@ async fn a_list_is_not_emptied_by_the_refreshes_of_its_contacts() {
         assert_eq!(scene.list("john"), all(spokes, "both"), "{kind}");
         // The site's lists are empty by mistake.
         befriend(&[]);
+        let obeyed = scene.server.obeyed();
+        scene.failure("john").await;
+        assert_eq!(scene.server.obeyed(), obeyed, "{kind}: not theirs, either");
         for users in [&spokes[..1], &spokes[1..2], &spokes[2..]] {
             scene.update(users).await;
         }
@@ -77,6 +80,10 @@ async fn whoever_concerns_many_of_a_call_is_fetched_once() {
                 let fetches: Vec<_> = fetches.collect();
                 assert_eq!(fetches, [calls; 40], "{kind}, {line}");
             }
+            // Nor is the server asked for each list by each of those whom it concerns. In ejabberd they are online, so
+            // that each introduces the others.
+            let reads = scene.server.reads();
+            assert!(kind != "prosody" || reads < 40 * 10, "{line}: {reads}");
             let list = match line {
                 "" => all(others(&names, "u007"), "both"),
                 _ => Vec::new(),
@@ -168,6 +175,18 @@ async fn a_contact_without_an_account_is_shown_without_presence() {
             assert_eq!(scene.list("john"), ["marie both", "nobody both"], "{kind}");
             assert_eq!(scene.list("nobody"), ["john both"], "{kind}");
         }
+    }
+}
+
+#[tokio::test]
+async fn a_contact_without_an_account_or_a_list_does_not_keep_the_list_from_being_written() {
+    for kind in KINDS {
+        let scene = Scene::new(kind);
+        scene.site("john", &["marie", "nobody"]);
+        scene.site("marie", &["john"]);
+        scene.backend.fail("nobody", Failing::Status(500));
+        scene.update(&["john"]).await;
+        assert_eq!(scene.list("john"), ["marie both", "nobody none"], "{kind}");
     }
 }
 
@@ -274,6 +293,51 @@ async fn a_user_has_one_write_at_a_time() {
 }
 
 #[tokio::test]
+async fn a_list_that_came_before_a_later_call_does_not_answer_that_call() {
+    for kind in KINDS {
+        // With others named, each list is left to its own refresh.
+        for others in [0, 20] {
+            let scene = Scene::new(kind);
+            let refresh = async |users: &[&str]| {
+                let refresh = scene.gateway.admin().at("/roster_admin/refresh");
+                let prefer = [("Prefer", "respond-async")];
+                let users = json!(users).to_string();
+                assert_eq!(refresh.request("POST", &prefer, &users).await.status(), 202);
+            };
+            // Marie's turn is taken.
+            scene.site("marie", &["anna"]);
+            scene.server.fail_next([Fault::Hang]);
+            refresh(&["marie"]).await;
+            scene.server.hangs().await;
+            // For this call, john's refresh fetches her list as well, before her own refresh can begin.
+            scene.site("john", &["marie"]);
+            scene.site("marie", &["john"]);
+            let fetches = scene.backend.fetches("marie");
+            let names = names(others);
+            let mut users = vec!["john", "marie"];
+            users.extend(names.iter().map(String::as_str));
+            refresh(&users).await;
+            let fetching = async {
+                while scene.backend.fetches("marie") == fetches {
+                    yield_now().await;
+                }
+            };
+            within("a fetch of marie's list", fetching).await;
+            // Which is not what her refresh has to write, now that there is another call for it.
+            scene.site("marie", &[]);
+            tokio::join!(scene.update(&["marie"]), async {
+                for _ in 0..5 {
+                    scene.refresh(&["nobody"]).await;
+                }
+                scene.server.release();
+            });
+            assert_eq!(scene.list("marie"), [""; 0], "{kind}, {others}");
+            scene.becomes("john", &["marie none"]).await;
+        }
+    }
+}
+
+#[tokio::test]
 async fn an_outdated_answer_about_a_contact_is_not_written() {
     for kind in KINDS {
         let scene = Scene::new(kind);
@@ -319,6 +383,29 @@ async fn an_outdated_answer_is_not_written() {
         });
         assert_eq!(scene.list("anna"), [""; 0], "{kind}");
         assert_eq!(scene.list("john"), ["marie both"], "{kind}");
+    }
+}
+
+#[tokio::test]
+async fn what_a_contact_who_drops_the_user_meanwhile_said_before_is_not_written() {
+    for kind in KINDS {
+        let scene = Scene::new(kind);
+        scene.site("john", &["anna", "marie"]);
+        scene.site("anna", &["john"]);
+        scene.site("marie", &["john"]);
+        // Anna's list is written then, and marie's is not.
+        let own = if kind == "prosody" { 1 } else { 2 };
+        scene.server.fail_next(vec![Fault::None; own]);
+        scene.server.fail_next([Fault::Hang]);
+        let users = ["john"];
+        tokio::join!(scene.update(&users), async {
+            scene.server.hangs().await;
+            scene.site("anna", &[]);
+            scene.update(&["anna"]).await;
+            scene.server.release();
+        });
+        assert_eq!(scene.list("anna"), [""; 0], "{kind}");
+        assert_eq!(scene.list("john"), ["anna none", "marie both"], "{kind}");
     }
 }
 
@@ -391,6 +478,9 @@ async fn who_is_not_refreshed_when_the_gateway_stops_is_told() {
         for user in ["john", "marie"] {
             scene.site(user, &["anna"]);
         }
+        // Whose list is tried again and again.
+        scene.backend.fail("paul", Failing::Status(500));
+        scene.failure("paul").await;
         scene.server.fail_next([Fault::Hang; 2]);
         let refresh = scene.gateway.admin().at("/roster_admin/refresh");
         let prefer = [("Prefer", "respond-async")];
@@ -416,7 +506,7 @@ async fn who_is_not_refreshed_when_the_gateway_stops_is_told() {
         assert!(accepted.contains("marie"), "{accepted}");
         let unwritten = |line: &str| line.contains("unwritten as the gateway stops");
         let unwritten = log.lines().find(|line| unwritten(line)).expect("a line");
-        for user in ["john", "marie"] {
+        for user in ["john", "marie", "paul"] {
             assert!(unwritten.contains(user), "{unwritten}");
         }
     }

@@ -57,6 +57,7 @@ struct State {
     hanging: watch::Sender<bool>,
     in_flight: Mutex<BTreeMap<String, usize>>,
     most_in_flight: Mutex<usize>,
+    reads: Mutex<usize>,
 }
 
 impl ListServer {
@@ -156,6 +157,11 @@ impl ListServer {
         within("requests that write", enough)
             .await
             .expect("it runs");
+    }
+
+    /// How often lists were read.
+    pub fn reads(&self) -> usize {
+        *self.state.reads.lock()
     }
 
     /// The most requests there ever were at a time about one user's list.
@@ -265,6 +271,7 @@ async fn take(state: &State, line: String) -> Result<(), Answer> {
 }
 
 fn get(state: &State, user: &str) -> Answer {
+    *state.reads.lock() += 1;
     match state.lists.lock().get(user) {
         Some(list) => (200, json!({ "contacts": list })),
         None => (404, json!({ "error": "no such user" })),
@@ -319,6 +326,7 @@ async fn obey(state: &State, command: &str, body: &Value) -> Answer {
     let mut lists = state.lists.lock();
     match command {
         "get_roster" => {
+            *state.reads.lock() += 1;
             let list = lists.get(&user).cloned().unwrap_or_default();
             let items = list.iter().map(|(jid, contact)| {
                 json!({
