@@ -19,7 +19,7 @@ const MAX_DELAY: Duration = Duration::from_secs(30);
 const LAST_DELAY: Duration = Duration::from_secs(1);
 
 /// A batch on its way.
-struct Batch {
+pub(super) struct Batch {
     receiver: Arc<Receiver>,
     body: Bytes,
     count: usize,
@@ -28,7 +28,7 @@ struct Batch {
 }
 
 /// A receiver that does not take what it is sent.
-struct Lost {
+pub(super) struct Lost {
     since: std::time::Instant,
     attempts: u64,
     delays: Box<dyn Iterator<Item = Duration> + Send>,
@@ -52,7 +52,7 @@ impl Availability {
             let Some(batch) = self.next_batch() else {
                 // The receiver has it all, or there is none any longer.
                 lost = None;
-                self.settled.notify_waiters();
+                self.progress.notify_waiters();
                 self.wait().await;
                 continue;
             };
@@ -71,7 +71,7 @@ impl Availability {
     }
 
     /// What is to be delivered next, and to whom.
-    fn next_batch(&self) -> Option<Batch> {
+    pub(super) fn next_batch(&self) -> Option<Batch> {
         self.with(|state, _| {
             let receiver = Arc::clone(state.receiver.as_ref()?);
             let batch = state.users.events()?.batch();
@@ -114,13 +114,14 @@ impl Availability {
         }
     }
 
-    fn delivered(&self, batch: &Batch, lost: Option<Lost>) {
+    pub(super) fn delivered(&self, batch: &Batch, lost: Option<Lost>) {
         self.with(|state, _| {
             if let Some(queue) = state.users.events() {
                 queue.delivered(batch.last);
                 state.has_warned &= !queue.is_empty();
             }
         });
+        self.progress.notify_waiters();
         self.metrics.events_posted("ok", batch.count);
         if let Some(lost) = lost {
             let after = now().saturating_duration_since(lost.since).as_secs();

@@ -27,7 +27,7 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use tokio::sync::Notify;
+use tokio::{sync::Notify, time::timeout};
 use tracing::warn;
 
 pub use self::{
@@ -51,8 +51,8 @@ pub struct Availability {
     hurry: Notify,
     /// The receiver is somewhere else now: whoever waits for the old one's answer need not.
     moved: Notify,
-    /// All that there was has been delivered.
-    settled: Notify,
+    /// Something has been delivered, or there is nothing left to deliver.
+    progress: Notify,
     is_stopping: AtomicBool,
     metrics: metrics::Domain,
 }
@@ -96,7 +96,7 @@ impl Availability {
             news: Notify::new(),
             hurry: Notify::new(),
             moved: Notify::new(),
-            settled: Notify::new(),
+            progress: Notify::new(),
             is_stopping: AtomicBool::new(false),
             metrics,
         })
@@ -179,15 +179,17 @@ impl Availability {
     }
 
     /// All sessions have ended: tells the receiver that nobody is available any longer, and waits until it has heard
-    /// that, and everything before.
-    pub async fn finish(&self) {
+    /// that, and everything before. Says whether it has: if it takes nothing for as long as `patience`, it will not.
+    pub async fn finish(&self, patience: Duration) -> bool {
         self.change(|state, moment| state.users.end(moment));
         loop {
-            let settled = self.settled.notified();
+            let progress = self.progress.notified();
             if self.pending() == 0 {
-                return;
+                return true;
             }
-            settled.await;
+            if timeout(patience, progress).await.is_err() {
+                return false;
+            }
         }
     }
 

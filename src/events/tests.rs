@@ -5,7 +5,7 @@ use std::{path::Path, time::Duration};
 use tokio::{
     io::AsyncReadExt as _,
     net::TcpListener,
-    time::{Instant, timeout},
+    time::{Instant, sleep, timeout},
 };
 
 use super::*;
@@ -90,4 +90,35 @@ async fn an_answer_has_to_come_in_time() {
         PostError::Timeout { after }.is_too_much(),
         "the next is shorter"
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn at_the_end_a_receiver_is_waited_for_as_long_as_it_takes_something() {
+    let patience = Duration::from_secs(2);
+    for takes in [true, false] {
+        let availability = Availability::new("example.org", metrics::Domain::default());
+        // Nobody listens there: this test is the receiver.
+        availability.configure(&settings(1));
+        let mut resources = Vec::new();
+        for number in 0..2000 {
+            let user = user(&format!("u{number}"));
+            let mut resource = availability.resource(&user, number);
+            resource.sends(&presence());
+            resources.push(resource);
+        }
+        let finishing = tokio::spawn({
+            let availability = Arc::clone(&availability);
+            async move { availability.finish(patience).await }
+        });
+        let mut requests = 0;
+        while !finishing.is_finished() {
+            sleep(patience * 3 / 4).await;
+            if takes && let Some(batch) = availability.next_batch() {
+                availability.delivered(&batch, None);
+                requests += 1;
+            }
+        }
+        assert_eq!(finishing.await.ok(), Some(takes));
+        assert!(!takes || requests > 3, "{requests}");
+    }
 }

@@ -15,6 +15,8 @@ use crate::{config, events::Availability, metrics::Metrics};
 
 /// How long the last events have in any case, once the sessions have ended.
 const LAST_EVENTS: Duration = Duration::from_secs(1);
+/// How long a site that takes none of them is waited for then: for two attempts.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// All domains that have been configured since the start. A domain that no longer is may still have sessions, but its
 /// site hears no more of them.
@@ -54,11 +56,13 @@ impl AvailabilityInUse {
     }
 }
 
-/// Lets the sites hear what is left, once all sessions have ended. What they have not heard `by` then is given up.
+/// Lets the sites hear what is left, once all sessions have ended. What they have not heard `by` then is given up, and
+/// earlier what is for a site that takes nothing: a restart does not wait for a site that is down.
 pub(super) async fn finish(all: Vec<Arc<Availability>>, by: Instant) {
     let by = by.max(Instant::now() + LAST_EVENTS);
     let finishing = all.iter().map(|it| async move {
-        if timeout_at(by, it.finish()).await.is_err() {
+        let finished = timeout_at(by, it.finish(PATIENCE)).await;
+        if finished != Ok(true) {
             let (domain, lost) = (it.domain(), it.pending());
             warn!(domain, lost, "events not delivered, as the gateway stops");
         }

@@ -294,6 +294,25 @@ async fn a_gateway_that_ends_does_not_wait_for_a_receiver_for_ever() {
     );
 }
 
+#[tokio::test]
+async fn a_gateway_that_ends_waits_a_moment_for_a_receiver_that_takes_nothing() {
+    for mood in [Mood::Hang, Mood::Status(503, None), Mood::Drop] {
+        let receiver = Receiver::start();
+        receiver.be(mood.clone());
+        let line = receiver.line();
+        // The gateway may take that long, and a test has not the time.
+        let mut site = Site::with(Prosody::shared(), |gateway| {
+            gateway.host(&line).server("drain_timeout = \"10m\"")
+        });
+        receiver.asked(1).await;
+        site.gateway.signal("TERM");
+        assert!(site.gateway.wait().success());
+        let log = site.gateway.log();
+        let lost = "events not delivered, as the gateway stops";
+        assert!(log.contains(lost), "{mood:?}: {log}");
+    }
+}
+
 /// Changes the configuration by `change`, and has it read.
 fn reload(site: &Site, change: impl FnOnce(String) -> String) {
     let config = fs::read_to_string(site.gateway.config_path()).expect("it is there");
