@@ -61,3 +61,36 @@ pub(super) fn is_reader() -> bool {
             .and_then(|it| File::from(it).metadata())
             .is_ok_and(|it| named == format!("{}:{}", it.dev(), it.ino()))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        io::{Read as _, Seek as _},
+        sync::Arc,
+    };
+
+    use tracing::{debug, error, info, subscriber::with_default, trace, warn};
+    use tracing_subscriber::{fmt, layer::SubscriberExt as _, registry};
+
+    use super::*;
+
+    #[test]
+    fn each_line_begins_with_its_priority() {
+        let mut file = tempfile::tempfile().expect("a file");
+        let writer = Arc::new(file.try_clone().expect("a handle"));
+        let format = Prioritized(fmt::format().without_time().with_level(false));
+        let layer = fmt::layer().event_format(format).with_writer(writer);
+        with_default(registry().with(layer.with_ansi(false)), || {
+            error!(target: "t", "worst");
+            warn!(target: "t", "bad");
+            info!(target: "t", "said");
+            debug!(target: "t", "more");
+            trace!(target: "t", "most");
+        });
+        file.rewind().expect("a file");
+        let mut lines = String::new();
+        file.read_to_string(&mut lines).expect("text");
+        let expected = "<3>t: worst\n<4>t: bad\n<6>t: said\n<7>t: more\n<7>t: most\n";
+        assert_eq!(lines, expected);
+    }
+}

@@ -99,7 +99,7 @@ mod tests {
         let failures = Failures::default();
         failures.note(failure("404", 1, "ann"));
         failures.note(failure("500", 2, "ann"));
-        for (at, user) in [(3, "bob"), (4, "cid"), (5, "bob"), (6, "dan")] {
+        for (at, user) in [(3, "bob"), (4, "cid"), (5, "dan"), (6, "dan")] {
             failures.note(failure("404", at, user));
         }
         let all = failures.all();
@@ -107,7 +107,7 @@ mod tests {
         assert_eq!(told, [("404", 5), ("500", 1)]);
         let times = (all[0].first.as_secs(), all[0].last.as_secs());
         assert_eq!(times, (1, 6));
-        assert_eq!(all[0].users, ["dan", "bob", "cid"]);
+        assert_eq!(all[0].users, ["dan", "cid", "bob"]);
     }
 
     #[test]

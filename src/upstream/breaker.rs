@@ -177,6 +177,7 @@ mod tests {
     use tokio::time::advance;
 
     use super::*;
+    use crate::upstream::Phase;
 
     fn admits(breaker: &Breaker) -> bool {
         breaker.admit().is_some()
@@ -247,6 +248,25 @@ mod tests {
             attempt.found_nobody();
         }
         assert!(admits(&breaker));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whom_nobody_can_get_to_does_not_listen_but_is_not_left_alone() {
+        let timeout = |phase| ConnectError::Timeout { phase };
+        let breaker = Breaker::default();
+        assert_eq!(breaker.is_listening(), None, "nobody has tried");
+        for _ in 0..2 * FAILURES {
+            let attempt = breaker.admit().expect("open");
+            attempt.failed(&timeout(Phase::Resolve));
+            assert_eq!(breaker.is_listening(), Some(false));
+        }
+        let attempt = breaker.admit().expect("open");
+        attempt.found_somebody();
+        attempt.failed(&timeout(Phase::Connect));
+        assert_eq!(breaker.is_listening(), Some(true), "at another address");
+        let attempt = breaker.admit().expect("open");
+        attempt.failed(&timeout(Phase::Stream));
+        assert_eq!(breaker.is_listening(), Some(true), "it is slow");
     }
 
     #[tokio::test(start_paused = true)]
