@@ -61,7 +61,9 @@ clients: ## other people's clients, through rostergate to a real Prosody or ejab
 	$(CARGO) build --locked
 	node --test --test-concurrency=2 tests/clients/*.test.mjs
 
-test-next: ## the integration tests against Prosody 13 and ejabberd 24.12, in a system of their own (root; needs mmdebstrap)
+test-next: ## the integration tests against Prosody 13 and ejabberd 24.12, in a system of their own (root)
+	@scripts/deps.sh test
+	@scripts/deps.sh next
 	scripts/next.sh $(NAME)
 
 deps: ## install what the tests need

@@ -6,6 +6,7 @@
 #                            jabberd2, tsung, valgrind, lua-check, iproute2, prometheus, sqlite3, openssl, curl, git,
 #                            fail2ban, man-db, nats-server, php, docker-compose, python3-django, python3-venv, python3-gi,
 #                            lintian, systemd-container; XMPP clients; schemathesis
+#   scripts/deps.sh next     what the system of the newer servers is made with
 #   scripts/deps.sh release  compilers for what a release is built for
 #   scripts/deps.sh bench    what the demo needs, and the servers and proxies that rostergate is compared with
 #
@@ -48,6 +49,7 @@ release) ;;
 esac
 case $what in
 demo) ;;
+next) need mmdebstrap mmdebstrap "makes the system of newer servers" ;;
 release)
     need x86_64-linux-gnu-gcc "gcc-x86-64-linux-gnu libc6-dev-amd64-cross" "builds for amd64"
     need aarch64-linux-gnu-gcc "gcc-aarch64-linux-gnu libc6-dev-arm64-cross" "builds for arm64"
@@ -111,7 +113,7 @@ test)
     need_library purple libpurple-dev "Pidgin's library, a client in C"
     ;;
 *)
-    echo "usage: $0 demo|test|release|bench" >&2
+    echo "usage: $0 demo|test|next|release|bench" >&2
     exit 64
     ;;
 esac
@@ -150,7 +152,7 @@ command -v cargo >/dev/null 2>&1 || {
     echo "There is no Rust toolchain (cargo). See https://rustup.rs" >&2
     exit 1
 }
-[ "$what" = release ] && exit
+case $what in release | next) exit ;; esac
 node -e 'process.exit(parseInt(process.versions.node) >= 18 ? 0 : 1)' || {
     echo "Node $(node --version) is too old: 18 or newer is needed" >&2
     exit 1

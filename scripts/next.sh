@@ -6,7 +6,7 @@
 set -eu
 cd "$(dirname "$0")/.."
 [ "$(id -u)" = 0 ] || exec sudo --preserve-env=PATH,HOME,CARGO_HOME,RUSTUP_HOME,CARGO "$0" "$@"
-command -v mmdebstrap >/dev/null || { echo "mmdebstrap is missing: apt-get install mmdebstrap" >&2; exit 1; }
+command -v mmdebstrap >/dev/null || { echo "mmdebstrap is missing: scripts/deps.sh next" >&2; exit 1; }
 next=$PWD/target/next
 if ! [ -e "$next/installed" ]; then
     rm -rf "$next"
