@@ -27,7 +27,7 @@ use rostergate::{
     server,
 };
 use tokio::runtime::{self, Runtime};
-use tracing::{info, warn};
+use tracing::{Level, info, warn};
 use tracing_subscriber::{EnvFilter, Layer as _};
 
 /// `EX_USAGE` of sysexits(3), for a configuration that cannot be used.
@@ -103,7 +103,7 @@ fn main() -> ExitCode {
         Command::Check { file, probe } => match load(&file) {
             Ok(config) => {
                 for warning in &config.warnings {
-                    complain(warning);
+                    complain(Level::WARN, warning);
                 }
                 let checked = print(format!("{}: no errors\n", file.config.display()).as_bytes());
                 match probe {
@@ -125,7 +125,7 @@ fn main() -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            complain(format_args!("rostergate: {error:#}"));
+            complain(Level::ERROR, format_args!("rostergate: {error:#}"));
             ExitCode::FAILURE
         }
     }
@@ -134,7 +134,7 @@ fn main() -> ExitCode {
 /// Reads the configuration, or says what is wrong.
 fn load(file: &ConfigFile) -> Result<Config, ExitCode> {
     Config::load(&file.config).map_err(|errors| {
-        complain(&errors);
+        complain(Level::ERROR, &errors);
         ExitCode::from(EXIT_CONFIG)
     })
 }
@@ -213,8 +213,8 @@ fn print(text: &[u8]) -> anyhow::Result<()> {
 }
 
 /// Prints `why` on standard error. Does not wait long for a reader.
-fn complain(why: impl Display) {
-    let why = format!("{why}\n");
+fn complain(level: Level, why: impl Display) {
+    let why = log::prioritized(level, &why.to_string());
     let (said, saying) = mpsc::channel();
     thread::spawn(move || {
         // Without a reader there is nowhere to report this error.

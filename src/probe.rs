@@ -20,12 +20,15 @@ use crate::{
         xml::Ns,
     },
     roster::Username,
-    upstream::{ConnectError, Connector, Hello, Initiator, Upstream, UpstreamEvent},
+    upstream::{ConnectError, Connector, Hello, Initiator, Phase, Upstream, UpstreamEvent},
     writer::{self, WriteError},
 };
 
 /// Time for a login, and for the server's end of a stream.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What to try where there is no mechanism, or none that will do.
+const NO_LOGIN: &str = "in Prosody, allow_unencrypted_plain_auth = true above the first VirtualHost, or upstream_tls = \"verify\"; and its log says whether the module that authentication names is there";
 
 /// Who is tried.
 pub struct Subject {
@@ -131,12 +134,15 @@ async fn server<F: FnMut(&str)>(host: &config::Host, subject: &Subject, report: 
             return report.tell(Err(Trouble::new(what, cure_of_connection(&error))));
         }
     };
-    report.tell(Ok(connected(&upstream, &hello)));
+    report.tell(connected(&upstream, &hello));
     let Some(password) = &subject.password else {
-        return report.tell(Ok(
-            "not logged in; with ROSTERGATE_PROBE_PASSWORD in the environment, that is tried, too"
-                .to_owned(),
-        ));
+        let why = match host.login {
+            Some(_) => "not logged in: users of this host have tokens (host.login)",
+            None => {
+                "not logged in; with ROSTERGATE_PROBE_PASSWORD in the environment, that is tried, too"
+            }
+        };
+        return report.tell(Ok(why.to_owned()));
     };
     let nonce = getrandom::u64().and_then(|high| Ok((high, getrandom::u64()?)));
     let Ok((high, low)) = nonce else {
@@ -169,7 +175,7 @@ async fn server<F: FnMut(&str)>(host: &config::Host, subject: &Subject, report: 
     let _ = timeout(PATIENCE, closed).await;
 }
 
-fn connected(upstream: &Upstream, hello: &Hello) -> String {
+fn connected(upstream: &Upstream, hello: &Hello) -> Finding {
     let how = match upstream.is_encrypted() {
         true => "by TLS",
         false => "without TLS",
@@ -178,10 +184,14 @@ fn connected(upstream: &Upstream, hello: &Hello) -> String {
     let mechanisms = features.filter(|it| it.is(Ns::Sasl, "mechanisms"));
     let names = mechanisms.flat_map(|it| it.children().collect::<Vec<_>>());
     let names: Vec<String> = names.map(|it| it.text().trim().to_owned()).collect();
-    format!(
+    if names.is_empty() {
+        let what = format!("XMPP server connected {how}, and offers no login");
+        return Err(Trouble::new(what, NO_LOGIN));
+    }
+    Ok(format!(
         "XMPP server connected {how}; logins by {}",
         names.join(", ")
-    )
+    ))
 }
 
 /// Logs in; the full JID, and whether stream management is offered.
@@ -236,6 +246,13 @@ fn managed(upstream: &Upstream, is_managed: bool) -> Finding {
     }
 }
 
+fn counted(contacts: usize) -> String {
+    match contacts {
+        1 => "1 contact".to_owned(),
+        _ => format!("{contacts} contacts"),
+    }
+}
+
 /// Fetches a list.
 async fn list(host: &config::Host, user: &Username) -> Finding {
     let Some(url) = host.http_roster_url.clone() else {
@@ -248,12 +265,12 @@ async fn list(host: &config::Host, user: &Username) -> Finding {
             contacts, left_out, ..
         }) if left_out.count() > 0 => Err(Trouble::new(
             format!(
-                "{address}: {} contacts; left out: {left_out}",
-                contacts.len()
+                "{address}: {}; left out: {left_out}",
+                counted(contacts.len())
             ),
             "every key of the object has to be the address of a contact, such as marie@example.org",
         )),
-        Ok(fetched) => Ok(format!("{address}: {} contacts", fetched.size())),
+        Ok(fetched) => Ok(format!("{address}: {}", counted(fetched.size()))),
         Err(error) => {
             let cure = cure_of_fetch(&error);
             Err(Trouble::new(format!("{address}: {error}"), cure))
@@ -264,7 +281,7 @@ async fn list(host: &config::Host, user: &Username) -> Finding {
 /// Reads the list that the server holds. Nothing is written.
 async fn list_in_server(settings: &writer::Settings, kind: WriterKind, user: &Username) -> Finding {
     match settings.try_out(user).await {
-        Ok(contacts) => Ok(format!("list in the XMPP server: {contacts} contacts")),
+        Ok(contacts) => Ok(format!("list in the XMPP server: {}", counted(contacts))),
         Err(error) => {
             let cure = cure_of_writer(&error, kind);
             let what = format!("list in the XMPP server: {error}");
@@ -275,9 +292,7 @@ async fn list_in_server(settings: &writer::Settings, kind: WriterKind, user: &Us
 
 fn of_login(error: LoginError) -> Trouble {
     let cure = match &error {
-        LoginError::NoMechanism(_) => Some(
-            "in Prosody, allow_unencrypted_plain_auth = true above the first VirtualHost; or upstream_tls = \"verify\"",
-        ),
+        LoginError::NoMechanism(_) => Some(NO_LOGIN),
         LoginError::Refused(_) => Some("another password, or another user"),
         _ => None,
     };
@@ -290,6 +305,9 @@ fn cure_of_connection(error: &ConnectError) -> Option<&'static str> {
             "start the server; its port for clients is usually 5222. In a container, 127.0.0.1 is the container"
         }
         ConnectError::Resolve { .. } => "another host in upstream, or its address",
+        ConnectError::Timeout { phase: Phase::Tls } => {
+            "xmpp://, if TLS does not begin with the first byte there; the server's log"
+        }
         ConnectError::Timeout { .. } => {
             "xmpps://, if TLS begins with the first byte there; 5222 is usually plain"
         }
@@ -299,7 +317,11 @@ fn cure_of_connection(error: &ConnectError) -> Option<&'static str> {
         ConnectError::StartTlsNotOffered
         | ConnectError::StartTlsRefused
         | ConnectError::TlsRefused(_) => {
-            "a certificate for the domain in the server (prosodyctl --root cert import)"
+            "on one machine, in Prosody, c2s_require_encryption = false above the first VirtualHost; elsewhere a certificate for the domain in the server"
+        }
+        ConnectError::Tls(_) => "xmpp://, if TLS does not begin with the first byte there",
+        ConnectError::Exchange { .. } => {
+            "the server's log; the path of its BOSH is mostly /http-bind"
         }
         ConnectError::Certificate { .. } => {
             "upstream_ca, if an authority of yours has signed it; or a certificate that names the domain"
@@ -308,7 +330,7 @@ fn cure_of_connection(error: &ConnectError) -> Option<&'static str> {
             "serve the domain: VirtualHost in Prosody, hosts in ejabberd"
         }
         ConnectError::Closed | ConnectError::Lost(_) | ConnectError::Unexpected { .. } => {
-            "the server's log; is this its port for clients?"
+            "the server's log; is this its port for clients? If TLS begins with the first byte there, as mostly at 5223, xmpps://"
         }
         _ => return None,
     })
@@ -319,17 +341,28 @@ fn cure_of_fetch(error: &FetchError) -> Option<&'static str> {
         FetchError::Refused | FetchError::Unreachable => {
             "start the application, or another http_roster_url"
         }
-        FetchError::NotAnObject(_) => "look at what curl gets from there",
+        FetchError::NotAnObject(_) => {
+            "look at what curl gets from there; display_errors = Off in PHP"
+        }
         FetchError::NoContacts => "the object's keys have to be the addresses of contacts",
         FetchError::Redirect { .. } => "the URL that it leads to",
         FetchError::Status { status } if status.as_u16() == 404 => {
-            "the path; for a user without contacts the answer is {}"
+            "the path; for a user without contacts the answer is {}; some applications answer this to a wrong backend_token"
         }
         FetchError::Status { status } if matches!(status.as_u16(), 401 | 403) => {
             "backend_token, or backend_user with backend_password"
         }
-        FetchError::Tls => "backend_ca, if an authority of yours has signed its certificate",
-        _ => return None,
+        FetchError::Status { .. } | FetchError::BrokenOff => "the application's log",
+        FetchError::Timeout { .. } => {
+            "a second worker, if the application has one that is busy; or the application's log"
+        }
+        FetchError::NotHttp => "another http_roster_url: this is no HTTP, or it is HTTPS",
+        FetchError::TooLarge { .. } => "backend_max_body",
+        FetchError::Url => "another place for %s in http_roster_url",
+        FetchError::Tls => {
+            "backend_ca, if an authority of yours has signed its certificate; http://, if there is no TLS"
+        }
+        FetchError::Abandoned => return None,
     })
 }
 

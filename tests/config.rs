@@ -133,8 +133,8 @@ fn set_mode(path: &Path, mode: u32) {
 fn open_secrets(file: &Path) -> Vec<String> {
     let output = rostergate(&["check", "-c", file.to_str().expect("text")]);
     assert_eq!(output.status.code(), Some(0), "{output:?}");
-    let warning = "warning: every user of this machine may read this file; \
-                   take that right away with chmod o-r";
+    let warning = "warning: every user of this machine may read or change this file; \
+                   take that right away with chmod o-rw";
     let said = text(output.stderr);
     let keys = said.lines().map(|line| {
         let line = line.strip_suffix(warning);
@@ -169,6 +169,7 @@ fn secrets_that_everybody_may_read_are_told_of() {
     let is_reached = is_reached(folder);
     for (of_folder, mode, is_told) in [
         (0o755, 0o644, true),
+        (0o755, 0o602, true),
         (0o755, 0o640, false),
         (0o700, 0o644, false),
     ] {
@@ -200,18 +201,25 @@ fn a_configuration_with_secrets_that_everybody_may_read_is_told_of() {
     let host = "[[host]]\ndomain = 'a'\nupstream = 'xmpp://a'\n";
     set_mode(temporary.path(), 0o755);
     let is_reached = is_reached(temporary.path());
-    for (before, mode, is_told) in [
-        ("[admin]\ntoken = 'swordfish-swordfish'\n", 0o644, true),
-        ("[admin]\ntoken = 'swordfish-swordfish'\n", 0o640, false),
-        ("", 0o644, false),
+    let token = format!("[admin]\ntoken = 'swordfish-swordfish'\n{host}");
+    let url = |user: &str| {
+        format!("{host}http_roster_url = 'http://{user}b/%s'\nevents_url = 'http://{user}b/'\n")
+    };
+    for (config, mode, expected) in [
+        (&token, 0o644, &["admin.token"][..]),
+        (&token, 0o640, &[]),
+        (
+            &url("u:swordfish@"),
+            0o644,
+            &["host.http_roster_url", "host.events_url"],
+        ),
+        (&url(""), 0o644, &[]),
+        (&host.to_owned(), 0o644, &[]),
     ] {
-        fs::write(&file, format!("{before}{host}")).expect("a writable folder");
+        fs::write(&file, config).expect("a writable folder");
         set_mode(&file, mode);
-        let expected: &[&str] = match is_told && is_reached {
-            true => &["admin.token"],
-            false => &[],
-        };
-        assert_eq!(open_secrets(&file), expected, "{mode:o} {before}");
+        let expected = if is_reached { expected } else { &[] };
+        assert_eq!(open_secrets(&file), expected, "{mode:o} {config}");
     }
 }
 

@@ -9,7 +9,7 @@ use tokio::{
     task::JoinSet,
     time::{Instant, timeout_at},
 };
-use tracing::info;
+use tracing::{field::display, info};
 
 use super::{
     Table,
@@ -130,9 +130,9 @@ impl<S> Call<S> {
             again,
             ..
         } = &ending;
-        let caller = self.caller.map(|peer| peer.0.ip());
+        let caller = self.caller.map(|peer| display(peer.0.ip()));
         info!(
-            ?caller,
+            caller,
             jid, resource, again, ended, "sessions ended by the site"
         );
         if let Some(failure) = words.failures.into_iter().next() {

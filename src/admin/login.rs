@@ -9,7 +9,7 @@ use http_body_util::Full;
 use jid::DomainPart;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use tokio::time::{Instant, timeout_at};
-use tracing::{info, warn};
+use tracing::{field::display, info, warn};
 
 use super::{
     Peer, Served, Table,
@@ -133,8 +133,8 @@ impl Wanted {
         let Issued { token, expires } = issue(account, login, self.ttl()?)?;
         let Account { domain, user } = account;
         metrics.token_issued(domain.as_str());
-        let caller = caller.map(|peer| peer.0.ip());
-        info!(?caller, %user, %domain, "token issued");
+        let caller = caller.map(|peer| display(peer.0.ip()));
+        info!(caller, %user, %domain, "token issued");
         let credentials = Credentials {
             outcome: Outcome::saying("token issued"),
             jid: format!("{user}@{domain}"),

@@ -7,7 +7,7 @@ use http::{Response, StatusCode};
 use http_body_util::Full;
 use jid::DomainPart;
 use serde::{Serialize, Serializer, ser::SerializeMap as _};
-use tracing::debug;
+use tracing::{debug, field::display};
 
 use super::{
     others::presence::{join_pages, join_seen},
@@ -243,10 +243,10 @@ impl<S: ContactSource + 'static> Call<S> {
     }
 
     fn log_shown<'a>(&self, users: impl ExactSizeIterator<Item = &'a str>) {
-        let caller = self.caller.map(|peer| peer.0.ip());
+        let caller = self.caller.map(|peer| display(peer.0.ip()));
         let count = users.len();
         let first: Vec<_> = users.take(MOST_LOGGED).collect();
-        debug!(?caller, count, ?first, "presence shown");
+        debug!(caller, count, ?first, "presence shown");
     }
 
     /// The domain of users that are named without one, whether or not it has rosters.

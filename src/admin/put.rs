@@ -6,7 +6,7 @@ use http_body::Body;
 use http_body_util::Full;
 use jid::{BareJid, DomainPart, NodePart};
 use tokio::join;
-use tracing::info;
+use tracing::{field::display, info};
 
 use super::{
     Lists,
@@ -78,9 +78,9 @@ impl<S: ContactSource + 'static> Call<S> {
         });
         let updated = usize::from(put.is_ok());
         self.metrics.refreshed(updated, 1 - updated);
-        let caller = self.caller.map(|peer| peer.0.ip());
-        let error = put.as_ref().err().map(tracing::field::display);
-        info!(?caller, user = %owner, contacts = count, error, "contact list put");
+        let caller = self.caller.map(|peer| display(peer.0.ip()));
+        let error = put.as_ref().err().map(display);
+        info!(caller, user = %owner, contacts = count, error, "contact list put");
         put?;
         let first = left_out.first();
         let summary = Put {

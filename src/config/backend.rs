@@ -49,7 +49,7 @@ impl Backend {
         own: &OwnAddresses,
     ) -> (Option<RosterUrl>, Self) {
         let mut it = Self::default();
-        let url = section.read("http_roster_url", |text| {
+        let url = section.read_url("http_roster_url", |text| {
             let (url, credentials) = url::roster_url(text)?;
             own.roster_fault(&url).map_or(Ok((url, credentials)), Err)
         });

@@ -61,7 +61,7 @@ impl Events {
             let cure = "set events_url, or leave it away";
             section.fault(key, Fault::new("without events_url", cure));
         }
-        let url = section.read("events_url", |text| {
+        let url = section.read_url("events_url", |text| {
             let (url, place, credentials) = url::events(text)?;
             let fault = own.receiver_fault(&place);
             fault.map_or(Ok((url, credentials)), Err)

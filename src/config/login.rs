@@ -124,7 +124,7 @@ impl Login {
         let secret = section.secret(["jwt_secret", "jwt_secret_file"], &KEY);
         let mut name = "jid".to_owned();
         section.set(&mut name, "jwt_claim", claim);
-        let site = section.read("auth_url", |text| {
+        let site = section.read_url("auth_url", |text| {
             let (url, place, credentials) = url::auth(text)?;
             let fault = own.auth_fault(&place);
             fault.map_or(Ok((url, credentials)), Err)

@@ -21,6 +21,7 @@ use toml::{
 
 use super::{
     Config,
+    credentials::Credentials,
     error::{self, ConfigError, ConfigErrors, Position},
     redact,
     secret::{self, Secret, SecretKind},
@@ -254,6 +255,20 @@ impl<'r, 'a> Section<'r, 'a> {
         self.parse(&text, parse)
     }
 
+    /// As [`Self::read`], a URL that may hold user and password.
+    pub(super) fn read_url<T>(
+        &mut self,
+        key: &'static str,
+        parse: impl FnOnce(&str) -> Result<(T, Option<Credentials>), Fault>,
+    ) -> Option<(T, Option<Credentials>)> {
+        let text = self.text(key)?;
+        let found = self.parse(&text, parse)?;
+        if found.1.is_some() {
+            self.note_secret(&text);
+        }
+        Some(found)
+    }
+
     /// As [`Self::read`], and notes an error if `key` is missing.
     pub(super) fn require<T>(
         &mut self,
@@ -360,8 +375,7 @@ impl<'r, 'a> Section<'r, 'a> {
         match inline {
             Some(inline) => {
                 let secret = self.parse(&inline, kind.read)?;
-                let warning = self.open_to_all(&inline);
-                self.reader.secrets.push(warning);
+                self.note_secret(&inline);
                 Some(secret)
             }
             None => self.secret_file(&file?, kind),
@@ -383,7 +397,7 @@ impl<'r, 'a> Section<'r, 'a> {
         Some(secret)
     }
 
-    /// Warns if every user of this machine may read the secret in the file at `path`, which `text` names.
+    /// Warns if every user of this machine may read or change the secret in the file at `path`, which `text` names.
     pub(super) fn check_readers(&mut self, text: &Text<'_>, path: &Path) {
         if secret::is_open_to_all(path) {
             let warning = self.open_to_all(text);
@@ -391,10 +405,16 @@ impl<'r, 'a> Section<'r, 'a> {
         }
     }
 
+    /// This text is a secret, or has one in it.
+    fn note_secret(&mut self, text: &Text<'_>) {
+        let warning = self.open_to_all(text);
+        self.reader.secrets.push(warning);
+    }
+
     fn open_to_all(&self, text: &Text<'_>) -> ConfigError {
         let (key, span) = (text.key.clone(), Some(text.span.clone()));
-        let problem = "warning: every user of this machine may read this file".to_owned();
-        let cure = Some("take that right away with chmod o-r".to_owned());
+        let problem = "warning: every user of this machine may read or change this file".to_owned();
+        let cure = Some("take that right away with chmod o-rw".to_owned());
         self.reader.error(key, span, None, problem, cure)
     }
 

@@ -102,7 +102,7 @@ pub(super) fn file(base: &Path, kind: &SecretKind) -> impl Fn(&str) -> Result<Se
     }
 }
 
-/// Whether every user of this machine can read the file, by its permissions and those of its folders.
+/// Whether every user of this machine can read or change the file, by its permissions and those of its folders.
 pub(super) fn is_open_to_all(file: &Path) -> bool {
     let allows = |path: &Path, right: u32| {
         let mode = fs::metadata(path).map(|metadata| metadata.permissions().mode());
@@ -112,5 +112,5 @@ pub(super) fn is_open_to_all(file: &Path) -> bool {
         return false;
     };
     let mut folders = file.ancestors().skip(1);
-    allows(&file, 0o004) && folders.all(|folder| allows(folder, 0o001))
+    allows(&file, 0o006) && folders.all(|folder| allows(folder, 0o001))
 }

@@ -2,7 +2,8 @@
 //!
 //! | path | answer |
 //! |---|---|
-//! | `/metrics` | 200, everything that is counted, in the text format of OpenMetrics 1.0 |
+//! | `/metrics` | 200, everything that is counted, in the text format of OpenMetrics 1.0 for whoever accepts that, and |
+//! | | otherwise in that of Prometheus 0.0.4 |
 //! | `/healthz` | 200: the process answers |
 //! | `/readyz` | 200: new sessions are welcome; 503 from SIGTERM on, and where that is configured also while no XMPP |
 //! | | server can be reached; the text says which it is |
@@ -10,7 +11,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{HeaderValue, Method, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
 use http_body_util::Full;
 
 use crate::{
@@ -22,6 +23,8 @@ use crate::{
 
 const OPEN_METRICS: HeaderValue =
     HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
+const PLAIN_METRICS: HeaderValue =
+    HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
 
 /// The endpoints, and what they report on.
 #[derive(Debug)]
@@ -67,18 +70,22 @@ impl Monitoring {
     }
 
     /// The answer to a request, if it is for one of them.
-    pub fn answer(
+    pub fn answer<B>(
         &self,
-        method: &Method,
-        path: &str,
+        request: &Request<B>,
         servers: Servers<'_>,
     ) -> Option<Response<Full<Bytes>>> {
+        let (method, path) = (request.method(), request.uri().path());
         let (status, content_type, body) = match path {
             _ if !Self::serves(path) => return None,
             _ if !answer::is_read(method) => return Some(answer::only_reads()),
             "/metrics" => {
-                let text = self.sessions.metrics.render(&self.gauges());
-                (StatusCode::OK, OPEN_METRICS, Bytes::from(text))
+                let (metrics, gauges) = (&self.sessions.metrics, self.gauges());
+                let (media_type, text) = match takes_open_metrics(request.headers()) {
+                    true => (OPEN_METRICS, metrics.render(&gauges)),
+                    false => (PLAIN_METRICS, metrics.render_plain(&gauges)),
+                };
+                (StatusCode::OK, media_type, Bytes::from(text))
             }
             "/readyz" if self.sessions.is_closed() => {
                 let text = Bytes::from_static(b"going down\n");
@@ -97,4 +104,12 @@ impl Monitoring {
         let response = answer::with_content(status, content_type, Full::from(body));
         Some(answer::not_to_be_stored(response))
     }
+}
+
+/// Whether the client, as Prometheus does, asks for the newer format by name.
+fn takes_open_metrics(headers: &HeaderMap) -> bool {
+    let accepted = headers.get_all(header::ACCEPT).into_iter();
+    accepted
+        .filter_map(|it| it.to_str().ok())
+        .any(|it| it.contains("application/openmetrics-text"))
 }

@@ -37,6 +37,13 @@ where
     }
 }
 
+/// Lines for standard error, where no log is kept; in the journal, each with the priority of `level`.
+pub fn prioritized(level: Level, text: &str) -> String {
+    let mark = is_reader().then(|| format!("<{}>", priority(level)));
+    let mark = mark.unwrap_or_default();
+    text.lines().map(|line| format!("{mark}{line}\n")).collect()
+}
+
 /// As syslog(3) counts them.
 fn priority(level: Level) -> u8 {
     match level {

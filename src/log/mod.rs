@@ -26,6 +26,7 @@ use tracing_subscriber::{
 };
 
 pub use self::{
+    journal::prioritized,
     lines::{Log, dropped},
     plain::plain,
 };

@@ -52,6 +52,7 @@ mod http;
 mod labels;
 mod limits;
 mod logins;
+mod plain;
 pub mod recent;
 mod refreshes;
 mod sessions;
@@ -231,5 +232,10 @@ impl Metrics {
         let mut text = String::new();
         text::encode(&mut text, &self.registry).expect("a string takes it");
         text
+    }
+
+    /// The same in the older text format of Prometheus, 0.0.4.
+    pub fn render_plain(&self, gauges: &Gauges) -> String {
+        plain::plain(&self.render(gauges))
     }
 }

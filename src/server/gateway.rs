@@ -253,7 +253,7 @@ impl Gateway {
                         admission: &current.fronts.admission,
                         are_needed: current.monitoring.ready_needs_server,
                     };
-                    self.monitoring.answer(method, path, servers)
+                    self.monitoring.answer(request, servers)
                 }
                 Err(why) => return answer::text(StatusCode::FORBIDDEN, why),
             },

@@ -4,9 +4,10 @@
 use std::{
     collections::BTreeSet,
     fs,
+    io::Write as _,
     net::{Ipv4Addr, SocketAddr},
     path::Path,
-    process::Command,
+    process::{Command, Stdio},
     time::Duration,
 };
 
@@ -200,6 +201,31 @@ fn alerts_come_when_something_is_wrong_and_only_then() {
 }
 
 #[tokio::test]
+async fn prometheus_finds_nothing_wrong_with_the_metrics() {
+    let site = lively().await;
+    let response = site.gateway.monitoring().request("GET", &[], "").await;
+    let media_type = response.header("content-type").expect("a type");
+    assert!(
+        media_type.starts_with("text/plain; version=0.0.4"),
+        "{media_type}"
+    );
+    let mut promtool = Command::new("promtool")
+        .args(["check", "metrics"])
+        .stdin(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("no promtool: scripts/deps.sh test installs it");
+    let mut input = promtool.stdin.take().expect("it is piped");
+    input
+        .write_all(response.text().as_bytes())
+        .expect("it reads");
+    drop(input);
+    let output = promtool.wait_with_output().expect("it ends");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && said.is_empty(), "{said}");
+}
+
+#[tokio::test]
 async fn the_documentation_has_what_there_is() {
     let site = lively().await;
     let text = within("the last of them", async {
@@ -214,10 +240,7 @@ async fn the_documentation_has_what_there_is() {
     let there: BTreeSet<String> = text
         .lines()
         .filter_map(|line| line.strip_prefix("# TYPE "))
-        .map(|line| {
-            line.replace(" info", "_info gauge")
-                .replace(" counter", "_total counter")
-        })
+        .map(str::to_owned)
         .collect();
     assert!(there.len() > 20, "{there:?}");
     let described: BTreeSet<String> = file("docs/metrics.md")

@@ -28,7 +28,11 @@ struct Samples(BTreeMap<String, f64>);
 
 impl Samples {
     async fn of(gateway: &Gateway) -> Self {
-        let response = gateway.monitoring().request("GET", &[], "").await;
+        let accept = (
+            "accept",
+            "application/openmetrics-text;version=1.0.0,*/*;q=0.1",
+        );
+        let response = gateway.monitoring().request("GET", &[accept], "").await;
         assert_eq!(response.status(), 200, "{response:?}");
         let media_type = response.header("content-type").expect("a type");
         assert!(

@@ -80,7 +80,7 @@ async fn the_log_can_tell_who_was_shown_whom() {
     let line = log.lines().find(|line| line.contains("presence shown"));
     let line = line.unwrap_or_else(|| panic!("{log}"));
     let told = [
-        "caller=Some(127.0.0.1)",
+        "caller=127.0.0.1",
         "count=21",
         r#"["john\n127.0.0.2", "m0", "#,
     ];

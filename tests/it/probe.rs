@@ -206,3 +206,23 @@ async fn the_list_in_the_server_is_tried_too() {
         }
     }
 }
+
+#[tokio::test]
+async fn a_server_at_which_nobody_can_log_in_is_not_well() {
+    let prosody = Prosody::builder()
+        .option("allow_unencrypted_plain_auth = false\nauthentication = \"missing\"");
+    let prosody = prosody.start();
+    let backend = Backend::start();
+    backend.set("john", json!({ "marie@example.org": {} }));
+    let gateway = Gateway::builder(&prosody).backend(&backend);
+    let (said, is_well) = probe(gateway, "john", None).await;
+    assert!(!is_well, "{said}");
+    for expected in [
+        "FAILED: XMPP server connected without TLS, and offers no login",
+        "allow_unencrypted_plain_auth = true",
+        "the module that authentication names",
+        "/contacts/john: 1 contact\n",
+    ] {
+        assert!(said.contains(expected), "{expected:?} in {said}");
+    }
+}

@@ -20,7 +20,7 @@ use tokio::{
     task::spawn_blocking,
     time::{Instant, timeout_at},
 };
-use tracing::info;
+use tracing::{field::display, info};
 
 use self::exchange::{Exchange, Opening};
 use super::{
@@ -124,12 +124,12 @@ impl Wanted {
         let beginning = begin(credentials, &call, host, address);
         let begun = timeout_at(call.deadline, beginning).await;
         let metrics = &call.registry.metrics;
-        let caller = call.caller.map(|peer| peer.0.ip());
+        let caller = call.caller.map(|peer| display(peer.0.ip()));
         let (jid, sid, rid) = match begun {
             Ok(Ok(begun)) => begun,
             Ok(Err(error)) => {
                 metrics.prebound(domain, error.as_str());
-                info!(?caller, user = %account.user, domain, %error, "no session for a page");
+                info!(caller, user = %account.user, domain, %error, "no session for a page");
                 return Err(error.into());
             }
             Err(_) => {
@@ -138,7 +138,7 @@ impl Wanted {
             }
         };
         metrics.prebound(domain, "ok");
-        info!(?caller, jid, sid = sid.get(..8), "session begun for a page");
+        info!(caller, jid, sid = sid.get(..8), "session begun for a page");
         let prebound = Prebound {
             outcome: Outcome::saying("session begun"),
             jid,
