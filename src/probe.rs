@@ -329,6 +329,8 @@ fn cure_of_connection(error: &ConnectError) -> Option<&'static str> {
         ConnectError::Stream { condition } if condition.name == "host-unknown" => {
             "serve the domain: VirtualHost in Prosody, hosts in ejabberd"
         }
+        // Prosody says so where it has neither a login nor TLS to offer.
+        ConnectError::Stream { condition } if condition.name == "undefined-condition" => NO_LOGIN,
         ConnectError::Closed | ConnectError::Lost(_) | ConnectError::Unexpected { .. } => {
             "the server's log; is this its port for clients? If TLS begins with the first byte there, as mostly at 5223, xmpps://"
         }

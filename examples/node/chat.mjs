@@ -2,6 +2,7 @@
 import { timingSafeEqual } from 'node:crypto';
 
 const GATEWAY = process.env.CHAT_GATEWAY ?? 'http://127.0.0.1:5290/roster_admin';
+if (!process.env.CHAT_SECRET) throw new Error('CHAT_SECRET is not set');
 const SECRET = Buffer.from(`Bearer ${process.env.CHAT_SECRET}`);
 
 /** Asks the gateway; gives the status and the answer. */
@@ -34,7 +35,8 @@ export async function credentials(req, res, user) {
 
 /** GET /contacts/USER, for the gateway. `friends`: a Map of their names by username; nothing if there is no such member. */
 export function contacts(req, res, friends) {
-  if (!isGateway(req) || !friends) return answer(res, 404, { message: 'no such member' });
+  if (!isGateway(req)) return answer(res, 401, {});
+  if (!friends) return answer(res, 404, {});
   const list = [...friends].map(([friend, name]) => [`${friend}@example.org`, { name, groups: ['Friends'] }]);
   return answer(res, 200, Object.fromEntries(list));
 }
@@ -60,7 +62,7 @@ await askWhoIsOnline().catch(() => {});
 
 /** POST /chat-events, from the gateway. */
 export async function events(req, res) {
-  if (!isGateway(req)) return answer(res, 404, {});
+  if (!isGateway(req)) return answer(res, 401, {});
   try {
     let body = '';
     for await (const chunk of req.setEncoding('utf8')) body += chunk;

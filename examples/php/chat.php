@@ -33,14 +33,19 @@ function chat_credentials(?string $user): void
 
 function chat_is_gateway(): bool
 {
-    return hash_equals('Bearer ' . getenv('CHAT_SECRET'), $_SERVER['HTTP_AUTHORIZATION'] ?? '');
+    $secret = getenv('CHAT_SECRET') ?: throw new Exception('CHAT_SECRET is not set');
+    return hash_equals("Bearer $secret", $_SERVER['HTTP_AUTHORIZATION'] ?? '');
 }
 
 /** GET /contacts/USER, for the gateway. $friends: their names by username; null if there is no such member. */
 function chat_contacts(?array $friends): void
 {
-    if (!chat_is_gateway() || $friends === null) {
-        chat_answer(404, ['message' => 'no such member']);
+    if (!chat_is_gateway()) {
+        chat_answer(401, []);
+        return;
+    }
+    if ($friends === null) {
+        chat_answer(404, []);
         return;
     }
     $contacts = [];
@@ -60,7 +65,7 @@ function chat_friends_changed(string ...$users): void
 function chat_events(string $file): void
 {
     if (!chat_is_gateway()) {
-        chat_answer(404, []);
+        chat_answer(401, []);
         return;
     }
     $lock = fopen("$file.lock", 'c');

@@ -496,6 +496,13 @@ async fn keeps_contact_lists_from_the_world(kind: Kind) {
         refuse(&http, "GET", &[local_name[0], header]).await;
     }
     refuse_by_its_own_name(&site).await;
+    // The path at which the site hears of who is online, if it is that of the documentation.
+    for folder in ["/var/www/html", "/usr/share/caddy"] {
+        site.machine
+            .write(&format!("{folder}/chat-events"), "marie");
+    }
+    let events = site.https().at("/chat-events");
+    refuse(&events, "GET", &[("Host", "example.org")]).await;
 }
 
 /// Ways to write `/contacts/john`: for all servers, for some, or for those that take what cannot be decoded as it is.

@@ -1,6 +1,6 @@
 //! The examples of sites with accounts of their own, which docs/site.md shows: members, friends, a chat.
 
-use std::{fs, io::Write as _, net::TcpStream, path::Path, process::Command};
+use std::{fs, io::Write as _, net::TcpStream, path::Path, process::Command, time::Duration};
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -70,13 +70,17 @@ impl Language {
 
     /// Runs what is in the folder.
     fn run(&self, folder: &Path, port: u16, admin: &str) -> Process {
+        self.run_with(folder, port, admin, SECRET)
+    }
+
+    fn run_with(&self, folder: &Path, port: u16, admin: &str, secret: &str) -> Process {
         let place = folder.join(self.folder).display().to_string();
         let port = port.to_string();
         let command = self.command.iter().map(|word| word.replace("PORT", &port));
         let arguments = ["-C".to_owned(), place].into_iter().chain(command);
         let environment = [
             ("CHAT_GATEWAY", admin),
-            ("CHAT_SECRET", SECRET),
+            ("CHAT_SECRET", secret),
             ("PORT", &port),
         ];
         let log = folder.join(format!("site-{port}.log"));
@@ -216,7 +220,7 @@ async fn members_chat(language: &Language) {
     for path in ["/contacts/john", "/chat-events"] {
         assert_eq!(
             site.get("nobody", path).0,
-            404,
+            401,
             "{path}, without the secret"
         );
     }
@@ -281,4 +285,42 @@ async fn a_site_in_django() {
 #[tokio::test]
 async fn a_site_in_node() {
     members_chat(&NODE).await;
+}
+
+#[tokio::test]
+async fn a_site_in_node_does_not_start_without_its_secret() {
+    let folder = tempfile::tempdir().expect("a folder");
+    NODE.install(folder.path());
+    let [port, gateway] = free_ports();
+    let admin = format!("http://127.0.0.1:{gateway}/roster_admin");
+    let mut process = NODE.run_with(folder.path(), port, &admin, "");
+    assert!(!process.wait(Duration::from_secs(30)).success());
+    assert!(process.log().contains("CHAT_SECRET is not set"));
+}
+
+/// Not even to what an empty secret makes of the header.
+#[tokio::test]
+async fn a_site_in_php_gives_nobody_a_list_without_its_secret() {
+    let folder = tempfile::tempdir().expect("a folder");
+    PHP.install(folder.path());
+    let [port, gateway] = free_ports();
+    let admin = format!("http://127.0.0.1:{gateway}/roster_admin");
+    let process = PHP.run_with(folder.path(), port, &admin, "");
+    let ask = || {
+        let url = format!("http://127.0.0.1:{port}/contacts/john");
+        let mut curl = Command::new("curl");
+        curl.args(["-s", "-o", "/dev/null", "-w", "%{http_code}", "-H"]);
+        let output = curl.args(["Authorization: Bearer ", &url]).output();
+        String::from_utf8(output.expect("curl runs").stdout).expect("text")
+    };
+    let answered = async {
+        loop {
+            match &*ask() {
+                "000" => tokio::task::yield_now().await,
+                status => return status.to_owned(),
+            }
+        }
+    };
+    assert_eq!(within("the site", answered).await, "500");
+    assert!(process.log().contains("CHAT_SECRET is not set"));
 }

@@ -49,7 +49,9 @@ def credentials(request):
 def contacts(request, username):
     """GET /contacts/USER, for the gateway: path("contacts/<str:username>", contacts)"""
     friends = friends_of(username)  # their names by username; None if there is no such member
-    if not is_gateway(request) or friends is None:
+    if not is_gateway(request):
+        return HttpResponse(status=401)
+    if friends is None:
         return HttpResponse(status=404)
     return JsonResponse({
         f"{friend}@example.org": {"name": name, "groups": ["Friends"]} for friend, name in friends.items()
@@ -68,7 +70,7 @@ def friends_changed(*usernames):
 def events(request):
     """POST /chat-events, from the gateway. The cache has to be one for all workers; a table will do as well."""
     if not is_gateway(request):
-        return HttpResponse(status=404)
+        return HttpResponse(status=401)
     last, online = known()
     for event in json.loads(request.body):
         if event["id"] <= last:
