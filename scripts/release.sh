@@ -30,8 +30,8 @@ say() { echo "release: $*"; }
 build() {
     say "$1"
     rustup target list --installed | grep -qx "$1" || rustup target add "$1"
-    name=$(echo "$1" | tr - _)
-    env "CC_$name=$gcc" "CARGO_TARGET_$(echo "$name" | tr a-z A-Z)_LINKER=$gcc" \
+    key=$(echo "$1" | tr - _)
+    env "CC_$key=$gcc" "CARGO_TARGET_$(echo "$key" | tr a-z A-Z)_LINKER=$gcc" \
         "$cargo" build --quiet --release --locked --target "$1"
 }
 
