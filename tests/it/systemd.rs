@@ -261,3 +261,20 @@ fn the_units_are_as_systemd_wants_them() {
         "{figure} in its comment"
     );
 }
+
+/// It would be started again and again: a configuration does not get better by itself.
+#[test]
+fn a_configuration_that_cannot_be_used_is_not_tried_again() {
+    let scratch = TempDir::new().expect("a directory");
+    let file = scratch.path().join("rostergate.toml");
+    fs::write(&file, "[[host]]\n").expect("written");
+    let mut gateway = Command::new(env!("CARGO_BIN_EXE_rostergate"));
+    let output = gateway.args(["serve", "--config"]).arg(file).output();
+    let output = output.expect("it can be run");
+    let code = output.status.code().expect("it ends by itself");
+    assert_ne!(code, 0, "{output:?}");
+    let unit = Path::new(env!("CARGO_MANIFEST_DIR")).join("contrib/systemd/rostergate.service");
+    let unit = fs::read_to_string(unit).expect("a unit");
+    let line = format!("RestartPreventExitStatus={code}");
+    assert!(unit.lines().any(|it| it == line), "no {line}");
+}
