@@ -10,7 +10,7 @@ export RUST_TEST_THREADS ?= 4
 
 # `make test` does its steps in order, whatever -j says.
 .NOTPARALLEL:
-.PHONY: help demo test quick check unit instructions model browser pictures clients compare deps bench bench-peers certs run \
+.PHONY: help demo test quick check unit instructions model browser pictures clients compare several deps bench bench-peers certs run \
 	test-next deb package image release deny advisories sbom
 
 help: ## this list
@@ -19,7 +19,7 @@ help: ## this list
 demo: ## a live site: real Prosody, rostergate, two people's chats, a friend list
 	@demo/run
 
-test: deps check unit instructions browser clients package deny ## everything: lints, unit, integration, browser, client and package tests
+test: deps check unit several instructions browser clients package deny ## everything: lints, unit, integration, browser, client and package tests
 
 quick: ## what to run while you write: formatting, lints, and the tests that need nothing but Rust
 	$(CARGO) fmt --all --check
@@ -40,6 +40,9 @@ unit: ## unit and integration tests, then those that must not depend on the kind
 	FRONT_UNDER_TEST=websocket $(CARGO) test --locked --test it -- \
 		admin:: blocking:: ejabberd:: failures:: names:: operation:: original_bugs:: presence:: roster::
 	$(CARGO) test --locked -p peers
+
+several: ## the protocol tests against three gateways that are one, behind a balancer that knows nothing
+	GATEWAYS_UNDER_TEST=3 $(CARGO) test --locked --test conformance -- xep0124:: xep0206:: rfc6121:: mongooseim::
 
 model: ## a BOSH session on a bad network, and both accounts of stream management, for STEPS= steps (SEED= to repeat)
 	STEPS=$(STEPS) $(CARGO) test --locked --lib -- whatever_the_network_does whatever_breaks

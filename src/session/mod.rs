@@ -9,6 +9,7 @@ mod admission;
 mod backlog;
 mod counts;
 mod downstream;
+mod entry;
 mod errand;
 mod host;
 mod link;
@@ -19,6 +20,8 @@ mod resumption;
 mod shut_out;
 mod sid;
 mod task;
+#[cfg(test)]
+mod testing;
 
 use tokio::sync::{mpsc, oneshot};
 
@@ -30,11 +33,12 @@ pub use self::{
     backlog::Backlog,
     counts::Counts,
     downstream::{Downstream, bosh, stream},
+    entry::Entry,
     errand::{Errand, MAX_ERRANDS, Sleeper, Wish},
     host::{Host, account},
     origin::{Origin, Protocol},
     record::{Front, Record, State},
-    registry::{Closed, Entry, Found, Registration, Registry},
+    registry::{Closed, Found, Registration, Registry},
     resumption::{Resumption, SmId},
     shut_out::{ShutOut, ended_by_site},
     sid::Sid,

@@ -20,8 +20,8 @@ use tokio::{
 use tracing::info;
 
 use super::{
-    Accounts, Backlog, Command, Counts, Errand, Mailbox, Record, Resumption, ShutOut, Sid, Sleeper,
-    SmId, Wish,
+    Accounts, Backlog, Command, Counts, Entry, Errand, Mailbox, Record, Resumption, ShutOut, Sid,
+    Sleeper, SmId, Wish,
     resumption::{Named, Resumable},
 };
 use crate::{
@@ -40,17 +40,6 @@ const ENDING: Duration = Duration::from_secs(3);
 
 /// Independent locks, so that sessions rarely wait for each other.
 const SHARDS: usize = 64;
-
-/// Where a session is, and how it came about.
-#[derive(Clone, Debug)]
-pub struct Entry {
-    /// The way to it.
-    pub mailbox: Mailbox,
-    /// It was created over an encrypted connection.
-    pub secure: bool,
-    /// What is known of it.
-    pub record: Arc<Record>,
-}
 
 /// Where the session of a sid is.
 #[derive(Debug)]
@@ -397,36 +386,13 @@ impl Drop for Registration {
 }
 
 #[cfg(test)]
-pub(super) mod testing {
-    use super::*;
-    use crate::session::{Front, Origin, Protocol};
-
-    /// A session of nobody, and its mailbox.
-    pub(in crate::session) fn session() -> (Entry, mpsc::Receiver<Box<Command>>) {
-        let (mailbox, receiver) = mpsc::channel(1);
-        let origin = Origin {
-            address: ([127, 0, 0, 1], 1).into(),
-            is_known: true,
-            secure: false,
-            protocol: Protocol::Http11,
-        };
-        let record = Record::new(1, "example.org", Front::Bosh, origin, now());
-        let entry = Entry {
-            mailbox,
-            secure: origin.secure,
-            record: Arc::new(record),
-        };
-        (entry, receiver)
-    }
-}
-
-#[cfg(test)]
 mod tests {
     use std::time::Duration;
 
     use tokio::time::{Instant, timeout};
 
-    use super::{testing::session as entry, *};
+    use super::*;
+    use crate::session::testing::session as entry;
 
     fn register(registry: &Arc<Registry>) -> (Registration, mpsc::Receiver<Box<Command>>) {
         let (entry, mailbox) = entry();

@@ -228,7 +228,7 @@ mod tests {
     use super::*;
     use crate::{
         clock::now,
-        session::{Command, registry::testing::session},
+        session::{Command, testing::session},
     };
 
     const TAKEN: Ended = Ended {

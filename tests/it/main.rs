@@ -12,6 +12,7 @@ mod admin;
 mod admin_views;
 mod backend_login;
 mod backpressure;
+mod balancers;
 mod blocking;
 mod bosh_upstream;
 mod bounds;

@@ -15,7 +15,7 @@ use std::{
     pin::pin,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -160,6 +160,10 @@ pub struct Cluster {
     standing: watch::Sender<Option<Trouble>>,
     missed: Notify,
     leaving: Notify,
+    /// How many questions of others are being answered.
+    answering: AtomicUsize,
+    /// None is any longer.
+    all_answered: Notify,
     registry: Arc<Registry>,
 }
 
@@ -219,6 +223,8 @@ impl Cluster {
             standing: watch::channel(Some(Trouble::Away)).0,
             missed: Notify::new(),
             leaving: Notify::new(),
+            answering: AtomicUsize::new(0),
+            all_answered: Notify::new(),
             registry,
         }))
     }
@@ -245,8 +251,18 @@ impl Cluster {
         }
     }
 
-    /// Says goodbye, so that the others do not wait.
+    /// Says goodbye, so that the others do not wait. The last answers go before that.
     pub async fn leave(&self) {
+        let answered = async {
+            loop {
+                let all_answered = self.all_answered.notified();
+                if self.answering.load(Ordering::Relaxed) == 0 {
+                    return;
+                }
+                all_answered.await;
+            }
+        };
+        let _ = timeout(GOODBYE, answered).await;
         let goodbye = self.message(self.incarnation, Said::Goodbye);
         let said = async {
             if self.send(self.hello_subject(), goodbye).await {

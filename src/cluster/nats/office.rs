@@ -369,6 +369,7 @@ impl Office {
             cluster.send_now(cluster.subject_of(&from), &receipt);
         }
         let answer = self.answers.answer(&from, question, body);
+        cluster.answering.fetch_add(1, Ordering::Relaxed);
         let done = Done {
             answering: Arc::clone(&self.answering),
             key: key.clone(),
@@ -428,6 +429,9 @@ struct Done {
 impl Drop for Done {
     fn drop(&mut self) {
         self.answering.lock().end(&self.key);
+        if self.cluster.answering.fetch_sub(1, Ordering::Relaxed) == 1 {
+            self.cluster.all_answered.notify_waiters();
+        }
         let outcome = match self.is_answered.load(Ordering::Relaxed) {
             true => "answered",
             false => "unanswered",

@@ -37,8 +37,9 @@ use crate::{
 const PATIENCE: Duration = Duration::from_secs(30);
 /// How far into a document its sid is looked for before the document is read.
 const BEGINNING: usize = 4096;
-/// Requests that may wait for other gateways. Each also holds a connection, or a stream, of a client.
-const MOST: usize = 100_000;
+/// Requests that may wait for other gateways; fewer than the questions that may, so that there is room for others. Each
+/// also holds a connection, or a stream, of a client.
+const MOST: usize = 60_000;
 
 /// The gateways beside this one, as far as BOSH needs them.
 pub(super) struct Elsewhere(Arc<Cluster>);

@@ -92,6 +92,20 @@ impl Proxy {
         panic!("no port stays free for {kind:?}");
     }
 
+    /// HAProxy or Nginx with a whole configuration, which is made for the port that it listens at.
+    pub fn configured(kind: Kind, config: impl Fn(u16) -> String) -> Self {
+        let args = |folder: &Path, [port, _]: [u16; 2]| match kind {
+            Kind::Nginx => (run_nginx(folder, &config(port)), "start worker process "),
+            _ => (run_haproxy(folder, &config(port)), "Loading success"),
+        };
+        for _ in 0..10 {
+            if let Some(proxy) = Self::try_run(kind, args) {
+                return proxy;
+            }
+        }
+        panic!("no port stays free for {kind:?}");
+    }
+
     /// Where it takes HTTP, or TCP.
     pub fn http(&self) -> Endpoint {
         Endpoint::new(self.http, "/http-bind")
@@ -121,29 +135,36 @@ impl Proxy {
 
     fn try_start(kind: Kind, gateways: &[SocketAddr]) -> Option<Self> {
         let gateway = *gateways.first()?;
-        let scratch = tempfile::Builder::new().prefix("rostergate-it-").tempdir();
-        let folder = scratch.expect("a temporary directory can be made");
-        let ports = free_ports();
-        let (args, ready) = match kind {
-            Kind::Apache => (apache(folder.path(), gateway, ports), "resuming normal"),
-            Kind::HaproxyTcp => (haproxy(folder.path(), gateway, ports), "Loading success"),
+        Self::try_run(kind, |folder, ports| match kind {
+            Kind::Apache => (apache(folder, gateway, ports), "resuming normal"),
+            Kind::HaproxyTcp => (haproxy(folder, gateway, ports), "Loading success"),
             Kind::RoundRobin => (
-                round_robin(folder.path(), "http", gateways, ports),
+                round_robin(folder, "http", gateways, ports),
                 "Loading success",
             ),
             Kind::RoundRobinTcp => (
-                round_robin(folder.path(), "tcp", gateways, ports),
+                round_robin(folder, "tcp", gateways, ports),
                 "Loading success",
             ),
             Kind::NginxStream => (
-                nginx_stream(folder.path(), gateway, ports),
+                nginx_stream(folder, gateway, ports),
                 "start worker process ",
             ),
-            Kind::Nginx | Kind::NginxHttp10 => (
-                nginx(kind, folder.path(), gateway, ports),
-                "start worker process ",
-            ),
-        };
+            Kind::Nginx | Kind::NginxHttp10 => {
+                (nginx(kind, folder, gateway, ports), "start worker process ")
+            }
+        })
+    }
+
+    /// Runs what `args` says; that is also what it says when it is ready.
+    fn try_run(
+        kind: Kind,
+        args: impl Fn(&Path, [u16; 2]) -> (Vec<String>, &'static str),
+    ) -> Option<Self> {
+        let scratch = tempfile::Builder::new().prefix("rostergate-it-").tempdir();
+        let folder = scratch.expect("a temporary directory can be made");
+        let ports = free_ports();
+        let (args, ready) = args(folder.path(), ports);
         let mut process = start(folder.path(), args);
         let mut said = String::new();
         while let Some(line) = process.line(START) {
@@ -324,6 +345,10 @@ fn round_robin(
          {aborts}    option redispatch 1\n    retries 3\n\
          listen rostergate\n    bind 127.0.0.1:{port}\n    balance roundrobin\n{servers}"
     );
+    run_haproxy(folder, &config)
+}
+
+fn run_haproxy(folder: &Path, config: &str) -> Vec<String> {
     let file = folder.join("haproxy.cfg");
     fs::write(&file, config).expect("a writable folder");
     let file = file.to_str().expect("a folder of ours");
