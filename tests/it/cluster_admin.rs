@@ -475,7 +475,15 @@ async fn who_leaves_in_good_order_is_not_waited_for() {
     three.gateways[1].signal("TERM");
     assert!(three.gateways[1].wait().success());
     meet(&three.gateways[0], 2).await;
-    assert!(three.gateways[0].log().contains("gateway has gone"));
+    let log = three.gateways[0].log();
+    let gone: Vec<_> = log
+        .lines()
+        .filter(|it| it.contains("gateway has gone"))
+        .collect();
+    assert!(
+        matches!(gone[..], [line] if line.contains("said_goodbye=true")),
+        "{gone:?}"
+    );
     assert_eq!(three.refresh(0, &[&john.local]).await, done(1));
 }
 
