@@ -21,7 +21,6 @@ use toml::{
 
 use super::{
     Config,
-    credentials::Credentials,
     error::{self, ConfigError, ConfigErrors, Position},
     redact,
     secret::{self, Secret, SecretKind},
@@ -256,11 +255,11 @@ impl<'r, 'a> Section<'r, 'a> {
     }
 
     /// As [`Self::read`], a URL that may hold user and password.
-    pub(super) fn read_url<T>(
+    pub(super) fn read_url<T, C>(
         &mut self,
         key: &'static str,
-        parse: impl FnOnce(&str) -> Result<(T, Option<Credentials>), Fault>,
-    ) -> Option<(T, Option<Credentials>)> {
+        parse: impl FnOnce(&str) -> Result<(T, Option<C>), Fault>,
+    ) -> Option<(T, Option<C>)> {
         let text = self.text(key)?;
         let found = self.parse(&text, parse)?;
         if found.1.is_some() {
