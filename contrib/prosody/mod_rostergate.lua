@@ -284,7 +284,11 @@ local function get(_, _, roster)
 	return answer(200, { contacts = contacts });
 end
 
+-- Longest body, bytes. Prosody does nothing else while it is read; the gateway sends less at a time.
+local MAX_BODY = 1024 * 1024;
+
 local function put(request, username, roster)
+	if #request.body > MAX_BODY then return answer(413, { error = "more than a megabyte" }); end
 	local changes, err = read_changes(request.body, username.."@"..host);
 	if not changes then return answer(400, { error = err }); end
 	local written, removed = write(username, roster, changes);
@@ -293,7 +297,25 @@ local function put(request, username, roster)
 end
 
 local function is_loopback(ip)
-	return ip:find("^127%.") or ip == "::1" or ip:find("^::ffff:127%.");
+	return ip:find("^127%.%d+%.%d+%.%d+$") or ip == "::1" or ip:find("^::ffff:127%.%d+%.%d+%.%d+$");
+end
+
+-- The list of a user, if it can be read. Prosody keeps one that could not be read, as if it were empty, and never saves it:
+-- it is forgotten, so that it is read anew.
+local function load(username)
+	local user, kept = username.."@"..host, prosody.hosts[host].roster_cache;
+	for _ = 1, 2 do
+		local roster, err = rostermanager.load_roster(username, host);
+		if not err and not (roster[false] and roster[false].broken) then
+			-- Sessions have it from the user.
+			for _, session in pairs(bare_sessions[user] and bare_sessions[user].sessions or {}) do
+				if session.roster and session.roster ~= roster then session.roster = roster; end
+			end
+			return roster;
+		end
+		if kept then kept:set(user, nil); end
+		if bare_sessions[user] then bare_sessions[user].roster = nil; end
+	end
 end
 
 local function guarded(token, handle)
@@ -307,8 +329,8 @@ local function guarded(token, handle)
 		if not username or username == "" or not user_exists(username, host) then
 			return answer(404, { error = "no such user" });
 		end
-		local roster, err = rostermanager.load_roster(username, host);
-		if err then return answer(500, { error = "the list cannot be read" }); end
+		local roster = load(username);
+		if not roster then return answer(500, { error = "the list cannot be read" }); end
 		return handle(request, username, roster);
 	end;
 end

@@ -272,15 +272,18 @@ impl<S: ContactSource + 'static> Refresh<'_, S> {
     }
 
     /// Whether the contact's own refresh, by the same call, writes the item as it has to be: both list each other, and the
-    /// contact's list is heeded as it is.
+    /// contact's list is heeded as it is; or neither does, and nothing keeps the item from being removed.
     fn is_left_to_contact(&self, counterpart: &Counterpart, ours: Option<&Contact>) -> bool {
-        let (Theirs::Listed(Some(theirs)), Some(ours)) = (&counterpart.theirs, ours) else {
-            return false;
+        let is_heeded = match (&counterpart.theirs, ours) {
+            (Theirs::Listed(Some(theirs)), Some(ours)) => {
+                let agreed = plan::agreed(theirs.subscription, Some(ours.subscription));
+                agreed == theirs.subscription
+            }
+            // It may refuse to remove so much, and then the item must not be left with presence.
+            (Theirs::Listed(None), None) => self.settings.writing.max_removals >= 100,
+            _ => false,
         };
-        let agreed = plan::agreed(theirs.subscription, Some(ours.subscription));
-        agreed == theirs.subscription
-            && counterpart.list.is_shared
-            && self.call.is_left_to(&counterpart.jid)
+        is_heeded && counterpart.list.is_shared && self.call.is_left_to(&counterpart.jid)
     }
 
     /// Lets those of whom both items are there see what the other publishes, if this refresh has written the later one.

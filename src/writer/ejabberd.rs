@@ -120,19 +120,51 @@ impl Ejabberd {
     pub(super) async fn held(&self, user: &Username, own: Own) -> Result<Held, WriteError> {
         let arguments = json!({"user": user.as_str(), "host": self.domain.as_str()});
         let answer = self.command("get_roster", &arguments).await?;
-        let roster = answer.expect_ok()?.read(roster).await?;
+        let mut roster = answer.expect_ok()?.read(roster).await?;
+        let is_empty = roster.is_empty();
         // It answers, and takes contacts, for users that it does not have.
-        if roster.is_empty() && !self.has(user).await? {
+        if is_empty && !self.has(user).await? {
             return Err(WriteError::NoSuchUser);
         }
         let written = match own {
-            Own::Written if !roster.is_empty() => self.written(user).await?,
-            Own::Written | Own::All => HashSet::new(),
+            Own::All if !is_empty => HashSet::new(),
+            _ => self.written(user, own).await?,
         };
+        if is_empty && !written.is_empty() {
+            // It also answers so if its database does not, and then the list is not empty at all.
+            self.expect_database(user).await?;
+            let answer = self.command("get_roster", &arguments).await?;
+            roster = answer.expect_ok()?.read(self::roster).await?;
+        }
         Ok(Held { roster, written })
     }
 
-    async fn written(&self, user: &Username) -> Result<HashSet<BareJid>, WriteError> {
+    /// Fails if the database of the lists does not take a change: the removal of the user's own address, which is on no
+    /// list.
+    async fn expect_database(&self, user: &Username) -> Result<(), WriteError> {
+        let Ok(node) = NodePart::new(user.as_str()) else {
+            return Ok(());
+        };
+        let own = BareJid::from_parts(Some(&node), &self.domain);
+        self.obeyed("delete_rosteritem", &self.pair(user, &own))
+            .await
+    }
+
+    /// A command that answers 0 if it was carried out. What it was asked for may also fail with 200: then it answers 1.
+    async fn obeyed(&self, request: &'static str, arguments: &Value) -> Result<(), WriteError> {
+        let answer = self.command(request, arguments).await?;
+        expect_done(answer).await
+    }
+
+    /// The marks. With `own = "all"`, the server need not have any.
+    async fn written(&self, user: &Username, own: Own) -> Result<HashSet<BareJid>, WriteError> {
+        match self.marks(user).await {
+            Err(WriteError::Marks { .. }) if own == Own::All => Ok(HashSet::new()),
+            other => other,
+        }
+    }
+
+    async fn marks(&self, user: &Username) -> Result<HashSet<BareJid>, WriteError> {
         let arguments = json!({
             "user": user.as_str(),
             "host": self.domain.as_str(),
@@ -143,7 +175,12 @@ impl Ejabberd {
         answer.read(|it: Private| marks(it.element())).await
     }
 
-    async fn mark(&self, user: &Username, written: &BTreeSet<&BareJid>) -> Result<(), WriteError> {
+    async fn mark(
+        &self,
+        user: &Username,
+        written: &BTreeSet<&BareJid>,
+        own: Own,
+    ) -> Result<(), WriteError> {
         // Bare JIDs hold nothing that XML would have to escape, nor spaces.
         let jids: Vec<&str> = written.iter().map(|jid| jid.as_str()).collect();
         let element = format!("<written xmlns='{WRITTEN}'>{}</written>", jids.join(" "));
@@ -152,8 +189,11 @@ impl Ejabberd {
             "host": self.domain.as_str(),
             "element": element,
         });
-        self.command_on_marks("private_set", &arguments).await?;
-        Ok(())
+        match self.command_on_marks("private_set", &arguments).await {
+            Ok(answer) => expect_done(answer).await,
+            Err(WriteError::Marks { .. }) if own == Own::All => Ok(()),
+            Err(error) => Err(error),
+        }
     }
 
     /// A command that mod_private obeys, which is easily forgotten.
@@ -186,14 +226,20 @@ impl Ejabberd {
         written: &mut usize,
     ) -> Result<(), WriteError> {
         let is_held = |jid: &&BareJid| held.roster.get(jid.as_str()).is_some();
-        let mut marks: BTreeSet<_> = held.written.iter().filter(is_held).collect();
+        // They are wanted with `own = "all"`, too: a reload may say otherwise.
+        let read = match own {
+            Own::Written => None,
+            Own::All => Some(self.written(user, own).await?),
+        };
+        let known = read.as_ref().unwrap_or(&held.written);
+        let mut marks: BTreeSet<_> = known.iter().filter(is_held).collect();
         let writes = changes.writes.iter().map(|contact| &contact.jid);
         let before = marks.len();
         marks.extend(writes);
-        let is_marked = own == Own::Written;
-        if is_marked && marks.len() > before {
-            self.mark(user, &marks).await?;
+        if marks.len() > before {
+            self.mark(user, &marks, own).await?;
         }
+        let marked = marks.len();
         for jid in &changes.removals {
             pace.wait(1).await;
             let subscription = held.roster.get(jid.as_str()).map(|it| it.subscription);
@@ -206,8 +252,8 @@ impl Ejabberd {
             self.add(user, contact).await?;
             *written += 1;
         }
-        if is_marked && !changes.removals.is_empty() {
-            self.mark(user, &marks).await?;
+        if marks.len() < marked {
+            self.mark(user, &marks, own).await?;
         }
         Ok(())
     }
@@ -242,7 +288,7 @@ impl Ejabberd {
                 self.command("add_rosteritem", &arguments).await?
             }
         };
-        answer.expect_ok()?;
+        expect_done(answer).await?;
         if let Ok(node) = NodePart::new(user.as_str()) {
             let owner = BareJid::from_parts(Some(&node), &self.domain);
             self.latest.push((owner, contact.jid.clone()));
@@ -283,10 +329,8 @@ impl Ejabberd {
             let without = Contact::new(jid.clone(), None, Vec::new(), Subscription::None);
             self.add(user, &without).await?;
         }
-        let arguments = self.pair(user, jid);
-        let answer = self.command("delete_rosteritem", &arguments).await?;
-        answer.expect_ok()?;
-        Ok(())
+        self.obeyed("delete_rosteritem", &self.pair(user, jid))
+            .await
     }
 
     fn pair(&self, user: &Username, contact: &BareJid) -> Value {
@@ -343,8 +387,17 @@ impl Ejabberd {
             "to": of.as_str(),
             "stanza": "<presence type='probe'/>",
         });
-        self.command("send_stanza", &arguments).await?.expect_ok()?;
-        Ok(())
+        self.obeyed("send_stanza", &arguments).await
+    }
+}
+
+/// Fails unless the command was carried out: with status 200, a code other than 0 says that it was not.
+async fn expect_done(answer: Answer) -> Result<(), WriteError> {
+    let answer = answer.expect_ok()?;
+    let request = answer.asked.request;
+    match answer.read(|code: i64| code).await? {
+        0 => Ok(()),
+        _ => Err(WriteError::Undone { request }),
     }
 }
 

@@ -74,6 +74,12 @@ pub enum WriteError {
         /// The status that it answered.
         status: StatusCode,
     },
+    /// ejabberd has not carried out a command, and says so with status 200.
+    #[error("ejabberd did not carry out {request}: see its log, and whether its database works")]
+    Undone {
+        /// What it was asked.
+        request: &'static str,
+    },
     /// It does not keep what is written.
     #[error("ejabberd answered {} to {request}: load mod_private, or set own to \"all\"", status.as_u16())]
     Marks {
@@ -196,6 +202,7 @@ impl WriteError {
             Self::TooManyRemovals { .. } => "max_removals",
             Self::Denied { .. } | Self::Forbidden { .. } => "denied",
             Self::Status { .. }
+            | Self::Undone { .. }
             | Self::Marks { .. }
             | Self::NoCommand { .. }
             | Self::NoInterface { .. } => "status",

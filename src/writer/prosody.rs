@@ -1,6 +1,9 @@
 //! Prosody's side: the module `mod_rostergate`, which takes many contacts at once, and shows presence by itself.
 
-use std::collections::{BTreeMap, HashMap};
+use std::{
+    collections::{BTreeMap, HashMap},
+    iter,
+};
 
 use http::{Method, StatusCode};
 use jid::{BareJid, DomainPart, Jid};
@@ -22,6 +25,11 @@ use crate::{
 
 /// Most changes of one request.
 const MOST_CHANGES: usize = 1000;
+/// About the longest body of one request, bytes: the module refuses more than a megabyte.
+const MOST_BYTES: usize = 512 << 10;
+
+/// Bytes of a contact in a body that has neither name nor groups.
+const EMPTY: usize = 64;
 
 /// What is asked, as errors name it.
 const READ: &str = "GET /rosters/USER";
@@ -87,7 +95,7 @@ impl Prosody {
             .chain(changes.writes.iter().map(Edit::Write))
             .collect();
         let path = path(user);
-        for edits in edits.chunks(MOST_CHANGES) {
+        for edits in parts(&edits) {
             let change = Change::of(edits);
             pace.wait(edits.len()).await;
             let answer = self.0.call(WRITE, Method::PUT, &path, Some(&change));
@@ -102,6 +110,37 @@ impl Prosody {
 enum Edit<'a> {
     Remove(&'a BareJid),
     Write(&'a Contact),
+}
+
+impl Edit<'_> {
+    /// About how many bytes it takes in a body, where each character may be escaped.
+    fn size(&self) -> usize {
+        let of = |text: &str| serde_json::to_string(text).map_or(0, |json| json.len());
+        match self {
+            Self::Remove(jid) => of(jid.as_str()) + 1,
+            Self::Write(contact) => {
+                let texts = contact.groups.iter().chain(&contact.name);
+                let texts: usize = texts.map(|text| of(text) + 1).sum();
+                of(contact.jid.as_str()) + texts + EMPTY
+            }
+        }
+    }
+}
+
+/// The edits of each request, in their order.
+fn parts<'e, 'a>(edits: &'e [Edit<'a>]) -> impl Iterator<Item = &'e [Edit<'a>]> {
+    let mut left = edits;
+    iter::from_fn(move || {
+        let mut bytes = 0;
+        let fitting = left.iter().take(MOST_CHANGES).take_while(|edit| {
+            bytes += edit.size();
+            bytes <= MOST_BYTES
+        });
+        // One that is longer than that goes alone.
+        let (part, rest) = left.split_at(fitting.count().max(1).min(left.len()));
+        left = rest;
+        (!part.is_empty()).then_some(part)
+    })
 }
 
 impl<'a> Change<'a> {
@@ -162,4 +201,38 @@ fn held(answer: Contacts) -> Held {
     }
     held.roster = Roster::new(contacts);
     held
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::roster::testing::contact;
+
+    #[test]
+    fn a_request_is_neither_long_nor_of_many_changes() {
+        let sizes = |contacts: &[Contact]| {
+            let edits: Vec<_> = contacts.iter().map(Edit::Write).collect();
+            let parts: Vec<_> = parts(&edits).collect();
+            for part in parts.iter().filter(|part| part.len() > 1) {
+                let body = serde_json::to_vec(&Change::of(part)).unwrap();
+                assert!(body.len() <= MOST_BYTES + 100, "{}", body.len());
+            }
+            parts.iter().map(|part| part.len()).collect::<Vec<_>>()
+        };
+        assert!(sizes(&[]).is_empty());
+        let named = |number: usize, name: &str| {
+            let mut contact = contact(&format!("c{number}@x.org"));
+            contact.name = Some(name.into());
+            contact.groups = vec![name.into(); 2];
+            contact
+        };
+        let short: Vec<_> = (0..2500).map(|number| named(number, "a")).collect();
+        assert_eq!(sizes(&short), [1000, 1000, 500]);
+        // Escaped, they are six times as long.
+        let text = "\u{1}".repeat(10_000);
+        let long: Vec<_> = (0..7).map(|number| named(number, &text)).collect();
+        assert_eq!(sizes(&long), [2, 2, 2, 1]);
+        let longer = named(0, &"a".repeat(MOST_BYTES));
+        assert_eq!(sizes(&[longer.clone(), named(1, "a"), longer]), [1, 1, 1]);
+    }
 }

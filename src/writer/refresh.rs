@@ -21,7 +21,7 @@ use super::{
 use crate::{
     backend::{ContactSource, off_thread},
     roster::{
-        Subscription,
+        Roster, Subscription,
         plan::{Changes, Held},
     },
 };
@@ -48,7 +48,7 @@ impl<S: ContactSource + 'static> Refresh<'_, S> {
             Some(put) => put,
             None => self.wanted(self.user, &self.own, self.since).await?,
         };
-        let unequal = self.unequal(&wanted.roster).await;
+        let mut unequal = self.unequal(&wanted.roster).await;
         let mut settled = Settled::default();
         let mut counterparts: Vec<Counterpart> = Vec::new();
         let mut introduces = false;
@@ -59,7 +59,11 @@ impl<S: ContactSource + 'static> Refresh<'_, S> {
                 // Nobody overtakes this one. What contacts said before is outdated, too: whoever has written this list
                 // since may have been one of them.
                 self.since = Instant::now();
+                let before = wanted.roster;
                 wanted = self.wanted(self.user, &self.own, self.since).await?;
+                // What was written on their lists is outdated even where nothing differs on this one.
+                let changed = settled.changed(&before, &wanted.roster);
+                unequal.extend(changed);
                 settled.theirs.clear();
             }
             let (mut changes, held) = self.compare(&wanted, &settled).await?;
@@ -169,6 +173,17 @@ impl<S: ContactSource + 'static> Refresh<'_, S> {
 impl Settled {
     fn has(&self, contact: &BareJid) -> bool {
         self.theirs.contains_key(contact) || self.failed.contains(contact)
+    }
+
+    /// Contacts whose lists have been looked at, and whom the user's list has otherwise now.
+    fn changed(&self, before: &Roster, now: &Roster) -> Vec<BareJid> {
+        let of = |roster: &Roster, jid: &BareJid| {
+            let contact = roster.get(jid.as_str());
+            contact.map(|contact| contact.subscription)
+        };
+        let settled = self.theirs.keys();
+        let changed = settled.filter(|jid| of(before, jid) != of(now, jid));
+        changed.cloned().collect()
     }
 
     /// What has come of the refresh, whose last write has ended like this.

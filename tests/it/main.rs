@@ -78,6 +78,7 @@ mod rules_pace;
 mod rules_upstream;
 mod server_ends;
 mod server_rosters;
+mod server_rosters_failing;
 mod server_rosters_together;
 mod several_gateways;
 mod several_gateways_resumption;

@@ -76,9 +76,16 @@ async fn the_log_can_tell_who_was_shown_whom() {
     }
     let (status, _) = get(&site, &format!("/presence{query}")).await;
     assert_eq!(status, 200);
-    let log = site.gateway.log();
-    let line = log.lines().find(|line| line.contains("presence shown"));
-    let line = line.unwrap_or_else(|| panic!("{log}"));
+    let logged = async {
+        loop {
+            let log = site.gateway.log();
+            if let Some(line) = log.lines().find(|line| line.contains("presence shown")) {
+                return line.to_owned();
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    let line = within("the line", logged).await;
     let told = [
         "caller=127.0.0.1",
         "count=21",

@@ -125,8 +125,8 @@ async fn malformed_lists_change_nothing() {
         bodies.extend([named, called]);
     }
     // As deep as a body can be.
-    for (open, close) in [("[", "]"), ("{\"a\":", "}")] {
-        let depth = 400_000;
+    for (open, close) in [("[", "]"), ("{\"\":", "}")] {
+        let depth = 100_000;
         let deep = format!(
             "{{\"contacts\": {}7{}}}",
             open.repeat(depth),
@@ -257,6 +257,14 @@ async fn only_who_has_the_token_reads_and_writes() {
             .await;
         assert_eq!(response.status(), 403);
         let response = own
+            .request(
+                method,
+                &[("X-Forwarded-For", "127.0.0.1.example.com")],
+                body,
+            )
+            .await;
+        assert_eq!(response.status(), 403);
+        let response = own
             .request(method, &[("Origin", "http://example.com")], body)
             .await;
         assert_eq!(
@@ -292,4 +300,45 @@ async fn without_a_token_nothing_is_served() {
     let mut client = prosody.login(&john, "desk").await;
     let set = "<query xmlns='jabber:iq:roster'><item jid='a@b'/></query>";
     assert_eq!(client.iq("set", "", set).await.error(), Some("not-allowed"));
+}
+
+#[tokio::test]
+async fn a_list_that_cannot_be_read_is_no_empty_list_and_is_read_again() {
+    let prosody = Prosody::shared_rostergate();
+    let john = prosody.account("john");
+    let list = json!({ "marie@example.org": { "name": "Marie" } });
+    // It is in no memory of Prosody's by then.
+    let file = prosody.list_file(&john);
+    let saved = prosody.account("saved");
+    write(prosody, &saved, &list, &[]).await;
+    let text = std::fs::read_to_string(prosody.list_file(&saved)).expect("it is saved");
+    std::fs::write(&file, "return { cut").expect("it can be written");
+    let endpoint = prosody.list(&john.local);
+    for _ in 0..3 {
+        let response = endpoint.request("GET", &[("Host", DOMAIN)], "").await;
+        assert_eq!(response.status(), 500, "{}", response.text());
+        let response = put(&endpoint, DOMAIN, b"{\"contacts\": {\"a@b\": {}}}").await;
+        assert_eq!(response.status(), 500, "{}", response.text());
+    }
+    std::fs::write(&file, text).expect("it can be written");
+    let named = |name: &str| json!({ "name": name, "subscription": "both", "written": true });
+    let read_again = read(prosody, &john).await;
+    assert_eq!(read_again, json!({ "marie@example.org": named("Marie") }));
+    let list = json!({ "marie@example.org": { "name": "M" } });
+    write(prosody, &john, &list, &[]).await;
+    let mut client = prosody.login(&john, "desk").await;
+    let roster = client.roster().await;
+    assert_eq!(roster["marie@example.org"].name.as_deref(), Some("M"));
+}
+
+#[tokio::test]
+async fn a_body_that_is_too_long_is_not_read() {
+    let prosody = Prosody::shared_rostergate();
+    let john = prosody.account("john");
+    let endpoint = prosody.list(&john.local);
+    let body = |length: usize| format!("{{{}}}", " ".repeat(length - 2));
+    let long = put(&endpoint, DOMAIN, body(1 << 20).as_bytes()).await;
+    assert_eq!(long.status(), 200, "{}", long.text());
+    let longer = put(&endpoint, DOMAIN, body((1 << 20) + 1).as_bytes()).await;
+    assert_eq!(longer.status(), 413, "{}", longer.text());
 }

@@ -281,7 +281,7 @@ async fn what_users_have_added_is_theirs_until_the_owner_says_otherwise() {
 }
 
 /// The gateway, started again with this line in its configuration in place of those that begin so.
-fn restarted(mut gateway: Gateway, begins: &str, line: &str) -> Gateway {
+pub(crate) fn restarted(mut gateway: Gateway, begins: &str, line: &str) -> Gateway {
     let path = gateway.config_path();
     let config = std::fs::read_to_string(&path).expect("it is there");
     let kept = config

@@ -39,6 +39,8 @@ pub enum Fault {
     None,
     /// This status.
     Status(u16),
+    /// It is not carried out, which ejabberd says with 200.
+    Undone,
     /// No answer until [`ListServer::release`].
     Hang,
 }
@@ -51,6 +53,8 @@ struct State {
     faults: Mutex<VecDeque<Fault>>,
     /// What every request is answered with.
     nonsense: Mutex<Option<String>>,
+    /// How often `get_roster` still answers as if the list were empty.
+    blips: Mutex<usize>,
     /// A line for each request that was obeyed.
     obeyed: watch::Sender<Vec<String>>,
     /// A request is left unanswered.
@@ -121,6 +125,11 @@ impl ListServer {
     /// What becomes of the next requests that write.
     pub fn fail_next(&self, faults: impl IntoIterator<Item = Fault>) {
         self.state.faults.lock().extend(faults);
+    }
+
+    /// The next answers of `get_roster` are an empty list, as ejabberd's are if its database fails.
+    pub fn blip(&self, times: usize) {
+        *self.state.blips.lock() = times;
     }
 
     /// Answers every request with 200 and this from now on.
@@ -259,6 +268,7 @@ async fn take(state: &State, line: String) -> Result<(), Answer> {
     match fault {
         Fault::None => {}
         Fault::Status(status) => return Err((status, json!({}))),
+        Fault::Undone => return Err((200, json!(1))),
         Fault::Hang => {
             state.hanging.send_replace(true);
             let mut hanging = state.hanging.subscribe();
@@ -327,7 +337,11 @@ async fn obey(state: &State, command: &str, body: &Value) -> Answer {
     match command {
         "get_roster" => {
             *state.reads.lock() += 1;
-            let list = lists.get(&user).cloned().unwrap_or_default();
+            let mut blips = state.blips.lock();
+            let is_blip = *blips > 0;
+            *blips = blips.saturating_sub(1);
+            let list = lists.get(&user).filter(|_| !is_blip);
+            let list = list.cloned().unwrap_or_default();
             let items = list.iter().map(|(jid, contact)| {
                 json!({
                     "jid": jid,

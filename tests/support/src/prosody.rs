@@ -191,6 +191,13 @@ impl Prosody {
         within(&format!("{count} stored messages"), storing).await;
     }
 
+    /// The file of a user's contact list.
+    pub fn list_file(&self, account: &Account) -> PathBuf {
+        let lists = self.directory.join("data").join(encode(&account.domain));
+        let file = encode(&account.local) + ".dat";
+        lists.join("roster").join(file)
+    }
+
     /// A user of exactly this (prepared) name.
     pub fn account_named(&self, local: &str) -> Account {
         self.account_at(local, &self.domain)
