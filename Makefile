@@ -19,7 +19,7 @@ help: ## this list
 demo: ## a live site: real Prosody, rostergate, two people's chats, a friend list
 	@demo/run
 
-test: deps check unit several instructions browser clients package deny ## everything: lints, unit, integration, browser, client and package tests
+test: deps check unit instructions browser clients package deny ## everything: lints, unit, integration, browser, client and package tests
 
 quick: ## what to run while you write: formatting, lints, and the tests that need nothing but Rust
 	$(CARGO) fmt --all --check

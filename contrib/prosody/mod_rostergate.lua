@@ -300,21 +300,22 @@ local function is_loopback(ip)
 	return ip:find("^127%.%d+%.%d+%.%d+$") or ip == "::1" or ip:find("^::ffff:127%.%d+%.%d+%.%d+$");
 end
 
--- The list of a user, if it can be read. Prosody keeps one that could not be read, as if it were empty, and never saves it:
--- it is forgotten, so that it is read anew.
+-- The list of a user, if it can be read. Prosody keeps one that could not be read, as if it were empty, and never saves
+-- it: it is forgotten, so that it is read anew.
 local function load(username)
 	local user, kept = username.."@"..host, prosody.hosts[host].roster_cache;
+	local online = bare_sessions[user];
 	for _ = 1, 2 do
 		local roster, err = rostermanager.load_roster(username, host);
 		if not err and not (roster[false] and roster[false].broken) then
 			-- Sessions have it from the user.
-			for _, session in pairs(bare_sessions[user] and bare_sessions[user].sessions or {}) do
+			for _, session in pairs(online and online.sessions or {}) do
 				if session.roster and session.roster ~= roster then session.roster = roster; end
 			end
 			return roster;
 		end
 		if kept then kept:set(user, nil); end
-		if bare_sessions[user] then bare_sessions[user].roster = nil; end
+		if online then online.roster = nil; end -- luacheck: ignore 122
 	end
 end
 
