@@ -26,6 +26,7 @@ pub mod jabberd2;
 pub mod list_server;
 pub mod machine;
 pub mod nats;
+pub mod persistent;
 pub mod process;
 pub mod prosody;
 pub mod proxy;

@@ -2,6 +2,8 @@
 
 use std::net::SocketAddr;
 
+use tokio::task::spawn_blocking;
+
 use crate::{
     client::{Account, Client, Transport},
     gateway::{Builder, Gateway},
@@ -53,6 +55,21 @@ impl Gateways {
     pub fn joined(&self) {
         let count = self.all.len();
         self.all.iter().for_each(|it| it.await_members(count));
+    }
+
+    /// Stops one in good order, and starts it again; meanwhile others go on.
+    pub async fn restart(&mut self, number: usize) {
+        let count = self.all.len();
+        let mut gateway = self.all.remove(number);
+        let restarting = spawn_blocking(move || {
+            gateway.signal("TERM");
+            assert!(gateway.wait().success(), "{}", gateway.log());
+            let gateway = gateway.start_again();
+            gateway.await_members(count);
+            gateway
+        });
+        let gateway = restarting.await.expect("it starts again");
+        self.all.insert(number, gateway);
     }
 
     pub fn addresses(&self) -> Vec<SocketAddr> {
