@@ -1,6 +1,6 @@
 //! NATS as Debian has it, for gateways that are one. It keeps nothing on disk.
 
-use std::{path::Path, sync::OnceLock, time::Duration};
+use std::{net::SocketAddr, path::Path, sync::OnceLock, time::Duration};
 
 use tempfile::TempDir;
 
@@ -43,7 +43,11 @@ impl Nats {
 
     /// As `cluster.nats` has it.
     pub fn url(&self) -> String {
-        format!("nats://127.0.0.1:{}", self.port)
+        format!("nats://{}", self.address())
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], self.port))
     }
 
     /// Ends it at once.

@@ -22,10 +22,13 @@ pub struct Gateways {
 impl Gateways {
     /// So many of them.
     pub fn start(nats: &Nats, count: usize, builder: &Builder) -> Self {
+        Self::reaching(&vec![nats.url(); count], builder)
+    }
+
+    /// One for each way to NATS.
+    pub fn reaching(nats: &[String], builder: &Builder) -> Self {
         let name = format!("it-{}-{}", std::process::id(), unique());
-        let nodes = ('a'..='z').take(count);
-        let starting = nodes.map(|node| {
-            let nats = nats.url();
+        let starting = nats.iter().zip('a'..='z').map(|(nats, node)| {
             let table =
                 format!("[cluster]\nnats = [\"{nats}\"]\nname = \"{name}\"\nnode = \"{node}\"");
             let builder = builder.clone().tables(&table);
