@@ -10,7 +10,7 @@ export RUST_TEST_THREADS ?= 4
 
 # `make test` does its steps in order, whatever -j says.
 .NOTPARALLEL:
-.PHONY: help demo test quick check unit instructions model browser pictures clients compare several deps bench bench-peers certs run \
+.PHONY: help demo demo-cluster test quick check unit instructions model browser pictures clients compare several deps bench bench-peers certs run \
 	test-next deb package image release deny advisories sbom
 
 help: ## this list
@@ -18,6 +18,9 @@ help: ## this list
 
 demo: ## a live site: real Prosody, rostergate, two people's chats, a friend list
 	@demo/run
+
+demo-cluster: ## the same with three gateways that are one, behind HAProxy, each of which the page can kill
+	@demo/run --cluster
 
 test: deps check unit instructions browser clients package deny ## everything: lints, unit, integration, browser, client and package tests
 

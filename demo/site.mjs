@@ -15,6 +15,7 @@ import { readFileSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { connect } from 'node:net';
 import { extname, join, normalize } from 'node:path';
+import { setTimeout as pause } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 
 const config = JSON.parse(readFileSync(process.argv[2], 'utf8'));
@@ -122,30 +123,35 @@ async function credentials(req, res, user) {
   return reply(res, status, answer);
 }
 
-// [4] The gateway tells who comes online and who goes, in order, at least once.
-const online = new Set();
-let lastEvent = 0;
+// [4] The gateway tells who comes online and who goes, in order, at least once. Each of several tells of its own sessions,
+// and has a name in the URL; a single one has none.
+const names = config.gateways.map(({ name }) => name);
+const told = new Map((names.length ? names : ['']).map((name) => [name, { online: new Set(), lastEvent: 0 }]));
+const isOnline = (user) => [...told.values()].some(({ online }) => online.has(user));
 
 async function hear(req, res) {
   if (req.headers.authorization !== `Bearer ${config.eventsToken}`) return reply(res, 401, {});
+  const gateway = new URL(req.url, 'http://site').searchParams.get('gateway') ?? '';
+  const known = told.get(gateway);
+  if (!known) return reply(res, 404, { message: 'no such gateway' });
   for (const { id, type, user } of JSON.parse(await bodyOf(req, 1_048_576))) {
-    if (id <= lastEvent) continue; // it has come before
-    lastEvent = id;
-    if (type === 'online') online.add(user);
-    else if (type === 'offline') online.delete(user);
-    else if (type === 'reset') online.clear();
-    else if (type === 'gap') await askWhoIsOnline();
-    log('in', `POST /chat-events ${type}${user ? ` ${user}` : ''}`);
+    if (id <= known.lastEvent) continue; // it has come before
+    known.lastEvent = id;
+    if (type === 'online') known.online.add(user);
+    else if (type === 'offline') known.online.delete(user);
+    else if (type === 'reset') known.online.clear();
+    else if (type === 'gap') await askWhoIsOnline(known);
+    log('in', `POST /chat-events ${type}${user ? ` ${user}` : ''}${gateway && `, by gateway ${gateway}`}`);
   }
   tellPeople();
   return reply(res, 200, {});
 }
 
-/** After a gap. (A site with more members asks for one part after the other, by `after=`.) */
-async function askWhoIsOnline() {
+/** After a gap: all whom no other gateway has told of. (A site with more members asks for one part after the other, by `after=`.) */
+async function askWhoIsOnline(known) {
   const { answer } = await ask('GET', 'presence?limit=1000');
-  online.clear();
-  for (const user of Object.keys(answer.users ?? {})) online.add(user);
+  known.online.clear();
+  for (const user of Object.keys(answer.users ?? {})) if (!isOnline(user)) known.online.add(user);
 }
 
 // [5] Who is banned gets no more tokens, and the chats that are open end.
@@ -210,6 +216,53 @@ function pullPlug({ user, seconds }) {
   tellPeople();
 }
 
+// ---- several gateways -------------------------------------------------------------------------
+
+const LOOK = 300; // ms between two looks at a gateway
+const PATIENCE = 6000; // ms that one may take: while another one that has died counts as there, they wait for it
+const gateways = config.gateways.map(({ name, port }) => ({ name, port, answers: false, chats: [] }));
+
+/** Whose chats a gateway has, by what it says itself; null if it does not answer. */
+async function chatsAt({ name, port }) {
+  try {
+    const url = `http://${config.gateway.host}:${port}/roster_admin/sessions?limit=1000`;
+    const response = await fetch(url, { signal: AbortSignal.timeout(PATIENCE) });
+    const { sessions } = await response.json();
+    const own = sessions.filter(({ gateway, jid, state }) => gateway === name && jid && state !== 'ending');
+    return [...new Set(own.map(({ jid }) => jid.split('@')[0]))].sort();
+  } catch {
+    return null;
+  }
+}
+
+/** Looks at a gateway, again and again, while somebody watches. */
+async function lookAt(gateway) {
+  for (;;) {
+    await pause(LOOK);
+    if (watchers.size === 0) continue;
+    const chats = await chatsAt(gateway);
+    const answers = chats !== null;
+    if (answers === gateway.answers && String(chats ?? []) === String(gateway.chats)) continue;
+    if (answers !== gateway.answers) log('site', `gateway ${gateway.name} ${answers ? 'answers' : 'does not answer'}`);
+    // It says nothing any more of those who were online there.
+    if (!answers) told.get(gateway.name).online.clear();
+    Object.assign(gateway, { answers, chats: chats ?? [] });
+    for (const watcher of watchers) tell(watcher, 'gateways', shownGateways());
+    tellPeople();
+  }
+}
+
+const shownGateways = () => gateways.map(({ name, answers, chats }) => ({ name, answers, chats }));
+
+/** Has a gateway killed, or started again, by what has started the demo. */
+async function command(req, res) {
+  const { name, isToRun } = JSON.parse(await bodyOf(req, 4096));
+  if (!names.includes(name) || typeof isToRun !== 'boolean') return reply(res, 400, { message: 'no such gateway' });
+  log('site', isToRun ? `starting gateway ${name}` : `kill -9 of gateway ${name}`);
+  process.send({ name, isToRun });
+  return reply(res, 200, {});
+}
+
 // ---- what the page sees -----------------------------------------------------------------------
 
 const watchers = new Set();
@@ -234,7 +287,7 @@ function state() {
     port,
     front,
     unplugged: unplugged !== null,
-    online: online.has(user),
+    online: isOnline(user),
     banned: banned === true,
     friends: Object.fromEntries(friends.get(user)),
   }));
@@ -247,6 +300,7 @@ function tellPeople() {
 function watch(res) {
   res.writeHead(200, { 'Content-Type': 'text/event-stream', 'Cache-Control': 'no-store' });
   tell(res, 'people', state());
+  if (gateways.length) tell(res, 'gateways', shownGateways());
   for (const entry of history) tell(res, 'log', entry);
   watchers.add(res);
   res.on('close', () => watchers.delete(res));
@@ -323,6 +377,7 @@ async function serve(req, res, user) {
     return reply(res, 415, { message: 'JSON is needed' });
   }
   if (first === 'ban' && req.method === 'POST') return ban(req, res);
+  if (first === 'gateway' && req.method === 'POST') return command(req, res);
   if (first === 'events') return watch(res);
   if (first === 'people') return reply(res, 200, state());
   if (first === 'do' && req.method === 'POST') return act(name, req, res);
@@ -377,4 +432,5 @@ for (const person of config.people) {
   for (const friend of person.friends ?? []) actions.befriend({ user: person.user, friend });
 }
 await Promise.all([listen(config.port), ...config.people.map((p) => listen(p.port, p.user))]);
+for (const gateway of gateways) lookAt(gateway);
 console.log(`listening on http://127.0.0.1:${config.port}`);

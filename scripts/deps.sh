@@ -2,6 +2,7 @@
 # Installs what is missing for the demo or the tests, and says what and why.
 #
 #   scripts/deps.sh demo     a Rust toolchain (checked only), prosody, node, npm; Converse.js
+#   scripts/deps.sh demo-cluster  the same, and nats-server, haproxy
 #   scripts/deps.sh test     all of that, and chromium, firefox-esr, nginx, apache2, haproxy, caddy, ssl-cert, ejabberd,
 #                            jabberd2, tsung, valgrind, lua-check, iproute2, prometheus, sqlite3, openssl, curl, git,
 #                            fail2ban, man-db, nats-server, php, docker-compose, python3-django, python3-venv, python3-gi,
@@ -49,6 +50,10 @@ release) ;;
 esac
 case $what in
 demo) ;;
+demo-cluster)
+    need nats-server nats-server "what several gateways find each other over"
+    need haproxy haproxy "the balancer before them"
+    ;;
 next) need mmdebstrap mmdebstrap "makes the system of newer servers" ;;
 release)
     need x86_64-linux-gnu-gcc "gcc-x86-64-linux-gnu libc6-dev-amd64-cross" "builds for amd64"
@@ -113,7 +118,7 @@ test)
     need_library purple libpurple-dev "Pidgin's library, a client in C"
     ;;
 *)
-    echo "usage: $0 demo|test|next|release|bench" >&2
+    echo "usage: $0 demo|demo-cluster|test|next|release|bench" >&2
     exit 64
     ;;
 esac

@@ -89,8 +89,45 @@ function openChat({ user, name, jid, port, front }) {
   const frame = chat.querySelector('iframe');
   frame.name = user;
   frame.src = `http://${location.hostname}:${port}/?front=${front}`;
+  showPlace(chat);
   $('chats').append(chat);
   return chat;
+}
+
+// ---- several gateways -------------------------------------------------------------------------
+
+let gateways = [];
+
+const nameOf = (user) => user[0].toUpperCase() + user.slice(1);
+
+function gatewayRow({ name, answers, chats }) {
+  const row = copy('gateway');
+  row.dataset.gateway = name;
+  row.dataset.answers = answers;
+  row.querySelector('code').textContent = name;
+  row.querySelector('p').textContent = answers ? chats.map(nameOf).join(', ') || 'no chats' : 'no answer';
+  const button = row.querySelector('button');
+  button.textContent = answers ? 'kill -9' : 'start again';
+  button.title = answers ? 'Its chats go on at other gateways, and lose nothing.' : '';
+  button.addEventListener('click', () => {
+    button.disabled = true;
+    post('/gateway', { name, isToRun: !answers });
+  });
+  return row;
+}
+
+function showGateways() {
+  $('gateways').hidden = gateways.length === 0;
+  $('gateways').replaceChildren(...gateways.map(gatewayRow));
+  for (const chat of $('chats').children) showPlace(chat);
+}
+
+/** Which gateway has a chat. */
+function showPlace(chat) {
+  const places = gateways.filter(({ chats }) => chats.includes(chat.dataset.user));
+  const mark = chat.querySelector('.gateway');
+  mark.hidden = gateways.length === 0;
+  mark.textContent = places.length ? `at ${places.map(({ name }) => name).join(', ')}` : 'at no gateway';
 }
 
 const marks = { bad: '✕', in: '←', ok: '✓', out: '→', site: '●' };
@@ -107,4 +144,8 @@ function add({ kind, text }) {
 const events = new EventSource('/events');
 events.addEventListener('open', () => $('log').replaceChildren());
 events.addEventListener('people', ({ data }) => show(JSON.parse(data)));
+events.addEventListener('gateways', ({ data }) => {
+  gateways = JSON.parse(data);
+  showGateways();
+});
 events.addEventListener('log', ({ data }) => add(JSON.parse(data)));

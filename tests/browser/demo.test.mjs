@@ -2,96 +2,35 @@
 // target/demo.png (`make pictures`).
 
 import assert from 'node:assert/strict';
-import { spawn } from 'node:child_process';
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { mkdirSync } from 'node:fs';
 import { request } from 'node:http';
-import { createRequire } from 'node:module';
-import { tmpdir } from 'node:os';
-import { join, resolve } from 'node:path';
+import { join } from 'node:path';
 import { after, before, test } from 'node:test';
-import { setTimeout as pause } from 'node:timers/promises';
-import { fileURLToPath } from 'node:url';
 
+import { Visit, isAlive, root, startBrowser, startDemo, until } from './demo.mjs';
 import { brokenWords, faintTexts, overflow } from './looks.mjs';
-
-const root = fileURLToPath(new URL('../..', import.meta.url));
-const { chromium } = createRequire(join(root, 'demo/package.json'))('playwright-core');
-const target = resolve(root, process.env.CARGO_TARGET_DIR ?? 'target');
-const PATIENCE = 30_000;
-
-/** Starts the demo as `make demo` does, but for the build. */
-async function startDemo() {
-  const folder = mkdtempSync(join(tmpdir(), 'rostergate-browser-'));
-  const file = join(folder, 'ports.json');
-  const binary = join(target, 'debug/rostergate');
-  const args = [join(root, 'demo/run.mjs'), '--binary', binary, '--port', '0', '--ports-file', file];
-  const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'inherit'] });
-  let said = '';
-  child.stdout.on('data', (data) => { said += data; });
-  const ended = new Promise((resolve) => child.on('exit', resolve));
-  const isReady = until(() => existsSync(file), 'the demo to start');
-  await Promise.race([isReady, ended.then(() => assert.fail(`the demo does not start:\n${said}`))]);
-  const { url, gateway, pids } = JSON.parse(readFileSync(file, 'utf8'));
-  rmSync(folder, { recursive: true });
-  const stop = async () => {
-    child.kill('SIGINT');
-    return ended;
-  };
-  return { url, gateway, pids: { ...pids, run: child.pid }, stop };
-}
-
-async function until(probe, what) {
-  const deadline = Date.now() + PATIENCE;
-  for (;;) {
-    const found = await probe();
-    if (found) return found;
-    assert.ok(Date.now() < deadline, `waited in vain for ${what}`);
-    await pause(50);
-  }
-}
-
-const isAlive = (pid) => {
-  try {
-    return process.kill(pid, 0);
-  } catch {
-    return false;
-  }
-};
 
 let browser;
 let demo;
 let page;
+let row;
+let figure;
+let chat;
+let contact;
+let write;
+let messages;
 
 before(async () => {
-  assert.ok(existsSync('/usr/bin/chromium'), 'Chromium is missing: make deps installs it');
   demo = await startDemo();
-  browser = await chromium.launch({
-    executablePath: '/usr/bin/chromium',
-    args: ['--headless=new', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run',
-      '--disable-background-networking', '--disable-component-update', '--disable-sync'],
-  });
-  page = await browser.newPage({ viewport: { width: 1440, height: 900 } });
-  page.setDefaultTimeout(PATIENCE);
-  await page.goto(demo.url);
+  browser = await startBrowser();
+  const visit = await Visit.to(demo.url, browser);
+  ({ page, row, figure, chat, contact, write, messages } = visit);
 });
 
 after(async () => {
   await browser?.close();
   await demo?.stop();
 });
-
-const card = (user) => page.locator(`.person[data-user=${user}]`);
-const row = (user, friend) => card(user).locator(`[data-friend=${friend}]`);
-const figure = (user) => page.locator(`.chat[data-user=${user}]`);
-const chat = (user) => page.frameLocator(`iframe[name=${user}]`);
-
-/** A contact in somebody's chat, as the roster shows it. */
-function contact(user, friend, { status = '', group = '' } = {}) {
-  const inGroup = group ? `.roster-group[data-group="${group}"] ` : '';
-  const withStatus = status ? `[data-status="${status}"]` : '';
-  return chat(user).locator(`${inGroup}li.list-item${withStatus}`)
-    .filter({ has: page.locator(`a.open-chat[data-jid="${friend}@example.org"]`) });
-}
 
 const name = (user, friend) => contact(user, friend).locator('.contact-name');
 /** What the site knows of somebody. */
@@ -105,13 +44,6 @@ async function sessions(user) {
   const { sessions: all } = await answer.json();
   return all.map(({ number, front, asleep }) => ({ number, front, isAsleep: asleep !== null }));
 }
-
-/** Has somebody write to the other, whose chat is open. */
-async function write(user, text) {
-  await chat(user).locator('.chat-textarea').fill(text);
-  await chat(user).locator('.chat-textarea').press('Enter');
-}
-const messages = (user, text) => chat(user).locator('.chat-msg__text', { hasText: text });
 
 const isOnline = (user) => page.locator(`#online [data-user=${user}]`);
 
@@ -163,7 +95,7 @@ test('a name that somebody else has lead here reaches nothing', async () => {
 });
 
 test('a page of another site can have nothing done', async () => {
-  for (const path of ['ban', 'do/befriend', 'unplug']) {
+  for (const path of ['ban', 'do/befriend', 'gateway', 'unplug']) {
     const body = JSON.stringify({ user: 'alice', friend: 'bob', banned: true, seconds: 1 });
     const posted = await fetch(demo.url + path, { method: 'POST', headers: { 'Content-Type': 'text/plain' }, body });
     assert.equal(posted.status, 415, path);
