@@ -24,7 +24,11 @@ struct Scene {
 
 impl Scene {
     async fn new(home: Home, change: impl Fn(Builder) -> Builder) -> Self {
-        let gateways = Gateways::three(Nats::shared(), &change(home.gateway()));
+        Self::by(Nats::shared(), home, change).await
+    }
+
+    async fn by(nats: &Nats, home: Home, change: impl Fn(Builder) -> Builder) -> Self {
+        let gateways = Gateways::three(nats, &change(home.gateway()));
         let account = home.account("john").await;
         let mut desk = home.contact("marie").await;
         let endpoint = gateways.all[0].websocket();
@@ -59,6 +63,24 @@ impl Scene {
         let endpoint = self.gateways.all[gateway].websocket();
         WebStream::authenticated(&endpoint, account).await
     }
+
+    /// The old session is gone, and the new one gets all that was sent to it.
+    async fn all_comes(mut self, mut next: WebStream) {
+        // Nobody can see the old session any longer.
+        let jid = self.asleep.jid.clone();
+        self.desk.expect_presence(&jid, "unavailable").await;
+        next.bind("new").await;
+        next.send_presence().await;
+        for number in 0..ALL {
+            next.expect_message(&number.to_string()).await;
+        }
+        let more = next.fence().await;
+        let more = more.iter().filter(|it| it.name == "message");
+        assert_eq!(more.count(), 0, "once");
+        // Nobody had to be told that a message has not arrived.
+        let bounced = |it: &Element| it.attr("type") == Some("error");
+        self.desk.expect_none("error", bounced).await;
+    }
 }
 
 #[track_caller]
@@ -69,26 +91,22 @@ fn assert_unknown(answer: &Element) {
 }
 
 async fn nothing_is_lost(home: Home) {
-    let mut scene = Scene::new(home, |it| it).await;
+    let scene = Scene::new(home, |it| it).await;
     let mut next = scene.at(1, &scene.account).await;
     let failed = next.try_resume(&scene.asleep).await;
     assert!(failed.is(SM, "failed"), "{failed}");
     // What it need not send again: both presences.
     assert_eq!(h(&failed), scene.asleep.sent, "{failed}");
-    // Nobody can see the old session any longer.
-    let jid = scene.asleep.jid.clone();
-    scene.desk.expect_presence(&jid, "unavailable").await;
-    next.bind("new").await;
-    next.send_presence().await;
-    for number in 0..ALL {
-        next.expect_message(&number.to_string()).await;
-    }
-    let more = next.fence().await;
-    let more = more.iter().filter(|it| it.name == "message");
-    assert_eq!(more.count(), 0, "once");
-    // Nobody had to be told that a message has not arrived.
-    let bounced = |it: &Element| it.attr("type") == Some("error");
-    scene.desk.expect_none("error", bounced).await;
+    scene.all_comes(next).await;
+}
+
+/// The gateway dies as its client comes to another one.
+async fn nothing_is_lost_with_the_gateway(home: Home) {
+    let scene = Scene::new(home, |it| it).await;
+    let mut next = scene.at(1, &scene.account).await;
+    scene.gateways.all[0].signal("KILL");
+    assert_unknown(&next.try_resume(&scene.asleep).await);
+    scene.all_comes(next).await;
 }
 
 #[tokio::test]
@@ -99,6 +117,28 @@ async fn prosody_gives_the_new_session_all_that_was_not_confirmed() {
 #[tokio::test]
 async fn ejabberd_gives_the_new_session_all_that_was_not_confirmed() {
     nothing_is_lost(Home::ejabberd()).await;
+}
+
+#[tokio::test]
+async fn prosody_gives_it_all_if_the_gateway_has_died() {
+    nothing_is_lost_with_the_gateway(Home::prosody(5000)).await;
+}
+
+#[tokio::test]
+async fn ejabberd_gives_it_all_if_the_gateway_has_died() {
+    nothing_is_lost_with_the_gateway(Home::ejabberd()).await;
+}
+
+/// The old session cannot be told, and sleeps as long as it may.
+#[tokio::test]
+async fn without_nats_all_comes_when_the_old_session_has_slept() {
+    let mut nats = Nats::start();
+    let brief = |it: Builder| it.websocket("resume = \"5s\"");
+    let scene = Scene::by(&nats, Home::prosody(5000), brief).await;
+    let mut next = scene.at(1, &scene.account).await;
+    nats.kill();
+    assert_unknown(&next.try_resume(&scene.asleep).await);
+    scene.all_comes(next).await;
 }
 
 #[tokio::test]
