@@ -3,10 +3,19 @@
 
 use futures_util::future::join_all;
 use serde_json::{Map, Value, json};
-use support::{backend::Fault as Failing, http::Endpoint, list_server::Fault, within};
+use support::{
+    backend::{Backend, Fault as Failing},
+    gateway::Gateway,
+    http::Endpoint,
+    list_server::{Fault, ListServer},
+    nats::Nats,
+    prosody::Prosody,
+    several::Gateways,
+    within,
+};
 use tokio::task::yield_now;
 
-use crate::server_rosters::{KINDS, NO_ACCOUNT, Scene};
+use crate::server_rosters::{KINDS, NO_ACCOUNT, Scene, update};
 
 fn names(count: usize) -> Vec<String> {
     (0..count).map(|number| format!("u{number:03}")).collect()
@@ -576,5 +585,33 @@ async fn contacts_who_drop_each_other_in_a_large_call_are_removed_by_their_own_r
         let writes = scene.server.obeyed().len() - before;
         let most = if max_removals == 100 { 22 } else { 42 };
         assert!(writes <= most, "{max_removals}: {writes}");
+    }
+}
+
+/// What one gateway writes is there for the users of all; the others need not be asked, nor be there.
+#[tokio::test]
+async fn of_several_gateways_the_one_that_is_asked_writes() {
+    for kind in KINDS {
+        let mut nats = Nats::start();
+        let (backend, server) = (Backend::start(), ListServer::start());
+        let builder = Gateway::builder(Prosody::shared()).backend(&backend);
+        let gateways = Gateways::three(&nats, &builder.host(&server.lines(kind)));
+        let friends = [("john", "marie"), ("marie", "john")];
+        for (user, friend) in friends {
+            server.set(user, json!({}));
+            backend.set(user, json!({ format!("{friend}@example.org"): {} }));
+        }
+        update(&gateways.all[1], &["john", "marie"]).await;
+        for (user, friend) in friends {
+            let subscription = &server.list(user)[format!("{friend}@example.org")]["subscription"];
+            assert_eq!(subscription, "both", "{kind}: {user}");
+            assert_eq!(backend.fetches(user), 1, "{kind}: {user}");
+        }
+        nats.kill();
+        backend.set("john", json!({}));
+        backend.set("marie", json!({}));
+        update(&gateways.all[2], &["john", "marie"]).await;
+        assert_eq!(server.list("john"), json!({}), "{kind}");
+        assert_eq!(server.list("marie"), json!({}), "{kind}");
     }
 }
