@@ -66,6 +66,7 @@ bench)
     need nginx nginx "a proxy to compare with"
     need haproxy haproxy "another one"
     need ejabberdctl ejabberd "another XMPP server, and its BOSH"
+    need nats-server nats-server "what several gateways find each other over"
     need setpriv util-linux "ends all of them with the harness"
     need g++ g++ "compiles what node-xmpp-bosh parses with"
     need make make "the same"

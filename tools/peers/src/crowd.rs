@@ -233,6 +233,7 @@ pub async fn refresh(
         times.collect::<Result<Vec<_>>>()
     };
     settle(read).await?;
+    let carried = system.carried().await?;
     let (before, own, begin) = (read()?, cpu_time(std::process::id())?, Instant::now());
     let mut latencies = Vec::new();
     let interval = pace.map(|pace| Duration::from_secs_f64(batch as f64 / pace));
@@ -256,21 +257,24 @@ pub async fn refresh(
     settle(read).await?;
     let each = |time: Duration| time.div_f64(names.len() as f64);
     let after = read()?;
+    let load = each(cpu_time(std::process::id())?.saturating_sub(own));
+    let carried = carried.until(system.carried().await?, names.len() as f64);
     Ok(Sample {
         cpu: before
             .iter()
             .zip(&after)
             .map(|(before, after)| each(after.saturating_sub(*before)))
             .collect(),
-        load: each(cpu_time(std::process::id())?.saturating_sub(own)),
+        load,
         requests: 1.0 / batch as f64,
         rate: names.len() as f64 / time,
         latency: quantiles(latencies),
+        carried,
     })
 }
 
 /// Waits until processes have nothing more to do, 10 seconds at most: those that never rest stay as they are.
-async fn settle(read: impl Fn() -> Result<Vec<Duration>>) -> Result<()> {
+pub(crate) async fn settle(read: impl Fn() -> Result<Vec<Duration>>) -> Result<()> {
     const STEP: Duration = Duration::from_millis(50);
     let mut last: Duration = read()?.iter().sum();
     for _ in 0..200 {

@@ -42,12 +42,16 @@ pub struct Connection {
 impl Connection {
     /// To send bodies of this type there; nothing is opened yet.
     pub fn new(endpoint: &Endpoint, content_type: &'static str) -> Self {
+        Self::with_method("POST", endpoint, content_type)
+    }
+
+    fn with_method(method: &str, endpoint: &Endpoint, content_type: &'static str) -> Self {
         let path = &endpoint.path;
         Self {
             endpoint: endpoint.clone(),
             content_type,
             head: format!(
-                "POST {path} HTTP/1.1\r\nHost: example.org\r\nContent-Type: {content_type}\r\nContent-Length: "
+                "{method} {path} HTTP/1.1\r\nHost: example.org\r\nContent-Type: {content_type}\r\nContent-Length: "
             ),
             stream: None,
             http2: None,
@@ -126,6 +130,17 @@ impl Connection {
             }
         }
     }
+}
+
+/// What is there.
+///
+/// # Errors
+///
+/// No answer comes, or one that is not 200.
+pub async fn get(endpoint: &Endpoint) -> Result<Vec<u8>> {
+    let mut connection = Connection::with_method("GET", endpoint, "text/plain");
+    connection.send("").await?;
+    connection.answer().await
 }
 
 /// An answer, with 200.

@@ -3,6 +3,7 @@
 //!
 //! - [`http`], `websocket`, [`session`]: the client's side, in as few instructions as can be
 //! - [`growth`], [`giant`]: how cost grows
+//! - [`several`]: gateways that are one
 //! - [`work`]: what sessions do while they are measured
 //! - [`crowd`]: sessions that are merely there
 //! - [`process`], [`servers`], [`systems`]: what is measured, each from a configuration of its own
@@ -21,6 +22,7 @@ pub mod process;
 pub mod report;
 pub mod servers;
 pub mod session;
+pub mod several;
 pub mod statistics;
 mod stream;
 pub mod systems;

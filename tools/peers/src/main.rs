@@ -17,6 +17,7 @@ use peers::{
     report::{Results, Topic, replace, update},
     servers::built_rostergate,
     session::{Style, User},
+    several::{self, Effort},
     systems::{Kind, System},
     work::{Plan, Sample, Work, log_in, log_out},
 };
@@ -40,7 +41,7 @@ struct Options {
     #[arg(long)]
     quick: bool,
     /// Only what begins so, or so: message-held, message-websocket, ping, roster-10, login, resumption,
-    /// re-poll, refresh-bosh, refresh-websocket, idle-bosh, idle-websocket, growth-sessions-websocket, giant;
+    /// re-poll, refresh-bosh, refresh-websocket, idle-bosh, idle-websocket, growth-sessions-websocket, giant, several;
     /// beside-message-websocket is message-websocket beside idle sessions.
     #[arg(long, value_delimiter = ',')]
     work: Vec<String>,
@@ -141,6 +142,9 @@ impl Run<'_> {
         }
         if self.wants("giant") {
             self.giant(&mut results).await;
+        }
+        if self.wants("several") {
+            self.several(&mut results).await;
         }
         println!("{}", results.tables());
         let Some(docs) = &self.options.docs else {
@@ -337,6 +341,22 @@ impl Run<'_> {
                     self.failed(results, &error);
                 }
             }
+        }
+    }
+
+    /// What gateways cost that are one.
+    async fn several(&self, results: &mut Results) {
+        self.say("several gateways");
+        let effort = Effort {
+            rounds: self.options.rounds,
+            time: Duration::from_secs_f64(self.options.seconds),
+            sessions: self.options.sessions,
+            users: if self.options.quick { 100 } else { 10_000 },
+        };
+        let say = |what: &str, sample: &Sample| self.tell(what, "", "", sample);
+        match several::measure(self.program, self.backend, effort, say).await {
+            Ok(several) => results.add_several(several),
+            Err(error) => self.failed(results, &error.context("several gateways")),
         }
     }
 

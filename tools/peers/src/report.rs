@@ -11,6 +11,7 @@ use crate::{
     growth::Curve,
     plot::{Bar, bars, curve},
     session::Style,
+    several::Several,
     statistics::{Spread, figure},
     systems::Kind,
     work::{Sample, Work},
@@ -61,6 +62,7 @@ pub struct Results {
     crowded: BTreeMap<Style, Vec<(Topic, Kind, usize, Sample)>>,
     curves: Vec<Curve>,
     giants: Vec<Step>,
+    several: Several,
     failures: Vec<String>,
 }
 
@@ -133,6 +135,16 @@ impl Results {
         self.giants.extend(steps);
     }
 
+    /// Adds what several gateways cost that are one.
+    pub fn add_several(&mut self, several: Several) {
+        self.several = several;
+    }
+
+    /// The same again.
+    pub(crate) fn several(&self) -> &Several {
+        &self.several
+    }
+
     /// Adds what could not be measured, and why.
     pub fn add_failure(&mut self, failure: String) {
         self.failures.push(failure);
@@ -184,11 +196,12 @@ impl Results {
     /// The tables, in Markdown.
     pub fn tables(&self) -> String {
         let tables = self.subjects.iter().map(Subject::table);
-        let mut out = aims::table(self);
+        let mut out = aims::tables(self);
         out.extend(tables);
         out.push_str(&self.memory_tables());
         out.push_str(&self.crowded_tables());
         out.push_str(&self.growth_tables());
+        out.push_str(&self.several.tables());
         if !self.failures.is_empty() {
             out.push_str("\nNot measured:\n\n");
         }
@@ -469,6 +482,7 @@ mod tests {
             requests: 1.0,
             rate: 12_345.0,
             latency: [1, 2, 3].map(Duration::from_millis),
+            carried: Default::default(),
         }
     }
 

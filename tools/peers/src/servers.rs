@@ -27,7 +27,7 @@ pub struct Server {
     // Before the folder, so that it ends first.
     process: Process,
     _folder: TempDir,
-    /// Where it takes XMPP, if it does.
+    /// Where it takes XMPP, if it does; or clients of NATS.
     pub c2s: SocketAddr,
     /// Where it takes HTTP, with BOSH and WebSocket where clients look for them.
     pub http: SocketAddr,
@@ -259,6 +259,13 @@ pub enum Manner {
     TwoThreads,
     /// Over TLS, with one thread; BOSH by HTTP/2.
     Encrypted,
+    /// In clear, with one thread, as the gateway `node` of the cluster at this NATS.
+    Member {
+        /// `cluster.node`.
+        node: char,
+        /// Where NATS takes clients.
+        nats: SocketAddr,
+    },
 }
 
 /// The program `rostergate`, in front of a server.
@@ -278,7 +285,7 @@ pub fn rostergate(
     let backend = backend.address;
     Server::start(|folder, [_, http]| {
         let listen = match manner {
-            Manner::Plain => format!("listen = [\"127.0.0.1:{http}\"]"),
+            Manner::Plain | Manner::Member { .. } => format!("listen = [\"127.0.0.1:{http}\"]"),
             Manner::TwoThreads => format!("listen = [\"127.0.0.1:{http}\"]\nthreads = 2"),
             Manner::Encrypted => {
                 let [certificate, key] = certificate();
@@ -288,8 +295,14 @@ pub fn rostergate(
                 )
             }
         };
+        let cluster = match manner {
+            Manner::Member { node, nats } => {
+                format!("[cluster]\nnats = [\"nats://{nats}\"]\nnode = \"{node}\"\n")
+            }
+            _ => String::new(),
+        };
         let config = format!(
-            "[server]\n{listen}\n\
+            "[server]\n{listen}\n{cluster}\
              [session]\nmax_request_rate = 1000000\n\
              [[host]]\ndomain = \"{DOMAIN}\"\nupstream = \"xmpp://{upstream}\"\n\
              http_roster_url = \"http://{backend}/contacts/%s\"\n"
@@ -302,6 +315,29 @@ pub fn rostergate(
         Ok(start)
     })
     .context("rostergate")
+}
+
+/// NATS, which tells by HTTP what it has carried.
+///
+/// # Errors
+///
+/// It cannot be started.
+pub fn nats() -> Result<Server> {
+    Server::start(|_, [clients, http]| {
+        let (clients, http) = (clients.to_string(), http.to_string());
+        let mut start = Start::new([
+            "nats-server",
+            "--addr",
+            "127.0.0.1",
+            "--port",
+            &clients,
+            "--http_port",
+            &http,
+        ]);
+        start.has_c2s = true;
+        Ok(start)
+    })
+    .context("NATS")
 }
 
 /// nginx with one process, in front of a server's own fronts.

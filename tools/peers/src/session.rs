@@ -111,6 +111,13 @@ impl Session {
         })
     }
 
+    /// Sends its requests there from now on, by BOSH; none may be out. A WebSocket stays where it is.
+    pub fn go_by(&mut self, endpoint: &Endpoint) {
+        if let Self::Bosh(session) = self {
+            session.go_by(endpoint);
+        }
+    }
+
     /// The full JID.
     pub fn jid(&self) -> &str {
         match self {

@@ -1,17 +1,23 @@
 //! What is compared: a server alone, or one with a gateway or a proxy in front.
 
-use std::{path::Path, sync::Arc};
+use std::{
+    path::Path,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
-use anyhow::Result;
+use anyhow::{Context as _, Result, bail};
+use memchr::memmem;
+use tokio::time::sleep;
 
 use crate::{
     backend::Backend,
-    http::Endpoint,
+    http::{Endpoint, get},
     servers::{
-        Gc, Manner, Server, ejabberd, haproxy, hyper_hop, nginx, node_xmpp_bosh, prosody,
+        Gc, Manner, Server, ejabberd, haproxy, hyper_hop, nats, nginx, node_xmpp_bosh, prosody,
         rostergate,
     },
-    session::{Style, User},
+    session::{Style, User, between},
 };
 
 /// One way to serve BOSH and WebSocket.
@@ -178,7 +184,30 @@ impl Kind {
         Ok(System {
             kind: self,
             servers: servers.into(),
+            gateways: 1,
+            home: 0,
+            way: 0,
         })
+    }
+}
+
+/// What NATS took from gateways.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Carried<N> {
+    /// Messages.
+    pub messages: N,
+    /// What they bring, without subjects.
+    pub bytes: N,
+}
+
+impl Carried<u64> {
+    /// What it took for each of so many operations since.
+    pub(crate) fn until(self, after: Self, operations: f64) -> Carried<f64> {
+        let each = |before: u64, after: u64| after.saturating_sub(before) as f64 / operations;
+        Carried {
+            messages: each(self.messages, after.messages),
+            bytes: each(self.bytes, after.bytes),
+        }
     }
 }
 
@@ -187,16 +216,124 @@ impl Kind {
 pub struct System {
     /// What it is.
     pub kind: Kind,
-    /// The front first, if there is one.
+    /// The front first, if there is one; gateways that are one, and then NATS.
     servers: Arc<[Server]>,
+    /// How many are fronts, or the server alone.
+    gateways: usize,
+    /// Which of them sessions begin at.
+    home: usize,
+    /// Which of them their requests go to when they have begun.
+    way: usize,
 }
 
 impl System {
+    /// So many gateways that are one, in front of Prosody.
+    ///
+    /// # Errors
+    ///
+    /// Something does not start, or they do not find each other.
+    pub async fn cluster(
+        gateways: usize,
+        program: &Path,
+        backend: &Backend,
+        users: &[User],
+    ) -> Result<Self> {
+        let server = prosody(Gc::Generational, users, false)?;
+        let broker = nats()?;
+        let manners = ('a'..).take(gateways).map(|node| Manner::Member {
+            node,
+            nats: broker.c2s,
+        });
+        let members = manners.map(|manner| rostergate(program, server.c2s, backend, manner));
+        let mut servers = members.collect::<Result<Vec<_>>>()?;
+        servers.extend([broker, server]);
+        let system = Self {
+            kind: Kind::RostergateProsodyGenerational,
+            servers: servers.into(),
+            gateways,
+            home: 0,
+            way: 0,
+        };
+        let deadline = Instant::now() + Duration::from_secs(10);
+        for home in 0..gateways {
+            while system.clone().at(home, home).members().await? != gateways {
+                if Instant::now() > deadline {
+                    bail!("gateways do not find each other");
+                }
+                sleep(Duration::from_millis(50)).await;
+            }
+        }
+        Ok(system)
+    }
+
+    /// The same, where sessions begin at one of the gateways and their requests go to another one then.
+    pub fn at(self, home: usize, way: usize) -> Self {
+        Self { home, way, ..self }
+    }
+
+    /// How many gateways there are; or a server alone.
+    pub fn gateways(&self) -> usize {
+        self.gateways
+    }
+
+    /// How many gateways the one where sessions begin knows, itself included.
+    async fn members(&self) -> Result<usize> {
+        let status = Endpoint {
+            path: "/roster_admin/status".to_owned(),
+            ..self.endpoint(Style::Lean)
+        };
+        let status = get(&status).await?;
+        // The sum of all has one, too.
+        Ok(memmem::find_iter(&status, b"\"draining\":").count() - 1)
+    }
+
+    /// What NATS has taken from the gateways so far.
+    ///
+    /// # Errors
+    ///
+    /// It does not say.
+    pub async fn carried(&self) -> Result<Carried<u64>> {
+        // The server is behind it.
+        let Some(nats) = self
+            .servers
+            .get(self.gateways..)
+            .and_then(|rest| match rest {
+                [nats, _] => Some(nats),
+                _ => None,
+            })
+        else {
+            return Ok(Carried::default());
+        };
+        let varz = Endpoint {
+            address: nats.http,
+            path: "/varz".to_owned(),
+            is_encrypted: false,
+        };
+        let varz = get(&varz).await?;
+        let number = |name: &str| {
+            let number = between(&varz, format!("\"{name}\": ").as_bytes(), b",");
+            anyhow::Ok(number.with_context(|| format!("no {name}"))?.parse()?)
+        };
+        Ok(Carried {
+            messages: number("in_msgs")?,
+            bytes: number("in_bytes")?,
+        })
+    }
+
     /// Where clients connect whose stanzas travel so.
     pub fn endpoint(&self, style: Style) -> Endpoint {
+        self.endpoint_of(self.home, style)
+    }
+
+    /// Where they send their requests when they have logged in.
+    pub fn endpoint_later(&self, style: Style) -> Endpoint {
+        self.endpoint_of(self.way, style)
+    }
+
+    fn endpoint_of(&self, gateway: usize, style: Style) -> Endpoint {
         let Server {
             http, is_encrypted, ..
-        } = self.servers[0];
+        } = self.servers[gateway];
         Endpoint {
             address: http,
             path: style.path().to_owned(),
@@ -204,7 +341,8 @@ impl System {
         }
     }
 
-    /// Of its processes: the front, if there is one, and the server.
+    /// Of its processes: the front, if there is one, and the server; where gateways are one, they, NATS, and
+    /// the server.
     pub fn pids(&self) -> Vec<u32> {
         self.servers.iter().map(Server::pid).collect()
     }

@@ -21,7 +21,7 @@ use crate::{
     process::cpu_time,
     session::{Session, Style, User, between},
     statistics::Histogram,
-    systems::{Kind, System},
+    systems::{Carried, Kind, System},
 };
 
 /// Sessions that log in at the same time.
@@ -84,6 +84,8 @@ pub struct Sample {
     pub rate: f64,
     /// Latencies that 50 %, 99 % and 99.9 % of the operations do not exceed.
     pub latency: [Duration; 3],
+    /// What NATS took from gateways per operation.
+    pub carried: Carried<f64>,
 }
 
 /// What sessions report, and what they go by.
@@ -245,7 +247,7 @@ impl Work {
             }
         }
         watch_over(&mut running, plan.warm_up).await?;
-        let before = Reading::take(system, &meter)?;
+        let before = Reading::take(system, &meter).await?;
         meter.latency.clear();
         watch_over(&mut running, plan.time).await?;
         // On a busy machine a short round may be over before anything is done.
@@ -255,7 +257,7 @@ impl Work {
         {
             watch_over(&mut running, plan.time).await?;
         }
-        let after = Reading::take(system, &meter)?;
+        let after = Reading::take(system, &meter).await?;
         let latency = QUANTILES.map(|share| meter.latency.quantile(share));
         stop.send_replace(true);
         let ended = timeout(Duration::from_secs(10), async {
@@ -290,10 +292,11 @@ struct Reading {
     load: Duration,
     operations: u64,
     requests: u64,
+    carried: Carried<u64>,
 }
 
 impl Reading {
-    fn take(system: &System, meter: &Meter) -> Result<Self> {
+    async fn take(system: &System, meter: &Meter) -> Result<Self> {
         let pids = system.pids();
         Ok(Self {
             at: Instant::now(),
@@ -301,6 +304,7 @@ impl Reading {
             load: cpu_time(std::process::id())?,
             operations: meter.operations.load(Ordering::Relaxed),
             requests: meter.requests.load(Ordering::Relaxed),
+            carried: system.carried().await?,
         })
     }
 
@@ -320,6 +324,7 @@ impl Reading {
             requests: (after.requests - self.requests) as f64 / operations as f64,
             rate: operations as f64 / time,
             latency: Default::default(),
+            carried: self.carried.until(after.carried, operations as f64),
         })
     }
 }
@@ -379,6 +384,7 @@ async fn become_available(
     let mut session = Session::log_in(&endpoint, user, style, wait).await?;
     session.exchange_until(&roster_get(), b"result").await?;
     session.exchange_until(PRESENCE, b"<presence").await?;
+    session.go_by(&system.endpoint_later(style));
     Ok(session)
 }
 

@@ -8,6 +8,7 @@ use peers::{
     crowd::{Crowd, Refresh, memory, refresh},
     servers::built_rostergate,
     session::Style::{Held, Lean, Managed, WebSocket},
+    several::{self, Effort, Online, Pace, Way, What},
     systems::Kind,
     work::{Plan, Work},
 };
@@ -165,6 +166,47 @@ async fn contact_lists_are_refreshed_and_pushed_to_a_crowd() -> Result<()> {
             assert!(takes_time, "{style:?}, {case:?}: {sample:?}");
         }
         crowd.leave().await?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn gateways_that_are_one_are_measured_beside_one_that_is_alone() -> Result<()> {
+    let (program, backend) = (built_rostergate()?, Backend::start()?);
+    let effort = Effort {
+        rounds: 1,
+        time: Duration::from_millis(400),
+        sessions: SESSIONS,
+        users: 100,
+    };
+    let several = several::measure(&program, &backend, effort, |_, _| {}).await?;
+    for work in [Work::Message(Lean), Work::Ping(Lean)] {
+        let what = What::Work(work, Pace::Saturated);
+        let messages = |way| several.messages(what, way).map(|messages| messages.median);
+        // Each says hello, once a second.
+        let own = messages(Way::Own).context("at its own")?;
+        assert!(own < 0.5, "{what:?}: {own}");
+        // A question and an answer for each; what is under way at the beginning and at the end counts by half.
+        let another = messages(Way::Another).context("through another")?;
+        assert!((1.4..2.6).contains(&another), "{what:?}: {another}");
+        assert!(several.ratio(what, Way::Own).is_some());
+        let ratio = several.ratio(what, Way::Another).context("a ratio")?;
+        assert!(ratio.median > 1.0, "{what:?}: {ratio}");
+    }
+    for online in [Online::Nobody, Online::Some] {
+        for (batch, requests) in [(1, 1.0), (100, 0.01)] {
+            let what = What::Refresh(batch, online);
+            assert!(several.ratio(what, Way::Only).is_some(), "{what:?}");
+            // A question, a receipt and an answer for each of the others, and hellos.
+            let messages = several.messages(what, Way::Own).context("of three")?;
+            let least = 6.0 * requests;
+            assert!(
+                (least..least + 1.0).contains(&messages.median),
+                "{what:?}: {messages}"
+            );
+            let of_a_user = several.of_a_user(what).context("of three")?;
+            assert!(of_a_user.into_iter().all(|micros| micros > 0.0), "{what:?}");
+        }
     }
     Ok(())
 }

@@ -33,10 +33,9 @@ impl Session {
         style: Style,
         wait: u32,
     ) -> Result<Self> {
-        let connection = || Connection::new(endpoint, "text/xml; charset=utf-8");
         let mut session = Self {
             style,
-            connections: [connection(), connection()],
+            connections: connections(endpoint),
             sid: String::new(),
             rid: FIRST_RID,
             jid: String::new(),
@@ -64,6 +63,11 @@ impl Session {
         let answer = session.exchange_until(BIND, b"<jid>").await?;
         session.jid = between(&answer, b"<jid>", b"<").context("no JID")?;
         Ok(session)
+    }
+
+    /// Sends its requests there from now on; none may be out.
+    pub(super) fn go_by(&mut self, endpoint: &Endpoint) {
+        self.connections = connections(endpoint);
     }
 
     /// Sends a request without waiting for its answer.
@@ -163,4 +167,8 @@ impl Session {
         }
         Ok(())
     }
+}
+
+fn connections(endpoint: &Endpoint) -> [Connection; 2] {
+    [(); 2].map(|()| Connection::new(endpoint, "text/xml; charset=utf-8"))
 }
