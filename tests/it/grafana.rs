@@ -18,12 +18,15 @@ use support::{
     backend::Backend,
     bosh::creation,
     free_ports,
+    gateway::{Builder, Gateway},
     http::{Connection, Endpoint},
     list_server::ListServer,
+    nats::Nats,
     process::Process,
     prosody::Prosody,
     receiver::Receiver,
-    root, within, within_limit,
+    root, unique, within, within_limit,
+    xml::HTTPBIND,
 };
 
 use crate::site::Site;
@@ -110,8 +113,8 @@ fn queries(dashboard: &Value) -> Vec<(String, String)> {
     queries.collect()
 }
 
-/// A site where everything has happened that there is a series for.
-async fn lively() -> Site {
+/// A site where everything has happened that there is a series for, and another gateway of it.
+async fn lively() -> (Site, Gateway) {
     let server = ListServer::start();
     server.set("anna", json!({}));
     let backend = Backend::start();
@@ -123,14 +126,23 @@ async fn lively() -> Site {
     );
     let receiver = Receiver::start();
     let events = receiver.line();
+    let name = format!("grafana-{}-{}", std::process::id(), unique());
+    let member = |builder: Builder, node: &str| {
+        let nats = Nats::shared().url();
+        let table = format!("[cluster]\nnats = [\"{nats}\"]\nname = \"{name}\"\nnode = \"{node}\"");
+        builder.tables(&table)
+    };
+    let other = Gateway::builder(Prosody::shared()).backend(&backend);
+    let other = member(other, "b").start();
     let site = Site::with(Prosody::shared(), |gateway| {
-        gateway
+        member(gateway, "a")
             .host(&events)
             .session("max_sessions = 2")
             .host("login = \"http\"")
             .tables("[monitoring]\nlisten = \"127.0.0.1:0\"")
             .tables(&lists)
     });
+    site.gateway.await_members(2);
     let refresh = async |domain: &str, user: &str| {
         let path = format!("/roster_admin/{domain}/refresh/{user}");
         let answer = site.gateway.admin().at(&path).request("GET", &[], "").await;
@@ -152,20 +164,25 @@ async fn lively() -> Site {
     site.befriend(&john, &marie);
     refresh(&john.domain, &john.local).await;
     web.logout().await;
-    let gone = "<body xmlns='http://jabber.org/protocol/httpbind' sid='x' rid='1'/>";
-    site.gateway.bosh().post(gone).await;
+    for sid in ["x", "b-0123456789abcdef0123456789abcdef"] {
+        let gone = format!("<body xmlns='{HTTPBIND}' sid='{sid}' rid='1'/>");
+        site.gateway.bosh().post(&gone).await;
+    }
     let _second = site.gateway.login(&john, "web").await;
     let third = site.gateway.bosh().post(&creation(&john.domain, &[])).await;
     assert_eq!(third.status(), 503);
+    // That gateway asks the others.
+    let status = other.admin().at("/roster_admin/status");
+    status.request("GET", &[], "").await;
     site.gateway.signal("HUP");
-    site
+    (site, other)
 }
 
 #[tokio::test]
 async fn every_query_of_the_dashboard_finds_something() {
     let dashboard: Value =
         serde_json::from_str(&file("contrib/grafana/rostergate.json")).expect("JSON");
-    let site = lively().await;
+    let (site, _other) = lively().await;
     let prometheus = Prometheus::watching(site.gateway.monitoring().address);
     let queries = queries(&dashboard);
     assert!(queries.len() > 20, "{queries:?}");
@@ -202,7 +219,7 @@ fn alerts_come_when_something_is_wrong_and_only_then() {
 
 #[tokio::test]
 async fn prometheus_finds_nothing_wrong_with_the_metrics() {
-    let site = lively().await;
+    let (site, _other) = lively().await;
     let response = site.gateway.monitoring().request("GET", &[], "").await;
     let media_type = response.header("content-type").expect("a type");
     assert!(
@@ -227,7 +244,7 @@ async fn prometheus_finds_nothing_wrong_with_the_metrics() {
 
 #[tokio::test]
 async fn the_documentation_has_what_there_is() {
-    let site = lively().await;
+    let (site, _other) = lively().await;
     let text = within("the last of them", async {
         loop {
             let response = site.gateway.monitoring().request("GET", &[], "").await;
@@ -252,8 +269,6 @@ async fn the_documentation_has_what_there_is() {
             let name = name.split('{').next().expect("its first part");
             format!("rostergate_{name} {}", cells.next().expect("a kind"))
         })
-        // This gateway is not one of several.
-        .filter(|line| !line.starts_with("rostergate_cluster_"))
         .collect();
     assert_eq!(there, described);
 }
