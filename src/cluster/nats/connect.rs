@@ -1,19 +1,38 @@
 //! Connection to NATS, and what a gateway draws at its start.
 
-use std::{sync::Arc, time::Duration};
+use std::{future::ready, sync::Arc, time::Duration};
 
-use async_nats::{Client, ConnectOptions, Event};
+use async_nats::{Client, ConnectOptions, Event, Server};
 use tokio::sync::mpsc;
 
 use super::{SetupError, WAITING};
 use crate::config::{self, Credentials, NodeName};
 
-/// A client of NATS that connects by itself, also if NATS comes later. It tells of that by `events`.
+/// Most servers that a line of the log names.
+const MOST_NAMED: usize = 4;
+
+/// What the client of NATS tells.
+pub(super) enum News {
+    Event(Event),
+    /// It could not connect.
+    Failed(Failure),
+}
+
+/// Why NATS could not be connected to.
+pub(super) struct Failure {
+    /// Which server, and what was wrong.
+    pub(super) why: String,
+    /// The server was there, but it refuses this gateway, or the gateway does not trust it: the operator has to act.
+    pub(super) is_refusal: bool,
+}
+
+/// A client of NATS that connects by itself, also if NATS comes later. It tells of that by `news`.
 pub(super) async fn connect(
     config: &config::Cluster,
     node: &NodeName,
-    events: mpsc::Sender<Event>,
+    news: mpsc::Sender<News>,
 ) -> Result<Client, SetupError> {
+    let failures = news.clone();
     let mut options = ConnectOptions::new()
         .name(format!("rostergate {} {node}", config.name))
         .retry_on_initial_connect()
@@ -31,8 +50,15 @@ pub(super) async fn connect(
         })
         .event_callback(move |event| {
             // If nobody hears it, the own hello that does not come back tells the same.
-            let _ = events.try_send(event);
+            let _ = news.try_send(News::Event(event));
             async {}
+        })
+        // It is asked before each attempt, and leaves the choice to the client. Nothing else says why the last one failed.
+        .reconnect_to_server_callback(move |servers, _| {
+            if let Some(failure) = Failure::of(&servers) {
+                let _ = failures.try_send(News::Failed(failure));
+            }
+            ready(None)
         });
     options = match &config.credentials {
         None => options,
@@ -51,6 +77,36 @@ pub(super) async fn connect(
     connecting
         .await
         .map_err(|error| SetupError::Nats(error.to_string()))
+}
+
+impl Failure {
+    /// Why the servers could not be connected to, in words that name the key which may be wrong.
+    fn of(servers: &[Server]) -> Option<Self> {
+        let failed = |server: &Server| {
+            let error = server.last_error.as_deref()?;
+            let detail = error.split_once(": ").map_or(error, |(_, detail)| detail);
+            let (why, is_refusal) = if error.starts_with("authorization violation") {
+                let keys = "cluster.nats_user and nats_password, or nats_token";
+                (format!("it refuses the credentials ({keys})"), true)
+            } else if let Some(fault) = detail.strip_prefix("invalid peer certificate: ") {
+                let why = format!("its certificate is not trusted (cluster.nats_ca): {fault}");
+                (why, true)
+            } else if detail.starts_with("received corrupt message") {
+                ("it speaks no TLS, which tls:// demands".to_owned(), true)
+            } else {
+                (detail.to_owned(), false)
+            };
+            let (host, port) = (server.addr.host(), server.addr.port());
+            Some((format!("{host}:{port}: {why}"), is_refusal))
+        };
+        let failed: Vec<_> = servers.iter().filter_map(failed).take(MOST_NAMED).collect();
+        let is_refusal = failed.iter().any(|(_, is_refusal)| *is_refusal);
+        let why: Vec<_> = failed.into_iter().map(|(why, _)| why).collect();
+        (!why.is_empty()).then(|| Self {
+            why: why.join("; "),
+            is_refusal,
+        })
+    }
 }
 
 /// A random number.

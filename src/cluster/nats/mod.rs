@@ -20,7 +20,7 @@ use std::{
     time::Duration,
 };
 
-use async_nats::{Client, Event, connection::State};
+use async_nats::{Client, connection::State};
 use bytes::Bytes;
 use futures_util::{
     FutureExt as _,
@@ -33,7 +33,7 @@ use tokio::{
 };
 
 use self::{
-    connect::{connect, draw, drawn_name},
+    connect::{News, connect, draw, drawn_name},
     office::Office,
 };
 use super::{
@@ -168,7 +168,7 @@ pub struct Cluster {
 }
 
 struct Inbox {
-    events: mpsc::Receiver<Event>,
+    news: mpsc::Receiver<News>,
     cancels: mpsc::Receiver<(NodeName, u64)>,
 }
 
@@ -200,9 +200,9 @@ impl Cluster {
         registry: Arc<Registry>,
     ) -> Result<Arc<Self>, SetupError> {
         let incarnation = draw()?;
-        let (events, events_of_client) = mpsc::channel(64);
+        let (news, news_of_client) = mpsc::channel(64);
         let (cancels, cancels_of_questions) = mpsc::channel(WAITING);
-        let client = connect(config, &node, events).await?;
+        let client = connect(config, &node, news).await?;
         let began = u64::try_from(since_1970().as_millis()).unwrap_or(u64::MAX);
         let members = Members::new(node.clone(), incarnation, began, now());
         registry.metrics.cluster(node.as_str(), 0, false);
@@ -217,7 +217,7 @@ impl Cluster {
             cancels,
             large: Semaphore::new(MOST_LARGE),
             inbox: Mutex::new(Some(Inbox {
-                events: events_of_client,
+                news: news_of_client,
                 cancels: cancels_of_questions,
             })),
             standing: watch::channel(Some(Trouble::Away)).0,

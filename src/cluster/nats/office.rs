@@ -2,6 +2,7 @@
 //! are answered in tasks of their own, which end when nobody waits any longer.
 
 use std::{
+    collections::BTreeSet,
     fmt,
     future::pending,
     mem,
@@ -23,7 +24,10 @@ use tokio::{
 };
 use tracing::{debug, error, info, warn};
 
-use super::{Answers, Asked, Cluster, Inbox, NameTaken, Unanswered};
+use super::{
+    Answers, Asked, Cluster, Inbox, NameTaken, Unanswered,
+    connect::{Failure, News},
+};
 use crate::{
     clock::now,
     cluster::{
@@ -37,6 +41,8 @@ use crate::{
 
 /// How often it is looked whether something is due.
 const TICK: Duration = Duration::from_millis(250);
+/// Most refusals of NATS that are told before it takes this gateway again.
+const MOST_REFUSALS: usize = 16;
 
 /// Reads everything that comes.
 pub(super) struct Office {
@@ -59,6 +65,8 @@ struct Outage {
     is_told: bool,
     /// Whether it was ever there.
     was_there: bool,
+    /// What it has refused.
+    refusals: BTreeSet<String>,
 }
 
 impl Outage {
@@ -70,6 +78,32 @@ impl Outage {
                 "NATS is away: sessions here go on, other gateways cannot be asked"
             );
         }
+    }
+
+    /// NATS cannot be connected to. That it refuses this gateway is told in any case, as that is for the operator to mend.
+    fn tell_failure(&mut self, failure: &Failure) {
+        let why = &failure.why;
+        if !failure.is_refusal {
+            self.tell(why);
+        } else if self.is_new(why) {
+            self.is_told = true;
+            error!(
+                %why,
+                "NATS does not let this gateway in: sessions here go on, other gateways cannot be asked"
+            );
+        }
+    }
+
+    /// NATS has refused something that was sent.
+    fn tell_refusal(&mut self, why: &dyn fmt::Display) {
+        if self.is_new(&why.to_string()) {
+            error!(%why, "NATS forbids what gateways need");
+        }
+    }
+
+    /// Each refusal is told once: it may come each second.
+    fn is_new(&mut self, refusal: &str) -> bool {
+        self.refusals.len() < MOST_REFUSALS && self.refusals.insert(refusal.to_owned())
     }
 }
 
@@ -102,7 +136,10 @@ impl Office {
             tokio::select! {
                 () = &mut leaving => break,
                 _ = self.tick.tick() => self.handle_tick().await,
-                Some(event) = self.inbox.events.recv() => self.handle_event(event).await,
+                Some(news) = self.inbox.news.recv() => match news {
+                    News::Event(event) => self.handle_event(event).await,
+                    News::Failed(failure) => self.outage.tell_failure(&failure),
+                },
                 Some((node, id)) = self.inbox.cancels.recv() => {
                     let cancel = cluster.message(id, Said::Cancel);
                     cluster.send_now(cluster.subject_of(&node), &cancel);
@@ -150,14 +187,10 @@ impl Office {
                 let changes = self.cluster.members.lock().handle_disconnect(now());
                 self.apply(changes).await;
             }
-            Event::ClientError(error) => {
-                if self.cluster.client.connection_state() != State::Connected {
-                    self.outage.tell(&error);
-                }
-            }
-            Event::ServerError(error) => warn!(%error, "NATS refuses something"),
+            Event::ServerError(error) => self.outage.tell_refusal(&error),
             Event::SlowConsumer(_) => warn!("messages of other gateways are lost: too many come"),
-            Event::LameDuckMode | Event::Draining => {}
+            // Why it cannot connect, it says itself.
+            Event::ClientError(_) | Event::LameDuckMode | Event::Draining => {}
         }
     }
 
@@ -230,8 +263,8 @@ impl Office {
                 }
                 let again = self.outage.was_there;
                 self.outage = Outage {
-                    is_told: false,
                     was_there: true,
+                    ..Outage::default()
                 };
                 let (name, node) = (&cluster.name, &cluster.node);
                 info!(cluster = name, %node, again, "member of the cluster");

@@ -1,6 +1,6 @@
 //! NATS as Debian has it, for gateways that are one. It keeps nothing on disk.
 
-use std::{net::SocketAddr, path::Path, sync::OnceLock, time::Duration};
+use std::{fs, net::SocketAddr, path::Path, sync::OnceLock, time::Duration};
 
 use tempfile::TempDir;
 
@@ -8,6 +8,9 @@ use crate::{free_ports, process::Process};
 
 /// Slow machines that run many tests at once need this long.
 const START: Duration = Duration::from_secs(30);
+
+/// Its configuration, in the folder.
+const CONFIG: &str = "nats.conf";
 
 /// A NATS server, running or stopped.
 pub struct Nats {
@@ -19,11 +22,17 @@ pub struct Nats {
 
 impl Nats {
     pub fn start() -> Self {
+        Self::configured("")
+    }
+
+    /// With these lines in its configuration.
+    pub fn configured(lines: &str) -> Self {
         // Another program may take a port after it was found free and before NATS binds it.
         for _ in 0..10 {
             let folder = tempfile::Builder::new().prefix("rostergate-it-").tempdir();
             let folder = folder.expect("a temporary directory can be made");
             let [port] = free_ports();
+            fs::write(folder.path().join(CONFIG), lines).expect("a writable folder");
             if let Some(process) = launch(&folder, port) {
                 return Self {
                     process: Some(process),
@@ -50,6 +59,17 @@ impl Nats {
         SocketAddr::from(([127, 0, 0, 1], self.port))
     }
 
+    /// The same where TLS is a must.
+    pub fn tls_url(&self) -> String {
+        format!("tls://{}", self.address())
+    }
+
+    /// Starts it again with these lines in its configuration.
+    pub fn configure(&mut self, lines: &str) {
+        fs::write(self.folder.path().join(CONFIG), lines).expect("a writable folder");
+        self.start_again();
+    }
+
     /// Ends it at once.
     pub fn kill(&mut self) {
         self.process = None;
@@ -71,11 +91,15 @@ impl Nats {
 /// `None` if the port is taken.
 fn launch(folder: &TempDir, port: u16) -> Option<Process> {
     let port = port.to_string();
+    let config = folder.path().join(CONFIG);
+    let config = config.to_str().expect("a folder of ours");
     let args = [
         "-c",
         "exec \"$@\" 2>&1",
         "sh",
         "nats-server",
+        "--config",
+        config,
         "--addr",
         "127.0.0.1",
         "--port",
