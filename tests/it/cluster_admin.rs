@@ -390,6 +390,29 @@ async fn a_list_is_shown_by_whoever_knows_it() {
     assert_eq!(status, 404);
 }
 
+/// NATS takes messages of 1 MiB, or of what it is configured for; and requests may be longer.
+#[tokio::test]
+async fn very_many_users_are_refreshed_everywhere() {
+    for config in ["", "max_payload: 65536"] {
+        let nats = Nats::configured(config);
+        let three = Three::at(&nats, |builder| builder.admin("max_body = \"4MiB\"")).await;
+        let john = three.member("john");
+        let mut web = three.online(1, &john, "web").await;
+        three.list(&john, &["ann@example.org"]);
+        let nobody = (0..100_000).map(|number| format!("nobody-{number}"));
+        let names: Vec<_> = nobody.chain([john.local.clone()]).collect();
+        let names: Vec<_> = names.iter().map(String::as_str).collect();
+        assert_eq!(three.refresh(0, &names).await, done(100_001));
+        assert_eq!(web.expect_push().await.jid, "ann@example.org");
+        // Who fails at another gateway is named, wherever in the request.
+        three.backend.fail(&john.local, Fault::Status(503));
+        let (status, body) = three.refresh(0, &names).await;
+        let reason = "gateway b: backend answered 503";
+        let failed = json!([{"username": john.local, "reason": reason}]);
+        assert_eq!((status, &body["failed"]), (200, &failed));
+    }
+}
+
 #[tokio::test]
 async fn a_token_is_good_once_whichever_gateway_is_asked() {
     let mut nats = Nats::start();

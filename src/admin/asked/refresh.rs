@@ -19,15 +19,25 @@ use crate::{
 impl<S: ContactSource + 'static> Call<S> {
     /// Has the others refresh those of the users who have sessions there.
     pub(in crate::admin) async fn refresh_elsewhere(&self, shared: &Shared) -> Words<Told> {
-        if shared.users.is_empty() {
-            return Words::default();
+        let (others, mut words, mut before) = (&self.others, Words::default(), 0);
+        for users in shared.questions() {
+            let asking = others.ask_all::<Told>(Question::Refresh, &users, self.deadline);
+            match self.in_time(asking).await {
+                Ok(Words { said, failures }) => {
+                    let said = said.into_iter();
+                    let said = said.map(|(node, told)| (node, told.after(before)));
+                    words.said.extend(said);
+                    words.failures.extend(failures);
+                }
+                Err(failure) => words.failures.push(failure),
+            }
+            if !words.failures.is_empty() {
+                // All of the users count as failed.
+                break;
+            }
+            before += users.len();
         }
-        let others = &self.others;
-        let asking = others.ask_all(Question::Refresh, &shared.users, self.deadline);
-        self.in_time(asking).await.unwrap_or_else(|failure| Words {
-            said: Vec::new(),
-            failures: vec![failure],
-        })
+        words
     }
 
     /// Refreshes those of the users who have sessions here, for another gateway.

@@ -7,6 +7,10 @@ use serde::{Deserialize, Serialize};
 use super::Words;
 use crate::admin::{jobs::Entries, respond::Failure};
 
+/// Most bytes of JIDs in one question. A request that names very many users without their domain is shorter than what others are
+/// asked.
+const MOST: usize = 16 << 20;
+
 /// The users of a request whose lists gateways hold, and where it names them.
 #[derive(Default)]
 pub(in crate::admin) struct Shared {
@@ -19,6 +23,27 @@ impl Shared {
     pub(in crate::admin) fn push(&mut self, jid: String, entries: Entries) {
         self.users.push(jid);
         self.entries.push(entries);
+    }
+
+    /// Those who are asked for at once: they are in order, and `most` bytes at most together.
+    fn questions_of(&self, most: usize) -> impl Iterator<Item = &[String]> {
+        let mut rest = self.users.as_slice();
+        std::iter::from_fn(move || {
+            let mut size = 0_usize;
+            let fits = rest.iter().take_while(|user| {
+                size = size.saturating_add(user.len());
+                size <= most
+            });
+            // One that is longer than that goes alone.
+            let count = fits.count().max(1).min(rest.len());
+            let (first, others) = rest.split_at(count);
+            rest = others;
+            (!first.is_empty()).then_some(first)
+        })
+    }
+
+    pub(in crate::admin) fn questions(&self) -> impl Iterator<Item = &[String]> {
+        self.questions_of(MOST)
     }
 
     /// Adds what others have said to what has come of the request here: a user is refreshed if that has failed nowhere.
@@ -59,6 +84,16 @@ pub(in crate::admin) struct Told {
 }
 
 impl Told {
+    /// Its users come after so many others.
+    pub(in crate::admin) fn after(self, others: usize) -> Self {
+        let failed = self.failed.into_iter();
+        let failed = failed.map(|(index, reason)| (index.saturating_add(others), reason));
+        Self {
+            failed: failed.collect(),
+            ..self
+        }
+    }
+
     pub(in crate::admin) fn new(failures: &[Option<Failure>]) -> Self {
         let (mut told, mut known) = (Self::default(), HashMap::new());
         let failures = failures.iter().enumerate();
@@ -72,5 +107,27 @@ impl Told {
             told.failed.push((index, reason));
         }
         told
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_users_are_asked_for_in_several_questions() {
+        let mut shared = Shared::default();
+        for user in ["a@b", "longer@b", "c@d", "e@f", "g@h"] {
+            shared.push(user.to_owned(), Entries::new());
+        }
+        let questions: Vec<_> = shared.questions_of(6).collect();
+        let expected: [&[&str]; 4] = [&["a@b"], &["longer@b"], &["c@d", "e@f"], &["g@h"]];
+        assert_eq!(questions, expected);
+        assert_eq!(Shared::default().questions().count(), 0);
+        let told = Told {
+            failed: vec![(1, 0)],
+            reasons: vec!["backend answered 503".to_owned()],
+        };
+        assert_eq!(told.after(2).failed, [(3, 0)]);
     }
 }
