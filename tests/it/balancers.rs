@@ -4,13 +4,14 @@ use std::{fs, net::SocketAddr, path::Path};
 
 use support::{
     bosh::Bosh,
-    client::Account,
+    client::{Account, Client, Transport},
     gateway::Gateway,
     http::Endpoint,
     nats::Nats,
     prosody::Prosody,
     proxy::{Kind, Proxy},
-    several::Gateways,
+    several::{Gateways, sum},
+    webstream::WebStream,
 };
 
 /// The code of this language on the page, with the addresses of these gateways.
@@ -53,8 +54,39 @@ fn nginx(upstream: &str) -> Proxy {
     })
 }
 
+/// Apache with the example, and one of the page's blocks in it.
+fn apache(language: &str, gateways: &Gateways) -> Proxy {
+    let addresses = gateways.addresses();
+    let balancer = block(language, &addresses);
+    Proxy::apache_balancing(
+        &balancer,
+        &["lbmethod_byrequests", "proxy_balancer", "slotmem_shm"],
+    )
+}
+
 fn gateways() -> Gateways {
     Gateways::three(Nats::shared(), &Gateway::builder(Prosody::shared()))
+}
+
+/// The cookie that a balancer gives to who comes the first time.
+async fn cookie(endpoint: &Endpoint) -> String {
+    let first = endpoint.request("GET", &[], "").await;
+    let cookie = first.header("set-cookie").expect("a cookie");
+    let (cookie, attributes) = cookie.split_once(';').expect("its attributes");
+    assert!(
+        attributes.to_lowercase().contains("httponly"),
+        "{attributes}"
+    );
+    cookie.to_owned()
+}
+
+/// How many sessions each of the gateways has.
+async fn sessions(gateways: &Gateways) -> Vec<usize> {
+    let mut all = Vec::new();
+    for gateway in &gateways.all {
+        all.push(sum(gateway, "rostergate_sessions{").await);
+    }
+    all
 }
 
 /// Six users log in, send themselves a message, and log out.
@@ -111,10 +143,8 @@ async fn haproxy_keeps_a_browser_at_one_gateway_by_a_cookie() {
     let (before, _) = nothing.split_once("    server ").expect("servers");
     let proxy = haproxy(&format!("{before}{}", block("haproxy-cookie", &addresses)));
     use_it(async |_: &Account| {
-        let first = proxy.http().request("GET", &[], "").await;
-        let cookie = first.header("set-cookie").expect("a cookie");
-        let (cookie, _) = cookie.split_once(';').expect("its attributes");
-        proxy.http().adding("Cookie", cookie)
+        let cookie = cookie(&proxy.http()).await;
+        proxy.http().adding("Cookie", &cookie)
     })
     .await;
     assert_eq!(passed_on(&gateways).await, 0);
@@ -136,4 +166,62 @@ async fn nginx_that_knows_nothing_does() {
     let proxy = nginx(&upstream.replace("    hash $arg_u consistent;\n", ""));
     use_it(async |_: &Account| proxy.http()).await;
     assert!(passed_on(&gateways).await > 0);
+}
+
+#[tokio::test]
+async fn apache_that_knows_nothing_does() {
+    let gateways = gateways();
+    let proxy = apache("apache-nothing", &gateways);
+    use_it(async |_: &Account| proxy.https()).await;
+    assert!(passed_on(&gateways).await > 0);
+}
+
+#[tokio::test]
+async fn apache_keeps_a_browser_at_one_gateway_by_a_cookie() {
+    let gateways = gateways();
+    let proxy = apache("apache-cookie", &gateways);
+    use_it(async |_: &Account| {
+        let cookie = cookie(&proxy.https()).await;
+        proxy.https().adding("Cookie", &cookie)
+    })
+    .await;
+    assert_eq!(passed_on(&gateways).await, 0);
+    // Those of one browser come to the same gateway, by WebSocket as well.
+    let websocket = proxy.https().at("/xmpp-websocket");
+    let cookie = cookie(&proxy.https()).await;
+    let websocket = websocket.adding("Cookie", &cookie);
+    let account = Prosody::shared().account("john");
+    let first = WebStream::log_in_managed(&websocket, &account, "web").await;
+    let again = WebStream::resumed(&websocket, &account, first.vanish()).await;
+    again.log_out().await;
+}
+
+#[tokio::test]
+async fn apache_spreads_websockets_over_the_gateways() {
+    let gateways = gateways();
+    let proxy = apache("apache-nothing", &gateways);
+    let websocket = Transport::WebSocket(proxy.https().at("/xmpp-websocket"));
+    let mut clients = Vec::new();
+    for _ in 0..3 {
+        let account = Prosody::shared().account("john");
+        let mut client = Client::login(&websocket, &account, "web").await;
+        client.send_message(&client.jid.clone(), "hello");
+        client.expect_message("hello").await;
+        clients.push(client);
+    }
+    let sessions = sessions(&gateways).await;
+    assert_eq!(sessions, [1, 1, 1]);
+    for client in clients {
+        client.logout().await;
+    }
+}
+
+/// A gateway that is stopped costs nobody a login.
+#[tokio::test]
+async fn apache_passes_over_a_gateway_that_is_gone() {
+    let mut gateways = gateways();
+    let proxy = apache("apache-nothing", &gateways);
+    gateways.all[1].signal("TERM");
+    assert!(gateways.all[1].wait().success());
+    use_it(async |_: &Account| proxy.https()).await;
 }

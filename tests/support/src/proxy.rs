@@ -106,6 +106,30 @@ impl Proxy {
         panic!("no port stays free for {kind:?}");
     }
 
+    /// Apache with the example, where it passes requests on to `balancer` (what stands instead of `ProxyPassMatch`), and
+    /// these modules beside.
+    pub fn apache_balancing(balancer: &str, modules: &[&str]) -> Self {
+        let pass = |line: &str| line.trim_start().starts_with(APACHE_PASS);
+        let site = |text: String| {
+            let lines = text.lines().map(|line| match pass(line) {
+                true => format!("{balancer}\n"),
+                false => format!("{line}\n"),
+            });
+            lines.collect()
+        };
+        let args = |folder: &Path, ports| {
+            let nobody = SocketAddr::from(([127, 0, 0, 1], 1));
+            let args = apache(folder, nobody, ports, modules, &site);
+            (args, "resuming normal")
+        };
+        for _ in 0..10 {
+            if let Some(proxy) = Self::try_run(Kind::Apache, args) {
+                return proxy;
+            }
+        }
+        panic!("no port stays free for Apache");
+    }
+
     /// Where it takes HTTP, or TCP.
     pub fn http(&self) -> Endpoint {
         Endpoint::new(self.http, "/http-bind")
@@ -136,7 +160,10 @@ impl Proxy {
     fn try_start(kind: Kind, gateways: &[SocketAddr]) -> Option<Self> {
         let gateway = *gateways.first()?;
         Self::try_run(kind, |folder, ports| match kind {
-            Kind::Apache => (apache(folder, gateway, ports), "resuming normal"),
+            Kind::Apache => (
+                apache(folder, gateway, ports, &[], &|site| site),
+                "resuming normal",
+            ),
             Kind::HaproxyTcp => (haproxy(folder, gateway, ports), "Loading success"),
             Kind::RoundRobin => (
                 round_robin(folder, "http", gateways, ports),
@@ -367,14 +394,23 @@ pub(super) fn run_nginx(folder: &Path, config: &str) -> Vec<String> {
     args.map(str::to_owned).to_vec()
 }
 
-/// A new `/etc/apache2`: Debian's own main file, its modules, and one site.
-fn apache(folder: &Path, gateway: SocketAddr, [http, https]: [u16; 2]) -> Vec<String> {
+/// The line that passes requests on.
+const APACHE_PASS: &str = "ProxyPassMatch \"^/(http-bind|xmpp-websocket)/?$\"";
+
+/// A new `/etc/apache2`: Debian's own main file, its modules and `modules`, and one site, which `change` changes.
+fn apache(
+    folder: &Path,
+    gateway: SocketAddr,
+    [http, https]: [u16; 2],
+    modules: &[&str],
+    change: &dyn Fn(String) -> String,
+) -> Vec<String> {
     let [crt, key] = certificate(folder).map(|path| path.display().to_string());
     for name in ["conf-enabled", "mods-enabled", "run", "sites-enabled"] {
         fs::create_dir_all(folder.join(name)).expect("a folder");
     }
     let debian = Path::new("/etc/apache2");
-    for name in APACHE_MODULES {
+    for name in APACHE_MODULES.iter().chain(modules) {
         for kind in ["load", "conf"] {
             let file = format!("{name}.{kind}");
             let (from, to) = (
@@ -388,7 +424,7 @@ fn apache(folder: &Path, gateway: SocketAddr, [http, https]: [u16; 2]) -> Vec<St
     }
     let main = fs::read_to_string(debian.join("apache2.conf"));
     let main = main.expect("the Debian package apache2 is installed: make deps");
-    let pass = "ProxyPassMatch \"^/(http-bind|xmpp-websocket)/?$\"";
+    let pass = APACHE_PASS;
     let site = example(
         "apache-example.conf",
         &[
@@ -408,6 +444,7 @@ fn apache(folder: &Path, gateway: SocketAddr, [http, https]: [u16; 2]) -> Vec<St
             ),
         ],
     );
+    let site = change(site);
     let ports = format!("Listen 127.0.0.1:{http}\nListen 127.0.0.1:{https}\n");
     for (name, text) in [
         ("apache2.conf", &main),
