@@ -123,35 +123,43 @@ async function credentials(req, res, user) {
   return reply(res, status, answer);
 }
 
-// [4] The gateway tells who comes online and who goes, in order, at least once. Each of several tells of its own sessions,
-// and has a name in the URL; a single one has none.
+// [4] The gateway tells who comes online and who goes, in order, at least once. Several tell one story. Each of them counts ids of
+// its own, and has a name in the URL; a single one has none.
 const names = config.gateways.map(({ name }) => name);
-const told = new Map((names.length ? names : ['']).map((name) => [name, { online: new Set(), lastEvent: 0 }]));
-const isOnline = (user) => [...told.values()].some(({ online }) => online.has(user));
+const lastEvents = new Map((names.length ? names : ['']).map((name) => [name, 0]));
+const online = new Set();
+const isOnline = (user) => online.has(user);
+let hearing = Promise.resolve();
 
-async function hear(req, res) {
+/** One request after the other: they come at the same time. */
+function hear(req, res) {
+  hearing = hearing.then(() => take(req, res)).catch(() => res.destroy());
+  return hearing;
+}
+
+async function take(req, res) {
   if (req.headers.authorization !== `Bearer ${config.eventsToken}`) return reply(res, 401, {});
   const gateway = new URL(req.url, 'http://site').searchParams.get('gateway') ?? '';
-  const known = told.get(gateway);
-  if (!known) return reply(res, 404, { message: 'no such gateway' });
+  if (!lastEvents.has(gateway)) return reply(res, 404, { message: 'no such gateway' });
   for (const { id, type, user } of JSON.parse(await bodyOf(req, 1_048_576))) {
-    if (id <= known.lastEvent) continue; // it has come before
-    known.lastEvent = id;
-    if (type === 'online') known.online.add(user);
-    else if (type === 'offline') known.online.delete(user);
-    else if (type === 'reset') known.online.clear();
-    else if (type === 'gap') await askWhoIsOnline(known);
+    if (id <= lastEvents.get(gateway)) continue; // it has come before
+    if (type === 'online') online.add(user);
+    else if (type === 'offline') online.delete(user);
+    else if (type === 'reset') online.clear();
+    else if (type === 'gap') await askWhoIsOnline();
+    lastEvents.set(gateway, id);
     log('in', `POST /chat-events ${type}${user ? ` ${user}` : ''}${gateway && `, by gateway ${gateway}`}`);
   }
   tellPeople();
   return reply(res, 200, {});
 }
 
-/** After a gap: all whom no other gateway has told of. (A site with more members asks for one part after the other, by `after=`.) */
-async function askWhoIsOnline(known) {
-  const { answer } = await ask('GET', 'presence?limit=1000');
-  known.online.clear();
-  for (const user of Object.keys(answer.users ?? {})) if (!isOnline(user)) known.online.add(user);
+/** After a gap. (A site with more members asks for one part after the other, by `after=`.) */
+async function askWhoIsOnline() {
+  const { status, answer } = await ask('GET', 'presence?limit=1000');
+  if (status !== 200) throw new Error(answer.message); // the event is not taken, and comes again
+  online.clear();
+  for (const user of Object.keys(answer.users)) online.add(user);
 }
 
 // [5] Who is banned gets no more tokens, and the chats that are open end.
@@ -244,8 +252,6 @@ async function lookAt(gateway) {
     const answers = chats !== null;
     if (answers === gateway.answers && String(chats ?? []) === String(gateway.chats)) continue;
     if (answers !== gateway.answers) log('site', `gateway ${gateway.name} ${answers ? 'answers' : 'does not answer'}`);
-    // It says nothing any more of those who were online there.
-    if (!answers) told.get(gateway.name).online.clear();
     Object.assign(gateway, { answers, chats: chats ?? [] });
     for (const watcher of watchers) tell(watcher, 'gateways', shownGateways());
     tellPeople();

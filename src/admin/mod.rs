@@ -106,6 +106,7 @@ pub use local::{Foreign, Intent};
 mod prebind;
 pub use prebind::Prebind;
 mod others;
+pub use others::events::elsewhere;
 mod prebind_error;
 mod presence;
 mod put;
@@ -185,7 +186,8 @@ impl<S> Clone for Lists<S> {
 #[cfg(test)]
 impl<S> From<Option<Lists<S>>> for Served<S> {
     fn from(lists: Option<Lists<S>>) -> Self {
-        let availability = Availability::new("example.org", crate::metrics::Domain::default());
+        let availability =
+            Availability::new("example.org", crate::metrics::Domain::default(), None);
         Self {
             lists,
             login: None,

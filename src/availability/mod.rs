@@ -7,6 +7,10 @@
 //! A user whose last resource has gone still counts as available for a while (the *delay*): whoever loads a page again,
 //! or follows a link, is gone and back within seconds, and nobody wants to hear of that. There is one truth: a user
 //! [is available](users::View::is_available) exactly if the latest event of the user is `online`.
+//!
+//! Several gateways tell one site, by ways of their own. Before one tells that somebody has come or gone, it asks the others
+//! whether they have the user; after it was told, it asks again, as another one may have told the contrary at the same time, and
+//! tells what is true. So what was heard last is true, once nothing changes any more.
 
 pub mod queue;
 mod seen;

@@ -7,6 +7,9 @@
 //! Ids begin with the time in microseconds since 1970 and go up by one, so that they go on to grow when the gateway is
 //! started again. If there is too much, the oldest events go that are not in flight, and a *gap* takes their place. It
 //! has the id of the last of them, and says how many they were.
+//!
+//! Of several gateways, each asks the others what is in flight before it is delivered for the first time: that *decides* the
+//! batch, and what need not be told leaves it.
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -29,6 +32,8 @@ pub struct Event {
     pub at: Duration,
     /// What has happened.
     pub kind: Kind,
+    /// It is to be told, whatever other gateways know.
+    pub is_certain: bool,
 }
 
 /// What has happened.
@@ -42,7 +47,7 @@ pub enum Kind {
     Offline(Username),
     /// Events that are lost.
     Gap {
-        /// How many.
+        /// How many; 0: nobody knows.
         lost: u64,
     },
 }
@@ -70,6 +75,8 @@ impl Event {
 #[derive(Debug)]
 pub struct Queue {
     last: u64,
+    /// The last of the events that are decided.
+    decided: u64,
     events: VecDeque<Event>,
     /// Sum of their sizes.
     size: usize,
@@ -92,6 +99,7 @@ impl Queue {
         let first = u64::try_from(now.as_micros()).unwrap_or(u64::MAX);
         Self {
             last: last.max(first.saturating_sub(1)),
+            decided: 0,
             events: VecDeque::new(),
             size: 0,
             max_size,
@@ -103,11 +111,21 @@ impl Queue {
 
     /// Something has happened at this time since 1970.
     pub fn push(&mut self, at: Duration, kind: Kind) {
+        self.push_event(at, kind, false);
+    }
+
+    /// The same, and it is told whatever other gateways know.
+    pub(super) fn push_certain(&mut self, at: Duration, kind: Kind) {
+        self.push_event(at, kind, true);
+    }
+
+    fn push_event(&mut self, at: Duration, kind: Kind, is_certain: bool) {
         self.last = self.last.saturating_add(1);
         let event = Event {
             id: self.last,
             at,
             kind,
+            is_certain,
         };
         self.size = self.size.saturating_add(event.size());
         self.events.push_back(event);
@@ -132,6 +150,7 @@ impl Queue {
                 id,
                 at,
                 kind: Kind::Gap { lost: all },
+                ..
             }) if place > first => {
                 (*id, *at) = (lost.id, lost.at);
                 *all = all.saturating_add(weight);
@@ -183,6 +202,37 @@ impl Queue {
     pub fn too_much(&mut self) {
         self.max_batch = (self.in_flight / 2).max(1);
         self.in_flight = self.in_flight.min(self.max_batch);
+    }
+
+    /// The events in flight that are not decided.
+    pub(super) fn undecided(&mut self) -> impl Iterator<Item = &Event> {
+        let decided = self.decided;
+        self.batch().filter(move |event| event.id > decided)
+    }
+
+    /// Decides the batch: those that `is_told` does not hold for leave it.
+    pub(super) fn decide(&mut self, mut is_told: impl FnMut(&Event) -> bool) {
+        let decided = self.decided;
+        let in_flight = self.in_flight;
+        self.decided = self.batch().last().map_or(decided, |it| it.id.max(decided));
+        let (mut place, mut size) = (0_usize, 0_usize);
+        let mut kept = 0;
+        self.events.retain(|event| {
+            let stays = place >= in_flight || event.id <= decided || is_told(event);
+            kept += usize::from(stays && place < in_flight);
+            if !stays {
+                size = size.saturating_add(event.size());
+            }
+            place += 1;
+            stays
+        });
+        self.in_flight = kept;
+        self.size = self.size.saturating_sub(size);
+    }
+
+    /// The highest id of those that are decided.
+    pub(super) fn decided(&self) -> u64 {
+        self.decided
     }
 
     /// How many events are not delivered.

@@ -1,7 +1,7 @@
 //! Users who are available, by name, with what their resources say; and the events that come of it.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashSet},
     ops::Bound,
     time::{Duration, Instant},
 };
@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
 use super::{
-    queue::{Kind, Queue},
+    queue::{Event, Kind, Queue},
     seen::Seen,
     stated::{Show, Stated},
 };
@@ -39,10 +39,40 @@ pub struct Users {
     last: u64,
     /// Nothing more is told.
     is_over: bool,
+    /// This gateway is one of several.
+    is_shared: bool,
+}
+
+/// Users of whom something would be told, if it were not for other gateways. Of each, another one may say that it
+/// [has](Users::has) the user.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Doubts {
+    /// Who has come: has the site heard that from another gateway, or will it?
+    pub came: Vec<Username>,
+    /// Who has gone: is the user at another gateway?
+    pub left: Vec<Username>,
+}
+
+impl Doubts {
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.came.is_empty() && self.left.is_empty()
+    }
+}
+
+/// What the site has just been told of a user.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Told {
+    /// The user.
+    pub user: Username,
+    /// Whether it was `online`.
+    pub is_online: bool,
 }
 
 #[derive(Debug)]
 struct User {
+    /// The id of the event that tells of it; 0 if none does.
+    event: u64,
     /// Since when available, as time since 1970.
     since: Duration,
     resources: SmallVec<[Resource; 1]>,
@@ -152,7 +182,14 @@ impl Users {
             events: None,
             last: 0,
             is_over: false,
+            is_shared: false,
         }
+    }
+
+    /// This gateway is one of several, which have the same users. What the site hears of all of them together is the
+    /// truth; so none says that nobody is available.
+    pub fn share(&mut self) {
+        self.is_shared = true;
     }
 
     /// Another delay, for those who leave from now on.
@@ -167,6 +204,7 @@ impl Users {
         self.expire(moment.now);
         let (at, is_new) = (moment.at, !self.available.contains_key(user));
         let known = self.available.entry(user.clone()).or_insert_with(|| User {
+            event: 0,
             since: at,
             resources: SmallVec::new(),
             left: None,
@@ -191,6 +229,9 @@ impl Users {
         if is_new {
             self.seen.forget(user);
             self.tell(at, Kind::Online(user.clone()));
+            if let (Some(known), Some(queue)) = (self.available.get_mut(user), &self.events) {
+                known.event = queue.last();
+            }
         }
     }
 
@@ -286,6 +327,9 @@ impl Users {
         let Some(queue) = &mut self.events else {
             return;
         };
+        if self.is_shared {
+            return queue.push(moment.at, Kind::Gap { lost: 0 });
+        }
         queue.push(moment.at, Kind::Reset);
         for (user, known) in self.available.iter().filter(|_| !self.is_over) {
             queue.push(known.since, Kind::Online(user.clone()));
@@ -303,8 +347,115 @@ impl Users {
 
     /// The gateway ends: nobody is available any longer, which is the last that is told.
     pub fn end(&mut self, moment: Moment) {
-        self.tell(moment.at, Kind::Reset);
+        if self.is_shared {
+            self.miss(moment);
+            // Whoever asks now who is available shall not hear of users who have not gone to another gateway yet.
+            (self.available, self.leaving) = Default::default();
+        } else {
+            self.tell(moment.at, Kind::Reset);
+        }
         self.is_over = true;
+    }
+
+    // === Several gateways ===
+
+    /// What another gateway has told, or would have, the site may have missed: it has to ask who is available.
+    pub fn miss(&mut self, moment: Moment) {
+        if self.is_shared {
+            self.tell(moment.at, Kind::Gap { lost: 0 });
+        }
+    }
+
+    /// What the others have to be asked before the batch is delivered. `None`: the batch is decided, or there is none.
+    pub fn doubts(&mut self) -> Option<Doubts> {
+        let queue = self.events.as_mut().filter(|_| self.is_shared)?;
+        queue.undecided().next()?;
+        let mut doubts = Doubts::default();
+        for event in queue.undecided().filter(|event| !event.is_certain) {
+            match &event.kind {
+                Kind::Online(user) if self.available.contains_key(user) => {
+                    doubts.came.push(user.clone());
+                }
+                Kind::Offline(user) if !self.available.contains_key(user) => {
+                    doubts.left.push(user.clone());
+                }
+                _ => {}
+            }
+        }
+        Some(doubts)
+    }
+
+    /// Those of them whom this gateway has. Of two to which a user comes at the same time, both tell it; so do two that are
+    /// left at the same time. Where one has not decided yet, the other does not rely on it.
+    pub fn has(&self, doubts: &Doubts) -> HashSet<Username> {
+        let decided = self.events.as_ref().map_or(u64::MAX, Queue::decided);
+        let is_told = |user: &&Username| {
+            let known = self.available.get(*user);
+            known.is_some_and(|known| known.event <= decided)
+        };
+        let came = doubts.came.iter().filter(is_told);
+        let is_here = |user: &&Username| self.available.contains_key(*user);
+        let left = doubts.left.iter().filter(is_here);
+        came.chain(left).cloned().collect()
+    }
+
+    /// Takes out of the batch what need not be told, as others have these users.
+    pub fn decide(&mut self, elsewhere: &HashSet<Username>) {
+        let available = &self.available;
+        let is_told = |event: &Event| match &event.kind {
+            _ if event.is_certain => true,
+            Kind::Online(user) => !elsewhere.contains(user),
+            // Whoever has come back meanwhile is told of, if at all, by a later event.
+            Kind::Offline(user) => !elsewhere.contains(user) && !available.contains_key(user),
+            Kind::Reset | Kind::Gap { .. } => true,
+        };
+        if let Some(queue) = &mut self.events {
+            queue.decide(is_told);
+        }
+    }
+
+    /// The batch, whose last event has the id `last`, is delivered. Says what the site knows by that.
+    pub fn delivered(&mut self, last: u64) -> Vec<Told> {
+        let mut told = BTreeMap::new();
+        let Some(queue) = &mut self.events else {
+            return Vec::new();
+        };
+        let batch = queue.batch().take_while(|event| event.id <= last);
+        for event in batch.filter(|_| self.is_shared) {
+            match &event.kind {
+                Kind::Online(user) => drop(told.insert(user.clone(), true)),
+                Kind::Offline(user) => drop(told.insert(user.clone(), false)),
+                Kind::Reset | Kind::Gap { .. } => {}
+            }
+        }
+        queue.delivered(last);
+        let told = told.into_iter();
+        told.map(|(user, is_online)| Told { user, is_online })
+            .collect()
+    }
+
+    /// Those of whom only the others know whether what was told is true: events of several gateways overtake each other on
+    /// their ways.
+    pub fn doubts_of<'a>(&self, told: impl Iterator<Item = &'a Told>) -> Doubts {
+        let is_away = |told: &&Told| !self.available.contains_key(&told.user);
+        let left = told.filter(is_away).map(|it| it.user.clone()).collect();
+        let came = Vec::new();
+        Doubts { came, left }
+    }
+
+    /// Tells what is true of those of whom something else was told. `elsewhere` are those whom others have.
+    pub fn correct(&mut self, told: &[Told], elsewhere: &HashSet<Username>, moment: Moment) {
+        let Some(queue) = self.events.as_mut().filter(|_| !self.is_over) else {
+            return;
+        };
+        for Told { user, is_online } in told {
+            let is_here = self.available.contains_key(user) || elsewhere.contains(user);
+            match (is_online, is_here) {
+                (false, true) => queue.push_certain(moment.at, Kind::Online(user.clone())),
+                (true, false) => queue.push(moment.at, Kind::Offline(user.clone())),
+                _ => {}
+            }
+        }
     }
 
     fn tell(&mut self, at: Duration, kind: Kind) {

@@ -10,8 +10,8 @@ use bytes::Bytes;
 use tokio::time::{Instant, sleep, sleep_until};
 use tracing::{debug, info, warn};
 
-use super::{Availability, PostError, Receiver, wire};
-use crate::{clock::now, metrics::health::Dependency};
+use super::{Availability, PostError, Receiver, State, wire};
+use crate::{availability::users::Told, clock::now, metrics::health::Dependency};
 
 /// Longest wait between two attempts.
 const MAX_DELAY: Duration = Duration::from_secs(30);
@@ -49,7 +49,7 @@ impl Availability {
     pub(super) async fn deliver(self: Arc<Self>) {
         let mut lost: Option<Lost> = None;
         loop {
-            let Some(batch) = self.next_batch() else {
+            let Some(batch) = self.next_decided().await else {
                 // The receiver has it all, or there is none any longer.
                 lost = None;
                 self.progress.notify_waiters();
@@ -61,7 +61,10 @@ impl Availability {
                 () = self.moved.notified() => continue,
             };
             match outcome {
-                Ok(()) => self.delivered(&batch, lost.take()),
+                Ok(()) => {
+                    let told = self.delivered(&batch, lost.take());
+                    self.correct(told).await;
+                }
                 Err(error) => {
                     let delay = self.failed(&error, &mut lost);
                     self.pause(delay).await;
@@ -71,19 +74,17 @@ impl Availability {
     }
 
     /// What is to be delivered next, and to whom.
-    pub(super) fn next_batch(&self) -> Option<Batch> {
-        self.with(|state, _| {
-            let receiver = Arc::clone(state.receiver.as_ref()?);
-            let batch = state.users.events()?.batch();
-            let count = batch.len();
-            let batch: Vec<_> = batch.collect();
-            let last = batch.last()?.id;
-            Some(Batch {
-                receiver,
-                body: wire::body(batch.into_iter()),
-                count,
-                last,
-            })
+    pub(super) fn next_batch(state: &mut State) -> Option<Batch> {
+        let receiver = Arc::clone(state.receiver.as_ref()?);
+        let batch = state.users.events()?.batch();
+        let count = batch.len();
+        let batch: Vec<_> = batch.collect();
+        let last = batch.last()?.id;
+        Some(Batch {
+            receiver,
+            body: wire::body(batch.into_iter()),
+            count,
+            last,
         })
     }
 
@@ -114,12 +115,13 @@ impl Availability {
         }
     }
 
-    pub(super) fn delivered(&self, batch: &Batch, lost: Option<Lost>) {
-        self.with(|state, _| {
+    pub(super) fn delivered(&self, batch: &Batch, lost: Option<Lost>) -> Vec<Told> {
+        let told = self.with(|state, _| {
+            let told = state.users.delivered(batch.last);
             if let Some(queue) = state.users.events() {
-                queue.delivered(batch.last);
                 state.has_warned &= !queue.is_empty();
             }
+            told
         });
         self.progress.notify_waiters();
         self.metrics.events_posted("ok", batch.count);
@@ -128,6 +130,7 @@ impl Availability {
             let (domain, attempts) = (&*self.domain, lost.attempts);
             info!(domain, after, attempts, "receiver of events is back");
         }
+        told
     }
 
     /// How long to wait before the next attempt.

@@ -8,9 +8,11 @@
 //! ```
 //!
 //! One batch is under way at a time, so that the order is kept. It is sent again until the receiver answers 2xx, with a
-//! growing delay; so each event arrives at least once.
+//! growing delay; so each event arrives at least once. Where there are several gateways, [`Elsewhere`] is asked before and
+//! after that.
 
 mod deliver;
+mod elsewhere;
 mod receiver;
 mod resource;
 #[cfg(test)]
@@ -31,11 +33,12 @@ use tokio::{sync::Notify, time::timeout};
 use tracing::warn;
 
 pub use self::{
+    elsewhere::{Elsewhere, Had},
     receiver::{PostError, Receiver},
     resource::Resource,
 };
 use crate::{
-    availability::users::{Moment, Users, View},
+    availability::users::{Doubts, Moment, Users, View},
     clock::{now, since_1970},
     config, metrics,
     roster::Username,
@@ -55,6 +58,7 @@ pub struct Availability {
     progress: Notify,
     is_stopping: AtomicBool,
     metrics: metrics::Domain,
+    elsewhere: Option<Arc<dyn Elsewhere>>,
 }
 
 struct State {
@@ -82,12 +86,20 @@ pub struct Page {
 }
 
 impl Availability {
-    /// Nobody is available on `domain`, and nobody is told.
-    pub fn new(domain: &str, metrics: metrics::Domain) -> Arc<Self> {
+    /// Nobody is available on `domain`, and nobody is told. `elsewhere` are the other gateways, if this is one of several.
+    pub fn new(
+        domain: &str,
+        metrics: metrics::Domain,
+        elsewhere: Option<Arc<dyn Elsewhere>>,
+    ) -> Arc<Self> {
+        let mut users = Users::new(Duration::ZERO);
+        if elsewhere.is_some() {
+            users.share();
+        }
         Arc::new(Self {
             domain: domain.into(),
             state: Mutex::new(State {
-                users: Users::new(Duration::ZERO),
+                users,
                 receiver: None,
                 is_delivered: false,
                 lost: 0,
@@ -99,6 +111,7 @@ impl Availability {
             progress: Notify::new(),
             is_stopping: AtomicBool::new(false),
             metrics,
+            elsewhere,
         })
     }
 
@@ -170,6 +183,17 @@ impl Availability {
                 event,
             }
         })
+    }
+
+    /// Those of the users in doubt whom this gateway has, for another one.
+    pub fn has(&self, doubts: &Doubts) -> Vec<Username> {
+        let had = self.with(|state, _| state.users.has(doubts));
+        had.into_iter().collect()
+    }
+
+    /// The site may have missed what another gateway has told, or would have.
+    pub fn miss(&self) {
+        self.change(|state, moment| state.users.miss(moment));
     }
 
     /// The gateway is going down: failed deliveries are tried again soon.

@@ -28,7 +28,7 @@ fn presence() -> crate::proto::stanza::Stanza {
 #[tokio::test]
 async fn what_waits_for_a_receiver_is_bounded_and_what_is_lost_is_counted() {
     let metrics = metrics::Domain::default();
-    let availability = Availability::new("example.org", metrics.clone());
+    let availability = Availability::new("example.org", metrics.clone(), None);
     // Nobody listens there.
     availability.configure(&settings(1));
     let users = 20_000;
@@ -61,7 +61,7 @@ async fn a_receiver_that_does_not_answer_is_asked_again_elsewhere_if_it_has_move
         TcpListener::bind("127.0.0.1:0").await.unwrap(),
     ];
     let ports = [0, 1].map(|it: usize| listeners[it].local_addr().unwrap().port());
-    let availability = Availability::new("example.org", metrics::Domain::default());
+    let availability = Availability::new("example.org", metrics::Domain::default(), None);
     availability.configure(&settings(ports[0]));
     let (mut silent, _) = listeners[0].accept().await.unwrap();
     silent.read_u8().await.expect("a request");
@@ -96,7 +96,7 @@ async fn an_answer_has_to_come_in_time() {
 async fn at_the_end_a_receiver_is_waited_for_as_long_as_it_takes_something() {
     let patience = Duration::from_secs(2);
     for takes in [true, false] {
-        let availability = Availability::new("example.org", metrics::Domain::default());
+        let availability = Availability::new("example.org", metrics::Domain::default(), None);
         // Nobody listens there: this test is the receiver.
         availability.configure(&settings(1));
         let mut resources = Vec::new();
@@ -113,7 +113,7 @@ async fn at_the_end_a_receiver_is_waited_for_as_long_as_it_takes_something() {
         let mut requests = 0;
         while !finishing.is_finished() {
             sleep(patience * 3 / 4).await;
-            if takes && let Some(batch) = availability.next_batch() {
+            if takes && let Some(batch) = availability.next_decided().await {
                 availability.delivered(&batch, None);
                 requests += 1;
             }

@@ -67,6 +67,7 @@ mod tests {
                 id,
                 at: Duration::from_millis(1_500),
                 kind,
+                is_certain: false,
             })
             .collect();
         assert_eq!(

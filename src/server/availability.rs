@@ -11,7 +11,11 @@ use jid::DomainPart;
 use tokio::time::{Instant, timeout_at};
 use tracing::warn;
 
-use crate::{config, events::Availability, metrics::Metrics};
+use crate::{
+    config,
+    events::{Availability, Elsewhere},
+    metrics::Metrics,
+};
 
 /// How long the last events have in any case, once the sessions have ended.
 const LAST_EVENTS: Duration = Duration::from_secs(1);
@@ -20,16 +24,25 @@ const PATIENCE: Duration = Duration::from_secs(2);
 
 /// All domains that have been configured since the start. A domain that no longer is may still have sessions, but its
 /// site hears no more of them.
-#[derive(Default)]
-pub(super) struct AvailabilityInUse(HashMap<DomainPart, Arc<Availability>>);
+pub(super) struct AvailabilityInUse {
+    all: HashMap<DomainPart, Arc<Availability>>,
+    /// The other gateways, if this is one of several.
+    elsewhere: Option<Arc<dyn Elsewhere>>,
+}
 
 impl AvailabilityInUse {
+    /// None yet.
+    pub(super) fn new(elsewhere: Option<Arc<dyn Elsewhere>>) -> Self {
+        let all = HashMap::new();
+        Self { all, elsewhere }
+    }
+
     /// That of `domain`.
     pub(super) fn of(&mut self, domain: &DomainPart, metrics: &Metrics) -> Arc<Availability> {
-        let known = self.0.entry(domain.clone());
+        let known = self.all.entry(domain.clone());
         let known = known.or_insert_with(|| {
             let name = domain.as_str();
-            Availability::new(name, metrics.domain(name))
+            Availability::new(name, metrics.domain(name), self.elsewhere.clone())
         });
         Arc::clone(known)
     }
@@ -38,13 +51,13 @@ impl AvailabilityInUse {
     pub(super) fn configure(&self, hosts: &[config::Host]) {
         let configured: HashSet<_> = hosts.iter().map(|host| &host.domain).collect();
         let none = config::Events::default();
-        for (domain, availability) in &self.0 {
+        for (domain, availability) in &self.all {
             if !configured.contains(domain) {
                 availability.configure(&none);
             }
         }
         for host in hosts {
-            if let Some(availability) = self.0.get(&host.domain) {
+            if let Some(availability) = self.all.get(&host.domain) {
                 availability.configure(&host.events);
             }
         }
@@ -52,7 +65,7 @@ impl AvailabilityInUse {
 
     /// All of them.
     pub(super) fn all(&self) -> Vec<Arc<Availability>> {
-        self.0.values().cloned().collect()
+        self.all.values().cloned().collect()
     }
 }
 

@@ -1,5 +1,5 @@
 //! Cluster: this gateway among others, if there are any. Joins them, has their questions answered, and looks again at what it
-//! may have missed.
+//! may have missed, or a gateway that has died.
 
 use std::sync::{Arc, Weak};
 
@@ -42,13 +42,21 @@ pub(super) async fn join(gateway: &Arc<Gateway>) -> Result<(), RunError> {
     Ok(())
 }
 
-/// Revalidates all lists whenever something may have been missed.
+/// Revalidates all lists whenever something may have been missed. The sites have to look again then, and when a gateway has
+/// died, as what it would have told them is lost.
 async fn look_again(cluster: Arc<Cluster>, gateway: Weak<Gateway>) {
     loop {
-        cluster.missed().await;
+        let has_missed = tokio::select! {
+            () = cluster.missed() => true,
+            () = cluster.bereaved() => false,
+        };
         let Some(gateway) = gateway.upgrade() else {
             return;
         };
+        gateway.miss_events();
+        if !has_missed {
+            continue;
+        }
         let users = gateway.revalidate().await;
         info!(
             users,

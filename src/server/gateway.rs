@@ -30,7 +30,7 @@ use super::{
     rosters::RostersInUse,
 };
 use crate::{
-    admin::{Admin, Client, Peer},
+    admin::{self, Admin, Client, Peer},
     backend::http::Replaceable,
     cluster::Cluster,
     config::{self, Config},
@@ -91,7 +91,8 @@ impl Gateway {
         let metrics = Arc::clone(&registry.metrics);
         let connections = Arc::new(Connections::new(bounds, proxies.clone(), metrics));
         let mut rosters = RostersInUse::default();
-        let mut availability = AvailabilityInUse::default();
+        let elsewhere = cluster.as_ref().map(admin::elsewhere);
+        let mut availability = AvailabilityInUse::new(elsewhere);
         let node = cluster.as_ref().map(|it| it.node().clone());
         let tokens = Arc::new(Tokens::new(node).map_err(RunError::NoRandomness)?);
         let current = Current::build(
@@ -260,6 +261,12 @@ impl Gateway {
             _ => None,
         };
         response.unwrap_or_else(|| answer::text(StatusCode::NOT_FOUND, "not found\n"))
+    }
+
+    /// The sites may have missed what other gateways have told, or would have.
+    pub(super) fn miss_events(&self) {
+        let availability = self.availability.lock().all();
+        availability.iter().for_each(|it| it.miss());
     }
 
     /// Ends all sessions, with time to tell clients, servers and sites, and lets refreshes end.

@@ -25,6 +25,7 @@ mod drain;
 mod ejabberd;
 mod ended_by_site;
 mod events;
+mod events_of_several;
 mod fail2ban;
 mod failures;
 mod faults;

@@ -76,6 +76,10 @@ impl<S: ContactSource + 'static> Admin<S> {
                         let page = call.available_own(&domain, after.as_deref(), limit);
                         encode(&page.map_err(text)?)
                     }
+                    Wanted::InDoubt { domain, came, left } => {
+                        let had = call.has_own(&domain, &came, &left);
+                        encode(&had.map_err(text)?)
+                    }
                 }
             }
             Question::Sessions => {

@@ -9,7 +9,10 @@ use crate::{
         refresh::Call,
         respond::Failure,
     },
-    availability::users::View,
+    availability::{
+        queue::MAX_BATCH,
+        users::{Doubts, View},
+    },
     backend::ContactSource,
     cluster::Question,
     roster::Username,
@@ -55,6 +58,27 @@ impl<S: ContactSource + 'static> Call<S> {
             Some((jid, view))
         });
         views.collect()
+    }
+
+    /// Which of the users in doubt are here.
+    pub(super) fn has_own(
+        &self,
+        domain: &str,
+        came: &[String],
+        left: &[String],
+    ) -> Result<Vec<String>, Failure> {
+        let domain = crate::admin::domain(domain).ok_or(Failure::UnknownDomain)?;
+        let availability = &self.table.served(&domain)?.availability;
+        let users = |names: &[String]| {
+            let users = names.iter().take(MAX_BATCH);
+            users.filter_map(|it| Username::prepare(it)).collect()
+        };
+        let doubts = Doubts {
+            came: users(came),
+            left: users(left),
+        };
+        let had = availability.has(&doubts);
+        Ok(had.iter().map(ToString::to_string).collect())
     }
 
     /// Who is available here.

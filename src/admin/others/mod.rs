@@ -5,6 +5,7 @@
 //! asked; in `put`, the list follows in a line of its own.
 
 pub(super) mod end;
+pub(super) mod events;
 pub(super) mod login;
 pub(super) mod presence;
 pub(super) mod refresh;

@@ -17,6 +17,12 @@ pub(in crate::admin) enum Wanted {
         after: Option<String>,
         limit: usize,
     },
+    /// Whom of these it has, of whom the site is about to be told; by name.
+    InDoubt {
+        domain: String,
+        came: Vec<String>,
+        left: Vec<String>,
+    },
 }
 
 /// A part of those who are available.

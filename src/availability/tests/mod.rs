@@ -1,6 +1,7 @@
 //! Whatever happens, and however often the site's receiver fails: what it has heard is the truth.
 
 mod queue;
+mod several;
 mod users;
 
 use std::collections::BTreeSet;

@@ -60,7 +60,7 @@ proptest! {
                     pushed += 1;
                     push(&mut queue, pushed);
                     let waiting = queue.len();
-                    let kept: usize = waiting * Event { id: 0, at: START, kind: Kind::Reset }.size();
+                    let kept: usize = waiting * Event { id: 0, at: START, kind: Kind::Reset, is_certain: false }.size();
                     prop_assert!(kept <= room || waiting <= flying + 1, "{kept} of {room}");
                 }
                 Op::Deliver => {

@@ -159,6 +159,7 @@ pub struct Cluster {
     inbox: Mutex<Option<Inbox>>,
     standing: watch::Sender<Option<Trouble>>,
     missed: Notify,
+    bereaved: Notify,
     leaving: Notify,
     /// How many questions of others are being answered.
     answering: AtomicUsize,
@@ -222,6 +223,7 @@ impl Cluster {
             })),
             standing: watch::channel(Some(Trouble::Away)).0,
             missed: Notify::new(),
+            bereaved: Notify::new(),
             leaving: Notify::new(),
             answering: AtomicUsize::new(0),
             all_answered: Notify::new(),
@@ -291,6 +293,11 @@ impl Cluster {
     /// Waits until this gateway may have missed what the others were told: NATS was away, or members could not be heard.
     pub async fn missed(&self) {
         self.missed.notified().await;
+    }
+
+    /// Waits until a member has gone without a goodbye.
+    pub async fn bereaved(&self) {
+        self.bereaved.notified().await;
     }
 
     /// Asks a member. Dropping the future tells it that nobody waits any more.

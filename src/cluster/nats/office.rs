@@ -244,7 +244,10 @@ impl Office {
                 let said_goodbye = farewell == Farewell::Said;
                 match farewell {
                     Farewell::Said => info!(%node, said_goodbye, "gateway has gone"),
-                    Farewell::Silent => warn!(%node, said_goodbye, "gateway has gone"),
+                    Farewell::Silent => {
+                        warn!(%node, said_goodbye, "gateway has gone");
+                        cluster.bereaved.notify_one();
+                    }
                 }
                 cluster.fail(&Unanswered::Gone, |asked| asked.node == node);
                 let ended = self.answering.lock().end_all_of(&node);

@@ -1,6 +1,7 @@
 //! Receiver of the site's events: notes what comes, and fails as a test wants it to.
 
 use std::{
+    collections::HashMap,
     net::{Ipv4Addr, SocketAddr},
     sync::Arc,
     thread,
@@ -60,6 +61,8 @@ struct State {
     posts: watch::Sender<Vec<Post>>,
     /// The events of those that were taken, without repeats.
     taken: watch::Sender<Vec<Value>>,
+    /// The last id of each gateway: they count ids of their own, and each names itself in the URL.
+    last: Mutex<HashMap<String, u64>>,
 }
 
 impl Receiver {
@@ -141,8 +144,14 @@ impl Receiver {
 
     /// Waits until this event has been taken, and gives the story up to it.
     pub async fn hears(&self, words: &str) -> Vec<String> {
+        self.hears_times(words, 1).await
+    }
+
+    /// The same with an event that comes so often.
+    pub async fn hears_times(&self, words: &str, times: usize) -> Vec<String> {
         let mut taken = self.state.taken.subscribe();
-        let has_come = |events: &Vec<Value>| events.iter().any(|it| in_words(it) == words);
+        let is_it = |event: &&Value| in_words(event) == words;
+        let has_come = |events: &Vec<Value>| events.iter().filter(is_it).count() >= times;
         let waiting = taken.wait_for(has_come);
         drop(within(words, waiting).await.expect("it runs"));
         self.story()
@@ -196,16 +205,19 @@ async fn answer(
     assert_eq!(request.method(), "POST");
     let body = request.into_body().collect().await?.to_bytes();
     post.events = serde_json::from_slice(&body)?;
-    let events = post.events.clone();
+    let (events, target) = (post.events.clone(), post.target.clone());
     state.posts.send_modify(|posts| posts.push(post));
     let mood = state.mood.lock().clone();
     let take = || {
         state.taken.send_modify(|taken| {
             let id = |event: &Value| event["id"].as_u64().expect("a number");
-            for event in events.iter().cloned() {
-                if taken.last().is_none_or(|last| id(last) < id(&event)) {
-                    taken.push(event);
-                }
+            let mut all = state.last.lock();
+            let last = all.entry(target.clone()).or_default();
+            for event in events
+                .iter()
+                .filter(|event| std::mem::replace(last, id(event).max(*last)) < id(event))
+            {
+                taken.push(event.clone());
             }
         });
     };
