@@ -133,6 +133,11 @@ end
 module:hook("presence/bare", drop, 200);
 module:hook("presence/full", drop, 200);
 
+-- Requests from before the site had the lists: Prosody would show them at each login, and nobody can answer them.
+module:hook("presence/initial", function (event)
+	event.origin.roster[false].pending = {};
+end);
+
 -- Reading what is to be written
 
 local array_mt = getmetatable(array());
