@@ -182,7 +182,23 @@ local function read_item(data)
 	return item;
 end
 
--- The changes that a body asks for: the item by contact, false where it is to be removed.
+-- The pairs that a body says are open from now on, or no longer: true or false by contact.
+local function read_pairs(request, user)
+	local open = {};
+	for key, is_open in pairs({ open = true, close = false }) do
+		local contacts = request[key];
+		if contacts == nil then contacts = array(); end
+		if not is_array(contacts) then return nil, key.." is no array"; end
+		for _, text in ipairs(contacts) do
+			local contact, err = read_contact(text, user);
+			if not contact then return nil, err; end
+			open[contact] = is_open;
+		end
+	end
+	return open;
+end
+
+-- The changes that a body asks for: the item by contact, false where it is to be removed; and the pairs.
 local function read_changes(body, user)
 	local is_json, request = pcall(json.decode, body);
 	if not is_json or not is_object(request) then return nil, "the body is no JSON object"; end
@@ -210,7 +226,9 @@ local function read_changes(body, user)
 		local ok, err = add(text, false);
 		if not ok then return nil, err; end
 	end
-	return changes;
+	local open, err = read_pairs(request, user);
+	if not open then return nil, err; end
+	return changes, open;
 end
 
 -- Writing
@@ -231,8 +249,19 @@ local function push(username, meta, old_version, contacts)
 	end
 end
 
+-- The pairs that are open after these changes, and whether that is new.
+local function open_pairs(now, changes)
+	local open, is_new = {}, false;
+	for contact in pairs(now or {}) do open[contact] = true; end
+	for contact, is_open in pairs(changes) do
+		is_new = is_new or is_open ~= (open[contact] or false);
+		open[contact] = is_open or nil;
+	end
+	return next(open) and open, is_new;
+end
+
 -- Gives how many were written and removed, or nil if the list cannot be saved.
-local function write(username, roster, changes)
+local function write(username, roster, changes, changed_pairs)
 	local meta, old, pushed, written, removed = roster[false], {}, {}, 0, 0;
 	for contact, item in pairs(changes) do
 		local now = roster[contact];
@@ -249,13 +278,16 @@ local function write(username, roster, changes)
 			end
 		end
 	end
-	if not next(old) then return 0, 0; end
-	-- To clients, a list that was never saved has version 1.
+	local open = meta.rostergate_open;
+	local now_open, is_new = open_pairs(open, changed_pairs);
+	if not next(old) and not is_new then return 0, 0; end
+	-- To clients, a list that was never saved has version 1. Pairs are nothing to them: saving adds one to this.
 	local version = meta.version;
-	meta.version = version or 1;
+	if next(old) then meta.version = version or 1; elseif version ~= true then meta.version = (version or 1) - 1; end
+	meta.rostergate_open = now_open or nil;
 	if not rostermanager.save_roster(username, host, roster) then
 		for contact, item in pairs(old) do roster[contact] = item or nil; end
-		meta.version = version;
+		meta.version, meta.rostergate_open = version, open;
 		return nil;
 	end
 	-- Clients see a contact go before it is removed, and come after it was added.
@@ -286,7 +318,8 @@ local function get(_, _, roster)
 			};
 		end
 	end
-	return answer(200, { contacts = contacts });
+	local open = array.collect(pairs(roster[false].rostergate_open or {}));
+	return answer(200, { contacts = contacts, open = open[1] and open });
 end
 
 -- Longest body, bytes. Prosody does nothing else while it is read; the gateway sends less at a time.
@@ -294,9 +327,9 @@ local MAX_BODY = 1024 * 1024;
 
 local function put(request, username, roster)
 	if #request.body > MAX_BODY then return answer(413, { error = "more than a megabyte" }); end
-	local changes, err = read_changes(request.body, username.."@"..host);
-	if not changes then return answer(400, { error = err }); end
-	local written, removed = write(username, roster, changes);
+	local changes, open = read_changes(request.body, username.."@"..host);
+	if not changes then return answer(400, { error = open }); end
+	local written, removed = write(username, roster, changes, open);
 	if not written then return answer(500, { error = "the list cannot be saved" }); end
 	return answer(200, { written = written, removed = removed });
 end

@@ -22,6 +22,11 @@ pub struct Held {
     pub roster: Roster,
     /// Those that the gateway has written; their users added the others, or they were there before.
     pub written: HashSet<BareJid>,
+    /// Those whom the user has asked for presence, or who have asked the user, without an answer. Nobody will give one where
+    /// the site has the lists.
+    pub asked: HashSet<BareJid>,
+    /// Those whose pair with the user may be half ([`Changes::opened`]).
+    pub open: HashSet<BareJid>,
 }
 
 /// Whose the contacts are that the site does not list.
@@ -41,6 +46,10 @@ pub struct Changes {
     pub writes: Vec<Contact>,
     /// Contacts that go.
     pub removals: Vec<BareJid>,
+    /// Contacts who have an item of the user that is not what this list says until more is written.
+    pub opened: Vec<BareJid>,
+    /// Contacts of whom this is true no longer.
+    pub closed: Vec<BareJid>,
 }
 
 impl Changes {
@@ -56,6 +65,14 @@ impl Changes {
                     changes.remove(held, &held.roster.contacts()[at].jid, own);
                 }
             }
+        }
+        let asked = held.asked.iter();
+        let asked = asked.filter_map(|jid| wanted.get(jid.as_str()));
+        let asked: Vec<_> = asked.filter(|it| !changes.is_written(&it.jid)).collect();
+        if !asked.is_empty() {
+            changes.writes.extend(asked.into_iter().cloned());
+            let by_jid = |it: &Contact, other: &Contact| it.jid.as_str().cmp(other.jid.as_str());
+            changes.writes.sort_unstable_by(by_jid);
         }
         changes
     }
@@ -78,9 +95,20 @@ impl Changes {
         }
     }
 
-    /// Whether the list is as it should be.
+    /// Whether this contact is written. The writes are sorted, as lists are.
+    fn is_written(&self, jid: &BareJid) -> bool {
+        let by_jid = |it: &Contact| it.jid.as_str().cmp(jid.as_str());
+        self.writes.binary_search_by(by_jid).is_ok()
+    }
+
+    /// Whether the contacts are as they should be.
     pub fn is_empty(&self) -> bool {
         self.writes.is_empty() && self.removals.is_empty()
+    }
+
+    /// Whether pairs are opened or closed.
+    pub fn has_pairs(&self) -> bool {
+        !self.opened.is_empty() || !self.closed.is_empty()
     }
 
     /// How many contacts change.
@@ -109,6 +137,7 @@ impl Changes {
         let changes = |contact: &&Contact| {
             let old = held.roster.get(contact.jid.as_str());
             old.is_none_or(|old| old.subscription != contact.subscription)
+                || held.asked.contains(&contact.jid)
         };
         let written = self.writes.iter().filter(changes).map(|it| &it.jid);
         let all = written.chain(&self.removals);
@@ -118,12 +147,7 @@ impl Changes {
     /// Writes contacts only as far as their own lists allow: `theirs` is how these have the owner. A contact that is held as
     /// it is `wanted` is written if that is too much.
     pub fn agree(&mut self, wanted: &Roster, theirs: &HashMap<BareJid, Option<Subscription>>) {
-        // They are sorted, as lists are.
-        let is_written = |jid: &BareJid| {
-            let by_jid = |it: &Contact| it.jid.as_str().cmp(jid.as_str());
-            self.writes.binary_search_by(by_jid).is_ok()
-        };
-        let held = theirs.keys().filter(|jid| !is_written(jid));
+        let held = theirs.keys().filter(|jid| !self.is_written(jid));
         let held: Vec<_> = held.filter_map(|jid| wanted.get(jid.as_str())).collect();
         self.writes.extend(held.into_iter().cloned());
         for contact in &mut self.writes {
@@ -162,7 +186,7 @@ impl Changes {
     pub fn leave_out_what_is_held(&mut self, held: &Held) {
         self.writes.retain(|contact| {
             let old = held.roster.get(contact.jid.as_str());
-            !old.is_some_and(|old| diff::same(old, contact))
+            held.asked.contains(&contact.jid) || !old.is_some_and(|old| diff::same(old, contact))
         });
     }
 }
@@ -197,6 +221,7 @@ mod tests {
         Held {
             roster: Roster::new(contacts.to_vec()),
             written: written.iter().map(|name| jid(name)).collect(),
+            ..Held::default()
         }
     }
 
@@ -234,6 +259,7 @@ mod tests {
         let removing = |count: usize| Changes {
             writes: Vec::new(),
             removals: names[..count].iter().map(|name| jid(name)).collect(),
+            ..Changes::default()
         };
         assert!(!removing(10).removes_more_than(100, &held));
         assert!(!removing(5).removes_more_than(50, &held));

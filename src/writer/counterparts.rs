@@ -24,6 +24,25 @@ use crate::{
 /// Most lists of contacts that a refresh fetches at once.
 const FETCHED_AT_ONCE: usize = 8;
 
+/// A contact whose own list has to be looked at.
+pub(super) struct Concerned {
+    jid: BareJid,
+    /// What the user's list in the server says.
+    held: Option<Subscription>,
+    is_asked: bool,
+}
+
+impl Concerned {
+    pub(super) fn of(held: &Held, jid: &BareJid) -> Self {
+        let item = held.roster.get(jid.as_str());
+        Self {
+            jid: jid.clone(),
+            held: item.map(|item| item.subscription),
+            is_asked: held.asked.contains(jid),
+        }
+    }
+}
+
 /// A contact whose own list is concerned.
 pub(super) struct Counterpart {
     pub(super) jid: BareJid,
@@ -32,6 +51,14 @@ pub(super) struct Counterpart {
     list: SiteList,
     pub(super) theirs: Theirs,
     pub(super) outcome: Outcome,
+    /// What the user's list in the server says.
+    held: Option<Subscription>,
+    /// The user has asked the contact for presence, or the other way round.
+    is_asked: bool,
+    /// The contact has asked, and the item that says so is written.
+    pub(super) has_asked: bool,
+    /// What is written on this list is half of it.
+    is_half: bool,
     /// The contact lets itself be seen, and wants to.
     is_mutual: bool,
 }
@@ -117,15 +144,20 @@ impl<S: ContactSource + 'static> Refresh<'_, S> {
     /// These contacts, with what their own lists say of the user.
     pub(super) async fn counterparts(
         &self,
-        contacts: Vec<BareJid>,
+        contacts: Vec<Concerned>,
     ) -> Result<Vec<Counterpart>, WriteError> {
-        let counterparts = stream::iter(contacts).map(|jid| self.counterpart(jid));
+        let counterparts = stream::iter(contacts).map(|it| self.counterpart(it));
         let counterparts = counterparts.buffered(FETCHED_AT_ONCE);
         let counterparts: Vec<_> = counterparts.try_collect().await?;
         Ok(counterparts.into_iter().flatten().collect())
     }
 
-    async fn counterpart(&self, jid: BareJid) -> Result<Option<Counterpart>, WriteError> {
+    async fn counterpart(&self, contact: Concerned) -> Result<Option<Counterpart>, WriteError> {
+        let Concerned {
+            jid,
+            held,
+            is_asked,
+        } = contact;
         let Some(user) = jid.node().map(Username::from) else {
             return Ok(None);
         };
@@ -136,6 +168,10 @@ impl<S: ContactSource + 'static> Refresh<'_, S> {
             list,
             theirs,
             outcome: Outcome::Unchanged,
+            held,
+            is_asked,
+            has_asked: false,
+            is_half: false,
             is_mutual: false,
         }))
     }
@@ -179,6 +215,34 @@ impl<S: ContactSource + 'static> Refresh<'_, S> {
             && matches!(server.wants_introductions(self.user).await, Ok(true))
     }
 
+    /// Notes on the user's list whose items of the user are about to be written before the user's own of them.
+    pub(super) async fn open(
+        &self,
+        counterparts: &mut [Counterpart],
+        wanted: &SiteList,
+        introduces: bool,
+    ) -> Result<(), WriteError> {
+        if self.settings.writing.dry_run {
+            return Ok(());
+        }
+        let mut opened = Vec::new();
+        for counterpart in counterparts {
+            let ours = wanted.roster.get(counterpart.jid.as_str());
+            let theirs = counterpart.theirs.subscription();
+            let after = ours.map(|ours| plan::agreed(ours.subscription, theirs));
+            if after != counterpart.held && !self.leaves(counterpart, ours, introduces) {
+                counterpart.is_half = true;
+                opened.push(counterpart.jid.clone());
+            }
+        }
+        if opened.is_empty() {
+            return Ok(());
+        }
+        let _latest = wanted.list.lock().await;
+        let (server, own) = (&self.settings.server, self.settings.writing.own);
+        server.open(self.user, opened, own).await
+    }
+
     /// Writes the items that the contacts have of the user. `introduces` says that this one will [introduce](Self::introduce)
     /// them, so that none is left to others.
     pub(super) async fn write_counterparts(
@@ -189,8 +253,7 @@ impl<S: ContactSource + 'static> Refresh<'_, S> {
     ) {
         for counterpart in counterparts {
             let ours = wanted.roster.get(counterpart.jid.as_str());
-            let introduces = introduces && counterpart.is_seen(ours);
-            let written = if !introduces && self.is_left_to_contact(counterpart, ours) {
+            let written = if self.leaves(counterpart, ours, introduces) {
                 self.leave_to_contact(counterpart).await
             } else {
                 self.write_counterpart(counterpart, ours).await
@@ -215,6 +278,7 @@ impl<S: ContactSource + 'static> Refresh<'_, S> {
         ours: Option<&Contact>,
     ) -> Result<Done, WriteError> {
         let server = &self.settings.server;
+        let is_asked = counterpart.is_asked;
         let Counterpart {
             jid,
             user,
@@ -228,7 +292,11 @@ impl<S: ContactSource + 'static> Refresh<'_, S> {
             (*list, *theirs) = self.theirs(user, jid, Instant::now()).await?;
         }
         let whose = self.settings.writing.own;
-        let held = server.held(user, whose).await?;
+        let mut held = server.held(user, whose).await?;
+        let has_asked = held.asked.contains(&self.own);
+        if is_asked {
+            held.asked.insert(self.own.clone());
+        }
         let item = held.roster.get(self.own.as_str());
         if let Theirs::Held(subscription, _) = theirs {
             *subscription = item.map(|item| item.subscription);
@@ -247,6 +315,10 @@ impl<S: ContactSource + 'static> Refresh<'_, S> {
         let mut changes = Changes::of_contact(&held, &self.own, wanted, whose);
         if !changes.removals.is_empty() {
             self.guard_counterpart(counterpart, &mut changes, &held);
+        }
+        counterpart.has_asked = has_asked && !changes.is_empty();
+        if counterpart.is_half && !changes.is_empty() {
+            changes.opened.push(self.own.clone());
         }
         *latest = counterpart.list.number;
         self.write(&counterpart.user, &changes, &held).await
@@ -271,6 +343,11 @@ impl<S: ContactSource + 'static> Refresh<'_, S> {
         }
     }
 
+    /// Whether the item that the contact has is left to the contact's own refresh.
+    fn leaves(&self, counterpart: &Counterpart, ours: Option<&Contact>, introduces: bool) -> bool {
+        !(introduces && counterpart.is_seen(ours)) && self.is_left_to_contact(counterpart, ours)
+    }
+
     /// Whether the contact's own refresh, by the same call, writes the item as it has to be: both list each other, and the
     /// contact's list is heeded as it is; or neither does, and nothing keeps the item from being removed.
     fn is_left_to_contact(&self, counterpart: &Counterpart, ours: Option<&Contact>) -> bool {
@@ -283,7 +360,10 @@ impl<S: ContactSource + 'static> Refresh<'_, S> {
             (Theirs::Listed(None), None) => self.settings.writing.max_removals >= 100,
             _ => false,
         };
-        is_heeded && counterpart.list.is_shared && self.call.is_left_to(&counterpart.jid)
+        is_heeded
+            && !counterpart.is_asked
+            && counterpart.list.is_shared
+            && self.call.is_left_to(&counterpart.jid)
     }
 
     /// Lets those of whom both items are there see what the other publishes, if this refresh has written the later one.

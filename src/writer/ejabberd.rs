@@ -2,7 +2,7 @@
 //!
 //! Items have no room for a mark, so which of them the gateway has written stands in the user's private storage
 //! (XEP-0049): in the same database, and as long as the list is. It is written before the items, so that what is written
-//! is known to be, whatever fails in between.
+//! is known to be, whatever fails in between. So do the contacts whose pair may be half.
 
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
@@ -60,6 +60,9 @@ struct Item {
     nick: String,
     #[serde(default)]
     subscription: String,
+    /// Whether the user has asked the contact for presence; a request of the contact is not told.
+    #[serde(default, alias = "pending")]
+    ask: String,
     group: Option<String>,
     #[serde(default)]
     groups: Vec<String>,
@@ -79,6 +82,15 @@ impl Private {
             Self::Old { res } | Self::New(res) => res,
         }
     }
+}
+
+/// What private storage says of a list.
+#[derive(Debug, Default, Eq, PartialEq)]
+struct Marks {
+    /// The contacts that the gateway has written.
+    written: HashSet<BareJid>,
+    /// Those whose pair with the user may be half.
+    open: HashSet<BareJid>,
 }
 
 impl Ejabberd {
@@ -120,23 +132,24 @@ impl Ejabberd {
     pub(super) async fn held(&self, user: &Username, own: Own) -> Result<Held, WriteError> {
         let arguments = json!({"user": user.as_str(), "host": self.domain.as_str()});
         let answer = self.command("get_roster", &arguments).await?;
-        let mut roster = answer.expect_ok()?.read(roster).await?;
-        let is_empty = roster.is_empty();
+        let mut held = answer.expect_ok()?.read(held).await?;
+        let is_empty = held.roster.is_empty();
         // It answers, and takes contacts, for users that it does not have.
         if is_empty && !self.has(user).await? {
             return Err(WriteError::NoSuchUser);
         }
-        let written = match own {
-            Own::All if !is_empty => HashSet::new(),
-            _ => self.written(user, own).await?,
-        };
+        let Marks { written, open } = self.marks(user, own).await?;
         if is_empty && !written.is_empty() {
             // It also answers so if its database does not, and then the list is not empty at all.
             self.expect_database(user).await?;
             let answer = self.command("get_roster", &arguments).await?;
-            roster = answer.expect_ok()?.read(self::roster).await?;
+            held = answer.expect_ok()?.read(self::held).await?;
         }
-        Ok(Held { roster, written })
+        Ok(Held {
+            written,
+            open,
+            ..held
+        })
     }
 
     /// Fails if the database of the lists does not take a change: the removal of the user's own address, which is on no
@@ -156,15 +169,15 @@ impl Ejabberd {
         expect_done(answer).await
     }
 
-    /// The marks. With `own = "all"`, the server need not have any.
-    async fn written(&self, user: &Username, own: Own) -> Result<HashSet<BareJid>, WriteError> {
-        match self.marks(user).await {
-            Err(WriteError::Marks { .. }) if own == Own::All => Ok(HashSet::new()),
+    /// The marks. With `own = "all"`, the server need not have any. They are wanted all the same: a reload may say otherwise.
+    async fn marks(&self, user: &Username, own: Own) -> Result<Marks, WriteError> {
+        match self.read_marks(user).await {
+            Err(WriteError::Marks { .. }) if own == Own::All => Ok(Marks::default()),
             other => other,
         }
     }
 
-    async fn marks(&self, user: &Username) -> Result<HashSet<BareJid>, WriteError> {
+    async fn read_marks(&self, user: &Username) -> Result<Marks, WriteError> {
         let arguments = json!({
             "user": user.as_str(),
             "host": self.domain.as_str(),
@@ -172,18 +185,23 @@ impl Ejabberd {
             "ns": WRITTEN,
         });
         let answer = self.command_on_marks("private_get", &arguments).await?;
-        answer.read(|it: Private| marks(it.element())).await
+        answer.read(|it: Private| Marks::of(it.element())).await
     }
 
     async fn mark(
         &self,
         user: &Username,
         written: &BTreeSet<&BareJid>,
+        open: &BTreeSet<&BareJid>,
         own: Own,
     ) -> Result<(), WriteError> {
         // Bare JIDs hold nothing that XML would have to escape, nor spaces.
-        let jids: Vec<&str> = written.iter().map(|jid| jid.as_str()).collect();
-        let element = format!("<written xmlns='{WRITTEN}'>{}</written>", jids.join(" "));
+        let jids = |jids: &BTreeSet<&BareJid>| {
+            let jids: Vec<&str> = jids.iter().map(|jid| jid.as_str()).collect();
+            jids.join(" ")
+        };
+        let (written, open) = (jids(written), jids(open));
+        let element = format!("<written xmlns='{WRITTEN}' open='{open}'>{written}</written>");
         let arguments = json!({
             "user": user.as_str(),
             "host": self.domain.as_str(),
@@ -226,18 +244,13 @@ impl Ejabberd {
         written: &mut usize,
     ) -> Result<(), WriteError> {
         let is_held = |jid: &&BareJid| held.roster.get(jid.as_str()).is_some();
-        // They are wanted with `own = "all"`, too: a reload may say otherwise.
-        let read = match own {
-            Own::Written => None,
-            Own::All => Some(self.written(user, own).await?),
-        };
-        let known = read.as_ref().unwrap_or(&held.written);
-        let mut marks: BTreeSet<_> = known.iter().filter(is_held).collect();
+        let mut marks: BTreeSet<_> = held.written.iter().filter(is_held).collect();
+        let mut open: BTreeSet<_> = held.open.iter().chain(&changes.opened).collect();
         let writes = changes.writes.iter().map(|contact| &contact.jid);
         let before = marks.len();
         marks.extend(writes);
-        if marks.len() > before {
-            self.mark(user, &marks, own).await?;
+        if marks.len() > before || !changes.opened.is_empty() {
+            self.mark(user, &marks, &open, own).await?;
         }
         let marked = marks.len();
         for jid in &changes.removals {
@@ -249,13 +262,35 @@ impl Ejabberd {
         }
         for contact in &changes.writes {
             pace.wait(1).await;
+            let jid = &contact.jid;
+            let item = held.roster.get(jid.as_str()).map(|it| it.subscription);
+            // It keeps a request when it is told what the item is, and shows an item without a subscription to nobody while
+            // there is one of the contact.
+            let is_hidden = item.is_none() && held.written.contains(jid);
+            if is_hidden || held.asked.contains(jid) {
+                let item = item.unwrap_or(Subscription::None);
+                self.remove(user, jid, Some(item)).await?;
+            }
             self.add(user, contact).await?;
             *written += 1;
         }
-        if marks.len() < marked {
-            self.mark(user, &marks, own).await?;
+        if marks.len() < marked || !changes.closed.is_empty() {
+            open.retain(|jid| !changes.closed.contains(jid));
+            self.mark(user, &marks, &open, own).await?;
         }
         Ok(())
+    }
+
+    pub(super) async fn open(
+        &self,
+        user: &Username,
+        contacts: Vec<BareJid>,
+        own: Own,
+    ) -> Result<(), WriteError> {
+        let Marks { written, open } = self.marks(user, own).await?;
+        let written = written.iter().collect();
+        let open = open.iter().chain(&contacts).collect();
+        self.mark(user, &written, &open, own).await
     }
 
     pub(super) async fn has(&self, user: &Username) -> Result<bool, WriteError> {
@@ -401,13 +436,17 @@ async fn expect_done(answer: Answer) -> Result<(), WriteError> {
     }
 }
 
-/// The list in an answer.
-fn roster(items: Vec<Item>) -> Roster {
+/// The list in an answer, but for the marks.
+fn held(items: Vec<Item>) -> Held {
+    let mut held = Held::default();
     let mut contacts = HashMap::new();
     for item in items {
         let Some(jid) = address::prepare(&item.jid).map(Jid::into_bare) else {
             continue;
         };
+        if ["subscribe", "out", "both"].contains(&&*item.ask) {
+            held.asked.insert(jid.clone());
+        }
         let (_, groups) = contacts.entry(jid).or_insert_with(|| {
             let subscription = Subscription::of_attribute(&item.subscription);
             ((item.nick, subscription), Vec::new())
@@ -418,17 +457,28 @@ fn roster(items: Vec<Item>) -> Roster {
     let contacts = contacts.map(|(jid, ((nick, subscription), groups))| {
         Contact::new(jid, Some(nick), groups, subscription)
     });
-    Roster::new(contacts.collect())
+    held.roster = Roster::new(contacts.collect());
+    held
 }
 
-/// The contacts in the private storage, which its user can change, too.
-fn marks(element: &str) -> HashSet<BareJid> {
-    let content = element.rsplit_once("</written>").map(|(before, _)| before);
-    let jids = content.and_then(|before| before.rsplit_once('>'));
-    let jids = jids.map(|(_, jids)| jids).unwrap_or_default();
-    let jids = jids.split_ascii_whitespace();
-    jids.filter_map(|jid| address::prepare(jid).map(Jid::into_bare))
-        .collect()
+impl Marks {
+    /// Those in the private storage, which its user can change, too.
+    fn of(element: &str) -> Self {
+        let (_, start) = element.rsplit_once("<written").unwrap_or_default();
+        let (attributes, content) = start.split_once('>').unwrap_or_default();
+        let (jids, _) = content.split_once("</written>").unwrap_or_default();
+        let open = attributes.split_once(" open=").map(|(_, open)| open);
+        let open = open.and_then(|open| open.split(['\'', '"']).nth(1));
+        let read = |jids: &str| {
+            let jids = jids.split_ascii_whitespace();
+            jids.filter_map(|jid| address::prepare(jid).map(Jid::into_bare))
+                .collect()
+        };
+        Self {
+            written: read(jids),
+            open: read(open.unwrap_or_default()),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -436,9 +486,8 @@ mod tests {
     use super::*;
 
     fn read(json: &str) -> Vec<Contact> {
-        roster(serde_json::from_str(json).unwrap())
-            .contacts()
-            .to_vec()
+        let held = held(serde_json::from_str(json).unwrap());
+        held.roster.contacts().to_vec()
     }
 
     #[test]
@@ -464,15 +513,16 @@ mod tests {
     #[test]
     fn marks_are_read_whatever_a_user_has_made_of_them() {
         let of = |content: &str| {
-            let mut marks: Vec<_> = marks(&format!("<query>{content}</query>"))
-                .into_iter()
-                .collect();
-            marks.sort();
-            marks
-                .iter()
-                .map(ToString::to_string)
-                .collect::<Vec<_>>()
-                .join(" ")
+            let marks = Marks::of(&format!("<query>{content}</query>"));
+            let sorted = |jids: &HashSet<BareJid>| {
+                let mut jids: Vec<_> = jids.iter().map(|jid| jid.as_str()).collect();
+                jids.sort_unstable();
+                jids.join(" ")
+            };
+            match marks.open.is_empty() {
+                true => sorted(&marks.written),
+                false => format!("{}, {}", sorted(&marks.written), sorted(&marks.open)),
+            }
         };
         let element = |text: &str| format!("<written xmlns='{WRITTEN}'>{text}</written>");
         assert_eq!(
@@ -481,9 +531,23 @@ mod tests {
         );
         assert_eq!(
             of(&element(" a@x.org\n\na@x.org @ a@ <b/>c@x.org")),
-            "c@x.org"
+            "a@x.org"
         );
-        for nothing in ["", "<written/>", "<written", "</written>", &element("")] {
+        assert_eq!(of("<written xmlns='' open='b@x.org'/>"), ", b@x.org");
+        for quote in ['\'', '"'] {
+            let open =
+                format!("<written open={quote}b@x.org @ c@x.org{quote} xmlns=''>a@x.org</written>");
+            assert_eq!(of(&open), "a@x.org, b@x.org c@x.org");
+        }
+        for nothing in [
+            "",
+            "<written open=></written>",
+            "<written open='></written>",
+            "<written/>",
+            "<written",
+            "</written>",
+            &element(""),
+        ] {
             assert_eq!(of(nothing), "", "{nothing}");
         }
     }

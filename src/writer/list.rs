@@ -146,11 +146,15 @@ impl<S: ContactSource + 'static> Refresh<'_, S> {
         changes: &Changes,
         held: &Held,
     ) -> Result<Done, WriteError> {
-        if changes.is_empty() {
+        if changes.is_empty() && !changes.has_pairs() {
             return Ok(Done::Unchanged);
         }
         self.guard(changes, held)?;
+        let is_same = changes.is_empty();
         let summary = Summary::of(changes, held);
+        if self.settings.writing.dry_run && is_same {
+            return Ok(Done::Unchanged);
+        }
         if self.settings.writing.dry_run {
             info!(%user, changes = %summary, "contact list would be written");
             return Ok(Done::WouldWrite);
@@ -162,6 +166,7 @@ impl<S: ContactSource + 'static> Refresh<'_, S> {
         let counted = u64::try_from(written).unwrap_or(u64::MAX);
         self.rosters.metrics.contacts_written.inc_by(counted);
         match outcome {
+            Ok(()) if is_same => Ok(Done::Unchanged),
             Ok(()) => {
                 info!(%user, changes = %summary, "contact list written");
                 Ok(Done::Written)

@@ -191,6 +191,19 @@ impl Server {
         }
     }
 
+    /// Says on the list of `user` that the pairs with these contacts are open ([`Held::open`]).
+    async fn open(
+        &self,
+        user: &Username,
+        contacts: Vec<BareJid>,
+        own: Own,
+    ) -> Result<(), WriteError> {
+        match self {
+            Self::Prosody(server) => server.open(user, contacts).await,
+            Self::Ejabberd(server) => server.open(user, contacts, own).await,
+        }
+    }
+
     /// Whether there is such an account.
     async fn has_account(&self, user: &Username) -> Result<bool, WriteError> {
         match self {

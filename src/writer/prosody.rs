@@ -42,6 +42,8 @@ pub(super) struct Prosody(Api);
 #[derive(Deserialize)]
 struct Contacts {
     contacts: HashMap<String, Item>,
+    #[serde(default)]
+    open: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -51,6 +53,7 @@ struct Item {
     groups: Vec<String>,
     #[serde(default)]
     subscription: String,
+    ask: Option<String>,
     #[serde(default)]
     written: bool,
 }
@@ -59,6 +62,10 @@ struct Item {
 struct Change<'a> {
     contacts: BTreeMap<&'a str, NewItem<'a>>,
     remove: Vec<&'a str>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    open: Vec<&'a str>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    close: Vec<&'a str>,
 }
 
 #[derive(Serialize)]
@@ -94,15 +101,42 @@ impl Prosody {
         let edits: Vec<_> = removals
             .chain(changes.writes.iter().map(Edit::Write))
             .collect();
-        let path = path(user);
-        for edits in parts(&edits) {
-            let change = Change::of(edits);
-            pace.wait(edits.len()).await;
-            let answer = self.0.call(WRITE, Method::PUT, &path, Some(&change));
-            accept(answer.await?)?;
-            *written += edits.len();
+        let mut parts: Vec<_> = parts(&edits).map(Change::of).collect();
+        if parts.is_empty() {
+            parts.push(Change::default());
+        }
+        // A pair is open before anything of it is written, and closed after all of it.
+        if let Some(first) = parts.first_mut() {
+            first.open = texts(&changes.opened);
+        }
+        if let Some(last) = parts.last_mut() {
+            last.close = texts(&changes.closed);
+        }
+        for part in &parts {
+            let edits = part.contacts.len() + part.remove.len();
+            pace.wait(edits).await;
+            self.put(user, part).await?;
+            *written += edits;
         }
         Ok(())
+    }
+
+    pub(super) async fn open(
+        &self,
+        user: &Username,
+        contacts: Vec<BareJid>,
+    ) -> Result<(), WriteError> {
+        let change = Change {
+            open: texts(&contacts),
+            ..Change::default()
+        };
+        self.put(user, &change).await
+    }
+
+    async fn put(&self, user: &Username, change: &Change<'_>) -> Result<(), WriteError> {
+        let path = path(user);
+        let answer = self.0.call(WRITE, Method::PUT, &path, Some(change));
+        accept(answer.await?).map(drop)
     }
 }
 
@@ -181,6 +215,10 @@ fn accept(answer: Answer) -> Result<Answer, WriteError> {
     })
 }
 
+fn texts(jids: &[BareJid]) -> Vec<&str> {
+    jids.iter().map(|jid| jid.as_str()).collect()
+}
+
 fn path(user: &Username) -> String {
     format!("/rosters/{}", path_segment(user.as_str()))
 }
@@ -196,10 +234,17 @@ fn held(answer: Contacts) -> Held {
         if item.written {
             held.written.insert(jid.clone());
         }
+        if item.ask.is_some() {
+            held.asked.insert(jid.clone());
+        }
         let subscription = Subscription::of_attribute(&item.subscription);
         contacts.push(Contact::new(jid, item.name, item.groups, subscription));
     }
     held.roster = Roster::new(contacts);
+    let open = answer.open.iter();
+    held.open = open
+        .filter_map(|jid| address::prepare(jid).map(Jid::into_bare))
+        .collect();
     held
 }
 

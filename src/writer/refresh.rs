@@ -2,7 +2,9 @@
 //!
 //! What contacts have on their lists is written first (`counterparts`), the user's own list after that. So as long as
 //! something is left to do, the own list differs from that of the site, and the next refresh finds it, whatever has
-//! ended this one. If many contacts are concerned, that is done for some of them after the other.
+//! ended this one. Both lists say besides that the pair is open, until each has been refreshed: so the next refresh of
+//! either finds it, even if the site has changed its mind meanwhile. If many contacts are concerned, that is done for some
+//! of them after the other.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -15,14 +17,14 @@ use tokio::time::Instant;
 use super::{
     WriteError,
     call::SiteList,
-    counterparts::{Counterpart, Outcome, Theirs},
+    counterparts::{Concerned, Counterpart, Outcome, Theirs},
     list::{Done, LARGE, Refresh},
 };
 use crate::{
     backend::{ContactSource, off_thread},
     roster::{
         Roster, Subscription,
-        plan::{Changes, Held},
+        plan::{Changes, Held, is_local},
     },
 };
 
@@ -36,6 +38,8 @@ struct Settled {
     theirs: HashMap<BareJid, Option<Subscription>>,
     /// Those whose lists could not be written: they stay as they are on the user's list.
     failed: HashSet<BareJid>,
+    /// Those who had asked the user for presence, and whose items are written: the user's have to be written anew.
+    asked: HashSet<BareJid>,
     failure: Option<WriteError>,
     /// An item on one of their lists was written.
     has_written: bool,
@@ -77,6 +81,9 @@ impl<S: ContactSource + 'static> Refresh<'_, S> {
                 changes.leave_out(|jid| unsettled.contains(jid));
                 done = self.write(self.user, &changes, &held).await;
                 *latest = wanted.number;
+                if done.is_ok() {
+                    settled.asked.clear();
+                }
             }
             drop((latest, held));
             if introduces && matches!(done, Ok(_) | Err(WriteError::Partly { .. })) {
@@ -88,6 +95,7 @@ impl<S: ContactSource + 'static> Refresh<'_, S> {
             settled.has_written |= matches!(done?, Done::Written);
             counterparts = self.counterparts(next).await?;
             introduces = self.introduces().await;
+            self.open(&mut counterparts, &wanted, introduces).await?;
             self.write_counterparts(&mut counterparts, &wanted, introduces)
                 .await;
             for counterpart in &counterparts {
@@ -103,7 +111,8 @@ impl<S: ContactSource + 'static> Refresh<'_, S> {
         settled: &Settled,
     ) -> Result<(Changes, Held), WriteError> {
         let own = self.settings.writing.own;
-        let held = self.settings.server.held(self.user, own).await?;
+        let mut held = self.settings.server.held(self.user, own).await?;
+        held.asked.extend(settled.asked.iter().cloned());
         let roster = Arc::clone(&wanted.roster);
         let is_large = roster.len().max(held.roster.len()) > LARGE;
         let compared = off_thread(is_large, move || {
@@ -115,6 +124,10 @@ impl<S: ContactSource + 'static> Refresh<'_, S> {
             self.settings.server.adapt(contact);
         }
         changes.leave_out_what_is_held(&held);
+        let is_closed = |jid: &&BareJid| {
+            settled.theirs.contains_key(*jid) || !is_local(jid, &self.rosters.domain)
+        };
+        changes.closed = held.open.iter().filter(is_closed).cloned().collect();
         Ok((changes, held))
     }
 
@@ -125,14 +138,17 @@ impl<S: ContactSource + 'static> Refresh<'_, S> {
         held: &Held,
         unequal: &[BareJid],
         settled: &Settled,
-    ) -> Vec<BareJid> {
+    ) -> Vec<Concerned> {
         let concerned = changes.counterparts(held, &self.rosters.domain);
-        let concerned = concerned.chain(unequal).filter(|jid| !settled.has(jid));
+        let open = held.open.iter();
+        let open = open.filter(|jid| is_local(jid, &self.rosters.domain));
+        let concerned = concerned.chain(unequal).chain(open);
+        let concerned = concerned.filter(|jid| !settled.has(jid));
         let mut next = HashSet::new();
         concerned
             .filter(|jid| next.insert(*jid))
             .take(MOST)
-            .cloned()
+            .map(|jid| Concerned::of(held, jid))
             .collect()
     }
 
@@ -147,6 +163,9 @@ impl<S: ContactSource + 'static> Refresh<'_, S> {
     fn settle(&self, settled: &mut Settled, counterpart: &Counterpart) {
         let contact = counterpart.jid.to_string();
         settled.has_written |= counterpart.is_written();
+        if counterpart.has_asked {
+            settled.asked.insert(counterpart.jid.clone());
+        }
         match (&counterpart.outcome, &counterpart.theirs) {
             // The own list differs: this refresh is tried again.
             (Outcome::Failed(cause), _) => {

@@ -43,7 +43,15 @@ impl Scene {
         [Self::prosody(), Self::ejabberd()]
     }
 
+    fn all_with(line: &str) -> [Self; 2] {
+        [Self::prosody_with(line), Self::ejabberd_with(line, |it| it)]
+    }
+
     fn prosody() -> Self {
+        Self::prosody_with("")
+    }
+
+    fn prosody_with(line: &str) -> Self {
         let (server, backend) = (Prosody::shared_rostergate(), Backend::start());
         let url = format!("http://{}/rostergate", server.bosh().address);
         let token = prosody::TOKEN;
@@ -54,7 +62,7 @@ impl Scene {
         Self {
             server: Server::Prosody(server),
             backend,
-            gateway: gateway.start(),
+            gateway: gateway.host(line).start(),
         }
     }
 
@@ -452,6 +460,86 @@ async fn a_web_page_writes_no_list_of_ejabberd() {
     assert_eq!(answer.status(), 403, "{answer:?}");
     let mut native = online(&scene.native(), &john, "native").await;
     assert!(native.roster().await.is_empty());
+}
+
+/// Whoever of a pair is refreshed next finds what is left to do, even if the site has changed its mind meanwhile.
+#[tokio::test]
+async fn a_gateway_that_is_killed_between_the_two_writes_leaves_no_pair_half() {
+    for (is_reverted, is_first) in [(true, true), (true, false), (false, false)] {
+        for mut scene in Scene::all_with("writer_rate = 1") {
+            let (john, marie) = (scene.account("john").await, scene.account("marie").await);
+            let mut johns = online(&scene.native(), &john, "native").await;
+            let mut maries = online(&scene.native(), &marie, "native").await;
+            scene.site(&john, &[&marie]);
+            scene.site(&marie, &[&john]);
+            let path = format!("/roster_admin/refresh/{}", john.local);
+            let refresh = scene.gateway.admin().at(&path);
+            let prefer = [("Prefer", "respond-async")];
+            assert_eq!(refresh.request("GET", &prefer, "").await.status(), 202);
+            // Hers is written before his, which has to wait for the pace.
+            maries.expect("a push", is_push).await;
+            scene.gateway.signal("KILL");
+            scene.gateway.wait();
+            assert!(johns.roster().await.is_empty());
+            assert_eq!(maries.roster().await.len(), 1);
+            if is_reverted {
+                scene.site(&john, &[]);
+                scene.site(&marie, &[]);
+            }
+            scene.gateway = scene.gateway.start_again();
+            let next = if is_first { &john } else { &marie };
+            scene.refresh(&[next]).await;
+            let expected = usize::from(!is_reverted);
+            assert_eq!(johns.roster().await.len(), expected, "{}", next.local);
+            assert_eq!(maries.roster().await.len(), expected, "{}", next.local);
+        }
+    }
+}
+
+/// Requests from before the site had the lists, as users of ejabberd may still send them.
+#[tokio::test]
+async fn whoever_has_asked_for_presence_in_vain_does_not_wait_for_an_answer() {
+    for are_friends in [true, false] {
+        for named in ["asking", "asked", "both"] {
+            let scene = Scene::ejabberd();
+            let (john, marie) = (scene.account("john").await, scene.account("marie").await);
+            let mut asking = online(&scene.native(), &john, "native").await;
+            let to = marie.jid();
+            asking.send(&format!(
+                "<presence xmlns='{CLIENT}' type='subscribe' to='{to}'/>"
+            ));
+            asking.expect("a push", is_push).await;
+            let mut asked = online(&scene.native(), &marie, "native").await;
+            asked.expect_presence(&john.jid(), "subscribe").await;
+            // She lists him, in any case.
+            scene.site(&john, &[&marie][..usize::from(are_friends)]);
+            scene.site(&marie, &[&john]);
+            let refresh = async || match named {
+                "asking" => scene.refresh(&[&john]).await,
+                "asked" => scene.refresh(&[&marie]).await,
+                _ => scene.refresh(&[&john, &marie]).await,
+            };
+            refresh().await;
+            let case = format!("{named}, friends: {are_friends}");
+            let lists = [(&mut asking, &marie), (&mut asked, &john)];
+            for (client, contact) in lists.into_iter().filter(|_| are_friends) {
+                let roster = client.roster().await;
+                assert_eq!(roster[&contact.jid()], friend(contact), "{case}");
+            }
+            // What cannot be seen is written twice, and then no more.
+            for _ in 0..2 {
+                scene.refresh(&[&marie]).await;
+            }
+            let before = written(&scene).await;
+            scene.refresh(&[&marie]).await;
+            scene.refresh(&[&john]).await;
+            assert_eq!(written(&scene).await, before, "{case}");
+            assert!(asked.roster().await.contains_key(&john.jid()), "{case}");
+            let mut later = online(&scene.native(), &marie, "later").await;
+            let is_request = |stanza: &Element| stanza.attr("type") == Some("subscribe");
+            later.expect_none("request", is_request).await;
+        }
+    }
 }
 
 /// With `--nocapture` it says what that took, of as many lists as `LISTS` says.

@@ -66,8 +66,12 @@ async fn a_list_that_looks_empty_while_the_database_fails_is_not_believed() {
 async fn a_list_that_its_user_has_emptied_is_put_right() {
     let scene = friends("").await;
     scene.server.set("john", json!({}));
+    let before = scene.server.obeyed().len();
     scene.update(&["john"]).await;
     assert_eq!(scene.list("john"), ["anna both", "marie both"]);
+    // It might be one that cannot be read: the database has to take a change first.
+    let asked = "delete john john@example.org";
+    assert_eq!(scene.server.obeyed()[before], asked);
     scene.site("john", &["anna"]);
     scene.site("marie", &[]);
     scene.update(&["john"]).await;

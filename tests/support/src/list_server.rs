@@ -2,7 +2,7 @@
 //! ejabberd as of 24.02. It fails as a test wants it to.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     convert::Infallible,
     net::{Ipv4Addr, SocketAddr},
     sync::Arc,
@@ -48,6 +48,8 @@ pub enum Fault {
 #[derive(Default)]
 struct State {
     lists: Mutex<BTreeMap<String, Map<String, Value>>>,
+    /// The pairs that a list of Prosody's says are open.
+    open: Mutex<BTreeMap<String, BTreeSet<String>>>,
     /// What is written in private storage.
     private: Mutex<BTreeMap<String, String>>,
     faults: Mutex<VecDeque<Fault>>,
@@ -283,7 +285,10 @@ async fn take(state: &State, line: String) -> Result<(), Answer> {
 fn get(state: &State, user: &str) -> Answer {
     *state.reads.lock() += 1;
     match state.lists.lock().get(user) {
-        Some(list) => (200, json!({ "contacts": list })),
+        Some(list) => {
+            let open = state.open.lock().get(user).cloned().unwrap_or_default();
+            (200, json!({ "contacts": list, "open": open }))
+        }
         None => (404, json!({ "error": "no such user" })),
     }
 }
@@ -292,7 +297,11 @@ async fn put(state: &State, user: &str, body: &Value) -> Answer {
     let contacts = body["contacts"].as_object().expect("contacts");
     let remove = body["remove"].as_array().expect("contacts to remove");
     let names: Vec<&String> = contacts.keys().collect();
-    if let Err(answer) = take(state, format!("PUT {user} {names:?} {}", body["remove"])).await {
+    let line = match contacts.len() + remove.len() {
+        0 => format!("marks {user}"),
+        _ => format!("PUT {user} {names:?} {}", body["remove"]),
+    };
+    if let Err(answer) = take(state, line).await {
         return answer;
     }
     let mut lists = state.lists.lock();
@@ -307,6 +316,15 @@ async fn put(state: &State, user: &str, body: &Value) -> Answer {
     for jid in remove {
         list.remove(jid.as_str().expect("a JID"));
     }
+    let mut open = state.open.lock();
+    let open = open.entry(user.to_owned()).or_default();
+    let jids = |key: &str| {
+        let jids = body[key].as_array().into_iter().flatten();
+        jids.map(|jid| jid.as_str().expect("a JID").to_owned())
+    };
+    open.extend(jids("open"));
+    let close: Vec<_> = jids("close").collect();
+    open.retain(|jid| !close.contains(jid));
     (
         200,
         json!({ "written": contacts.len(), "removed": remove.len() }),
