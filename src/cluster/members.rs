@@ -10,11 +10,14 @@
 //!  Refused -------- it has not been heard for 4 s --------> Joining
 //! ```
 //!
+//! Another gateway has gone if it is not heard for 4 s while own hellos come back. If these do not either, it is not known
+//! who is there. And if what NATS has held up comes all at once, nobody is gone whose hellos come after the own ones.
+//!
 //! Each gateway says hello every second, and at once when one asks who is there by a hello that says `joining`. A
 //! gateway that was away, or alone, may have missed something: it has to look again ([`Change::Missed`]).
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, VecDeque},
     time::{Duration, Instant},
 };
 
@@ -25,6 +28,15 @@ use crate::config::NodeName;
 pub const EACH: Duration = Duration::from_secs(1);
 /// How long a gateway may be silent before it counts as gone.
 pub const SILENCE: Duration = Duration::from_secs(4);
+/// Own hellos that have come back meanwhile, at least, and the time between those that count.
+const BEATS: u8 = 4;
+const BEAT: Duration = Duration::from_millis(750);
+/// How old a question may be. It names the latest hello that its sender had heard of this gateway, which is the older the
+/// longer the question was on its way. Its sender gives up when [`SILENCE`] tells it that NATS is away, and what it has
+/// given up must not be done afterwards.
+pub const FRESH: Duration = Duration::from_secs(3);
+/// Most own hellos whose time is remembered for that.
+const REMEMBERED: usize = 64;
 /// How long a gateway listens whether its name is free, once NATS is there.
 pub const JOINING: Duration = Duration::from_millis(500);
 /// How long it is remembered that a gateway has said goodbye: a hello may come after it.
@@ -100,6 +112,8 @@ struct Known {
     incarnation: u64,
     number: u64,
     heard: Instant,
+    /// Own hellos that have come back since then.
+    beats: u8,
     member: Member,
 }
 
@@ -117,7 +131,11 @@ pub struct Members {
     gone: HashMap<NodeName, (u64, Farewell, Instant)>,
     /// When the last own hello came back.
     echo: Option<Instant>,
+    /// When the last one came back that counts.
+    beat: Option<Instant>,
     said: u64,
+    /// When the latest own hellos were said, by number.
+    fresh: VecDeque<(u64, Instant)>,
     ticked: Instant,
     due: Instant,
 }
@@ -136,7 +154,9 @@ impl Members {
             others: BTreeMap::new(),
             gone: HashMap::new(),
             echo: None,
+            beat: None,
             said: 0,
+            fresh: VecDeque::new(),
             ticked: now,
             due: now,
         }
@@ -154,6 +174,10 @@ impl Members {
     pub fn hello(&mut self, sessions: usize, now: Instant) -> Hello {
         self.due = now + EACH;
         self.said += 1;
+        if self.fresh.len() >= REMEMBERED {
+            self.fresh.pop_front();
+        }
+        self.fresh.push_back((self.said, now));
         Hello {
             number: self.said,
             began: self.began,
@@ -187,6 +211,7 @@ impl Members {
         }
         if incarnation == self.incarnation {
             self.echo = Some(now);
+            self.beat(now);
             return self.advance(now);
         }
         self.handle_namesake(incarnation, hello, now)
@@ -261,7 +286,8 @@ impl Members {
         }
         // Without NATS nobody is heard, and nobody has gone.
         if self.standing == Standing::Member {
-            let silent = self.others.iter().filter(|(_, it)| is_silent(it.heard));
+            let is_gone = |it: &Known| is_silent(it.heard) && it.beats >= BEATS;
+            let silent = self.others.iter().filter(|(_, it)| is_gone(it));
             let silent: Vec<_> = silent.map(|(node, _)| node.clone()).collect();
             for node in silent {
                 changes.push(self.forget(node, Farewell::Silent, now));
@@ -279,6 +305,30 @@ impl Members {
     /// Whether a gateway of this name is heard of.
     pub fn knows(&self, node: &str) -> bool {
         self.others.contains_key(node)
+    }
+
+    /// The number of the latest hello of a gateway, if that is heard of: questions to it name that.
+    pub fn heard_of(&self, node: &str) -> Option<u64> {
+        self.others.get(node).map(|it| it.number)
+    }
+
+    /// Whether a question is recent enough to be answered, whose sender had heard this hello of ours.
+    pub fn is_fresh(&self, heard: u64, now: Instant) -> bool {
+        let mut fresh = self.fresh.iter().rev();
+        let said = fresh.find(|(number, _)| *number == heard);
+        said.is_some_and(|(_, said)| now.saturating_duration_since(*said) <= FRESH)
+    }
+
+    /// An own hello has come back. What comes at once after an outage counts once.
+    fn beat(&mut self, now: Instant) {
+        let is_early = |last: Instant| now.saturating_duration_since(last) < BEAT;
+        if self.beat.is_some_and(is_early) {
+            return;
+        }
+        self.beat = Some(now);
+        for known in self.others.values_mut() {
+            known.beats = known.beats.saturating_add(1);
+        }
     }
 
     /// Why nobody can be asked.
@@ -310,7 +360,7 @@ impl Members {
         };
         if let Some(known) = self.others.get_mut(from) {
             if known.incarnation == incarnation {
-                known.heard = now;
+                (known.heard, known.beats) = (now, 0);
                 // An earlier one may come later.
                 if number >= known.number {
                     (known.number, known.member) = (number, member);
@@ -327,6 +377,7 @@ impl Members {
             incarnation,
             number,
             heard: now,
+            beats: 0,
             member: member.clone(),
         };
         self.others.insert(from.clone(), known);
@@ -392,7 +443,7 @@ impl Members {
         self.due = now;
         // Those that have gone meanwhile have as long as any other.
         for known in self.others.values_mut() {
-            known.heard = now;
+            (known.heard, known.beats) = (now, 0);
         }
         let mut changes = vec![Change::Joined];
         if again {

@@ -9,7 +9,7 @@ use proptest::prelude::*;
 
 use super::{
     Trouble,
-    members::{Change, Farewell, JOINING, Members, SILENCE},
+    members::{Change, FRESH, Farewell, JOINING, Members, SILENCE},
     wire::{Hello, Message, Said},
 };
 use crate::{clock, config::NodeName};
@@ -43,6 +43,8 @@ struct World {
     under_way: Vec<(Instant, u64, Message)>,
     random: fastrand::Rng,
     is_bad: bool,
+    /// Whether nothing arrives at present, and all of it later.
+    hangs: bool,
     /// How many messages were sent.
     sent: usize,
 }
@@ -57,6 +59,7 @@ impl World {
             under_way: Vec::new(),
             random: fastrand::Rng::with_seed(seed),
             is_bad: false,
+            hangs: false,
             sent: 0,
         }
     }
@@ -127,6 +130,9 @@ impl World {
     }
 
     fn deliver(&mut self) {
+        if self.hangs {
+            return;
+        }
         let due = self.under_way.extract_if(.., |(at, ..)| *at <= self.now);
         let mut due: Vec<_> = due.collect();
         due.sort_by_key(|(at, ..)| *at);
@@ -490,6 +496,45 @@ proptest! {
         for gateway in was_member {
             prop_assert!(world.count(gateway, &Change::Missed) > 0, "{gateway}");
         }
+    }
+
+    /// What NATS holds up says nothing of who is there.
+    #[test]
+    fn nobody_has_gone_while_nats_hangs(seed in any::<u64>(), hangs in 1..60_u32, pauses in prop::collection::vec(0..8_u32, 2)) {
+        let mut world = World::new(seed);
+        let mut started = vec![world.start("a")];
+        for (name, pause) in ["b", "c"].into_iter().zip(pauses) {
+            world.run(STEP * pause);
+            started.push(world.start(name));
+        }
+        world.run(3 * SECOND);
+        for _ in 0..2 {
+            world.hangs = true;
+            world.run(STEP * hangs);
+            world.hangs = false;
+            world.run(2 * SECOND);
+        }
+        world.assert_agreement();
+        for gateway in started {
+            let gone = |it: &&Change| matches!(it, Change::Left(..));
+            let gone = world.gateway(gateway).changes.iter().filter(gone).count();
+            prop_assert_eq!(gone, 0);
+        }
+    }
+
+    /// A question that names a hello is done within seconds, or never.
+    #[test]
+    fn old_questions_are_told_from_fresh_ones(pause in 0..40_u32) {
+        let (mut world, [a, b, _]) = three();
+        let heard = world.gateway(a).members.heard_of("b").unwrap();
+        let age = STEP * pause;
+        world.run(age);
+        let now = world.now;
+        let is_fresh = world.gateway(b).members.is_fresh(heard, now);
+        // The hello may have been said a second before the question.
+        prop_assert!(is_fresh || age + SECOND > FRESH);
+        prop_assert!(!is_fresh || age <= FRESH);
+        prop_assert!(!world.gateway(b).members.is_fresh(heard + 1000, now), "of an earlier start");
     }
 
     /// A gateway that has said goodbye does not come again, whatever is late.
