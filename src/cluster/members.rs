@@ -14,10 +14,12 @@
 //! who is there. And if what NATS has held up comes all at once, nobody is gone whose hellos come after the own ones.
 //!
 //! Each gateway says hello every second, and at once when one asks who is there by a hello that says `joining`. A
-//! gateway that was away, or alone, may have missed something: it has to look again ([`Change::Missed`]).
+//! gateway that was away, or alone, may have missed something: it has to look again ([`Change::Missed`]). So have those who
+//! hear that another one joins again, as that could not pass on what it was told.
 
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
+    mem,
     time::{Duration, Instant},
 };
 
@@ -114,6 +116,8 @@ struct Known {
     heard: Instant,
     /// Own hellos that have come back since then.
     beats: u8,
+    /// It joins again, as it was out of reach.
+    was_away: bool,
     member: Member,
 }
 
@@ -198,6 +202,13 @@ impl Members {
         if *from != self.own {
             let mut changes = Vec::new();
             if hello.joining {
+                let known = self.others.get_mut(from);
+                if let Some(known) = known.filter(|it| it.incarnation == incarnation)
+                    && !mem::replace(&mut known.was_away, true)
+                {
+                    // It could not pass on what it was told.
+                    changes.push(Change::Missed);
+                }
                 // Two that join would answer each other without end.
                 if self.standing == Standing::Member {
                     changes.push(Change::SayHello);
@@ -363,7 +374,7 @@ impl Members {
                 (known.heard, known.beats) = (now, 0);
                 // An earlier one may come later.
                 if number >= known.number {
-                    (known.number, known.member) = (number, member);
+                    (known.number, known.member, known.was_away) = (number, member, false);
                 }
                 return;
             }
@@ -378,6 +389,7 @@ impl Members {
             number,
             heard: now,
             beats: 0,
+            was_away: false,
             member: member.clone(),
         };
         self.others.insert(from.clone(), known);

@@ -4,7 +4,7 @@
 //! head     version (1)  kind (1)  id (8)  length of the name (1)  name of the sender (1-16)
 //! hello    number (8)  began (8)  sessions (4)  joining (1)  length (1)  version of the program
 //! goodbye
-//! question what (1)  patience in ms (4)  part
+//! question what (1)  hello of the member that was heard last (8)  patience in ms (4)  part
 //! receipt
 //! answer   outcome (1)  part
 //! cancel
@@ -91,12 +91,6 @@ impl Question {
         entry.map_or("", |(.., word)| word)
     }
 
-    /// Whether the member says at once that it has the question. Those that stand for a client's request do not need
-    /// that: the client asks again.
-    pub fn wants_receipt(self) -> bool {
-        !matches!(self, Self::Bosh | Self::EndSleeping)
-    }
-
     fn byte(self) -> u8 {
         let entry = QUESTIONS.iter().find(|(_, it, _)| *it == self);
         entry.map_or(0, |(byte, ..)| *byte)
@@ -154,12 +148,14 @@ pub enum Said {
     Question {
         /// What is asked.
         question: Question,
+        /// The number of the latest hello that was heard of the member which is asked: it tells how old the question is.
+        heard: u64,
         /// How long the answer is waited for.
         patience: Duration,
         /// A part of the body.
         part: Part,
     },
-    /// The whole question has arrived.
+    /// The whole question has arrived, and its answer takes a while.
     Receipt,
     /// A part of an answer.
     Answer {
@@ -232,10 +228,12 @@ impl Message {
             Said::Hello(hello) => hello.encode(&mut out),
             Said::Question {
                 question,
+                heard,
                 patience,
                 part,
             } => {
                 out.put_u8(question.byte());
+                out.put_u64(*heard);
                 out.put_u32(u32::try_from(patience.as_millis()).unwrap_or(u32::MAX));
                 part.encode(&mut out);
             }
@@ -276,9 +274,11 @@ impl Message {
                 let Some(question) = Question::of_byte(what) else {
                     return Err(Unreadable::Unknown { id, from });
                 };
+                let heard = bytes.try_get_u64().map_err(|_| GARBAGE)?;
                 let patience = bytes.try_get_u32().map_err(|_| GARBAGE)?;
                 Said::Question {
                     question,
+                    heard,
                     patience: Duration::from_millis(patience.into()),
                     part: Part::decode(bytes).ok_or(GARBAGE)?,
                 }
@@ -449,6 +449,7 @@ mod tests {
         all.extend(QUESTIONS.map(|(_, question, _)| {
             of(Said::Question {
                 question,
+                heard: 7,
                 patience: Duration::from_secs(5),
                 part: part.clone(),
             })

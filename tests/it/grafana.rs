@@ -149,7 +149,7 @@ async fn lively() -> (Site, Gateway) {
         assert_eq!(answer.status(), 200, "{answer:?}");
     };
     refresh("lists.example", "anna").await;
-    receiver.hears("reset").await;
+    receiver.hears("gap").await;
     let (john, marie) = (site.member("john"), site.member("marie"));
     let admin = site.gateway.admin();
     let username = json!({ "username": john.local }).to_string();

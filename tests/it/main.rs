@@ -84,6 +84,7 @@ mod server_rosters_failing;
 mod server_rosters_together;
 mod several_gateways;
 mod several_gateways_failing;
+mod several_gateways_lines;
 mod several_gateways_resumption;
 mod site;
 mod site_page;

@@ -1,30 +1,20 @@
-//! Several gateways that are one, while one of them dies, each is restarted after the other, or NATS does not do what it
-//! should.
+//! Several gateways that are one, under load, while one of them dies, or each is restarted after the other.
 
 use std::{collections::BTreeMap, time::Duration};
 
-use futures_util::future::join_all;
-use serde_json::{Value, json};
 use tokio::{
     sync::watch,
-    task::{JoinSet, spawn_blocking},
+    task::JoinSet,
     time::{sleep, timeout},
 };
 
 use support::{
-    backend::Backend,
-    bosh::Bosh,
-    client::{Account, Client},
-    gateway::Gateway,
     home::Home,
     http::Endpoint,
-    line::Line,
     nats::Nats,
     persistent::Persistent,
-    prosody::Prosody,
     proxy::Kind,
-    several::{Gateways, sum},
-    within,
+    several::Gateways,
     xml::{Element, message},
 };
 
@@ -211,149 +201,4 @@ async fn each_is_restarted_after_the_other_and_nothing_is_lost() {
     for told in talk.end().await {
         assert!((2..=4).contains(&told.logins), "{} logins", told.logins);
     }
-}
-
-/// Two gateways, each with a line of its own to NATS, and one user at the second.
-struct Lines {
-    backend: Backend,
-    gateways: Gateways,
-    lines: [Line; 2],
-    john: Account,
-    web: Client,
-}
-
-impl Lines {
-    async fn new(nats: &Nats) -> Self {
-        let lines = [(); 2].map(|()| Line::start(nats.address()));
-        let lines: [Line; 2] = join_all(lines).await.try_into().ok().expect("two");
-        let urls: Vec<_> = lines
-            .iter()
-            .map(|it| format!("nats://{}", it.address))
-            .collect();
-        let backend = Backend::start();
-        let builder = Gateway::builder(Prosody::shared()).backend(&backend);
-        let gateways = spawn_blocking(move || Gateways::reaching(&urls, &builder));
-        let gateways = gateways.await.expect("they start");
-        let john = Prosody::shared().account("john");
-        backend.set(&john.local, json!({}));
-        let mut web = gateways.all[1].login(&john, "web").await;
-        web.roster().await;
-        Self {
-            backend,
-            gateways,
-            lines,
-            john,
-            web,
-        }
-    }
-
-    /// The site gives the user a friend, and tells the first gateway.
-    async fn befriend(&self, friend: &str) -> (u16, Value) {
-        self.backend.set(&self.john.local, json!({ friend: {} }));
-        let endpoint = self.gateways.all[0].admin().at("/roster_admin/refresh");
-        let body = json!([self.john.local]).to_string();
-        let answer = endpoint.request("POST", &[], &body).await;
-        (
-            answer.status(),
-            serde_json::from_str(answer.text()).expect("JSON"),
-        )
-    }
-
-    /// Waits until the first gateway knows of so many, itself included.
-    async fn await_members(&self, count: usize) {
-        within("members", async {
-            while sum(&self.gateways.all[0], "rostergate_cluster_members{").await != count {
-                sleep(Duration::from_millis(50)).await;
-            }
-        })
-        .await;
-    }
-}
-
-/// A gateway that is cut off is missed for a while, and then counts as gone. It goes on by itself, and asks for what it has
-/// missed when it is back.
-#[tokio::test]
-async fn a_gateway_that_is_cut_off_catches_up() {
-    let mut site = Lines::new(Nats::shared()).await;
-    site.lines[1].go_dead();
-    let (status, body) = site.befriend("ann@example.org").await;
-    let reason = &body["failed"][0]["reason"];
-    assert_eq!((status, reason), (500, &json!("gateway b did not answer")));
-    site.await_members(1).await;
-    let (status, body) = site.befriend("ben@example.org").await;
-    assert_eq!((status, &body["updated"]), (200, &json!(1)));
-    // What is there goes on.
-    let web = site.web.jid.clone();
-    site.web.send_message(&web, "still here");
-    site.web.expect_message("still here").await;
-    site.lines[1].go_on();
-    // The site has not told anybody again.
-    assert_eq!(site.web.expect_push().await.jid, "ben@example.org");
-    site.await_members(2).await;
-    let (status, _) = site.befriend("cleo@example.org").await;
-    assert_eq!(status, 200);
-}
-
-/// NATS that hangs says nothing, and its connections stay.
-#[tokio::test]
-async fn nats_that_hangs_is_away_until_it_goes_on() {
-    let nats = Nats::start();
-    let mut site = Lines::new(&nats).await;
-    nats.signal("STOP");
-    let (status, body) = site.befriend("ann@example.org").await;
-    assert_eq!(status, 500, "{body}");
-    assert_eq!(
-        body["failed"][0]["username"],
-        json!(site.john.local),
-        "{body}"
-    );
-    site.await_members(0).await;
-    let (status, body) = site.befriend("ben@example.org").await;
-    let reason = "what other gateways have is not known: NATS is away";
-    assert_eq!(
-        (status, &body["failed"][0]["reason"]),
-        (500, &json!(reason))
-    );
-    // A session of the other one: not now, it may be there.
-    let mut session = Bosh::log_in(&site.gateways.all[1].bosh(), &site.john, "bosh").await;
-    session.endpoint = site.gateways.all[0].bosh();
-    let answer = session.send("", "").await.response().await;
-    assert_eq!(answer.status(), 503, "{answer:?}");
-    nats.signal("CONT");
-    assert_eq!(site.web.expect_push().await.jid, "ben@example.org");
-    site.await_members(2).await;
-    let answer = session
-        .send_as(session.rid, "", &message(&site.web.jid, "through"))
-        .await;
-    site.web.expect_message("through").await;
-    answer.abort();
-}
-
-/// Between continents, say.
-#[tokio::test]
-async fn slow_lines_to_nats_cost_time_and_nothing_else() {
-    let mut site = Lines::new(Nats::shared()).await;
-    site.lines
-        .iter()
-        .for_each(|line| line.delay(Duration::from_millis(250)));
-    let (status, body) = site.befriend("ann@example.org").await;
-    assert_eq!((status, &body["updated"]), (200, &json!(1)), "{body}");
-    assert_eq!(site.web.expect_push().await.jid, "ann@example.org");
-    let at_b = Bosh::log_in(&site.gateways.all[1].bosh(), &site.john, "bosh").await;
-    let mut session = Bosh {
-        endpoint: site.gateways.all[0].bosh(),
-        ..at_b
-    };
-    for number in 0..10 {
-        let text = number.to_string();
-        session
-            .send("", &message(&site.web.jid, &text))
-            .await
-            .abort();
-        site.web.expect_message(&text).await;
-    }
-    assert_eq!(
-        site.gateways.all[0].log().matches("NATS is away").count(),
-        0
-    );
 }

@@ -36,6 +36,9 @@ pub(super) async fn connect(
     let mut options = ConnectOptions::new()
         .name(format!("rostergate {} {node}", config.name))
         .retry_on_initial_connect()
+        // No server that NATS itself names is spoken to, and none in clear if one must not be.
+        .ignore_discovered_servers()
+        .require_tls(config.nats.iter().any(|url| url.starts_with("tls://")))
         .connection_timeout(Duration::from_secs(5))
         .ping_interval(Duration::from_secs(10))
         .client_capacity(WAITING)

@@ -46,8 +46,10 @@ use crate::{
     session::Registry,
 };
 
-/// How long a member may take to say that it has a question.
+/// How long a member may take to answer a question, or to say that it has it.
 const RECEIPT: Duration = Duration::from_secs(5);
+/// How long an answer may take before the member says that it has the question.
+const PROMPT: Duration = Duration::from_secs(2);
 /// How long the start of the gateway waits for NATS and for the answer that its name is free.
 const START: Duration = Duration::from_millis(2500);
 /// How long a goodbye may take.
@@ -335,7 +337,7 @@ impl Cluster {
         let waiting = sent.inspect_err(|unanswered| self.count(question, unanswered.as_str()))?;
         Ok(async move {
             let cluster = Arc::clone(&waiting.open.cluster);
-            let answer = timeout_at(by, waiting.answer(question)).await;
+            let answer = timeout_at(by, waiting.answer()).await;
             let answer = answer.unwrap_or(Err(Unanswered::Late));
             let outcome = answer.as_ref().err().map_or("answered", Unanswered::as_str);
             cluster.count(question, outcome);
@@ -375,7 +377,7 @@ impl Cluster {
         body: Bytes,
         patience: Duration,
     ) -> Result<Waiting, Unanswered> {
-        let node = self.reach(node)?;
+        let (node, heard) = self.reach(node)?;
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         let Some(parts) = Part::of(body, self.part_size()) else {
             return Err(Unanswered::Refused("the question is too long".to_owned()));
@@ -388,15 +390,28 @@ impl Cluster {
             answer,
         };
         let open = Open::new(self, id, asked)?;
-        for part in parts {
-            let said = Said::Question {
-                question,
-                patience,
-                part,
-            };
-            if !self.send_to(&node, id, said).await {
-                return Err(Unanswered::Away);
+        let mut standing = self.standing.subscribe();
+        let sending = async {
+            for part in parts {
+                let said = Said::Question {
+                    question,
+                    heard,
+                    patience,
+                    part,
+                };
+                if !self.send_to(&node, id, said).await {
+                    return false;
+                }
             }
+            true
+        };
+        let is_sent = tokio::select! {
+            biased;
+            is_sent = sending => is_sent,
+            _ = standing.wait_for(Option::is_some) => false,
+        };
+        if !is_sent {
+            return Err(Unanswered::Away);
         }
         Ok(Waiting {
             open,
@@ -405,14 +420,14 @@ impl Cluster {
         })
     }
 
-    fn reach(&self, node: &str) -> Result<NodeName, Unanswered> {
+    /// A member, and which hello of it was heard last.
+    fn reach(&self, node: &str) -> Result<(NodeName, u64), Unanswered> {
         let members = self.members.lock();
         if let Some(trouble) = members.trouble() {
             return Err(trouble.into());
         }
-        let is_known = members.knows(node);
-        let node = NodeName::new(node).filter(|_| is_known);
-        node.ok_or(Unanswered::Gone)
+        let heard = members.heard_of(node);
+        NodeName::new(node).zip(heard).ok_or(Unanswered::Gone)
     }
 
     /// As long as NATS takes them.
@@ -485,7 +500,7 @@ struct Waiting {
 }
 
 impl Waiting {
-    async fn answer(mut self, question: Question) -> Result<Bytes, Unanswered> {
+    async fn answer(mut self) -> Result<Bytes, Unanswered> {
         let heard = timeout(RECEIPT, async {
             tokio::select! {
                 biased;
@@ -495,8 +510,8 @@ impl Waiting {
         });
         let answer = match heard.await {
             Ok(Some(answer)) => answer,
-            Err(_) if question.wants_receipt() => return Err(Unanswered::Late),
-            Ok(None) | Err(_) => self.answered.await,
+            Ok(None) => self.answered.await,
+            Err(_) => return Err(Unanswered::Late),
         };
         self.open.settle();
         answer.unwrap_or(Err(Unanswered::Gone))

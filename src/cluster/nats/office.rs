@@ -25,7 +25,7 @@ use tokio::{
 use tracing::{debug, error, info, warn};
 
 use super::{
-    Answers, Asked, Cluster, Inbox, NameTaken, Unanswered,
+    Answers, Asked, Cluster, Inbox, NameTaken, PROMPT, Unanswered,
     connect::{Failure, News},
 };
 use crate::{
@@ -312,13 +312,20 @@ impl Office {
         match said {
             Said::Question {
                 question,
+                heard,
                 patience,
                 part,
-            } => match self.questions.join(&from, id, part, now()) {
-                Joined::Whole(body) => self.handle_question(from, id, question, patience, body),
-                Joined::Waiting => {}
-                Joined::Lost => self.refuse(&from, id, "too much is asked at once"),
-            },
+            } => {
+                // Whoever has asked so long ago has given up, and may have done something else since then.
+                if part.index == 0 && !cluster.members.lock().is_fresh(heard, now()) {
+                    return self.refuse(&from, id, "the question has come too late");
+                }
+                match self.questions.join(&from, id, part, now()) {
+                    Joined::Whole(body) => self.handle_question(from, id, question, patience, body),
+                    Joined::Waiting => {}
+                    Joined::Lost => self.refuse(&from, id, "too much is asked at once"),
+                }
+            }
             Said::Receipt => {
                 let mut asked = cluster.asked.lock();
                 let asked = asked.get_mut(&id).filter(|it| it.node == from);
@@ -400,10 +407,6 @@ impl Office {
             }
             Begun::Yes => {}
         }
-        if question.wants_receipt() {
-            let receipt = cluster.message(id, Said::Receipt);
-            cluster.send_now(cluster.subject_of(&from), &receipt);
-        }
         let answer = self.answers.answer(&from, question, body);
         cluster.answering.fetch_add(1, Ordering::Relaxed);
         let done = Done {
@@ -415,7 +418,17 @@ impl Office {
         };
         let task = tokio::spawn(async move {
             let reply = timeout(patience, async {
-                let (outcome, body) = match answer.await {
+                let mut answer = answer;
+                let prompt = timeout(PROMPT, &mut answer).await;
+                let answered = match prompt {
+                    Ok(answered) => answered,
+                    Err(_) => {
+                        let receipt = cluster.message(id, Said::Receipt);
+                        cluster.send_now(cluster.subject_of(&from), &receipt);
+                        answer.await
+                    }
+                };
+                let (outcome, body) = match answered {
                     Ok(body) => (Outcome::Answered, body),
                     Err(why) => (Outcome::Refused, why.into()),
                 };
