@@ -74,6 +74,7 @@ use tower::Service;
 
 use self::{
     ending::Ending,
+    gateways::Neighbours,
     local::Name,
     login::Account,
     others::Others,
@@ -99,6 +100,7 @@ mod access;
 mod asked;
 mod auth;
 mod ending;
+mod gateways;
 mod jobs;
 mod local;
 mod login;
@@ -608,8 +610,11 @@ impl<S: ContactSource + 'static> Admin<S> {
             What::Roster(user) => call.show(&user).await,
             What::Presence => call.presence(question.unwrap_or_default()).await,
             What::Status => {
-                let others = call.shares().await;
-                Ok(status::status(&self.sessions, &call.table, others))
+                let others = Neighbours {
+                    words: call.shares().await,
+                    known: call.others.known(),
+                };
+                Ok(status::status(&self.sessions, &call.table, &others))
             }
             What::Asset | What::Token | What::Prebind => Err(Failure::NotFound),
             What::Sessions if *request.method() == Method::DELETE => {

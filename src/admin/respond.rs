@@ -105,6 +105,14 @@ pub(super) enum Failure {
 }
 
 impl Failure {
+    /// The gateway that has failed, if it was another one.
+    pub(super) fn gateway(&self) -> Option<&str> {
+        match self {
+            Self::Other { node, .. } | Self::Silent { node } => Some(node),
+            _ => None,
+        }
+    }
+
     /// The status of a request that fails as a whole.
     fn status(&self) -> StatusCode {
         match self {

@@ -7,12 +7,12 @@ use std::{cmp::Reverse, collections::VecDeque, time::Duration};
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Response, StatusCode, header};
 use http_body_util::Full;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use tokio::time::Instant;
 
 use super::{
     Lists, Table,
-    others::Words,
+    gateways::{Gateway, Neighbours, Share},
     respond::{self, Outcome},
 };
 use crate::{
@@ -93,7 +93,7 @@ struct Status<'a> {
     pushes: u64,
     refreshes: Refreshes,
     hosts: Vec<Host<'a>>,
-    failures: Vec<Failure<'a>>,
+    failures: Vec<Recent<'a>>,
     incomplete_rosters: Vec<Incomplete>,
     last_hour: LastHour,
     /// All gateways of the cluster, this one first; none where it is alone.
@@ -102,83 +102,6 @@ struct Status<'a> {
     /// Why the numbers of some are missing.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     incomplete: Vec<String>,
-}
-
-/// One of several gateways.
-#[derive(Serialize)]
-struct Gateway {
-    name: String,
-    version: String,
-    started: String,
-    draining: bool,
-    sessions: usize,
-}
-
-/// What a gateway adds to the numbers of all.
-#[derive(Deserialize, Serialize)]
-pub(super) struct Share {
-    version: String,
-    /// Since 1970.
-    started: Duration,
-    draining: bool,
-    sessions: Vec<usize>,
-    sessions_ever: u64,
-    held_requests: i64,
-    pushes: u64,
-    updated: u64,
-    failed: u64,
-    /// Since 1970.
-    last_refresh: Option<Duration>,
-}
-
-impl Share {
-    /// That of this gateway.
-    pub(super) fn own(registry: &Registry) -> Self {
-        Self::of(registry, &registry.metrics.survey())
-    }
-
-    fn of(registry: &Registry, survey: &Survey) -> Self {
-        Self {
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            started: survey.started,
-            draining: registry.is_closed(),
-            sessions: registry.counts().numbers(),
-            sessions_ever: survey.created,
-            held_requests: survey.held,
-            pushes: survey.pushes,
-            updated: survey.updated,
-            failed: survey.failed,
-            last_refresh: survey.last_refresh,
-        }
-    }
-
-    fn sessions(&self) -> Counts {
-        let mut counts = Counts::default();
-        counts.add(&self.sessions);
-        counts
-    }
-
-    fn add(&mut self, other: &Self) {
-        let mut counts = self.sessions();
-        counts.add(&other.sessions);
-        self.sessions = counts.numbers();
-        self.sessions_ever += other.sessions_ever;
-        self.held_requests += other.held_requests;
-        self.pushes += other.pushes;
-        self.updated += other.updated;
-        self.failed += other.failed;
-        self.last_refresh = self.last_refresh.max(other.last_refresh);
-    }
-
-    fn shown(&self, name: String) -> Gateway {
-        Gateway {
-            name,
-            version: self.version.clone(),
-            started: respond::date(self.started),
-            draining: self.draining,
-            sessions: self.sessions().total(),
-        }
-    }
 }
 
 /// A number for each minute, the oldest first; the last is the one that runs.
@@ -260,8 +183,9 @@ impl From<&Health> for Dependency {
     }
 }
 
+/// A failure of late.
 #[derive(Serialize)]
-struct Failure<'a> {
+struct Recent<'a> {
     domain: &'a str,
     part: &'static str,
     error: &'a str,
@@ -271,7 +195,7 @@ struct Failure<'a> {
     users: &'a VecDeque<String>,
 }
 
-impl<'a> From<&'a metrics::Failure> for Failure<'a> {
+impl<'a> From<&'a metrics::Failure> for Recent<'a> {
     fn from(failure: &'a metrics::Failure) -> Self {
         Self {
             domain: &failure.domain,
@@ -322,7 +246,7 @@ fn holder<S>(table: &Table<S>, domain: &str) -> Option<&'static str> {
 pub(super) fn status<S: ContactSource + 'static>(
     sessions: &Registry,
     table: &Table<S>,
-    others: Words<Share>,
+    others: &Neighbours,
 ) -> Response<Full<Bytes>> {
     let survey: Survey = sessions.metrics.survey();
     let configured = survey.domains.iter().filter(|domain| {
@@ -346,9 +270,7 @@ pub(super) fn status<S: ContactSource + 'static>(
         .node
         .as_deref()
         .map(|node| sum.shown(node.to_owned()));
-    let mut gateways: Vec<_> = own.into_iter().collect();
-    for (node, share) in &others.said {
-        gateways.push(share.shown(node.to_string()));
+    for (_, share) in &others.words.said {
         sum.add(share);
     }
     let draining = sessions.is_closed();
@@ -368,11 +290,16 @@ pub(super) fn status<S: ContactSource + 'static>(
             last: sum.last_refresh.map(respond::date),
         },
         hosts: hosts.collect(),
-        failures: survey.failures.iter().map(Failure::from).collect(),
+        failures: survey.failures.iter().map(Recent::from).collect(),
         incomplete_rosters: incomplete(table),
         last_hour: sessions.last_hour(Instant::now()).into(),
-        gateways,
-        incomplete: others.failures.iter().map(ToString::to_string).collect(),
+        gateways: own.into_iter().chain(others.lines()).collect(),
+        incomplete: others
+            .words
+            .failures
+            .iter()
+            .map(ToString::to_string)
+            .collect(),
     };
     answer::json(StatusCode::OK, &status)
 }

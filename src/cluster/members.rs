@@ -43,6 +43,8 @@ const REMEMBERED: usize = 64;
 pub const JOINING: Duration = Duration::from_millis(500);
 /// How long it is remembered that a gateway has said goodbye: a hello may come after it.
 const FAREWELL: Duration = Duration::from_secs(10);
+/// And that one has gone without: for as long as anybody may be cut off.
+const LOST: Duration = Duration::from_secs(3600);
 /// Most members.
 const MOST: usize = 256;
 
@@ -53,8 +55,10 @@ pub struct Member {
     pub node: NodeName,
     /// The version of its program; `None` if it speaks another version of the protocol.
     pub version: Option<String>,
-    /// How many sessions it had a second ago.
+    /// How many sessions it had when it was heard last.
     pub sessions: u32,
+    /// When it was started, since 1970, milliseconds; `None` as with the version.
+    pub began: Option<u64>,
 }
 
 /// Why nobody can be asked.
@@ -121,6 +125,27 @@ struct Known {
     member: Member,
 }
 
+/// A gateway that has gone.
+#[derive(Debug)]
+struct Gone {
+    incarnation: u64,
+    farewell: Farewell,
+    /// When it was heard last.
+    heard: Instant,
+    /// `None` if it was no member.
+    member: Option<Member>,
+}
+
+impl Gone {
+    fn is_remembered(&self, now: Instant) -> bool {
+        let limit = match self.farewell {
+            Farewell::Said => FAREWELL,
+            Farewell::Silent => LOST,
+        };
+        now.saturating_duration_since(self.heard) < limit
+    }
+}
+
 /// Who is there.
 #[derive(Debug)]
 pub struct Members {
@@ -131,8 +156,8 @@ pub struct Members {
     began: u64,
     standing: Standing,
     others: BTreeMap<NodeName, Known>,
-    /// Who has gone: what they had drawn, and until when that is remembered.
-    gone: HashMap<NodeName, (u64, Farewell, Instant)>,
+    /// Who has gone.
+    gone: HashMap<NodeName, Gone>,
     /// When the last own hello came back.
     echo: Option<Instant>,
     /// When the last one came back that counts.
@@ -214,9 +239,7 @@ impl Members {
                     changes.push(Change::SayHello);
                 }
             } else {
-                let version = Some(hello.version.clone());
-                let said = (hello.number, hello.sessions, version);
-                self.hear(from, incarnation, said, now, &mut changes);
+                self.hear(from, incarnation, Some(hello), now, &mut changes);
             }
             return changes;
         }
@@ -239,7 +262,7 @@ impl Members {
         if *from == self.own {
             self.refuse(now, &mut changes);
         } else {
-            self.hear(from, incarnation, (u64::MAX, 0, None), now, &mut changes);
+            self.hear(from, incarnation, None, now, &mut changes);
         }
         changes
     }
@@ -251,15 +274,22 @@ impl Members {
         incarnation: u64,
         now: Instant,
     ) -> Option<Change> {
-        let Some(known) = self.others.get(from) else {
+        let Some(known) = self.others.get_mut(from) else {
             // Its hello may still come.
-            self.remember(from, incarnation, Farewell::Said, now);
+            let gone = Gone {
+                incarnation,
+                farewell: Farewell::Said,
+                heard: now,
+                member: None,
+            };
+            self.remember(from, gone);
             return None;
         };
         if known.incarnation != incarnation {
             return None;
         }
-        Some(self.forget(from.clone(), Farewell::Said, now))
+        known.heard = now;
+        Some(self.forget(from.clone(), Farewell::Said))
     }
 
     /// There is a connection to NATS.
@@ -280,7 +310,7 @@ impl Members {
         let passed = now.saturating_duration_since(self.ticked);
         self.ticked = now;
         let is_silent = |since: Instant| now.saturating_duration_since(since) >= SILENCE;
-        self.gone.retain(|_, (.., until)| now < *until);
+        self.gone.retain(|_, gone| gone.is_remembered(now));
         let echo_lost = self.echo.is_none_or(is_silent);
         match self.standing {
             // Nothing has been read for so long, so whatever is known may be wrong.
@@ -301,7 +331,7 @@ impl Members {
             let silent = self.others.iter().filter(|(_, it)| is_gone(it));
             let silent: Vec<_> = silent.map(|(node, _)| node.clone()).collect();
             for node in silent {
-                changes.push(self.forget(node, Farewell::Silent, now));
+                changes.push(self.forget(node, Farewell::Silent));
             }
         }
         changes.extend(self.advance(now));
@@ -311,6 +341,16 @@ impl Members {
     /// The others that are heard of.
     pub fn others(&self) -> impl Iterator<Item = &Member> {
         self.others.values().map(|it| &it.member)
+    }
+
+    /// Those that have gone without a goodbye, and have not come again; how long each has not been heard.
+    pub fn lost(&self, now: Instant) -> impl Iterator<Item = (&Member, Duration)> {
+        let gone = self.gone.values();
+        let silent = gone.filter(|gone| gone.farewell == Farewell::Silent);
+        silent.filter_map(move |gone| {
+            let silence = now.saturating_duration_since(gone.heard);
+            Some((gone.member.as_ref()?, silence))
+        })
     }
 
     /// Whether a gateway of this name is heard of.
@@ -355,19 +395,23 @@ impl Members {
         &mut self,
         from: &NodeName,
         incarnation: u64,
-        (number, sessions, version): (u64, u32, Option<String>),
+        // None if it speaks another version.
+        hello: Option<&Hello>,
         now: Instant,
         changes: &mut Vec<Change>,
     ) {
-        let gone = self.gone.get(from).filter(|(it, ..)| *it == incarnation);
-        if gone.is_some_and(|(_, farewell, _)| *farewell == Farewell::Said) {
+        let gone = self.gone.get(from);
+        let gone = gone.filter(|gone| gone.incarnation == incarnation);
+        if gone.is_some_and(|gone| gone.farewell == Farewell::Said) {
             return;
         }
         let has_returned = gone.is_some();
+        let number = hello.map_or(u64::MAX, |hello| hello.number);
         let member = Member {
             node: from.clone(),
-            version,
-            sessions,
+            version: hello.map(|hello| hello.version.clone()),
+            sessions: hello.map_or(0, |hello| hello.sessions),
+            began: hello.map(|hello| hello.began),
         };
         if let Some(known) = self.others.get_mut(from) {
             if known.incarnation == incarnation {
@@ -378,7 +422,7 @@ impl Members {
                 }
                 return;
             }
-            changes.push(self.forget(from.clone(), Farewell::Silent, now));
+            changes.push(self.forget(from.clone(), Farewell::Silent));
         }
         if self.others.len() >= MOST {
             return;
@@ -464,23 +508,22 @@ impl Members {
         changes
     }
 
-    fn forget(&mut self, node: NodeName, farewell: Farewell, now: Instant) -> Change {
+    fn forget(&mut self, node: NodeName, farewell: Farewell) -> Change {
         if let Some(known) = self.others.remove(&node) {
-            self.remember(&node, known.incarnation, farewell, now);
+            let gone = Gone {
+                incarnation: known.incarnation,
+                farewell,
+                heard: known.heard,
+                member: Some(known.member),
+            };
+            self.remember(&node, gone);
         }
         Change::Left(node, farewell)
     }
 
-    fn remember(&mut self, node: &NodeName, incarnation: u64, farewell: Farewell, now: Instant) {
-        if self.gone.len() >= MOST && !self.gone.contains_key(node) {
-            return;
+    fn remember(&mut self, node: &NodeName, gone: Gone) {
+        if self.gone.len() < MOST || self.gone.contains_key(node) {
+            self.gone.insert(node.clone(), gone);
         }
-        let until = match farewell {
-            Farewell::Said => now + FAREWELL,
-            // For as long as anybody may be cut off.
-            Farewell::Silent => now + 360 * FAREWELL,
-        };
-        self.gone
-            .insert(node.clone(), (incarnation, farewell, until));
     }
 }

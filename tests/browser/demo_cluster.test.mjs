@@ -75,6 +75,30 @@ for (const colorScheme of ['light', 'dark']) {
   });
 }
 
+/** The lines of the status page, whichever gateway it asks. */
+const lines = (page) => page.locator('#gateways tr').evaluateAll((rows) => rows.map(({ cells }) => [
+  cells[0].innerText, cells[1].innerText.split('\n')[0],
+]).sort());
+
+test('the status page shows a gateway that is killed, and that it is back', async () => {
+  const status = await browser.newPage();
+  await status.goto(`${demo.gateway}roster_admin/`);
+  const show = async (state) => {
+    const expected = JSON.stringify(NAMES.map((name) => [name, name === 'b' ? state : 'answers']));
+    await until(async () => JSON.stringify(await lines(status)) === expected, `the lines ${expected}`);
+  };
+  await show('answers');
+  await gateway('b').getByRole('button', { name: 'kill -9' }).click();
+  await show('does not answer');
+  await gateway('b').getByRole('button', { name: 'start again' }).click();
+  await show('answers');
+  await status.close();
+  for (const [user, friend] of [['alice', 'bob'], ['bob', 'alice']]) {
+    await place(user);
+    await visit.contact(friend, user, { status: 'online' }).waitFor();
+  }
+});
+
 for (const [user, friend] of [['alice', 'bob'], ['bob', 'alice']]) {
   test(`${user}'s gateway is killed: the chat goes on at another, and nothing is lost`, async () => {
     const at = await place(user);

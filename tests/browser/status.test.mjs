@@ -114,6 +114,15 @@ function much(status) {
     left_out: i + 1,
     contacts: '"a b@example.org" (not a JID), "<b>pending</b>" (not a JID), and more',
   });
+  const gateway = (i) => ({
+    name: i % 5 === 1 ? 'abcdefghijklmnop' : `node${i}`,
+    answers: i % 4 !== 3,
+    version: i % 6 === 3 ? null : '0.1.0',
+    started: i % 6 === 3 ? null : ago(i * 5000),
+    draining: i % 4 === 3 ? null : i === 2,
+    sessions: i % 6 === 3 ? null : 12_345,
+    reason: i % 4 === 3 ? `gateway node${i} did not answer` : undefined,
+  });
   const times = (count, make) => Array.from({ length: count }, (_, i) => make(i));
   return {
     ...status,
@@ -122,6 +131,8 @@ function much(status) {
     pushes: 123_456_789,
     hosts: times(30, host),
     failures: times(50, failure),
+    gateways: times(30, gateway),
+    incomplete: ['what other gateways have is not known: NATS is away'],
     incomplete_rosters: times(50, incomplete),
     last_hour: BUSY,
   };
@@ -247,7 +258,7 @@ describe('however much there is to tell', () => {
           };
           await fits();
           const height = await page.evaluate(() => document.documentElement.scrollHeight);
-          assert.ok(height < 7000, `${height} px`);
+          assert.ok(height < 8000, `${height} px`);
           const more = page.locator('button[id^=more-]:visible');
           for (const id of await more.evaluateAll((buttons) => buttons.map((button) => button.id))) {
             await page.click(`#${id}`);
@@ -278,6 +289,28 @@ describe('however much there is to tell', () => {
     });
     await says(page, 'hosts', '^new.example\\s+not needed yet\\s+has never worked\\s+'
       + 'old.example\\s+not needed yet\\s+fails\\s+worked 2 hours ago\\s+quiet.example');
+    await close(page);
+  });
+
+  test('gateways are shown where there are several, those that do not answer first', async () => {
+    const page = await open(site, browser);
+    await says(page, 'state', '^Running for ');
+    assert.equal(await page.isVisible('#cluster'), false, 'it is alone');
+    const one = { answers: true, version: '0.1.0', started: ago(7300), draining: false, sessions: 1234 };
+    await stage(page, (status) => ({
+      ...status,
+      gateways: [
+        { ...one, name: 'a' },
+        { ...one, name: 'b', answers: false, draining: null, sessions: null, reason: 'not heard for 75 s' },
+        { ...one, name: 'c', draining: true },
+      ],
+      incomplete: ['gateway d did not answer', 'not heard for 75 s'],
+    }));
+    const since = '2 hours\\s+since .*';
+    await says(page, 'gateways', `^b\\s+does not answer\\s+not heard for 75 s\\s+${since}\\s+0.1.0\\s+`
+      + `a\\s+answers\\s+1,234\\s+${since}\\s+0.1.0\\s+c\\s+going down\\s+1,234\\s+${since}\\s+0.1.0$`);
+    await says(page, 'unknown', '^gateway d did not answer$');
+    await says(page, 'own', '^a$');
     await close(page);
   });
 

@@ -361,13 +361,65 @@ async fn sessions_and_numbers_are_those_of_all_gateways() {
     let (_, body) = three.call(0, "GET", "status", "").await;
     assert_eq!(body["sessions"]["total"], 3, "{body}");
     let gateways = body["gateways"].as_array().expect("gateways");
+    let lines = gateways
+        .iter()
+        .map(|it| (&it["name"], &it["answers"], &it["sessions"]));
+    let expected = NODES.map(|node| (json!(node), json!(true), json!(1)));
     assert_eq!(
-        gateways
-            .iter()
-            .map(|it| &it["sessions"])
-            .collect::<Vec<_>>(),
-        [1, 1, 1]
+        lines.collect::<Vec<_>>(),
+        expected.each_ref().map(|(a, b, c)| (a, b, c))
     );
+}
+
+#[tokio::test]
+async fn the_status_shows_a_gateway_that_does_not_answer() {
+    let mut three = Three::new().await;
+    let john = three.member("john");
+    let _web = three.online(2, &john, "web").await;
+    let line_of_c = |body: &Value| {
+        let gateways = body["gateways"].as_array().expect("gateways");
+        let found = gateways.iter().find(|it| it["name"] == "c");
+        found.cloned().unwrap_or_default()
+    };
+    // What it says of its sessions, once a second, has been heard.
+    let (_, body) = three.look(0, "status").await;
+    let well = line_of_c(&body);
+    assert_eq!(
+        (&well["answers"], &well["sessions"]),
+        (&json!(true), &json!(1))
+    );
+    three.gateways[2].signal("STOP");
+    let (status, body) = three.look(0, "status").await;
+    let mut silent = line_of_c(&body);
+    let reason = "gateway c did not answer";
+    assert_eq!((status, &body["incomplete"]), (200, &json!([reason])));
+    assert_eq!(
+        (&silent["answers"], &silent["reason"]),
+        (&json!(false), &json!(reason))
+    );
+    assert_eq!(silent["version"], well["version"]);
+    assert!(silent["started"].is_string(), "{silent}");
+    // It counts as gone, and is still shown.
+    meet(&three.gateways[0], 2).await;
+    let (_, body) = three.look(0, "status").await;
+    silent = line_of_c(&body);
+    assert_eq!(
+        (&silent["answers"], &silent["sessions"]),
+        (&json!(false), &json!(null))
+    );
+    let reason = silent["reason"].as_str().expect("a reason");
+    assert!(reason.starts_with("not heard for "), "{reason}");
+    assert_eq!(body["incomplete"], json!(null), "nobody waits for it");
+    // It comes again; or in good order goes.
+    three.gateways[2].signal("CONT");
+    meet(&three.gateways[0], 3).await;
+    let (_, body) = three.look(0, "status").await;
+    assert_eq!(line_of_c(&body)["answers"], true, "{body}");
+    three.gateways[2].signal("TERM");
+    assert!(three.gateways[2].wait().success());
+    meet(&three.gateways[0], 2).await;
+    let (_, body) = three.look(0, "status").await;
+    assert_eq!(line_of_c(&body), json!(null), "{body}");
 }
 
 #[tokio::test]

@@ -11,6 +11,7 @@ use tracing::debug;
 use crate::{
     admin::{
         Admin,
+        gateways::Share,
         others::{
             Others,
             end::Ending,
@@ -19,7 +20,6 @@ use crate::{
         },
         refresh::{Answer, Call},
         sessions::{self, Filter},
-        status::Share,
     },
     backend::ContactSource,
     cluster::{NodeName, Question},

@@ -9,10 +9,10 @@ use tokio::time::Instant;
 
 use crate::{
     admin::{
+        gateways::Share,
         others::Words,
         refresh::Call,
         sessions::{self, Filter, Listed},
-        status::Share,
     },
     cluster::{NodeName, Question},
     session::Registry,

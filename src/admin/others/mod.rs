@@ -17,7 +17,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use tokio::time::Instant;
 
 use super::respond::Failure;
-use crate::cluster::{Cluster, NodeName, Question, Unanswered};
+use crate::cluster::{Cluster, Member, NodeName, Question, Unanswered};
 
 /// How much earlier the others are to be done than the request has to be answered.
 const SPARE: Duration = Duration::from_millis(500);
@@ -51,6 +51,17 @@ impl Others {
     /// Whether there may be any.
     pub(super) fn may_exist(&self) -> bool {
         self.0.is_some()
+    }
+
+    /// Those that are heard of, and those that have gone without a goodbye, with how long they have not been heard.
+    pub(super) fn known(&self) -> Vec<(Member, Option<Duration>)> {
+        let Some(cluster) = &self.0 else {
+            return Vec::new();
+        };
+        let members = cluster.members().into_iter().map(|it| (it, None));
+        let lost = cluster.lost().into_iter();
+        let lost = lost.map(|(member, silence)| (member, Some(silence)));
+        members.chain(lost).collect()
     }
 
     /// Asks all others. Done by `deadline`, whatever they do.

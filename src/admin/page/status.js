@@ -125,6 +125,30 @@ function incompleteRow(list) {
   return [when(list.at), cell(quoteJid(list.jid)), cell(list.left_out), cell(quote(list.contacts))];
 }
 
+function gatewayRow({ name, answers, version, started, draining, sessions, reason }) {
+  const state = answers
+    ? cell(element('span', { className: 'good' }, draining ? 'going down' : 'answers'))
+    : cell(element('span', { className: 'bad' }, 'does not answer'), ...(reason ? [small(quote(reason))] : []));
+  return [
+    cell(quote(name)), state, cell(sessions === null ? '' : sessions.toLocaleString()),
+    ...(started === null ? [cell()] : [cell(duration(since(started)), small(`since ${moment(started)}`))]),
+    cell(quote(version ?? 'another one')),
+  ];
+}
+
+/** Those of a cluster, and what cannot be known of them. */
+function showGateways(gateways = [], incomplete = []) {
+  at('cluster').hidden = gateways.length === 0;
+  if (gateways.length === 0) return;
+  at('own').textContent = gateways[0].name;
+  const sorted = [...gateways].sort((a, b) => a.answers - b.answers);
+  fill('gateways', sorted.map(gatewayRow), 'gateways');
+  const isTold = (text) => gateways.some(({ reason }) => reason === text);
+  const untold = incomplete.filter((text) => !isTold(text)).slice(0, MOST);
+  at('unknown').textContent = untold.join('; ');
+  at('unknown').hidden = untold.length === 0;
+}
+
 // ---- curves -----------------------------------------------------------------------------------
 
 const number = (value) => Math.round(value).toLocaleString();
@@ -222,6 +246,7 @@ function show(status) {
   for (const [id, text] of Object.entries(texts)) at(id).textContent = text.toLocaleString();
   at('state').className = status.draining ? 'bad' : 'good';
   for (const curve of CURVES) draw(curve, status.last_hour[curve.key]);
+  showGateways(status.gateways, status.incomplete);
   const hosts = [...status.hosts].sort((a, b) => inTrouble(b) - inTrouble(a));
   fill('hosts', hosts.map(hostRow), 'domains');
   fill('failures', status.failures.map(failureRow), 'failures');

@@ -287,6 +287,14 @@ impl Cluster {
         self.members.lock().others().cloned().collect()
     }
 
+    /// Those that have gone without a goodbye in the last hour, and have not come again; how long each has not been heard.
+    pub fn lost(&self) -> Vec<(Member, Duration)> {
+        let members = self.members.lock();
+        let lost = members.lost(now());
+        lost.map(|(member, silence)| (member.clone(), silence))
+            .collect()
+    }
+
     /// Why it cannot be known what the others have; `None` if they can be asked.
     pub fn trouble(&self) -> Option<Unanswered> {
         self.members.lock().trouble().map(Unanswered::from)
