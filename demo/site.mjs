@@ -123,31 +123,28 @@ async function credentials(req, res, user) {
   return reply(res, status, answer);
 }
 
-// [4] The gateway tells who comes online and who goes, in order, at least once. Several tell one story. Each of them counts ids of
-// its own, and has a name in the URL; a single one has none.
-const names = config.gateways.map(({ name }) => name);
-const lastEvents = new Map((names.length ? names : ['']).map((name) => [name, 0]));
+// [4] The gateway tells who comes online and who goes, in order, at least once. Several tell one story, each with ids of its
+// own; who tells is in the URL.
 const online = new Set();
-const isOnline = (user) => online.has(user);
-let hearing = Promise.resolve();
+const lastEvents = new Map(); // by gateway; a single one has no name
+let turn = Promise.resolve();
 
-/** One request after the other: they come at the same time. */
+/** One request after the other, as several gateways send at the same time. */
 function hear(req, res) {
-  hearing = hearing.then(() => take(req, res)).catch(() => res.destroy());
-  return hearing;
+  turn = turn.then(() => take(req, res), () => take(req, res));
+  return turn;
 }
 
 async function take(req, res) {
   if (req.headers.authorization !== `Bearer ${config.eventsToken}`) return reply(res, 401, {});
   const gateway = new URL(req.url, 'http://site').searchParams.get('gateway') ?? '';
-  if (!lastEvents.has(gateway)) return reply(res, 404, { message: 'no such gateway' });
   for (const { id, type, user } of JSON.parse(await bodyOf(req, 1_048_576))) {
-    if (id <= lastEvents.get(gateway)) continue; // it has come before
+    if (id <= (lastEvents.get(gateway) ?? 0)) continue; // it has come before
+    lastEvents.set(gateway, id);
     if (type === 'online') online.add(user);
     else if (type === 'offline') online.delete(user);
     else if (type === 'reset') online.clear();
     else if (type === 'gap') await askWhoIsOnline();
-    lastEvents.set(gateway, id);
     log('in', `POST /chat-events ${type}${user ? ` ${user}` : ''}${gateway && `, by gateway ${gateway}`}`);
   }
   tellPeople();
@@ -156,10 +153,13 @@ async function take(req, res) {
 
 /** After a gap. (A site with more members asks for one part after the other, by `after=`.) */
 async function askWhoIsOnline() {
-  const { status, answer } = await ask('GET', 'presence?limit=1000');
-  if (status !== 200) throw new Error(answer.message); // the event is not taken, and comes again
-  online.clear();
-  for (const user of Object.keys(answer.users)) online.add(user);
+  for (let tries = 0; tries < 3; tries += 1) {
+    if (tries > 0) await pause(5000); // a gateway that did not answer counts as gone then
+    const { answer } = await ask('GET', 'presence?limit=1000');
+    online.clear();
+    for (const user of Object.keys(answer.users ?? {})) online.add(user);
+    if (answer.users && !answer.incomplete) return;
+  }
 }
 
 // [5] Who is banned gets no more tokens, and the chats that are open end.
@@ -254,7 +254,6 @@ async function lookAt(gateway) {
     if (answers !== gateway.answers) log('site', `gateway ${gateway.name} ${answers ? 'answers' : 'does not answer'}`);
     Object.assign(gateway, { answers, chats: chats ?? [] });
     for (const watcher of watchers) tell(watcher, 'gateways', shownGateways());
-    tellPeople();
   }
 }
 
@@ -263,7 +262,7 @@ const shownGateways = () => gateways.map(({ name, answers, chats }) => ({ name, 
 /** Has a gateway killed, or started again, by what has started the demo. */
 async function command(req, res) {
   const { name, isToRun } = JSON.parse(await bodyOf(req, 4096));
-  if (!names.includes(name) || typeof isToRun !== 'boolean') return reply(res, 400, { message: 'no such gateway' });
+  if (!gateways.some((one) => one.name === name) || typeof isToRun !== 'boolean') return reply(res, 400, { message: 'no such gateway' });
   log('site', isToRun ? `starting gateway ${name}` : `kill -9 of gateway ${name}`);
   process.send({ name, isToRun });
   return reply(res, 200, {});
@@ -293,7 +292,7 @@ function state() {
     port,
     front,
     unplugged: unplugged !== null,
-    online: isOnline(user),
+    online: online.has(user),
     banned: banned === true,
     friends: Object.fromEntries(friends.get(user)),
   }));
