@@ -224,7 +224,7 @@ impl<S: ContactSource + 'static> Call<S> {
             page.event = None;
         }
         let incomplete = words.failures.iter().map(ToString::to_string).collect();
-        let page = join_pages(page, words.said, limit);
+        let page = join_pages(availability, page, words.said, limit);
         self.log_shown(page.users.iter().map(|(user, _)| user.as_str()));
         let last = page.users.last().map(|(user, _)| user.to_string());
         let users = page.users.into_iter();

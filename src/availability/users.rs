@@ -300,6 +300,11 @@ impl Users {
         self.available.is_empty()
     }
 
+    /// The available users, by name.
+    pub fn names(&self) -> impl Iterator<Item = &Username> {
+        self.available.keys()
+    }
+
     /// The available users whose names come after `after`, by name.
     pub fn list(&self, after: Option<&Username>) -> impl Iterator<Item = (&Username, View)> {
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);

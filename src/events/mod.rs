@@ -29,6 +29,7 @@ use std::{
 };
 
 use parking_lot::Mutex;
+use sha1::{Digest as _, Sha1};
 use tokio::{sync::Notify, time::timeout};
 use tracing::warn;
 
@@ -83,6 +84,13 @@ pub struct Page {
     pub total: usize,
     /// The id of the latest event, which the users are as of; `None` if the site wants no events.
     pub event: Option<u64>,
+}
+
+/// The number of a user: the same in all gateways, which may be different builds.
+pub fn number(user: &Username) -> u64 {
+    let digest: [u8; 20] = Sha1::digest(user.as_str()).into();
+    let [a, b, c, d, e, f, g, h, ..] = digest;
+    u64::from_be_bytes([a, b, c, d, e, f, g, h])
 }
 
 impl Availability {
@@ -194,6 +202,13 @@ impl Availability {
     /// The site may have missed what another gateway has told, or would have.
     pub fn miss(&self) {
         self.change(|state, moment| state.users.miss(moment));
+    }
+
+    /// The number of each of the available users, which is the same at each gateway: by it, those who are available at
+    /// several of them can be told.
+    pub fn numbers(&self) -> Vec<u64> {
+        let all: Vec<_> = self.with(|state, _| state.users.names().cloned().collect());
+        all.iter().map(number).collect()
     }
 
     /// The gateway is going down: failed deliveries are tried again soon.

@@ -304,6 +304,15 @@ async fn presence_is_that_of_all_resources_wherever_they_are() {
     let (_, body) = three.look(1, "presence?limit=1").await;
     assert_eq!(body["users"].as_object().map(Map::len), Some(1), "{body}");
     assert!(body["next"].is_string(), "{body}");
+    // Who is at two gateways is one, whichever part of the list is shown.
+    let names = [&*john.local, &*marie.local];
+    let first = names.iter().min().expect("a name");
+    for place in 0..3 {
+        for query in ["limit=1".to_owned(), format!("limit=1&after={first}")] {
+            let (_, body) = three.look(place, &format!("presence?{query}")).await;
+            assert_eq!(body["message"], "available: 2", "{query}: {body}");
+        }
+    }
 
     // Only then it counts as gone.
     phone.logout().await;

@@ -4,7 +4,7 @@ use crate::{
     admin::{
         others::{
             Words,
-            presence::{Available, Seen, Wanted},
+            presence::{Available, Numbers, Seen, Wanted},
         },
         refresh::Call,
         respond::Failure,
@@ -92,8 +92,13 @@ impl<S: ContactSource + 'static> Call<S> {
         let availability = &self.table.served(&domain)?.availability;
         let after = after.and_then(Username::prepare);
         let page = availability.list(after.as_ref(), limit.min(1000));
+        let is_whole = page.users.len() == page.total;
         let users = page.users.into_iter();
         Ok(Available {
+            numbers: match is_whole {
+                true => None,
+                false => Numbers::of(availability, page.total),
+            },
             users: users.map(|(user, view)| (user.to_string(), view)).collect(),
             has_more: page.has_more,
             total: page.total,
