@@ -144,15 +144,20 @@ impl Changes {
         all.filter(|jid| is_local(jid, domain))
     }
 
-    /// Writes contacts only as far as their own lists allow: `theirs` is how these have the owner. A contact that is held as
-    /// it is `wanted` is written if that is too much.
-    pub fn agree(&mut self, wanted: &Roster, theirs: &HashMap<BareJid, Option<Subscription>>) {
+    /// Writes contacts only as far as their own lists allow: `theirs` knows how these have the owner, which `says` tells. A
+    /// contact that is held as it is `wanted` is written if that is too much.
+    pub fn agree<T>(
+        &mut self,
+        wanted: &Roster,
+        theirs: &HashMap<BareJid, T>,
+        says: impl Fn(&T) -> Option<Subscription>,
+    ) {
         let held = theirs.keys().filter(|jid| !self.is_written(jid));
         let held: Vec<_> = held.filter_map(|jid| wanted.get(jid.as_str())).collect();
         self.writes.extend(held.into_iter().cloned());
         for contact in &mut self.writes {
             if let Some(theirs) = theirs.get(&contact.jid) {
-                contact.subscription = agreed(contact.subscription, *theirs);
+                contact.subscription = agreed(contact.subscription, says(theirs));
             }
         }
     }
@@ -300,9 +305,9 @@ mod tests {
         let wanted = Roster::new(vec![contact("a@x.org")]);
         let mut changes = Changes::between(&held, &wanted, Own::All);
         let theirs = |subscription| HashMap::from([(jid("a@x.org"), subscription)]);
-        changes.agree(&wanted, &theirs(Some(Subscription::Both)));
+        changes.agree(&wanted, &theirs(Some(Subscription::Both)), |it| *it);
         assert_eq!(changes.writes, [contact("a@x.org")]);
-        changes.agree(&wanted, &theirs(None));
+        changes.agree(&wanted, &theirs(None), |it| *it);
         changes.leave_out_what_is_held(&held);
         assert!(changes.is_empty(), "it is so already");
     }
@@ -316,7 +321,7 @@ mod tests {
         let both = Some(Subscription::Both);
         let theirs = [("a@x.org", both), ("b@x.org", None), ("z@x.org", None)];
         let theirs = theirs.map(|(name, theirs)| (jid(name), theirs));
-        changes.agree(&wanted, &HashMap::from(theirs));
+        changes.agree(&wanted, &HashMap::from(theirs), |it| *it);
         changes.leave_out_what_is_held(&held);
         let mut unseen = contact("b@x.org");
         unseen.subscription = Subscription::None;

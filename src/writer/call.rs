@@ -67,8 +67,9 @@ struct Users {
 #[derive(Debug, Default)]
 struct Known {
     list: AsyncMutex<Option<Answer>>,
-    /// Those named of whom an earlier list said something else, and who may have left this user's items to this user.
-    misled: Mutex<Vec<BareJid>>,
+    /// Those named of whom an earlier list said something else: they may have written their items by that, or left this
+    /// user's to this user.
+    misled: Mutex<HashSet<BareJid>>,
     has_account: OnceCell<bool>,
 }
 
@@ -128,19 +129,24 @@ impl Call {
             return fetch.await;
         };
         let mut list = known.list.lock().await;
-        let began = |answer: &Answer| match answer {
-            Ok(list) | Err(Unfetched { list, .. }) => list.began,
-        };
-        if let Some(answer) = list.as_ref().filter(|answer| began(answer) >= since) {
+        let earlier = list.as_ref().map(|answer| match answer {
+            Ok(list) | Err(Unfetched { list, .. }) => list,
+        });
+        if let Some(answer) = &*list
+            && earlier.is_some_and(|earlier| earlier.began >= since)
+        {
             return answer.clone();
         }
         let mut answer = fetch.await;
-        if let (Some(Ok(earlier)), Ok(now)) = (&*list, &answer) {
-            let misled = earlier.roster.contacts().iter().filter(|it| {
-                let now = now.roster.get(it.jid.as_str());
-                self.names(&it.jid) && now.map(|now| now.subscription) != Some(it.subscription)
-            });
-            let misled = misled.map(|it| it.jid.clone());
+        if let (Some(earlier), Ok(now)) = (earlier, &answer) {
+            let of = |list: &SiteList, jid: &BareJid| {
+                let contact = list.roster.get(jid.as_str());
+                contact.map(|contact| contact.subscription)
+            };
+            let both = earlier.roster.contacts().iter();
+            let both = both.chain(now.roster.contacts()).map(|it| &it.jid);
+            let misled = both.filter(|jid| self.names(jid) && of(earlier, jid) != of(now, jid));
+            let misled: Vec<_> = misled.cloned().collect();
             known.misled.lock().extend(misled);
         }
         let keeps = self.keeps(&answer);
@@ -154,7 +160,15 @@ impl Call {
     /// Those named to whom this call has told something else of `owner` than the list that counts now.
     pub(super) fn misled_by(&self, owner: &BareJid) -> Vec<BareJid> {
         let known = self.users.lock().known.get(owner).cloned();
-        known.map_or_else(Vec::new, |known| known.misled.lock().clone())
+        known.map_or_else(Vec::new, |known| {
+            known.misled.lock().iter().cloned().collect()
+        })
+    }
+
+    /// Whether this call has told `contact` something else of `owner`.
+    pub(super) fn has_misled(&self, owner: &BareJid, contact: &BareJid) -> bool {
+        let known = self.users.lock().known.get(owner).cloned();
+        known.is_some_and(|known| known.misled.lock().contains(contact))
     }
 
     /// Whether there is an account, which is looked up by `check` if that is not known.

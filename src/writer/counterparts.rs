@@ -12,6 +12,7 @@ use super::{
     WriteError,
     call::{SiteList, Unfetched},
     list::{Done, Refresh},
+    pairs::{Pair, Word, Words},
 };
 use crate::{
     backend::{ContactSource, FetchError},
@@ -47,6 +48,7 @@ impl Concerned {
 pub(super) struct Counterpart {
     pub(super) jid: BareJid,
     pub(super) user: Username,
+    pub(super) pair: Arc<Pair>,
     /// The list, as the site has it: empty if it cannot be fetched.
     list: SiteList,
     pub(super) theirs: Theirs,
@@ -91,7 +93,7 @@ impl Theirs {
 
 /// Which items of a pair a refresh has written.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Pair {
+pub(super) struct Written {
     pub(super) own: bool,
     pub(super) theirs: bool,
 }
@@ -100,6 +102,25 @@ impl Counterpart {
     /// Whether the user, who has it as `ours`, sees it.
     fn is_seen(&self, ours: Option<&Contact>) -> bool {
         ours.is_some_and(|ours| plan::agreed(ours.subscription, self.theirs.subscription()).is_to())
+    }
+
+    /// What both lists say of each other, as far as this refresh knows; `wanted` is the user's.
+    pub(super) fn words(&self, wanted: &SiteList) -> Words {
+        let ours = wanted.roster.get(self.jid.as_str());
+        let number = match &self.theirs {
+            Theirs::Listed(_) => self.list.number,
+            Theirs::Held(..) => 0,
+        };
+        Words {
+            ours: Word {
+                number: wanted.number,
+                says: ours.map(|ours| ours.subscription),
+            },
+            theirs: Word {
+                number,
+                says: self.theirs.subscription(),
+            },
+        }
     }
 
     pub(super) fn is_written(&self) -> bool {
@@ -161,10 +182,12 @@ impl<S: ContactSource + 'static> Refresh<'_, S> {
         let Some(user) = jid.node().map(Username::from) else {
             return Ok(None);
         };
+        let pair = Arc::new(self.rosters.pairs.pair(&self.own, &jid));
         let (list, theirs) = self.theirs(&user, &jid, self.since).await?;
         Ok(Some(Counterpart {
             jid,
             user,
+            pair,
             list,
             theirs,
             outcome: Outcome::Unchanged,
@@ -256,7 +279,7 @@ impl<S: ContactSource + 'static> Refresh<'_, S> {
             let written = if self.leaves(counterpart, ours, introduces) {
                 self.leave_to_contact(counterpart).await
             } else {
-                self.write_counterpart(counterpart, ours).await
+                self.write_counterpart(counterpart, wanted).await
             };
             counterpart.outcome = match written {
                 Ok(Done::Written) => Outcome::Written,
@@ -275,38 +298,35 @@ impl<S: ContactSource + 'static> Refresh<'_, S> {
     async fn write_counterpart(
         &self,
         counterpart: &mut Counterpart,
-        ours: Option<&Contact>,
+        wanted: &SiteList,
     ) -> Result<Done, WriteError> {
         let server = &self.settings.server;
         let is_asked = counterpart.is_asked;
-        let Counterpart {
-            jid,
-            user,
-            list,
-            theirs,
-            ..
-        } = counterpart;
-        let in_server = Arc::clone(&list.list);
+        let in_server = Arc::clone(&counterpart.list.list);
         let mut latest = in_server.lock().await;
-        if *latest > list.number {
-            (*list, *theirs) = self.theirs(user, jid, Instant::now()).await?;
+        let known = counterpart.pair.latest(Words::default());
+        if known.theirs.number.max(*latest) > counterpart.list.number {
+            let Counterpart { jid, user, .. } = &*counterpart;
+            let theirs = self.theirs(user, jid, Instant::now());
+            (counterpart.list, counterpart.theirs) = theirs.await?;
         }
         let whose = self.settings.writing.own;
-        let mut held = server.held(user, whose).await?;
+        let mut held = server.held(&counterpart.user, whose).await?;
         let has_asked = held.asked.contains(&self.own);
         if is_asked {
             held.asked.insert(self.own.clone());
         }
         let item = held.roster.get(self.own.as_str());
-        if let Theirs::Held(subscription, _) = theirs {
-            *subscription = item.map(|item| item.subscription);
-        }
-        let wanted = match theirs {
+        let words = counterpart.pair.told(counterpart.words(wanted));
+        let wanted = match &mut counterpart.theirs {
             Theirs::Listed(theirs) => theirs.clone(),
-            Theirs::Held(..) => item.cloned(),
+            Theirs::Held(subscription, _) => {
+                *subscription = item.map(|item| item.subscription);
+                item.cloned()
+            }
         };
+        let ours = words.ours.says;
         let wanted = wanted.map(|mut wanted| {
-            let ours = ours.map(|ours| ours.subscription);
             wanted.subscription = plan::agreed(wanted.subscription, ours);
             server.adapt(&mut wanted);
             wanted
@@ -360,10 +380,10 @@ impl<S: ContactSource + 'static> Refresh<'_, S> {
             (Theirs::Listed(None), None) => self.settings.writing.max_removals >= 100,
             _ => false,
         };
-        is_heeded
-            && !counterpart.is_asked
-            && counterpart.list.is_shared
-            && self.call.is_left_to(&counterpart.jid)
+        // Their own refresh may have begun already, by what the call said before.
+        let misled = self.call.has_misled(&self.own, &counterpart.jid);
+        let shares = counterpart.list.is_shared && self.call.is_left_to(&counterpart.jid);
+        is_heeded && shares && !misled && !counterpart.is_asked
     }
 
     /// Lets those of whom both items are there see what the other publishes, if this refresh has written the later one.
@@ -381,7 +401,7 @@ impl<S: ContactSource + 'static> Refresh<'_, S> {
             if !counterpart.is_seen(wanted.roster.get(contact.as_str())) {
                 continue;
             }
-            let written = Pair {
+            let written = Written {
                 own: changes.concerns(contact),
                 theirs: counterpart.is_written(),
             };

@@ -110,6 +110,9 @@ pub enum WriteError {
         /// What has become of the connection.
         broken: Broken,
     },
+    /// The site has changed the list, or those of contacts, whenever they were about to be written.
+    #[error("the lists have changed again and again while they were written: it is tried later")]
+    Overtaken,
     /// The rest is written when it is tried again.
     #[error("stopped after {written} of {all} changes: {cause}")]
     Partly {
@@ -167,7 +170,9 @@ impl WriteError {
     /// Whether the server is at fault, and not the site or the configuration.
     pub fn is_of_server(&self) -> bool {
         match self {
-            Self::Fetch(_) | Self::NoSuchUser | Self::TooManyRemovals { .. } => false,
+            Self::Fetch(_) | Self::NoSuchUser | Self::TooManyRemovals { .. } | Self::Overtaken => {
+                false
+            }
             Self::Partly { cause, .. }
             | Self::Without { cause, .. }
             | Self::Counterpart { cause, .. } => cause.is_of_server(),
@@ -209,7 +214,10 @@ impl WriteError {
             Self::Answer { .. } => "answer",
             Self::Timeout { .. } => "timeout",
             Self::Broken { .. } => "unreachable",
-            Self::Partly { .. } | Self::Without { .. } | Self::Counterpart { .. } => "partly",
+            Self::Overtaken
+            | Self::Partly { .. }
+            | Self::Without { .. }
+            | Self::Counterpart { .. } => "partly",
         }
     }
 }

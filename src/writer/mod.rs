@@ -23,7 +23,10 @@ mod counterparts;
 mod ejabberd;
 mod error;
 mod list;
+#[cfg(test)]
+mod model;
 mod pace;
+mod pairs;
 mod prosody;
 mod refresh;
 mod retries;
@@ -50,10 +53,11 @@ use tracing::warn;
 pub use self::{call::Call, error::WriteError};
 use self::{
     call::SiteList,
-    counterparts::Pair,
+    counterparts::Written,
     ejabberd::Ejabberd,
     list::{Done, Refresh},
     pace::Pace,
+    pairs::Pairs,
     prosody::Prosody,
     retries::{Concerned, Pushed, Retries},
     turns::{Turn, Turns},
@@ -103,6 +107,7 @@ pub struct ServerRosters<S> {
     domain: DomainPart,
     settings: ArcSwap<Settings>,
     turns: Turns,
+    pairs: Pairs,
     /// How many lists were asked for.
     fetches: AtomicU64,
     retries: Retries,
@@ -154,6 +159,8 @@ impl Settings {
 enum Server {
     Prosody(Prosody),
     Ejabberd(Ejabberd),
+    #[cfg(test)]
+    Played(model::Played),
 }
 
 impl Server {
@@ -161,14 +168,16 @@ impl Server {
         match self {
             Self::Prosody(server) => server.held(user).await,
             Self::Ejabberd(server) => server.held(user, own).await,
+            #[cfg(test)]
+            Self::Played(server) => Ok(server.held(user).await),
         }
     }
 
     /// The contact as this server can hold it.
     fn adapt(&self, contact: &mut Contact) {
         match self {
-            Self::Prosody(_) => {}
             Self::Ejabberd(_) => Ejabberd::adapt(contact),
+            _ => {}
         }
     }
 
@@ -188,6 +197,11 @@ impl Server {
                 let own = settings.writing.own;
                 server.write(user, changes, held, own, pace, written).await
             }
+            #[cfg(test)]
+            Self::Played(server) => {
+                server.write(user, changes).await;
+                Ok(())
+            }
         }
     }
 
@@ -201,26 +215,28 @@ impl Server {
         match self {
             Self::Prosody(server) => server.open(user, contacts).await,
             Self::Ejabberd(server) => server.open(user, contacts, own).await,
+            #[cfg(test)]
+            Self::Played(_) => Ok(()),
         }
     }
 
     /// Whether there is such an account.
     async fn has_account(&self, user: &Username) -> Result<bool, WriteError> {
-        match self {
-            Self::Prosody(server) => match server.held(user).await {
-                Ok(_) => Ok(true),
-                Err(WriteError::NoSuchUser) => Ok(false),
-                Err(error) => Err(error),
-            },
-            Self::Ejabberd(server) => server.has(user).await,
+        if let Self::Ejabberd(server) = self {
+            return server.has(user).await;
+        }
+        match self.held(user, Own::All).await {
+            Ok(_) => Ok(true),
+            Err(WriteError::NoSuchUser) => Ok(false),
+            Err(error) => Err(error),
         }
     }
 
     /// Whether `user` has to be introduced to new contacts ([`Self::introduce`]).
     async fn wants_introductions(&self, user: &Username) -> Result<bool, WriteError> {
         match self {
-            Self::Prosody(_) => Ok(false),
             Self::Ejabberd(server) => server.is_online(user.as_str()).await,
+            _ => Ok(false),
         }
     }
 
@@ -230,7 +246,7 @@ impl Server {
         &self,
         owner: &BareJid,
         contact: &BareJid,
-        written: Pair,
+        written: Written,
     ) -> Result<(), WriteError> {
         let Self::Ejabberd(server) = self else {
             return Ok(());
@@ -257,6 +273,7 @@ impl<S: ContactSource + 'static> ServerRosters<S> {
             domain,
             settings: ArcSwap::from_pointee(settings),
             turns: Turns::default(),
+            pairs: Pairs::default(),
             fetches: AtomicU64::default(),
             retries: Retries::new(metrics.unwritten.clone()),
             at_once: Semaphore::new(AT_ONCE),

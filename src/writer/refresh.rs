@@ -19,23 +19,26 @@ use super::{
     call::SiteList,
     counterparts::{Concerned, Counterpart, Outcome, Theirs},
     list::{Done, LARGE, Refresh},
+    pairs::{Pair, Words},
 };
 use crate::{
     backend::{ContactSource, off_thread},
     roster::{
-        Roster, Subscription,
+        Roster,
         plan::{Changes, Held, is_local},
     },
 };
 
 /// Most contacts whose own lists are looked at before what has come of it is written.
 const MOST: usize = 100;
+/// How often a refresh begins again because its list has been written by a later answer meanwhile.
+const MOST_OVERTAKEN: usize = 20;
 
 /// Contacts whose own lists have been looked at.
 #[derive(Debug, Default)]
 struct Settled {
-    /// What their lists say of the user.
-    theirs: HashMap<BareJid, Option<Subscription>>,
+    /// What the lists say of each other.
+    pairs: HashMap<BareJid, (Arc<Pair>, Words)>,
     /// Those whose lists could not be written: they stay as they are on the user's list.
     failed: HashSet<BareJid>,
     /// Those who had asked the user for presence, and whose items are written: the user's have to be written anew.
@@ -56,19 +59,20 @@ impl<S: ContactSource + 'static> Refresh<'_, S> {
         let mut settled = Settled::default();
         let mut counterparts: Vec<Counterpart> = Vec::new();
         let mut introduces = false;
+        let mut overtaken = 0;
         loop {
             let in_server = Arc::clone(&wanted.list);
             let mut latest = in_server.lock().await;
             if *latest > wanted.number {
-                // Nobody overtakes this one. What contacts said before is outdated, too: whoever has written this list
-                // since may have been one of them.
+                overtaken += 1;
+                if overtaken > MOST_OVERTAKEN {
+                    return Err(WriteError::Overtaken);
+                }
+                // Nobody overtakes this one.
                 self.since = Instant::now();
-                let before = wanted.roster;
                 wanted = self.wanted(self.user, &self.own, self.since).await?;
                 // What was written on their lists is outdated even where nothing differs on this one.
-                let changed = settled.changed(&before, &wanted.roster);
-                unequal.extend(changed);
-                settled.theirs.clear();
+                unequal.extend(settled.take_outdated(&wanted.roster));
             }
             let (mut changes, held) = self.compare(&wanted, &settled).await?;
             // Before anything is written.
@@ -99,7 +103,7 @@ impl<S: ContactSource + 'static> Refresh<'_, S> {
             self.write_counterparts(&mut counterparts, &wanted, introduces)
                 .await;
             for counterpart in &counterparts {
-                self.settle(&mut settled, counterpart);
+                self.settle(&mut settled, counterpart, &wanted);
             }
         }
     }
@@ -119,13 +123,15 @@ impl<S: ContactSource + 'static> Refresh<'_, S> {
             (Changes::between(&held, &roster, own), held)
         });
         let (mut changes, held) = compared.await?;
-        changes.agree(&wanted.roster, &settled.theirs);
+        changes.agree(&wanted.roster, &settled.pairs, |(pair, words)| {
+            pair.latest(*words).theirs.says
+        });
         for contact in &mut changes.writes {
             self.settings.server.adapt(contact);
         }
         changes.leave_out_what_is_held(&held);
         let is_closed = |jid: &&BareJid| {
-            settled.theirs.contains_key(*jid) || !is_local(jid, &self.rosters.domain)
+            settled.pairs.contains_key(*jid) || !is_local(jid, &self.rosters.domain)
         };
         changes.closed = held.open.iter().filter(is_closed).cloned().collect();
         Ok((changes, held))
@@ -155,12 +161,12 @@ impl<S: ContactSource + 'static> Refresh<'_, S> {
     /// Contacts that are left as they are: their own lists could not be written, or have not been looked at yet.
     fn unsettled(&self, changes: &Changes, held: &Held, settled: &Settled) -> HashSet<BareJid> {
         let concerned = changes.counterparts(held, &self.rosters.domain);
-        let unsettled = concerned.filter(|jid| !settled.theirs.contains_key(*jid));
+        let unsettled = concerned.filter(|jid| !settled.pairs.contains_key(*jid));
         unsettled.cloned().collect()
     }
 
     /// Remembers what has come of a contact's list.
-    fn settle(&self, settled: &mut Settled, counterpart: &Counterpart) {
+    fn settle(&self, settled: &mut Settled, counterpart: &Counterpart, wanted: &SiteList) {
         let contact = counterpart.jid.to_string();
         settled.has_written |= counterpart.is_written();
         if counterpart.has_asked {
@@ -184,25 +190,24 @@ impl<S: ContactSource + 'static> Refresh<'_, S> {
             }
             _ => {}
         }
-        let theirs = counterpart.theirs.subscription();
-        settled.theirs.insert(counterpart.jid.clone(), theirs);
+        let pair = Arc::clone(&counterpart.pair);
+        let words = counterpart.words(wanted);
+        settled.pairs.insert(counterpart.jid.clone(), (pair, words));
     }
 }
 
 impl Settled {
     fn has(&self, contact: &BareJid) -> bool {
-        self.theirs.contains_key(contact) || self.failed.contains(contact)
+        self.pairs.contains_key(contact) || self.failed.contains(contact)
     }
 
-    /// Contacts whose lists have been looked at, and whom the user's list has otherwise now.
-    fn changed(&self, before: &Roster, now: &Roster) -> Vec<BareJid> {
-        let of = |roster: &Roster, jid: &BareJid| {
-            let contact = roster.get(jid.as_str());
-            contact.map(|contact| contact.subscription)
-        };
-        let settled = self.theirs.keys();
-        let changed = settled.filter(|jid| of(before, jid) != of(now, jid));
-        changed.cloned().collect()
+    /// Contacts whose lists have been looked at, and whom the user's list has otherwise `now`: they are to be looked at again.
+    fn take_outdated(&mut self, now: &Roster) -> Vec<BareJid> {
+        let outdated = self.pairs.extract_if(|jid, (pair, words)| {
+            let now = now.get(jid.as_str()).map(|contact| contact.subscription);
+            pair.latest(*words).ours.says != now
+        });
+        outdated.map(|(jid, _)| jid).collect()
     }
 
     /// What has come of the refresh, whose last write has ended like this.
