@@ -122,10 +122,36 @@ impl Changes {
         self.writes.iter().filter(is_new).count()
     }
 
-    /// Whether more than `percent` of the held contacts would go. One contact may always go.
-    pub fn removes_more_than(&self, percent: u8, held: &Held) -> bool {
-        let removals = self.removals.len();
-        removals > 1 && removals * 100 > held.roster.len() * usize::from(percent)
+    /// How many contacts would go, and of how many, if that is more than `percent`: the site's answer may lack them by
+    /// mistake. One contact may always go.
+    ///
+    /// What users have added themselves does not count, neither way, as long as the gateway has written at least half of
+    /// what is `wanted`: then it is known whose the others are. Before, all contacts count.
+    pub fn removes_too_many(
+        &self,
+        percent: u8,
+        held: &Held,
+        wanted: &Roster,
+    ) -> Option<(usize, usize)> {
+        let is_written = |jid: &&BareJid| held.written.contains(*jid);
+        let is_wanted = |jid: &BareJid| wanted.get(jid.as_str()).is_some();
+        let gone = self.removals.iter().filter(is_written).count();
+        let jids = || held.roster.contacts().iter().map(|it| &it.jid);
+        let kept = jids()
+            .filter(|jid| is_wanted(jid) && is_written(jid))
+            .count();
+        let is_known = gone == self.removals.len() || gone + kept > 0 && kept * 2 >= wanted.len();
+        let (gone, all) = match is_known {
+            true => (
+                gone,
+                jids()
+                    .filter(|jid| is_wanted(jid) || is_written(jid))
+                    .count(),
+            ),
+            false => (self.removals.len(), held.roster.len()),
+        };
+        let too_many = self.removals.len() > 1 && gone * 100 > all * usize::from(percent);
+        too_many.then_some((gone, all))
     }
 
     /// Contacts of `domain` whose own lists are concerned: who may see whom changes, or the contact goes.
@@ -158,6 +184,17 @@ impl Changes {
         for contact in &mut self.writes {
             if let Some(theirs) = theirs.get(&contact.jid) {
                 contact.subscription = agreed(contact.subscription, says(theirs));
+            }
+        }
+    }
+
+    /// Leaves contacts without presence who are held so, and of whom it `is_known` that they do not list the owner.
+    pub fn agree_unseen(&mut self, held: &Held, is_known: impl Fn(&BareJid) -> bool) {
+        for contact in &mut self.writes {
+            let old = held.roster.get(contact.jid.as_str());
+            let is_unseen = old.is_some_and(|old| old.subscription == Subscription::None);
+            if is_unseen && is_known(&contact.jid) {
+                contact.subscription = Subscription::None;
             }
         }
     }
@@ -256,21 +293,62 @@ mod tests {
         assert!(one("c@x.org", Own::All).is_empty());
     }
 
+    /// What is too much of so many contacts: those that the gateway has written, those that it has not and the site lists,
+    /// those of the user. The site lists so many of the first two, and some that are new.
+    fn too_many(
+        percent: u8,
+        held: [usize; 3],
+        listed: [usize; 2],
+        new: usize,
+    ) -> Option<(usize, usize)> {
+        let names = |kind: &str, count: usize| -> Vec<Contact> {
+            (0..count)
+                .map(|n| contact(&format!("{kind}{n}@x.org")))
+                .collect()
+        };
+        let [written, listed_before, own] = held;
+        let written = names("written", written);
+        let held = Held {
+            written: written.iter().map(|it| it.jid.clone()).collect(),
+            roster: Roster::new(
+                [written, names("site", listed_before), names("own", own)].concat(),
+            ),
+            ..Held::default()
+        };
+        let [written, before] = listed;
+        let wanted = [
+            names("written", written),
+            names("site", before),
+            names("new", new),
+        ];
+        let wanted = Roster::new(wanted.concat());
+        let changes = Changes::between(&held, &wanted, Own::All);
+        changes.removes_too_many(percent, &held, &wanted)
+    }
+
     #[test]
     fn a_share_of_the_list_may_go_and_always_one_contact() {
-        let names: Vec<_> = (0..10).map(|n| format!("c{n}@x.org")).collect();
-        let contacts: Vec<_> = names.iter().map(|name| contact(name)).collect();
-        let held = held(&contacts, &[]);
-        let removing = |count: usize| Changes {
-            writes: Vec::new(),
-            removals: names[..count].iter().map(|name| jid(name)).collect(),
-            ..Changes::default()
-        };
-        assert!(!removing(10).removes_more_than(100, &held));
-        assert!(!removing(5).removes_more_than(50, &held));
-        assert!(removing(6).removes_more_than(50, &held));
-        assert!(!removing(1).removes_more_than(0, &held));
-        assert!(removing(2).removes_more_than(0, &held));
+        let of_ten = |percent, left| too_many(percent, [10, 0, 0], [left, 0], 0);
+        assert_eq!(of_ten(100, 0), None);
+        assert_eq!(of_ten(50, 5), None);
+        assert_eq!(of_ten(50, 4), Some((6, 10)));
+        assert_eq!(of_ten(0, 9), None);
+        assert_eq!(of_ten(0, 8), Some((2, 10)));
+    }
+
+    #[test]
+    fn what_users_have_added_counts_only_until_the_gateway_has_written_the_list() {
+        assert_eq!(too_many(20, [40, 0, 60], [40, 0], 0), None);
+        assert_eq!(too_many(20, [40, 0, 60], [30, 0], 0), Some((10, 40)));
+        assert_eq!(too_many(20, [40, 0, 60], [0, 0], 0), Some((40, 40)));
+        assert_eq!(too_many(20, [1, 0, 60], [0, 0], 0), Some((1, 1)));
+        // Nothing is written yet, or a contact by a refresh of the other one.
+        assert_eq!(too_many(20, [0, 0, 60], [0, 0], 0), Some((60, 60)));
+        assert_eq!(too_many(20, [1, 0, 60], [1, 0], 9), Some((60, 61)));
+        // Most of the list was there before, and is not written, as it is right.
+        assert_eq!(too_many(20, [5, 95, 0], [5, 45], 0), Some((50, 100)));
+        assert_eq!(too_many(20, [5, 95, 0], [3, 95], 0), None);
+        assert_eq!(too_many(20, [5, 95, 0], [0, 0], 0), Some((5, 5)));
     }
 
     #[test]

@@ -347,8 +347,9 @@ impl<S: ContactSource + 'static> Refresh<'_, S> {
     /// A list that would lose too much by its own refresh does not lose it by those of its contacts, one after the other.
     fn guard_counterpart(&self, counterpart: &Counterpart, changes: &mut Changes, held: &Held) {
         let whose = self.settings.writing.own;
-        let all = Changes::between(held, &counterpart.list.roster, whose);
-        if let Err(error) = self.guard(&all, held) {
+        let wanted = &counterpart.list.roster;
+        let all = Changes::between(held, wanted, whose);
+        if let Err(error) = self.guard(&all, held, wanted) {
             warn!(user = %counterpart.user, contact = %self.own, %error, "contact kept without presence");
             changes.keep(&self.own, held);
         }

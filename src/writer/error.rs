@@ -180,18 +180,18 @@ impl WriteError {
         }
     }
 
-    /// Whether the lists of all users fail for the same reason.
+    /// Whether the lists of all users fail for the same reason: the site or the server is out of reach, or does not let the
+    /// gateway in. Anything else may be about one list, a connection that broke while it was read or written among it.
     pub(super) fn is_of_all(&self) -> bool {
         match self {
             Self::Fetch(error) => matches!(
                 error,
                 FetchError::Refused | FetchError::Unreachable | FetchError::Tls
             ),
-            Self::Denied { .. }
-            | Self::Forbidden { .. }
-            | Self::NoCommand { .. }
-            | Self::NoInterface { .. }
-            | Self::Broken { .. } => true,
+            Self::Broken { broken, .. } => {
+                matches!(broken, Broken::Refused | Broken::Unreachable | Broken::Tls)
+            }
+            Self::Denied { .. } | Self::Forbidden { .. } => true,
             Self::Partly { cause, .. }
             | Self::Without { cause, .. }
             | Self::Counterpart { cause, .. } => cause.is_of_all(),

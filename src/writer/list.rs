@@ -128,18 +128,21 @@ impl<S: ContactSource + 'static> Refresh<'_, S> {
         }
     }
 
-    /// What the configuration allows.
-    pub(super) fn guard(&self, changes: &Changes, held: &Held) -> Result<(), WriteError> {
-        if changes.removes_more_than(self.settings.writing.max_removals, held) {
-            return Err(WriteError::TooManyRemovals {
-                removals: changes.removals.len(),
-                held: held.roster.len(),
-            });
+    /// What the configuration allows of the changes that make of what is held what is `wanted`.
+    pub(super) fn guard(
+        &self,
+        changes: &Changes,
+        held: &Held,
+        wanted: &Roster,
+    ) -> Result<(), WriteError> {
+        let percent = self.settings.writing.max_removals;
+        match changes.removes_too_many(percent, held, wanted) {
+            Some((removals, held)) => Err(WriteError::TooManyRemovals { removals, held }),
+            None => Ok(()),
         }
-        Ok(())
     }
 
-    /// Writes a list, within what the configuration allows.
+    /// Writes a list, unless it is a dry run. What may be removed is up to the [`guard`](Self::guard).
     pub(super) async fn write(
         &self,
         user: &Username,
@@ -149,7 +152,6 @@ impl<S: ContactSource + 'static> Refresh<'_, S> {
         if changes.is_empty() && !changes.has_pairs() {
             return Ok(Done::Unchanged);
         }
-        self.guard(changes, held)?;
         let is_same = changes.is_empty();
         let summary = Summary::of(changes, held);
         if self.settings.writing.dry_run && is_same {

@@ -25,6 +25,7 @@ mod error;
 mod list;
 #[cfg(test)]
 mod model;
+mod one_sided;
 mod pace;
 mod pairs;
 mod prosody;
@@ -56,6 +57,7 @@ use self::{
     counterparts::Written,
     ejabberd::Ejabberd,
     list::{Done, Refresh},
+    one_sided::OneSided,
     pace::Pace,
     pairs::Pairs,
     prosody::Prosody,
@@ -108,6 +110,7 @@ pub struct ServerRosters<S> {
     settings: ArcSwap<Settings>,
     turns: Turns,
     pairs: Pairs,
+    one_sided: OneSided,
     /// How many lists were asked for.
     fetches: AtomicU64,
     retries: Retries,
@@ -169,15 +172,14 @@ impl Server {
             Self::Prosody(server) => server.held(user).await,
             Self::Ejabberd(server) => server.held(user, own).await,
             #[cfg(test)]
-            Self::Played(server) => Ok(server.held(user).await),
+            Self::Played(server) => server.held(user).await,
         }
     }
 
     /// The contact as this server can hold it.
     fn adapt(&self, contact: &mut Contact) {
-        match self {
-            Self::Ejabberd(_) => Ejabberd::adapt(contact),
-            _ => {}
+        if let Self::Ejabberd(_) = self {
+            Ejabberd::adapt(contact);
         }
     }
 
@@ -274,6 +276,7 @@ impl<S: ContactSource + 'static> ServerRosters<S> {
             settings: ArcSwap::from_pointee(settings),
             turns: Turns::default(),
             pairs: Pairs::default(),
+            one_sided: OneSided::default(),
             fetches: AtomicU64::default(),
             retries: Retries::new(metrics.unwritten.clone()),
             at_once: Semaphore::new(AT_ONCE),

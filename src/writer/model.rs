@@ -4,11 +4,13 @@
 use std::{
     collections::{BTreeMap, HashSet},
     iter::{Cycle, once},
+    num::NonZeroU32,
     sync::Arc,
     time::Duration,
     vec,
 };
 
+use http::StatusCode;
 use parking_lot::Mutex;
 use proptest::{collection::vec, prelude::*};
 use tokio::{
@@ -17,12 +19,15 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use super::*;
-use crate::roster::{
-    Subscription,
-    plan::agreed,
-    snapshot::Validators,
-    testing::{contact, user},
+use super::{error::Asked, *};
+use crate::{
+    net::http_client::Broken,
+    roster::{
+        Subscription,
+        plan::agreed,
+        snapshot::Validators,
+        testing::{contact, user},
+    },
 };
 
 const NAMES: [&str; 3] = ["a", "b", "c"];
@@ -86,21 +91,26 @@ fn contacts(list: &List) -> Vec<Contact> {
 #[derive(Clone, Debug)]
 pub(super) struct Played {
     lists: Arc<Mutex<BTreeMap<String, List>>>,
+    /// Whose lists cannot be read, and why not.
+    faults: Arc<Mutex<BTreeMap<String, WriteError>>>,
     delays: Arc<Delays>,
 }
 
 impl Played {
-    pub(super) async fn held(&self, user: &Username) -> Held {
+    pub(super) async fn held(&self, user: &Username) -> Result<Held, WriteError> {
         self.delays.pass().await;
+        if let Some(error) = self.faults.lock().get(user.as_str()) {
+            return Err(error.clone());
+        }
         let list = self.lists.lock().get(user.as_str()).cloned();
         self.delays.pass().await;
         let roster = Roster::new(contacts(&list.unwrap_or_default()));
         let written: HashSet<_> = roster.contacts().iter().map(|it| it.jid.clone()).collect();
-        Held {
+        Ok(Held {
             roster,
             written,
             ..Held::default()
-        }
+        })
     }
 
     pub(super) async fn write(&self, user: &Username, changes: &Changes) {
@@ -159,7 +169,14 @@ fn a_step() -> impl Strategy<Value = Step> {
     })
 }
 
-async fn play(before: Vec<Step>, steps: Vec<Step>, delays: Vec<u8>) -> Result<(), TestCaseError> {
+/// The lists of the site and of the server, and who writes those into these.
+struct Scene {
+    wanted: Arc<Mutex<BTreeMap<String, List>>>,
+    server: Played,
+    rosters: Arc<ServerRosters<Site>>,
+}
+
+fn scene(delays: Vec<u8>) -> Scene {
     let delays = Arc::new(Delays(Mutex::new(delays.into_iter().cycle())));
     let site = Site {
         lists: Arc::default(),
@@ -167,18 +184,30 @@ async fn play(before: Vec<Step>, steps: Vec<Step>, delays: Vec<u8>) -> Result<()
     };
     let server = Played {
         lists: Arc::default(),
+        faults: Arc::default(),
         delays,
     };
     let wanted = Arc::clone(&site.lists);
     let settings = Settings {
         server: Server::Played(server.clone()),
-        pace: Pace::new(std::num::NonZeroU32::MAX),
+        pace: Pace::new(NonZeroU32::MAX),
         writing: Writing::default(),
     };
     let domain = DomainPart::new("example.org").expect("a domain");
-    let domain = domain.into_owned();
     let metrics = metrics::Domain::default();
-    let rosters = ServerRosters::new(site, domain, settings, metrics);
+    Scene {
+        wanted,
+        server,
+        rosters: ServerRosters::new(site, domain.into_owned(), settings, metrics),
+    }
+}
+
+async fn play(before: Vec<Step>, steps: Vec<Step>, delays: Vec<u8>) -> Result<(), TestCaseError> {
+    let Scene {
+        wanted,
+        server,
+        rosters,
+    } = scene(delays);
     let mut under_way = JoinSet::new();
     for (at, step) in before.iter().chain(&steps).enumerate() {
         if at == before.len() {
@@ -247,5 +276,52 @@ proptest! {
         let played = async { timeout(LIMIT, play(before, steps, delays)).await };
         let played = runtime.expect("it starts").block_on(played);
         played.map_err(|_| TestCaseError::fail("it does not end"))??;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_fails_for_one_user_holds_up_no_other() {
+    let asked = Asked {
+        server: "a server",
+        request: "a list",
+    };
+    let broken = |broken| WriteError::Broken { asked, broken };
+    let status = StatusCode::PAYLOAD_TOO_LARGE;
+    let interface = "such list";
+    for (error, holds_up) in [
+        (WriteError::Status { asked, status }, false),
+        (WriteError::NoInterface { asked, interface }, false),
+        (WriteError::NoCommand { request: "it" }, false),
+        (broken(Broken::Off), false),
+        (broken(Broken::NotHttp), false),
+        (broken(Broken::Refused), true),
+        (WriteError::Denied { asked, status }, true),
+    ] {
+        let scene = scene(vec![0]);
+        let refresh = async |name: &str| {
+            let call = Call::default();
+            scene.rosters.refresh(&user(name), &Arc::new(call)).await
+        };
+        let fail = |name: &str, error: &WriteError| {
+            let mut faults = scene.server.faults.lock();
+            faults.insert(name.to_owned(), error.clone());
+        };
+        for name in ["bad1", "bad2", "bad3"] {
+            fail(name, &error);
+            assert_eq!(refresh(name).await, Err(error.clone()));
+        }
+        sleep(Duration::from_secs(600)).await;
+        // Somebody else's list is written with the second try.
+        let list = List::from([("a".to_owned(), Subscription::Both)]);
+        scene.wanted.lock().insert("john".to_owned(), list);
+        fail("john", &WriteError::Undone { request: "it" });
+        refresh("john").await.expect_err("it fails");
+        scene.server.faults.lock().remove("john");
+        let mut waited = 0;
+        while scene.server.lists.lock().get("john").is_none() {
+            sleep(Duration::from_secs(1)).await;
+            waited += 1;
+        }
+        assert_eq!(waited > 5, holds_up, "{error}: {waited} s");
     }
 }

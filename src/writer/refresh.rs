@@ -76,7 +76,7 @@ impl<S: ContactSource + 'static> Refresh<'_, S> {
             }
             let (mut changes, held) = self.compare(&wanted, &settled).await?;
             // Before anything is written.
-            self.guard(&changes, &held)?;
+            self.guard(&changes, &held, &wanted.roster)?;
             let next = self.next(&changes, &held, &unequal, &settled);
             let (is_first, is_last) = (counterparts.is_empty(), next.is_empty());
             let mut done = Ok(Done::Unchanged);
@@ -126,6 +126,9 @@ impl<S: ContactSource + 'static> Refresh<'_, S> {
         changes.agree(&wanted.roster, &settled.pairs, |(pair, words)| {
             pair.latest(*words).theirs.says
         });
+        changes.agree_unseen(&held, |jid| {
+            !settled.has(jid) && !self.call.names(jid) && self.is_one_sided(jid)
+        });
         for contact in &mut changes.writes {
             self.settings.server.adapt(contact);
         }
@@ -135,6 +138,27 @@ impl<S: ContactSource + 'static> Refresh<'_, S> {
         };
         changes.closed = held.open.iter().filter(is_closed).cloned().collect();
         Ok((changes, held))
+    }
+
+    /// Remembers who of the two does not list the other, so as not to ask again soon.
+    fn remember(&self, contact: &BareJid, words: Words) {
+        let Words { ours, theirs } = words;
+        let one_sided = &self.rosters.one_sided;
+        for (owner, says, other, answer) in [
+            (&self.own, ours, contact, theirs),
+            (contact, theirs, &self.own, ours),
+        ] {
+            if says.says.is_some() && answer.says.is_none() && answer.number > 0 {
+                one_sided.remember(owner, other);
+            } else {
+                one_sided.forget(owner, other);
+            }
+        }
+    }
+
+    /// Whether this contact did not list the user a while ago.
+    fn is_one_sided(&self, contact: &BareJid) -> bool {
+        self.rosters.one_sided.knows(&self.own, contact)
     }
 
     /// The next contacts whose own lists have to be looked at.
@@ -168,6 +192,9 @@ impl<S: ContactSource + 'static> Refresh<'_, S> {
     /// Remembers what has come of a contact's list.
     fn settle(&self, settled: &mut Settled, counterpart: &Counterpart, wanted: &SiteList) {
         let contact = counterpart.jid.to_string();
+        let pair = Arc::clone(&counterpart.pair);
+        let words = counterpart.words(wanted);
+        self.remember(&counterpart.jid, pair.latest(words));
         settled.has_written |= counterpart.is_written();
         if counterpart.has_asked {
             settled.asked.insert(counterpart.jid.clone());
@@ -190,8 +217,6 @@ impl<S: ContactSource + 'static> Refresh<'_, S> {
             }
             _ => {}
         }
-        let pair = Arc::clone(&counterpart.pair);
-        let words = counterpart.words(wanted);
         settled.pairs.insert(counterpart.jid.clone(), (pair, words));
     }
 }

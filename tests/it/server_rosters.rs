@@ -333,6 +333,42 @@ async fn a_list_is_not_emptied_by_mistake() {
 }
 
 #[tokio::test]
+async fn what_users_add_themselves_does_not_hold_up_their_lists() {
+    for kind in KINDS {
+        let scene = Scene::with(kind, |it| it.host("max_removals = 20\nown = \"all\""));
+        let add = |names: &[&str]| {
+            let mut list = scene.server.list("john");
+            for name in names {
+                let both = json!({"subscription": "both", "groups": []});
+                list[format!("{name}@example.org")] = both;
+            }
+            scene.server.set("john", list);
+        };
+        let (own, listed) = (["u", "v", "w", "x", "y", "z"], ["a", "b", "c", "d"]);
+        // Before the first list is written, they may be what matters.
+        add(&own);
+        scene.site("john", &[]);
+        scene.failure("john").await;
+        scene.server.set("john", json!({}));
+        scene.site("john", &listed);
+        scene.update(&["john"]).await;
+        add(&own);
+        scene.update(&["john"]).await;
+        let list = ["a none", "b none", "c none", "d none"];
+        assert_eq!(scene.list("john"), list, "{kind}");
+        // The site's list is empty by mistake, and they do not make up for it.
+        add(&own);
+        scene.site("john", &[]);
+        let reason = scene.failure("john").await;
+        assert!(reason.starts_with("4 of 4 contacts would be"), "{reason}");
+        let gateway = restarted(scene.gateway, "own = ", "own = \"written\"\n");
+        let (_, summary) = refresh(&gateway, &["john"]).await;
+        let reason = summary["failed"][0]["reason"].as_str().expect("a text");
+        assert!(reason.starts_with("4 of 4 contacts would be"), "{reason}");
+    }
+}
+
+#[tokio::test]
 async fn a_dry_run_says_what_would_be_written_and_writes_nothing() {
     for kind in KINDS {
         let scene = Scene::with(kind, |it| it.host("dry_run = true\nown = \"all\""));

@@ -103,6 +103,67 @@ async fn whoever_concerns_many_of_a_call_is_fetched_once() {
 }
 
 #[tokio::test]
+async fn who_does_not_list_the_user_is_not_asked_about_at_each_refresh_and_login() {
+    for kind in KINDS {
+        let scene = Scene::new(kind);
+        let account = Prosody::shared().account("john");
+        let john = account.local.as_str();
+        let names = names(30);
+        let users: Vec<&str> = names.iter().map(String::as_str).collect();
+        for name in users.iter().chain([&john]) {
+            scene.server.set(name, json!({}));
+            scene.site(name, &[]);
+        }
+        scene.site(john, &users);
+        let fetches = || users.iter().map(|name| scene.backend.fetches(name)).sum();
+        scene.update(&[john]).await;
+        let fetched: usize = fetches();
+        assert_eq!(fetched, 30, "{kind}");
+        scene.update(&[john]).await;
+        // What differs otherwise is written all the same.
+        let mut list: Map<String, Value> = Map::new();
+        for name in &users {
+            list.insert(format!("{name}@example.org"), json!({"name": "new"}));
+        }
+        scene.backend.set(john, list.into());
+        let asked = scene.backend.fetches(john);
+        scene.gateway.login(&account, "web").await;
+        let written = async {
+            while scene.server.list(john)["u029@example.org"]["name"] != "new" {
+                yield_now().await;
+            }
+        };
+        within("a refresh by the login", written).await;
+        assert_eq!(scene.backend.fetches(john), asked + 1, "{kind}");
+        assert_eq!(fetches(), 30, "{kind}: they are not asked about again");
+        assert_eq!(
+            scene.list(john),
+            all(users.iter().copied(), "none"),
+            "{kind}"
+        );
+        // A contact who lists him now brings that about, and the other way round.
+        scene.site("u007", &[john]);
+        scene.update(&["u007"]).await;
+        assert!(scene.list(john).contains(&"u007 both".to_owned()), "{kind}");
+        scene.site("u007", &[]);
+        scene.update(&["u007"]).await;
+        assert_eq!(
+            scene.list(john),
+            all(users.iter().copied(), "none"),
+            "{kind}"
+        );
+        // Who is named is asked about, even if his own list cannot be written.
+        scene.site("u008", &[john]);
+        scene.backend.fail("u008", Failing::Status(500));
+        scene.refresh(&[john, "u008"]).await;
+        scene.backend.heal("u008");
+        scene.becomes("u008", &[&format!("{john} both")]).await;
+        let list = scene.list(john);
+        assert!(list.contains(&"u008 both".to_owned()), "{kind}: {list:?}");
+    }
+}
+
+#[tokio::test]
 async fn whoever_changes_more_than_is_looked_at_at_once_leaves_no_pair_half() {
     for kind in KINDS {
         let scene = Scene::with(kind, |it| it.host("writer_rate = 100000"));
@@ -615,5 +676,39 @@ async fn of_several_gateways_the_one_that_is_asked_writes() {
         update(&gateways.all[2], &["john", "marie"]).await;
         assert_eq!(server.list("john"), json!({}), "{kind}");
         assert_eq!(server.list("marie"), json!({}), "{kind}");
+    }
+}
+
+#[tokio::test]
+async fn a_list_that_keeps_its_contacts_against_a_large_call_shows_none_of_them() {
+    for kind in KINDS {
+        let scene = Scene::with(kind, |it| it.host("max_removals = 50"));
+        let names = names(20);
+        let users: Vec<&str> = names.iter().map(String::as_str).collect();
+        for name in &users {
+            scene.server.set(name, json!({}));
+            scene.site(name, &["john"]);
+        }
+        scene.site("john", &users);
+        scene.update(&["john"]).await;
+        // Nobody lists anybody any more, and all are named: it may be a mistake.
+        for name in users.iter().chain([&"john"]) {
+            scene.site(name, &[]);
+        }
+        let mut all_users = users.clone();
+        all_users.push("john");
+        let (_, summary) = scene.refresh(&all_users).await;
+        assert_eq!(
+            summary["failed"][0]["username"], "john",
+            "{kind}: {summary}"
+        );
+        assert_eq!(
+            scene.list("john"),
+            all(users.iter().copied(), "none"),
+            "{kind}"
+        );
+        for name in &users {
+            assert_eq!(scene.list(name), [""; 0], "{kind}");
+        }
     }
 }
