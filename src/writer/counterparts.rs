@@ -381,8 +381,9 @@ impl<S: ContactSource + 'static> Refresh<'_, S> {
             (Theirs::Listed(None), None) => self.settings.writing.max_removals >= 100,
             _ => false,
         };
-        // Their own refresh may have begun already, by what the call said before.
-        let misled = self.call.has_misled(&self.own, &counterpart.jid);
+        // Their own refresh may have begun already, by what was said before.
+        let misled = self.call.has_misled(&self.own, &counterpart.jid)
+            || self.rosters.one_sided.knows(&counterpart.jid, &self.own);
         let shares = counterpart.list.is_shared && self.call.is_left_to(&counterpart.jid);
         is_heeded && shares && !misled && !counterpart.is_asked
     }
