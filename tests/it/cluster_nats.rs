@@ -224,7 +224,7 @@ async fn a_permission_that_is_missing_is_named_once() {
         ),
     ];
     for (publish, subscribe, fault) in missing {
-        let mut nats = Nats::configured(&permissions(&publish, &subscribe));
+        let nats = Nats::configured(&permissions(&publish, &subscribe));
         let gateway = start(&nats.url(), "rostergate", "a", USER);
         within(fault, async {
             while !said(&gateway, &["ERROR", FORBIDS, fault]) {
@@ -235,7 +235,21 @@ async fn a_permission_that_is_missing_is_named_once() {
         serves(&gateway).await;
         let log = gateway.log();
         assert_eq!(log.matches(FORBIDS).count(), 1, "{log}");
-        nats.configure(&permissions(&both, &both));
-        meet(&[gateway]);
+        // It does not have to be started again, nor has NATS.
+        nats.reload(&permissions(&both, &both));
+        let both_gateways = [gateway, start(&nats.url(), "rostergate", "b", USER)];
+        meet(&both_gateways);
+        within("an answer of a", async {
+            let sessions = both_gateways[1].admin().at("/roster_admin/sessions");
+            while sessions
+                .request("GET", &[], "")
+                .await
+                .text()
+                .contains("incomplete")
+            {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
     }
 }

@@ -11,7 +11,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use async_nats::{Event, Subscriber, connection::State};
@@ -43,6 +43,8 @@ use crate::{
 const TICK: Duration = Duration::from_millis(250);
 /// Most refusals of NATS that are told before it takes this gateway again.
 const MOST_REFUSALS: usize = 16;
+/// How long after a refusal it is asked again for what is subscribed to: NATS does not say when it permits more.
+const AGAIN: Duration = Duration::from_secs(5);
 
 /// Reads everything that comes.
 pub(super) struct Office {
@@ -57,6 +59,8 @@ pub(super) struct Office {
     answering: Arc<Mutex<Answering<AbortHandle>>>,
     tick: Interval,
     outage: Outage,
+    /// When NATS has refused something, since the last subscription.
+    refused: Option<Instant>,
 }
 
 /// What has been said about NATS.
@@ -122,16 +126,14 @@ impl Office {
             answering: Arc::new(Mutex::new(Answering::new(answering::Bounds::default()))),
             tick,
             outage: Outage::default(),
+            refused: None,
         }
     }
 
     pub(super) async fn run(mut self) {
         let cluster = Arc::clone(&self.cluster);
         let mut leaving = pin!(cluster.leaving.notified());
-        match cluster.client.subscribe(cluster.hello_subject()).await {
-            Ok(hellos) => self.hellos = Some(hellos),
-            Err(error) => error!(%error, "NATS takes no subscription"),
-        }
+        self.hellos = self.subscribe(cluster.hello_subject()).await;
         loop {
             tokio::select! {
                 () = &mut leaving => break,
@@ -153,8 +155,28 @@ impl Office {
         cluster.fail(&Unanswered::Away, |_| true);
     }
 
+    async fn subscribe(&self, subject: String) -> Option<Subscriber> {
+        let subscribed = self.cluster.client.subscribe(subject).await;
+        subscribed
+            .inspect_err(|error| error!(%error, "NATS takes no subscription"))
+            .ok()
+    }
+
+    /// Subscribes once more, as NATS may have refused that.
+    async fn subscribe_again(&mut self) {
+        let cluster = Arc::clone(&self.cluster);
+        self.hellos = self.subscribe(cluster.hello_subject()).await;
+        if self.own.is_some() {
+            self.own = self.subscribe(cluster.subject_of(&cluster.node)).await;
+        }
+    }
+
     async fn handle_tick(&mut self) {
         let now = now();
+        let is_due = |since: &mut Instant| now.saturating_duration_since(*since) >= AGAIN;
+        if self.refused.take_if(is_due).is_some() {
+            self.subscribe_again().await;
+        }
         for (node, id) in self.questions.expire(now) {
             debug!(%node, id, "a question has not come whole");
         }
@@ -187,7 +209,10 @@ impl Office {
                 let changes = self.cluster.members.lock().handle_disconnect(now());
                 self.apply(changes).await;
             }
-            Event::ServerError(error) => self.outage.tell_refusal(&error),
+            Event::ServerError(error) => {
+                self.refused.get_or_insert_with(now);
+                self.outage.tell_refusal(&error);
+            }
             Event::SlowConsumer(_) => warn!("messages of other gateways are lost: too many come"),
             // Why it cannot connect, it says itself.
             Event::ClientError(_) | Event::LameDuckMode | Event::Draining => {}
@@ -256,14 +281,7 @@ impl Office {
                 self.replies.forget_member(&node);
             }
             Change::Joined => {
-                match cluster
-                    .client
-                    .subscribe(cluster.subject_of(&cluster.node))
-                    .await
-                {
-                    Ok(own) => self.own = Some(own),
-                    Err(error) => error!(%error, "NATS takes no subscription"),
-                }
+                self.own = self.subscribe(cluster.subject_of(&cluster.node)).await;
                 let again = self.outage.was_there;
                 self.outage = Outage {
                     was_there: true,

@@ -70,6 +70,12 @@ impl Nats {
         self.start_again();
     }
 
+    /// Has it read another configuration, while it goes on.
+    pub fn reload(&self, lines: &str) {
+        fs::write(self.folder.path().join(CONFIG), lines).expect("a writable folder");
+        self.signal("HUP");
+    }
+
     /// Ends it at once.
     pub fn kill(&mut self) {
         self.process = None;
