@@ -164,6 +164,13 @@ impl World {
         true
     }
 
+    /// The gateway has something on its way that the site does not have yet.
+    fn step_until_posting(&mut self, gateway: usize) {
+        while !matches!(self.gateways[gateway].work, Work::Posts(_)) {
+            assert!(self.step(gateway), "there is something to tell");
+        }
+    }
+
     /// All is told that there is to tell.
     fn settle(&mut self) {
         for _ in 0..10_000 {
@@ -295,6 +302,52 @@ fn a_user_at_two_gateways_comes_once_and_goes_once() {
     world.settle();
     world.site.story.dedup();
     assert_eq!(world.site.story, ["online a", "offline a"]);
+}
+
+#[test]
+fn who_is_back_before_the_site_has_heard_anything_has_not_gone() {
+    let mut world = World::new();
+    world.online(0, 0, 1);
+    world.settle();
+    world.offline(0, 0, 1);
+    world.pass(60);
+    world.online(0, 0, 2);
+    world.settle();
+    world.site.story.dedup();
+    assert_eq!(world.site.story, ["online a"]);
+}
+
+#[test]
+fn events_that_overtake_each_other_are_put_right() {
+    let mut world = World::new();
+    world.online(1, 0, 1);
+    world.settle();
+    world.offline(1, 0, 1);
+    world.pass(60);
+    world.step_until_posting(1);
+    // On its way, that is overtaken by another one.
+    world.online(0, 0, 1);
+    while world.step(0) {}
+    world.step(1);
+    assert!(world.site.online.is_empty(), "not true");
+    world.step_until_posting(1);
+    // So is what is to put it right.
+    world.offline(0, 0, 1);
+    world.pass(60);
+    while world.step(0) {}
+    world.step(1);
+    assert!(!world.site.online.is_empty(), "not true");
+    world.settle();
+    assert!(world.site.online.is_empty());
+    let story = [
+        "online a",
+        "online a",
+        "offline a",
+        "offline a",
+        "online a",
+        "offline a",
+    ];
+    assert_eq!(world.site.story, story);
 }
 
 #[test]
