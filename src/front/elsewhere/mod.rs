@@ -16,6 +16,7 @@ use std::{pin::Pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
+use memchr::memmem;
 use tracing::debug;
 
 pub use self::sleeping::{answer as answer_of_sleeping, run_errands};
@@ -57,6 +58,9 @@ impl Elsewhere {
     /// one. So most documents for others are not read here.
     pub(super) fn owner_at_the_beginning(registry: &Registry, document: &[u8]) -> Option<Box<str>> {
         let beginning = document.get(..BEGINNING).unwrap_or(document);
+        if seems_own(beginning, registry.node.as_deref()?) {
+            return None;
+        }
         let sid = body::sid_at_the_beginning(beginning)?;
         match registry.locate(&sid) {
             Found::There(node) => Some(node.into()),
@@ -109,6 +113,15 @@ impl Elsewhere {
             }
         }
     }
+}
+
+/// Whether a document seems to be for this gateway, as most are: it is read whole then, which tells for certain.
+fn seems_own(beginning: &[u8], node: &str) -> bool {
+    const SID: &[u8] = b" sid=";
+    let at = memmem::find(beginning, SID);
+    let value = at.and_then(|at| beginning.get(at + SID.len() + "'".len()..));
+    let rest = value.and_then(|value| value.strip_prefix(node.as_bytes()));
+    rest.is_some_and(|rest| rest.starts_with(b"-"))
 }
 
 /// What a client gets whose request nobody has answered.
@@ -235,6 +248,11 @@ mod tests {
         let b = document(&format!("b-{secret}"));
         assert_eq!(owner(&b).as_deref(), Some("b"));
         assert_eq!(owner(&document(&format!("a-{secret}"))), None);
+        // What stands behind it does not matter, and names that only begin so are others.
+        let about_a = b.replacen("<a/>", "<a> sid='a-x'</a>", 1);
+        assert_eq!(owner(&about_a).as_deref(), Some("b"));
+        let ab = document(&format!("ab-{secret}"));
+        assert_eq!(owner(&ab).as_deref(), Some("ab"));
         assert_eq!(owner(&document(secret)), None);
         assert_eq!(
             owner("<body xmlns='http://jabber.org/protocol/httpbind' rid='1' to='x'/>"),

@@ -413,7 +413,11 @@ impl Several {
             (String::new(), "–".to_owned(), "–".to_owned())
         } else {
             (
-                shown(self.ratio(*what, *way)),
+                match what {
+                    // One alone takes none.
+                    What::Nothing => "–".to_owned(),
+                    _ => shown(self.ratio(*what, *way)),
+                },
                 shown(spread(&|it| it.nats)),
                 format!(
                     "{}, {}",
