@@ -197,7 +197,7 @@ async fn gateways_that_are_one_are_measured_beside_one_that_is_alone() -> Result
         for (batch, requests) in [(1, 1.0), (100, 0.01)] {
             let what = What::Refresh(batch, online);
             assert!(several.ratio(what, Way::Only).is_some(), "{what:?}");
-            // A question and an answer for each of the others, a receipt where lists have to be fetched first, and hellos.
+            // A question and an answer for each of the others, and hellos.
             let messages = several.messages(what, Way::Own).context("of three")?;
             let least = 4.0 * requests;
             assert!(
