@@ -149,6 +149,43 @@ async fn only_the_last_push_has_the_new_version() {
     assert_eq!(version(&mut client).await, before + 1);
 }
 
+/// Which pairs the gateway may have written half is the gateway's affair.
+#[tokio::test]
+async fn clients_hear_nothing_of_open_pairs() {
+    let mut prosody = Prosody::builder().rostergate().start();
+    let john = prosody.account("john");
+    let mut client = prosody.login(&john, "desk").await;
+    client.roster().await;
+    let pairs = async |prosody: &Prosody, body: &Value| {
+        let endpoint = prosody.list(&john.local);
+        let changed = put(&endpoint, DOMAIN, body.to_string().as_bytes()).await;
+        let changed: Value = serde_json::from_str(changed.text()).expect("JSON");
+        assert_eq!(changed, json!({ "written": 0, "removed": 0 }));
+        let shown = endpoint.request("GET", &[("Host", DOMAIN)], "").await;
+        let shown: Value = serde_json::from_str(shown.text()).expect("JSON");
+        shown["open"].clone()
+    };
+    for is_saved in [false, true] {
+        if is_saved {
+            write(&prosody, &john, &json!({ "marie@example.org": {} }), &[]).await;
+            pushes(&mut client).await;
+        }
+        let before = version(&mut client).await;
+        let open = json!({ "open": ["Anna@example.org"] });
+        assert_eq!(pairs(&prosody, &open).await, json!(["anna@example.org"]));
+        let close = json!({ "close": ["anna@example.org", "zoe@example.org"] });
+        assert_eq!(pairs(&prosody, &close).await, Value::Null);
+        assert_eq!(version(&mut client).await, before, "{is_saved}");
+        assert_eq!(client.fence().await, [], "{is_saved}");
+    }
+    pairs(&prosody, &json!({ "open": ["anna@example.org"] })).await;
+    drop(client);
+    prosody.stop().await;
+    prosody.start_again();
+    let kept = pairs(&prosody, &json!({})).await;
+    assert_eq!(kept, json!(["anna@example.org"]), "on disk");
+}
+
 /// To Prosody a list that was never saved has version 1, and so has one that was saved once.
 #[tokio::test]
 async fn the_first_list_is_never_taken_for_the_empty_one() {

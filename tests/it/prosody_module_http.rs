@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use support::{
+    client::is_push,
     http::Connection,
     prosody::{DOMAIN, Prosody, TOKEN},
 };
@@ -50,6 +51,11 @@ async fn malformed_lists_change_nothing() {
         "{\"remove\": [\"marie@example.org\", \"@\"]}",
         "{\"remove\": [\"a@b\", \"A@B\"]}",
         "{\"contacts\": {\"a@b\": {}}, \"remove\": [\"a@b\"]}",
+        "{\"open\": null}",
+        "{\"open\": {}}",
+        "{\"open\": [\"@\"]}",
+        "{\"close\": [1]}",
+        "{\"contacts\": {\"a@b\": {}}, \"close\": [\"a@b/c\"]}",
         "{\"contacts\": {\"a@b\": {}, \"A@b\": {}}}",
         "{\"contacts\": {\"__array\": [{}], \"a@b\": {}}}",
         "{\"contacts\": {\"__hash\": [7, {}]}}",
@@ -252,18 +258,18 @@ async fn only_who_has_the_token_reads_and_writes() {
             assert_eq!(response.status(), 401, "{method} {headers:?}");
         }
         // A proxy on this machine passes somebody else's request on.
-        let response = own
-            .request(method, &[("X-Forwarded-For", "192.0.2.1")], body)
-            .await;
-        assert_eq!(response.status(), 403);
-        let response = own
-            .request(
-                method,
-                &[("X-Forwarded-For", "127.0.0.1.example.com")],
-                body,
-            )
-            .await;
-        assert_eq!(response.status(), 403);
+        for address in [
+            "192.0.2.1",
+            "127.0.0.1.example.com",
+            "evil.127.0.0.1",
+            "::11",
+            "::ffff:192.0.2.1",
+            "::ffff:127.0.0.1.example.com",
+        ] {
+            let headers = [("X-Forwarded-For", address)];
+            let response = own.request(method, &headers, body).await;
+            assert_eq!(response.status(), 403, "{address}");
+        }
         let response = own
             .request(method, &[("Origin", "http://example.com")], body)
             .await;
@@ -327,6 +333,41 @@ async fn a_list_that_cannot_be_read_is_no_empty_list_and_is_read_again() {
     let list = json!({ "marie@example.org": { "name": "M" } });
     write(prosody, &john, &list, &[]).await;
     let mut client = prosody.login(&john, "desk").await;
+    let roster = client.roster().await;
+    assert_eq!(roster["marie@example.org"].name.as_deref(), Some("M"));
+}
+
+/// Prosody lets nobody log in then, unless it has read the list before, for somebody else: it keeps that, as if it were
+/// empty, as long as a session of the user is there.
+#[tokio::test]
+async fn a_list_that_could_not_be_read_at_a_login_is_read_again() {
+    let prosody = Prosody::shared_rostergate();
+    let (john, saved) = (prosody.account("john"), prosody.account("saved"));
+    let list = json!({ "marie@example.org": { "name": "Marie" } });
+    write(prosody, &saved, &list, &[]).await;
+    let text = std::fs::read_to_string(prosody.list_file(&saved)).expect("it is saved");
+    let file = prosody.list_file(&john);
+    std::fs::write(&file, "return { cut").expect("it can be written");
+    let mut marie = prosody.login(&prosody.account("marie"), "desk").await;
+    marie.send(&format!("<presence type='probe' to='{}'/>", john.jid()));
+    marie.fence().await;
+    let mut client = prosody.login(&john, "desk").await;
+    client.roster().await;
+    let endpoint = prosody.list(&john.local);
+    for _ in 0..2 {
+        let response = endpoint.request("GET", &[("Host", DOMAIN)], "").await;
+        assert_eq!(response.status(), 500, "{}", response.text());
+    }
+    std::fs::write(&file, text).expect("it can be written");
+    assert_eq!(
+        read(prosody, &john).await["marie@example.org"]["name"],
+        "Marie"
+    );
+    let roster = client.roster().await;
+    assert_eq!(roster["marie@example.org"].name.as_deref(), Some("Marie"));
+    let list = json!({ "marie@example.org": { "name": "M" } });
+    write(prosody, &john, &list, &[]).await;
+    client.expect("a push", is_push).await;
     let roster = client.roster().await;
     assert_eq!(roster["marie@example.org"].name.as_deref(), Some("M"));
 }
