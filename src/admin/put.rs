@@ -1,5 +1,7 @@
 //! A contact list that the site brings itself: nothing is fetched.
 
+use std::time::Duration;
+
 use bytes::{Bytes, BytesMut};
 use http::{Response, StatusCode};
 use http_body::Body;
@@ -28,14 +30,26 @@ use crate::{
 const LARGE: usize = 96 << 10;
 
 impl<S: ContactSource + 'static> Lists<S> {
+    /// What time it is for a list of `user` that the site brings now. Where the server has the lists, it does not matter.
+    fn time_of(&self, user: &Username) -> Duration {
+        match self {
+            Self::Gateway(rosters) => rosters.time_of(user),
+            Self::Server(_) => Duration::ZERO,
+        }
+    }
+
     pub(super) async fn put(
         &self,
         user: &Username,
         contacts: Vec<Contact>,
         left_out: &LeftOut,
+        as_of: Duration,
     ) -> Result<(), Failure> {
         match self {
-            Self::Gateway(rosters) => rosters.put(user, contacts, left_out.clone()).await?,
+            Self::Gateway(rosters) => {
+                let left_out = left_out.clone();
+                rosters.put(user, contacts, left_out, as_of).await?;
+            }
             Self::Server(rosters) => rosters.put(user, contacts, left_out).await?,
         }
         Ok(())
@@ -64,13 +78,14 @@ impl<S: ContactSource + 'static> Call<S> {
         let shared = is_shared.then(|| body.clone());
         let Contacts { contacts, left_out } = read(body, &owner).await?;
         let count = contacts.len();
+        let as_of = lists.time_of(&user);
         let elsewhere = async {
             match shared {
-                Some(body) => self.put_elsewhere(&owner, &body).await,
+                Some(body) => self.put_elsewhere(&owner, as_of, &body).await,
                 None => Words::default(),
             }
         };
-        let putting = async { join!(lists.put(&user, contacts, &left_out), elsewhere) };
+        let putting = async { join!(lists.put(&user, contacts, &left_out, as_of), elsewhere) };
         let put = self.in_time(putting).await;
         let put = put.and_then(|(put, words)| {
             put?;

@@ -1,7 +1,7 @@
 //! Members: which gateways there are, and whether this one may be one of them. Time is an argument.
 //!
 //! ```text
-//!            own hello is heard, nobody                own hello is not heard for 4 s
+//!            own hello is heard, nobody                own hello is not heard for 3 s
 //!            has the name for 0.5 s                    (NATS is away), or time has jumped
 //!  Joining ----------------------------> Member ------------------------------> Joining
 //!     |                                    |
@@ -13,7 +13,7 @@
 //! Another gateway has gone if it is not heard for 4 s while own hellos come back. If these do not either, it is not known
 //! who is there. And if what NATS has held up comes all at once, nobody is gone whose hellos come after the own ones.
 //!
-//! Each gateway says hello every second, and at once when one asks who is there by a hello that says `joining`. A
+//! Each gateway says hello twice in a second, and at once when one asks who is there by a hello that says `joining`. A
 //! gateway that was away, or alone, may have missed something: it has to look again ([`Change::Missed`]). So have those who
 //! hear that another one joins again, as that could not pass on what it was told.
 
@@ -27,16 +27,19 @@ use super::wire::Hello;
 use crate::config::NodeName;
 
 /// How often a gateway says hello.
-pub const EACH: Duration = Duration::from_secs(1);
+pub const EACH: Duration = Duration::from_millis(500);
 /// How long a gateway may be silent before it counts as gone.
 pub const SILENCE: Duration = Duration::from_secs(4);
 /// Own hellos that have come back meanwhile, at least, and the time between those that count.
-const BEATS: u8 = 4;
-const BEAT: Duration = Duration::from_millis(750);
+const BEATS: u8 = 6;
+const BEAT: Duration = Duration::from_millis(375);
+/// How long a gateway may not hear its own hello. Less than [`SILENCE`], so that whoever counts as gone knows that it has missed
+/// something.
+pub const ALONE: Duration = Duration::from_secs(3);
 /// How old a question may be. It names the latest hello that its sender had heard of this gateway, which is the older the
-/// longer the question was on its way. Its sender gives up when [`SILENCE`] tells it that NATS is away, and what it has
-/// given up must not be done afterwards.
-pub const FRESH: Duration = Duration::from_secs(3);
+/// longer the question was on its way. Its sender gives up when it has been [`ALONE`], and what it has given up must not
+/// be done afterwards. A hello may be said [`EACH`] later than another one, so this is so much less.
+pub const FRESH: Duration = Duration::from_millis(2500);
 /// Most own hellos whose time is remembered for that.
 const REMEMBERED: usize = 64;
 /// How long a gateway listens whether its name is free, once NATS is there.
@@ -77,6 +80,10 @@ pub enum Change {
     Came(Member),
     /// A gateway has gone: said goodbye, or was not heard.
     Left(NodeName, Farewell),
+    /// A gateway that was out of reach is there again. What it was asked before, and what it said, may be lost.
+    Returned(NodeName),
+    /// A gateway is not heard, as there are too many.
+    NoRoom(NodeName),
     /// This gateway is a member now.
     Joined,
     /// NATS is not there any longer.
@@ -232,7 +239,7 @@ impl Members {
                     && !mem::replace(&mut known.was_away, true)
                 {
                     // It could not pass on what it was told.
-                    changes.push(Change::Missed);
+                    changes.extend([Change::Returned(from.clone()), Change::Missed]);
                 }
                 // Two that join would answer each other without end.
                 if self.standing == Standing::Member {
@@ -310,11 +317,12 @@ impl Members {
         let passed = now.saturating_duration_since(self.ticked);
         self.ticked = now;
         let is_silent = |since: Instant| now.saturating_duration_since(since) >= SILENCE;
+        let is_alone = |since: Instant| now.saturating_duration_since(since) >= ALONE;
         self.gone.retain(|_, gone| gone.is_remembered(now));
-        let echo_lost = self.echo.is_none_or(is_silent);
+        let echo_lost = self.echo.is_none_or(is_alone);
         match self.standing {
             // Nothing has been read for so long, so whatever is known may be wrong.
-            _ if passed >= SILENCE => self.lose(now, &mut changes),
+            _ if passed >= ALONE => self.lose(now, &mut changes),
             Standing::Member if echo_lost => self.lose(now, &mut changes),
             Standing::Joining { heard: Some(_), .. } if echo_lost => self.lose(now, &mut changes),
             Standing::Refused { heard } if is_silent(heard) => {
@@ -425,6 +433,7 @@ impl Members {
             changes.push(self.forget(from.clone(), Farewell::Silent));
         }
         if self.others.len() >= MOST {
+            changes.push(Change::NoRoom(from.clone()));
             return;
         }
         self.gone.remove(from);
@@ -496,12 +505,12 @@ impl Members {
             return Vec::new();
         }
         self.standing = Standing::Member;
-        self.due = now;
         // Those that have gone meanwhile have as long as any other.
         for known in self.others.values_mut() {
             (known.heard, known.beats) = (now, 0);
         }
-        let mut changes = vec![Change::Joined];
+        // The hello that says so tells the others that questions are listened to.
+        let mut changes = vec![Change::Joined, Change::SayHello];
         if again {
             changes.push(Change::Missed);
         }

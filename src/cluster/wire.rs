@@ -102,7 +102,7 @@ impl Question {
     }
 }
 
-/// What a gateway says of itself each second.
+/// What a gateway says of itself again and again.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Hello {
     /// Counts those of this gateway.

@@ -5,7 +5,7 @@
 //! | `/metrics` | 200, everything that is counted, in the text format of OpenMetrics 1.0 for whoever accepts that, and |
 //! | | otherwise in that of Prometheus 0.0.4 |
 //! | `/healthz` | 200: the process answers |
-//! | `/readyz` | 200: new sessions are welcome; 503 from SIGTERM on, and where that is configured also while no XMPP |
+//! | `/readyz` | 200: new sessions are welcome; 503 from SIGTERM on, while another gateway of the cluster has the name of this one, and where that is configured also while no XMPP |
 //! | | server can be reached; the text says which it is |
 
 use std::sync::Arc;
@@ -88,7 +88,12 @@ impl Monitoring {
                 (StatusCode::OK, media_type, Bytes::from(text))
             }
             "/readyz" if self.sessions.is_closed() => {
-                let text = Bytes::from_static(b"going down\n");
+                let text = match self.sessions.has_namesake() {
+                    true => Bytes::from_static(
+                        b"another gateway of the cluster has the name of this one\n",
+                    ),
+                    false => Bytes::from_static(b"going down\n"),
+                };
                 (StatusCode::SERVICE_UNAVAILABLE, answer::TEXT, text)
             }
             "/readyz" if !servers.admission.may_reach_a_server() => {

@@ -45,6 +45,9 @@ pub struct Entry {
     pub validators: Validators,
     /// When the backend last confirmed it, as time since 1970 (UTC).
     pub fetched: Duration,
+    /// How late the site had it, at least: when the fetch began or the site put it, as time since 1970, and later than any
+    /// before it. It tells which is the later of two that are put by way of two gateways.
+    pub as_of: Duration,
     /// Fetched while the user has been online, so that every notification since has been heeded.
     /// Otherwise it is a fallback: for when the backend fails, until a fetch succeeds.
     pub fresh: bool,
@@ -187,6 +190,7 @@ mod tests {
             left_out: LeftOut::default(),
             validators: Validators::default(),
             fetched: Duration::ZERO,
+            as_of: Duration::ZERO,
             fresh,
         }
     }

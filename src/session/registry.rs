@@ -61,6 +61,8 @@ pub struct Registry {
     numbers: AtomicU64,
     emptied: Notify,
     is_closed: AtomicBool,
+    /// Whether another gateway of the cluster has the name of this one: it would get the requests for sessions of this one.
+    has_namesake: AtomicBool,
     /// The name of this gateway, where it is one of several.
     pub node: Option<Arc<str>>,
     /// The way to those who run errands to the others.
@@ -99,6 +101,7 @@ impl Default for Registry {
             numbers: AtomicU64::new(1),
             emptied: Notify::new(),
             is_closed: AtomicBool::new(false),
+            has_namesake: AtomicBool::new(false),
             node: None,
             errands: OnceLock::new(),
             metrics: Arc::default(),
@@ -118,7 +121,7 @@ impl Registry {
     /// Adds a session, for as long as the result lives.
     pub fn register(self: &Arc<Self>, sid: Sid, entry: Entry) -> Result<Registration, Closed> {
         let mut shard = self.shard(sid.expose()).lock();
-        if self.is_closed.load(Ordering::Relaxed) {
+        if self.is_closed() {
             return Err(Closed);
         }
         shard.insert(sid.clone(), entry);
@@ -245,7 +248,17 @@ impl Registry {
 
     /// Whether no more sessions are admitted.
     pub fn is_closed(&self) -> bool {
-        self.is_closed.load(Ordering::Relaxed)
+        self.is_closed.load(Ordering::Relaxed) || self.has_namesake()
+    }
+
+    /// Whether that is so because another gateway of the cluster has the name of this one.
+    pub fn has_namesake(&self) -> bool {
+        self.has_namesake.load(Ordering::Relaxed)
+    }
+
+    /// Another gateway of the cluster has the name of this one, or no longer.
+    pub fn set_namesake(&self, has_namesake: bool) {
+        self.has_namesake.store(has_namesake, Ordering::Relaxed);
     }
 
     /// Admits no more sessions, tells all there are that the gateway is going down, one after the other

@@ -7,9 +7,11 @@ use std::{
 };
 
 use serde_json::{Map, Value, json};
+use tokio::join;
 
 use support::{
     backend::{Backend, Fault},
+    bosh::creation,
     client::{Account, Client},
     gateway::{Builder, Gateway, Server as _},
     nats::Nats,
@@ -241,6 +243,32 @@ async fn a_list_that_is_put_reaches_all() {
     }
     let (status, body) = three.call(0, "PUT", &path, "{").await;
     assert_eq!(status, 400, "{body}");
+}
+
+/// Behind a balancer, two calls may be under way by two gateways.
+#[tokio::test]
+async fn of_two_lists_that_are_put_at_once_one_is_there_everywhere() {
+    let three = Three::new().await;
+    let john = three.member("john");
+    let mut clients = Vec::new();
+    for place in 0..3 {
+        clients.push(three.online(place, &john, NODES[place]).await);
+    }
+    let path = format!("rosters/{}", john.local);
+    for round in 0..20 {
+        let list = |friend: &str| json!({ format!("{friend}{round}@example.org"): {} }).to_string();
+        let (one, other) = (list("ann"), list("ben"));
+        let put = |place, list| three.call(place, "PUT", &path, list);
+        let ((first, _), (second, _)) = join!(put(0, &one), put(2, &other));
+        assert_eq!((first, second), (200, 200));
+        let mut lists = Vec::new();
+        for client in &mut clients {
+            lists.push(client.roster().await.into_keys().collect::<Vec<_>>());
+        }
+        assert_eq!(lists[0].len(), 1, "{lists:?}");
+        lists.dedup();
+        assert_eq!(lists.len(), 1, "{lists:?}");
+    }
 }
 
 #[tokio::test]
@@ -549,6 +577,38 @@ async fn the_second_gateway_of_a_name_says_so_and_does_not_start() {
         metric(&first, "cluster_members").await.as_deref(),
         Some("1")
     );
+}
+
+/// It cannot know of the other one before NATS is there, and must not be sent to afterwards.
+#[tokio::test]
+async fn the_second_gateway_of_a_name_takes_no_sessions_while_the_first_is_there() {
+    let mut nats = Nats::start();
+    nats.kill();
+    let (prosody, name) = (Prosody::shared(), name());
+    let first = member(&nats, &name, "a", Gateway::builder(prosody)).start();
+    let second = member(&nats, &name, "a", Gateway::builder(prosody)).start();
+    let ready = second.monitoring().at("/readyz");
+    let ready = async || ready.request("GET", &[], "").await;
+    assert_eq!(ready().await.status(), 200);
+    nats.start_again();
+    meet(&first, 1).await;
+    within("the second one notices", async {
+        while ready().await.status() != 503 {}
+    })
+    .await;
+    let told = "another gateway of the cluster has the name of this one";
+    assert!(ready().await.text().contains(told));
+    let refused = second
+        .bosh()
+        .post(&creation(&prosody.account("john").domain, &[]))
+        .await;
+    assert_eq!(refused.status(), 503, "{refused:?}");
+    first.signal("KILL");
+    within("the second one takes over", async {
+        while ready().await.status() != 200 {}
+    })
+    .await;
+    let _web = second.login(&prosody.account("john"), "web").await;
 }
 
 #[tokio::test]

@@ -18,6 +18,7 @@ mod bosh_upstream;
 mod bounds;
 mod browser;
 mod cluster_admin;
+mod cluster_hostile;
 mod cluster_nats;
 mod compose;
 mod discovery;

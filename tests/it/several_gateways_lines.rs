@@ -8,7 +8,7 @@ use tokio::{task::spawn_blocking, time::sleep};
 
 use support::{
     backend::Backend,
-    bosh::Bosh,
+    bosh::{Bosh, Pending},
     client::{Account, Client},
     gateway::Gateway,
     line::Line,
@@ -16,7 +16,7 @@ use support::{
     prosody::Prosody,
     several::{Gateways, sum},
     within,
-    xml::message,
+    xml::{Element, HTTPBIND, message},
 };
 
 /// Two gateways, each with a line of its own to NATS, and one user at the second.
@@ -65,10 +65,10 @@ impl Scene {
         )
     }
 
-    /// Waits until the first gateway knows of so many, itself included.
+    /// Waits until the first gateway is alone, or both know of so many.
     async fn await_members(&self, count: usize) {
         within("members", async {
-            while !self.knows(0, count).await {
+            while !(self.knows(0, count).await && (count == 1 || self.knows(1, count).await)) {
                 sleep(Duration::from_millis(50)).await;
             }
         })
@@ -85,6 +85,16 @@ impl Scene {
         let mut session = Bosh::log_in(&self.gateways.all[place].bosh(), &self.john, "").await;
         session.endpoint = self.gateways.all[1 - place].bosh();
         session
+    }
+
+    /// Sends so much to the first gateway that what comes later waits there, if NATS reads nothing.
+    async fn fill(&self) -> Vec<Pending> {
+        let entrance = self.gateways.all[0].bosh();
+        let sid = "b-0123456789abcdef0123456789abcdef";
+        let payload = message(&self.web.jid, &"x".repeat(60_000));
+        let request = format!("<body xmlns='{HTTPBIND}' sid='{sid}' rid='1'>{payload}</body>");
+        let requests = (0..300).map(|number| Pending::send(&entrance, number, request.clone()));
+        join_all(requests).await
     }
 
     async fn end_sessions(&self, place: usize) -> u16 {
@@ -114,8 +124,11 @@ async fn a_gateway_that_is_cut_off_catches_up() {
     // The site has not told anybody again.
     assert_eq!(site.web.expect_push().await.jid, "ben@example.org");
     site.await_members(2).await;
-    let (status, _) = site.befriend("cleo@example.org").await;
-    assert_eq!(status, 200);
+    within("a refresh that reaches both", async {
+        while site.befriend("cleo@example.org").await.0 != 200 {}
+    })
+    .await;
+    assert_eq!(site.web.expect_push().await.jid, "cleo@example.org");
 }
 
 /// NATS that hangs says nothing, and its connections stay.
@@ -148,7 +161,12 @@ async fn nats_that_hangs_is_away_until_it_goes_on() {
 async fn what_is_asked_as_nats_begins_to_hang_is_not_known() {
     let nats = Nats::start();
     let mut site = Scene::new(&nats).await;
+    // They say hello at other moments than each other.
+    site.gateways.all[1].signal("STOP");
+    sleep(Duration::from_millis(fastrand::u64(1000..2000))).await;
+    site.gateways.all[1].signal("CONT");
     let mut crossed = [site.crossed(0).await, site.crossed(1).await];
+    crossed.iter_mut().for_each(|session| session.rid += 1);
     nats.signal("STOP");
     while !(site.knows(0, 0).await && site.knows(1, 0).await) {
         for place in [0, 1] {
@@ -156,9 +174,9 @@ async fn what_is_asked_as_nats_begins_to_hang_is_not_known() {
             let users = json!([site.john.local]).to_string();
             let refresh = refresh.request("POST", &[], &users);
             let poll = async {
-                let answer = crossed[1 - place].send("", "").await.late_response().await;
-                crossed[1 - place].rid -= 1;
-                answer
+                let session = &crossed[1 - place];
+                let poll = session.send_as(session.rid, "", "").await;
+                poll.late_response().await
             };
             let (refreshed, polled) = join(refresh, poll).await;
             assert_eq!(refreshed.status(), 500, "{refreshed:?}");
@@ -170,8 +188,11 @@ async fn what_is_asked_as_nats_begins_to_hang_is_not_known() {
     let jid = site.web.jid.clone();
     for (number, mut session) in crossed.into_iter().enumerate() {
         let text = number.to_string();
-        session.send("", &message(&jid, &text)).await.abort();
+        let poll = session.send_as(session.rid, "", "").await;
+        let sent = session.send("", &message(&jid, &text)).await;
+        poll.body().await;
         site.web.expect_message(&text).await;
+        sent.abort();
     }
 }
 
@@ -181,6 +202,7 @@ async fn what_was_given_up_is_not_done_when_nats_goes_on() {
     let nats = Nats::start();
     let mut site = Scene::new(&nats).await;
     nats.signal("STOP");
+    let _requests = site.fill().await;
     assert_eq!(site.end_sessions(0).await, 502);
     site.await_members(0).await;
     nats.signal("CONT");
@@ -204,10 +226,38 @@ async fn a_long_request_is_told_that_nats_is_away_too() {
     let site = Scene::new(&nats).await;
     let mut crossed = site.crossed(1).await;
     nats.signal("STOP");
+    let _requests = site.fill().await;
     let text = message(&site.web.jid, &"x".repeat(200_000));
     let answer = crossed.send("", &text).await.response().await;
     assert_eq!(answer.status(), 503, "{answer:?}");
     nats.signal("CONT");
+}
+
+/// What is asked and answered meanwhile is lost: clients hear that they have to ask again.
+#[tokio::test]
+async fn requests_for_a_gateway_that_has_to_connect_anew_are_told() {
+    let mut site = Scene::new(Nats::shared()).await;
+    let mut crossed = site.crossed(1).await;
+    let jid = site.web.jid.clone();
+    let first = crossed.send("", &message(&jid, "here I am")).await;
+    let from = site.web.expect_message("here I am").await;
+    let held = crossed.send("", "").await;
+    // It is answered as the other one has come.
+    first.body().await;
+    site.lines[1].cut();
+    while !site.knows(1, 0).await {
+        sleep(Duration::from_millis(50)).await;
+    }
+    site.web
+        .send_message(from.attr("from").expect("a sender"), "meanwhile");
+    site.web.fence().await;
+    site.lines[1].go_on();
+    let answer = held.response().await;
+    assert_eq!(answer.status(), 503, "{answer:?}");
+    site.await_members(2).await;
+    let again = crossed.send_as(crossed.rid, "", "").await.body().await;
+    let bodies: Vec<_> = again.children().filter_map(Element::body).collect();
+    assert_eq!(bodies, ["meanwhile"], "{again}");
 }
 
 /// Between continents, say.

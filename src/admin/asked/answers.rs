@@ -51,10 +51,10 @@ impl<S: ContactSource + 'static> Admin<S> {
             }
             Question::Put => {
                 let end = memchr::memchr(b'\n', &body).ok_or("no list follows")?;
-                let (call, owner) = self.call::<String>(&body[..end])?;
+                let (call, (owner, as_of)) = self.call::<(String, Duration)>(&body[..end])?;
                 encode(
                     &call
-                        .put_own(&owner, body.slice(end + 1..))
+                        .put_own(&owner, as_of, body.slice(end + 1..))
                         .await
                         .map_err(text)?,
                 )

@@ -1,5 +1,7 @@
 //! Lists that the site brings, for the sessions at other gateways.
 
+use std::time::Duration;
+
 use bytes::{Bytes, BytesMut};
 use jid::BareJid;
 
@@ -16,9 +18,14 @@ use crate::{
 };
 
 impl<S: ContactSource + 'static> Call<S> {
-    /// Hands the list of `owner` to the others.
-    pub(in crate::admin) async fn put_elsewhere(&self, owner: &BareJid, list: &[u8]) -> Words<()> {
-        let head = match encode(&owner.as_str(), self.deadline) {
+    /// Hands the list of `owner` to the others, which the site had at the time `as_of`.
+    pub(in crate::admin) async fn put_elsewhere(
+        &self,
+        owner: &BareJid,
+        as_of: Duration,
+        list: &[u8],
+    ) -> Words<()> {
+        let head = match encode(&(owner.as_str(), as_of), self.deadline) {
             Ok(head) => head,
             Err(failure) => {
                 return Words {
@@ -38,7 +45,12 @@ impl<S: ContactSource + 'static> Call<S> {
     }
 
     /// Takes the list of `owner` for the sessions here, for another gateway.
-    pub(super) async fn put_own(&self, owner: &str, list: Bytes) -> Result<(), Failure> {
+    pub(super) async fn put_own(
+        &self,
+        owner: &str,
+        as_of: Duration,
+        list: Bytes,
+    ) -> Result<(), Failure> {
         let (domain, user) = self.user(owner, None)?;
         let lists = self.table.rosters(&domain)?.clone();
         if matches!(lists, Lists::Server(_)) {
@@ -48,7 +60,7 @@ impl<S: ContactSource + 'static> Call<S> {
         let _turn = self.in_time(self.turns.of_others(list.len())).await?;
         let owner = put::owner(&user, &domain)?;
         let read = put::read(list, &owner).await?;
-        self.in_time(lists.put(&user, read.contacts, &read.left_out))
+        self.in_time(lists.put(&user, read.contacts, &read.left_out, as_of))
             .await?
     }
 }

@@ -1,8 +1,11 @@
 //! Lists that the site brings without being asked: published as the answer to a refresh would be.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
-use super::{Rosters, task::LARGE};
+use super::{
+    Rosters,
+    task::{LARGE, after},
+};
 use crate::{
     backend::{ContactSource, FetchError, off_thread},
     clock::since_1970,
@@ -14,8 +17,14 @@ use crate::{
 };
 
 impl<S: ContactSource + 'static> Rosters<S> {
-    /// The site says what the list of `user` is. It counts as the latest answer until the next fetch that begins; of a
-    /// user who is offline, it is the fallback of the next login. The sessions of the user are woken.
+    /// What time it is for a list of `user` that the site brings now.
+    pub fn time_of(&self, user: &Username) -> Duration {
+        after(self.snapshot.get(user).as_deref())
+    }
+
+    /// The site says what the list of `user` is, at the [time](Self::time_of) `as_of`. It counts as the latest answer until the next
+    /// fetch that begins; of a user who is offline, it is the fallback of the next login. The sessions of the user are
+    /// woken. If a later one is known, as two gateways were called at once, that stays.
     ///
     /// # Errors
     ///
@@ -25,12 +34,16 @@ impl<S: ContactSource + 'static> Rosters<S> {
         user: &Username,
         contacts: Vec<Contact>,
         left_out: LeftOut,
+        as_of: Duration,
     ) -> Result<(), FetchError> {
         self.source.note_left_out(user, &left_out);
         self.metrics.left_out(left_out.count());
         let is_large = contacts.len() > LARGE;
         let roster = off_thread(is_large, || Arc::new(Roster::new(contacts))).await?;
         let mut users = self.users(user);
+        if self.snapshot.get(user).is_some_and(|it| it.as_of > as_of) {
+            return Ok(());
+        }
         let mut wake_flags = Vec::new();
         if let Some(known) = users.get_mut(user) {
             wake_flags.clone_from(&known.wake_flags);
@@ -45,6 +58,7 @@ impl<S: ContactSource + 'static> Rosters<S> {
             // Nothing that a request could be conditional on.
             validators: Validators::default(),
             fetched: since_1970(),
+            as_of,
             fresh: !wake_flags.is_empty(),
         };
         self.snapshot.publish(user.clone(), entry);

@@ -1,7 +1,7 @@
 //! Task that fetches one user's roster, again for as long as callers need another fetch. It counts and logs the
 //! outcome; [`Rosters`] publishes it.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 use tracing::{debug, warn};
@@ -26,6 +26,8 @@ pub(super) struct Update {
     pub(super) roster: Arc<Roster>,
     pub(super) left_out: LeftOut,
     pub(super) validators: Validators,
+    /// As in [`Entry`].
+    pub(super) as_of: Duration,
     pub(super) changed: bool,
 }
 
@@ -42,6 +44,7 @@ impl<S: ContactSource + 'static> Task<S> {
             let entry = self.rosters.begin(&self.user);
             let known = entry.as_ref().map(|entry| &entry.validators);
             let began = Instant::now();
+            let as_of = after(entry.as_deref());
             let fetched = self.rosters.source.contacts(&self.user, known).await;
             let outcome = match &fetched {
                 Ok(Fetched::New { .. }) => "new",
@@ -57,7 +60,7 @@ impl<S: ContactSource + 'static> Task<S> {
             let update = match fetched {
                 Ok(fetched) => {
                     let is_large = fetched.size() > LARGE;
-                    let update = off_thread(is_large, || update(entry, fetched)).await;
+                    let update = off_thread(is_large, move || update(entry, fetched, as_of)).await;
                     update.and_then(|update| update)
                 }
                 Err(error) => Err(error),
@@ -95,12 +98,23 @@ impl<S: ContactSource + 'static> Drop for Task<S> {
     }
 }
 
-fn update(entry: Option<Arc<Entry>>, fetched: Fetched) -> Result<Update, FetchError> {
+/// Now, and later than an entry.
+pub(super) fn after(entry: Option<&Entry>) -> Duration {
+    let earliest = entry.map_or(Duration::ZERO, |it| it.as_of + Duration::from_micros(1));
+    since_1970().max(earliest)
+}
+
+fn update(
+    entry: Option<Arc<Entry>>,
+    fetched: Fetched,
+    as_of: Duration,
+) -> Result<Update, FetchError> {
     match (fetched, entry) {
         (Fetched::Unchanged, Some(entry)) => Ok(Update {
             roster: Arc::clone(&entry.roster),
             left_out: entry.left_out.clone(),
             validators: entry.validators.clone(),
+            as_of,
             changed: false,
         }),
         // Nothing was known that could be unchanged: the source is wrong.
@@ -124,6 +138,7 @@ fn update(entry: Option<Arc<Entry>>, fetched: Fetched) -> Result<Update, FetchEr
                 roster: same.unwrap_or_else(|| Arc::new(roster)),
                 left_out,
                 validators,
+                as_of,
             })
         }
     }

@@ -610,7 +610,9 @@ fn put(rosters: &Arc<Rosters<Backend>>, version: u32) -> JoinHandle<Result<(), F
     contact.name = Some(version.to_string());
     tokio::spawn(async move {
         let list = vec![contact];
-        rosters.put(&user(JOHN), list, LeftOut::default()).await
+        let as_of = rosters.time_of(&user(JOHN));
+        let left_out = LeftOut::default();
+        rosters.put(&user(JOHN), list, left_out, as_of).await
     })
 }
 

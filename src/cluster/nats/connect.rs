@@ -5,7 +5,7 @@ use std::{future::ready, sync::Arc, time::Duration};
 use async_nats::{Client, ConnectOptions, Event, Server};
 use tokio::sync::mpsc;
 
-use super::{SetupError, WAITING};
+use super::{READ, SetupError, WAITING};
 use crate::config::{self, Credentials, NodeName};
 
 /// Most servers that a line of the log names.
@@ -42,7 +42,7 @@ pub(super) async fn connect(
         .connection_timeout(Duration::from_secs(5))
         .ping_interval(Duration::from_secs(10))
         .client_capacity(WAITING)
-        .subscription_capacity(WAITING)
+        .subscription_capacity(READ)
         .reconnect_delay_callback(|attempts| {
             let doubled = Duration::from_millis(50) * (1 << attempts.min(5));
             if attempts <= 1 {

@@ -7,7 +7,9 @@
 //! | `NAME.to.NODE` | questions to a gateway, and answers to its questions |
 
 mod connect;
+mod incoming;
 mod office;
+mod told;
 
 use std::{
     collections::HashMap,
@@ -28,7 +30,7 @@ use futures_util::{
 };
 use parking_lot::Mutex;
 use tokio::{
-    sync::{Notify, Semaphore, mpsc, oneshot, watch},
+    sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch},
     time::{Instant, timeout, timeout_at},
 };
 
@@ -56,11 +58,14 @@ const START: Duration = Duration::from_millis(2500);
 const GOODBYE: Duration = Duration::from_secs(1);
 /// Most questions to others that are open.
 const MOST_ASKED: usize = 65_536;
-/// A part that is longer waits until NATS has it, bytes; and how many of them may wait.
+/// A body that is longer waits for its turn, and so many have it: a question until its member has it, an answer until NATS
+/// has it. What is short, hellos first of all, is not to wait behind many of them.
 const LARGE: usize = 64 << 10;
-const MOST_LARGE: usize = 32;
-/// Messages that may wait for NATS, and that of NATS which may wait for the office.
+const MOST_LARGE: usize = 8;
+/// Messages that may wait for NATS.
 const WAITING: usize = 1024;
+/// Messages of NATS that its client has read and nobody has taken yet: as many as one look at the network may bring.
+const READ: usize = 65_536;
 
 /// Why a question was not answered.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
@@ -156,7 +161,8 @@ pub struct Cluster {
     asked: Mutex<HashMap<u64, Asked>>,
     next: AtomicU64,
     cancels: mpsc::Sender<(NodeName, u64)>,
-    large: Semaphore,
+    large_questions: Arc<Semaphore>,
+    large_answers: Semaphore,
     /// What the office begins with.
     inbox: Mutex<Option<Inbox>>,
     standing: watch::Sender<Option<Trouble>>,
@@ -218,7 +224,8 @@ impl Cluster {
             asked: Mutex::default(),
             next: AtomicU64::new(draw()?),
             cancels,
-            large: Semaphore::new(MOST_LARGE),
+            large_questions: Arc::new(Semaphore::new(MOST_LARGE)),
+            large_answers: Semaphore::new(MOST_LARGE),
             inbox: Mutex::new(Some(Inbox {
                 news: news_of_client,
                 cancels: cancels_of_questions,
@@ -269,7 +276,7 @@ impl Cluster {
         let _ = timeout(GOODBYE, answered).await;
         let goodbye = self.message(self.incarnation, Said::Goodbye);
         let said = async {
-            if self.send(self.hello_subject(), goodbye).await {
+            if self.send(self.hello_subject(), goodbye.encode()).await {
                 let _ = self.client.flush().await;
             }
         };
@@ -387,6 +394,7 @@ impl Cluster {
     ) -> Result<Waiting, Unanswered> {
         let (node, heard) = self.reach(node)?;
         let id = self.next.fetch_add(1, Ordering::Relaxed);
+        let is_large = body.len() > LARGE;
         let Some(parts) = Part::of(body, self.part_size()) else {
             return Err(Unanswered::Refused("the question is too long".to_owned()));
         };
@@ -399,7 +407,11 @@ impl Cluster {
         };
         let open = Open::new(self, id, asked)?;
         let mut standing = self.standing.subscribe();
+        let mut turn = None;
         let sending = async {
+            if is_large {
+                turn = Arc::clone(&self.large_questions).acquire_owned().await.ok();
+            }
             for part in parts {
                 let said = Said::Question {
                     question,
@@ -407,7 +419,8 @@ impl Cluster {
                     patience,
                     part,
                 };
-                if !self.send_to(&node, id, said).await {
+                let message = self.message(id, said).encode();
+                if !self.send(self.subject_of(&node), message).await {
                     return false;
                 }
             }
@@ -423,6 +436,7 @@ impl Cluster {
         }
         Ok(Waiting {
             open,
+            turn,
             received,
             answered,
         })
@@ -460,23 +474,24 @@ impl Cluster {
         format!("{}.to.{node}", self.name)
     }
 
-    /// Sends something that concerns a question. `false`: NATS does not take it.
-    async fn send_to(&self, node: &NodeName, id: u64, said: Said) -> bool {
-        self.send(self.subject_of(node), self.message(id, said))
-            .await
+    /// Sends a part of an answer. `false`: NATS does not take it.
+    async fn answer(&self, node: &NodeName, id: u64, said: Said) -> bool {
+        let bytes = self.message(id, said).encode();
+        let _turn = match bytes.len() > LARGE {
+            true => self.large_answers.acquire().await.ok(),
+            false => None,
+        };
+        self.send(self.subject_of(node), bytes).await
     }
 
-    async fn send(&self, subject: String, message: Message) -> bool {
+    /// Sends a message, and waits until NATS has it if it is long. `false`: NATS does not take it.
+    async fn send(&self, subject: String, bytes: Bytes) -> bool {
         if self.client.connection_state() != State::Connected {
             return false;
         }
-        let bytes = message.encode();
-        if bytes.len() <= LARGE {
-            return self.client.publish(subject, bytes).await.is_ok();
-        }
-        // What waits for NATS is bounded in number, and so in bytes.
-        let _permit = self.large.acquire().await;
-        self.client.publish(subject, bytes).await.is_ok() && self.client.flush().await.is_ok()
+        let is_large = bytes.len() > LARGE;
+        let is_sent = self.client.publish(subject, bytes).await.is_ok();
+        is_sent && (!is_large || self.client.flush().await.is_ok())
     }
 
     /// Sends a short message without waiting. It may be lost, as any may.
@@ -503,6 +518,8 @@ impl Cluster {
 /// A question that has been sent.
 struct Waiting {
     open: Open,
+    /// Of a large question, until its member has it.
+    turn: Option<OwnedSemaphorePermit>,
     received: oneshot::Receiver<()>,
     answered: oneshot::Receiver<Result<Bytes, Unanswered>>,
 }
@@ -516,7 +533,9 @@ impl Waiting {
                 _ = &mut self.received => None,
             }
         });
-        let answer = match heard.await {
+        let heard = heard.await;
+        drop(self.turn.take());
+        let answer = match heard {
             Ok(Some(answer)) => answer,
             Ok(None) => self.answered.await,
             Err(_) => return Err(Unanswered::Late),

@@ -2,21 +2,18 @@
 //! are answered in tasks of their own, which end when nobody waits any longer.
 
 use std::{
-    collections::BTreeSet,
-    fmt,
     future::pending,
-    mem,
     pin::pin,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
 
-use async_nats::{Event, Subscriber, connection::State};
+use async_nats::{Event, connection::State};
 use bytes::Bytes;
-use futures_util::{FutureExt as _, StreamExt as _};
+use futures_util::FutureExt as _;
 use parking_lot::Mutex;
 use tokio::{
     task::AbortHandle,
@@ -25,8 +22,10 @@ use tokio::{
 use tracing::{debug, error, info, warn};
 
 use super::{
-    Answers, Asked, Cluster, Inbox, NameTaken, PROMPT, Unanswered,
-    connect::{Failure, News},
+    Answers, Asked, Cluster, Inbox, LARGE, NameTaken, PROMPT, Unanswered,
+    connect::News,
+    incoming::Incoming,
+    told::{Losses, Moves, Outage},
 };
 use crate::{
     clock::now,
@@ -41,8 +40,6 @@ use crate::{
 
 /// How often it is looked whether something is due.
 const TICK: Duration = Duration::from_millis(250);
-/// Most refusals of NATS that are told before it takes this gateway again.
-const MOST_REFUSALS: usize = 16;
 /// How long after a refusal it is asked again for what is subscribed to: NATS does not say when it permits more.
 const AGAIN: Duration = Duration::from_secs(5);
 
@@ -51,9 +48,9 @@ pub(super) struct Office {
     cluster: Arc<Cluster>,
     answers: Arc<dyn Answers>,
     inbox: Inbox,
-    hellos: Option<Subscriber>,
+    hellos: Option<Incoming>,
     /// What is for this gateway, while it is a member.
-    own: Option<Subscriber>,
+    own: Option<Incoming>,
     questions: Assembly,
     replies: Assembly,
     answering: Arc<Mutex<Answering<AbortHandle>>>,
@@ -61,54 +58,10 @@ pub(super) struct Office {
     outage: Outage,
     /// When NATS has refused something, since the last subscription.
     refused: Option<Instant>,
-}
-
-/// What has been said about NATS.
-#[derive(Default)]
-struct Outage {
-    is_told: bool,
-    /// Whether it was ever there.
-    was_there: bool,
-    /// What it has refused.
-    refusals: BTreeSet<String>,
-}
-
-impl Outage {
-    /// One warning for each outage.
-    fn tell(&mut self, why: &dyn fmt::Display) {
-        if !mem::replace(&mut self.is_told, true) {
-            warn!(
-                %why,
-                "NATS is away: sessions here go on, other gateways cannot be asked"
-            );
-        }
-    }
-
-    /// NATS cannot be connected to. That it refuses this gateway is told in any case, as that is for the operator to mend.
-    fn tell_failure(&mut self, failure: &Failure) {
-        let why = &failure.why;
-        if !failure.is_refusal {
-            self.tell(why);
-        } else if self.is_new(why) {
-            self.is_told = true;
-            error!(
-                %why,
-                "NATS does not let this gateway in: sessions here go on, other gateways cannot be asked"
-            );
-        }
-    }
-
-    /// NATS has refused something that was sent.
-    fn tell_refusal(&mut self, why: &dyn fmt::Display) {
-        if self.is_new(&why.to_string()) {
-            error!(%why, "NATS forbids what gateways need");
-        }
-    }
-
-    /// Each refusal is told once: it may come each second.
-    fn is_new(&mut self, refusal: &str) -> bool {
-        self.refusals.len() < MOST_REFUSALS && self.refusals.insert(refusal.to_owned())
-    }
+    /// Messages that were lost and not counted yet.
+    lost: Arc<AtomicU64>,
+    losses: Losses,
+    moves: Moves,
 }
 
 impl Office {
@@ -127,6 +80,9 @@ impl Office {
             tick,
             outage: Outage::default(),
             refused: None,
+            lost: Arc::default(),
+            losses: Losses::default(),
+            moves: Moves::default(),
         }
     }
 
@@ -155,11 +111,12 @@ impl Office {
         cluster.fail(&Unanswered::Away, |_| true);
     }
 
-    async fn subscribe(&self, subject: String) -> Option<Subscriber> {
+    async fn subscribe(&self, subject: String) -> Option<Incoming> {
         let subscribed = self.cluster.client.subscribe(subject).await;
-        subscribed
+        let subscriber = subscribed
             .inspect_err(|error| error!(%error, "NATS takes no subscription"))
-            .ok()
+            .ok()?;
+        Some(Incoming::new(subscriber, Arc::clone(&self.lost)))
     }
 
     /// Subscribes once more, as NATS may have refused that.
@@ -183,6 +140,8 @@ impl Office {
         for (node, id) in self.replies.expire(now) {
             debug!(%node, id, "an answer has not come whole");
         }
+        self.losses.add(self.lost.swap(0, Ordering::Relaxed));
+        self.losses.tell(now);
         let changes = self.cluster.members.lock().handle_tick(now);
         self.apply(changes).await;
         let sessions = self.cluster.registry.len();
@@ -213,7 +172,7 @@ impl Office {
                 self.refused.get_or_insert_with(now);
                 self.outage.tell_refusal(&error);
             }
-            Event::SlowConsumer(_) => warn!("messages of other gateways are lost: too many come"),
+            Event::SlowConsumer(_) => self.losses.add(1),
             // Why it cannot connect, it says itself.
             Event::ClientError(_) | Event::LameDuckMode | Event::Draining => {}
         }
@@ -250,7 +209,10 @@ impl Office {
             (members.trouble(), members.others().count())
         };
         let members = if trouble.is_none() { others + 1 } else { 0 };
-        let is_connected = trouble != Some(Trouble::Away);
+        let is_connected = trouble.is_none();
+        cluster
+            .registry
+            .set_namesake(trouble == Some(Trouble::NameTaken));
         let metrics = &cluster.registry.metrics;
         metrics.cluster(cluster.node.as_str(), members, is_connected);
         cluster.standing.send_replace(trouble);
@@ -259,20 +221,24 @@ impl Office {
     async fn apply_one(&mut self, change: Change) {
         let cluster = Arc::clone(&self.cluster);
         match change {
-            Change::Came(Member { node, version, .. }) => match version {
-                Some(version) => info!(%node, version, "gateway has come"),
-                None => {
-                    warn!(%node, "gateway has come that speaks another version: it cannot be asked")
+            Change::Came(Member { node, version, .. }) if self.moves.is_told(now()) => {
+                match version {
+                    Some(version) => info!(%node, version, "gateway has come"),
+                    None => {
+                        warn!(%node, "gateway has come that speaks another version: it cannot be asked")
+                    }
                 }
-            },
+            }
+            Change::Came(_) => {}
             Change::Left(node, farewell) => {
                 let said_goodbye = farewell == Farewell::Said;
                 match farewell {
+                    _ if !self.moves.is_told(now()) => {}
                     Farewell::Said => info!(%node, said_goodbye, "gateway has gone"),
-                    Farewell::Silent => {
-                        warn!(%node, said_goodbye, "gateway has gone");
-                        cluster.bereaved.notify_one();
-                    }
+                    Farewell::Silent => warn!(%node, said_goodbye, "gateway has gone"),
+                }
+                if farewell == Farewell::Silent {
+                    cluster.bereaved.notify_one();
                 }
                 cluster.fail(&Unanswered::Gone, |asked| asked.node == node);
                 let ended = self.answering.lock().end_all_of(&node);
@@ -280,13 +246,15 @@ impl Office {
                 self.questions.forget_member(&node);
                 self.replies.forget_member(&node);
             }
+            Change::Returned(node) => cluster.fail(&Unanswered::Late, |asked| asked.node == node),
+            Change::NoRoom(node) => {
+                if self.moves.is_told(now()) {
+                    warn!(%node, "gateway is not heard: there are too many");
+                }
+            }
             Change::Joined => {
                 self.own = self.subscribe(cluster.subject_of(&cluster.node)).await;
-                let again = self.outage.was_there;
-                self.outage = Outage {
-                    was_there: true,
-                    ..Outage::default()
-                };
+                let again = self.outage.end();
                 let (name, node) = (&cluster.name, &cluster.node);
                 info!(cluster = name, %node, again, "member of the cluster");
             }
@@ -425,6 +393,11 @@ impl Office {
             }
             Begun::Yes => {}
         }
+        if body.len() > LARGE {
+            // So that the next one may come.
+            let receipt = cluster.message(id, Said::Receipt);
+            cluster.send_now(cluster.subject_of(&from), &receipt);
+        }
         let answer = self.answers.answer(&from, question, body);
         cluster.answering.fetch_add(1, Ordering::Relaxed);
         let done = Done {
@@ -459,7 +432,7 @@ impl Office {
                 };
                 for part in parts.into_iter().flatten() {
                     let said = Said::Answer { outcome, part };
-                    if !cluster.send_to(&from, id, said).await {
+                    if !cluster.answer(&from, id, said).await {
                         return false;
                     }
                 }
@@ -473,15 +446,15 @@ impl Office {
 }
 
 /// The next message. Waits for ever where nothing is subscribed to, or no more comes.
-async fn next(subscriber: &mut Option<Subscriber>) -> Option<Bytes> {
-    let message = match subscriber {
+async fn next(incoming: &mut Option<Incoming>) -> Option<Bytes> {
+    let next = match incoming {
         Some(it) => it.next().await,
         None => pending().await,
     };
-    if message.is_none() {
-        *subscriber = None;
+    if next.is_none() {
+        *incoming = None;
     }
-    Some(message?.payload)
+    next
 }
 
 /// Counts the end of an answer, however it comes.

@@ -23,6 +23,7 @@ pub mod gateway;
 pub mod home;
 pub mod http;
 pub mod jabberd2;
+pub mod liar;
 pub mod line;
 pub mod list_server;
 pub mod machine;

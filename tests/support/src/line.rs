@@ -1,4 +1,4 @@
-//! Line to a service that can go dead, or become slow. Nobody who uses it is told.
+//! Line to a service that can go dead, or become slow, of which nobody who uses it is told; or be cut.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -20,6 +20,8 @@ enum State {
     Passing(Duration),
     /// They wait.
     Dead,
+    /// The connection ends.
+    Cut,
 }
 
 /// Listens in place of a service.
@@ -39,9 +41,13 @@ impl Line {
         task.spawn(async move {
             let mut ways = JoinSet::new();
             while let Ok((near, _)) = listener.accept().await {
+                let is_cut = *heard.borrow() == State::Cut;
                 let Ok(far) = TcpStream::connect(to).await else {
                     continue;
                 };
+                if is_cut {
+                    continue;
+                }
                 let (from_near, to_near) = near.into_split();
                 let (from_far, to_far) = far.into_split();
                 ways.spawn(pass(from_near, to_far, heard.clone()));
@@ -65,13 +71,30 @@ impl Line {
         self.state.send_replace(State::Dead);
     }
 
+    /// All connections end, and new ones at once.
+    pub fn cut(&self) {
+        self.state.send_replace(State::Cut);
+    }
+
     /// All that has waited arrives.
     pub fn go_on(&self) {
         self.delay(Duration::ZERO);
     }
 }
 
-async fn pass(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut heard: watch::Receiver<State>) {
+async fn pass(from: OwnedReadHalf, to: OwnedWriteHalf, heard: watch::Receiver<State>) {
+    let mut watcher = heard.clone();
+    tokio::select! {
+        () = pass_on(from, to, heard) => {}
+        _ = watcher.wait_for(|it| *it == State::Cut) => {}
+    }
+}
+
+async fn pass_on(
+    mut from: OwnedReadHalf,
+    mut to: OwnedWriteHalf,
+    mut heard: watch::Receiver<State>,
+) {
     let mut bytes = vec![0; 1 << 16];
     while let Ok(length @ 1..) = from.read(&mut bytes).await {
         let state = heard.wait_for(|it| *it != State::Dead).await;
