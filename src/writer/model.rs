@@ -274,6 +274,36 @@ proptest! {
     }
 }
 
+/// How long somebody's list waits, seconds, while those of others have failed by `error` for ten minutes.
+async fn wait_beside(error: &WriteError) -> u32 {
+    let scene = scene(vec![0]);
+    let refresh = async |name: &str| {
+        let call = Call::default();
+        scene.rosters.refresh(&user(name), &Arc::new(call)).await
+    };
+    let fail = |name: &str, error: &WriteError| {
+        let mut faults = scene.server.faults.lock();
+        faults.insert(name.to_owned(), error.clone());
+    };
+    for name in ["bad1", "bad2", "bad3"] {
+        fail(name, error);
+        assert_eq!(refresh(name).await, Err(error.clone()));
+    }
+    sleep(Duration::from_secs(600)).await;
+    // Somebody else's list is written with the second try.
+    let list = List::from([("a".to_owned(), Subscription::Both)]);
+    scene.wanted.lock().insert("john".to_owned(), list);
+    fail("john", &WriteError::Undone { request: "it" });
+    refresh("john").await.expect_err("it fails");
+    scene.server.faults.lock().remove("john");
+    let mut waited = 0;
+    while scene.server.lists.lock().get("john").is_none() {
+        sleep(Duration::from_secs(1)).await;
+        waited += 1;
+    }
+    waited
+}
+
 #[tokio::test(start_paused = true)]
 async fn what_fails_for_one_user_holds_up_no_other() {
     let asked = Asked {
@@ -292,31 +322,11 @@ async fn what_fails_for_one_user_holds_up_no_other() {
         (broken(Broken::Refused), true),
         (WriteError::Denied { asked, status }, true),
     ] {
-        let scene = scene(vec![0]);
-        let refresh = async |name: &str| {
-            let call = Call::default();
-            scene.rosters.refresh(&user(name), &Arc::new(call)).await
-        };
-        let fail = |name: &str, error: &WriteError| {
-            let mut faults = scene.server.faults.lock();
-            faults.insert(name.to_owned(), error.clone());
-        };
-        for name in ["bad1", "bad2", "bad3"] {
-            fail(name, &error);
-            assert_eq!(refresh(name).await, Err(error.clone()));
+        // Where all wait, they do so for up to a minute, of which most may have passed.
+        let mut longest = 0;
+        for _ in 0..10 {
+            longest = longest.max(wait_beside(&error).await);
         }
-        sleep(Duration::from_secs(600)).await;
-        // Somebody else's list is written with the second try.
-        let list = List::from([("a".to_owned(), Subscription::Both)]);
-        scene.wanted.lock().insert("john".to_owned(), list);
-        fail("john", &WriteError::Undone { request: "it" });
-        refresh("john").await.expect_err("it fails");
-        scene.server.faults.lock().remove("john");
-        let mut waited = 0;
-        while scene.server.lists.lock().get("john").is_none() {
-            sleep(Duration::from_secs(1)).await;
-            waited += 1;
-        }
-        assert_eq!(waited > 5, holds_up, "{error}: {waited} s");
+        assert_eq!(longest > 5, holds_up, "{error}: {longest} s");
     }
 }
