@@ -235,11 +235,12 @@ impl Members {
             let mut changes = Vec::new();
             if hello.joining {
                 let known = self.others.get_mut(from);
-                if let Some(known) = known.filter(|it| it.incarnation == incarnation)
-                    && !mem::replace(&mut known.was_away, true)
-                {
-                    // It could not pass on what it was told.
-                    changes.extend([Change::Returned(from.clone()), Change::Missed]);
+                if let Some(known) = known.filter(|it| it.incarnation == incarnation) {
+                    known.number = known.number.max(hello.number);
+                    if !mem::replace(&mut known.was_away, true) {
+                        // It could not pass on what it was told.
+                        changes.extend([Change::Returned(from.clone()), Change::Missed]);
+                    }
                 }
                 // Two that join would answer each other without end.
                 if self.standing == Standing::Member {

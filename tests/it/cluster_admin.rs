@@ -251,8 +251,8 @@ async fn of_two_lists_that_are_put_at_once_one_is_there_everywhere() {
     let three = Three::new().await;
     let john = three.member("john");
     let mut clients = Vec::new();
-    for place in 0..3 {
-        clients.push(three.online(place, &john, NODES[place]).await);
+    for (place, name) in NODES.into_iter().enumerate() {
+        clients.push(three.online(place, &john, name).await);
     }
     let path = format!("rosters/{}", john.local);
     for round in 0..20 {
