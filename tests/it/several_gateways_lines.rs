@@ -246,6 +246,8 @@ async fn requests_for_a_gateway_that_has_to_connect_anew_are_told() {
     let held = crossed.send("", "").await;
     // It is answered as the other one has come.
     first.body().await;
+    // Its gateway has said that it has the request, so that the other one waits.
+    sleep(Duration::from_millis(2500)).await;
     site.lines[1].cut();
     while !site.knows(1, 0).await {
         sleep(Duration::from_millis(50)).await;
