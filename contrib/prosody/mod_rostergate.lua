@@ -339,10 +339,12 @@ local function is_loopback(ip)
 end
 
 -- The list of a user, if it can be read. Prosody keeps one that could not be read, as if it were empty, and never saves
--- it: it is forgotten, so that it is read anew.
+-- it: it is forgotten, so that it is read anew. That of a user who is offline is read anew in any case: the account may
+-- have been deleted, and made again.
 local function load(username)
 	local user, kept = username.."@"..host, prosody.hosts[host].roster_cache;
 	local online = bare_sessions[user];
+	if kept and not online then kept:set(user, nil); end
 	for _ = 1, 2 do
 		local roster, err = rostermanager.load_roster(username, host);
 		if not err and not (roster[false] and roster[false].broken) then

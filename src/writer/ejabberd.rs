@@ -12,6 +12,7 @@ use std::{
 
 use http::{Method, StatusCode};
 use jid::{BareJid, DomainPart, Jid, NodePart};
+use quick_xml::escape::{escape, unescape};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::sync::Mutex;
@@ -32,6 +33,9 @@ use crate::{
 
 /// Namespace of the private storage.
 const WRITTEN: &str = "urn:rostergate:written";
+
+/// Most open pairs that are heeded: users can change their private storage, and each costs a fetch.
+const MOST_OPEN: usize = 100;
 
 /// Locks for pairs that are being written.
 const PAIRS_AT_ONCE: usize = 64;
@@ -195,10 +199,10 @@ impl Ejabberd {
         open: &BTreeSet<&BareJid>,
         own: Own,
     ) -> Result<(), WriteError> {
-        // Bare JIDs hold nothing that XML would have to escape, nor spaces.
+        // No JID has a space.
         let jids = |jids: &BTreeSet<&BareJid>| {
             let jids: Vec<&str> = jids.iter().map(|jid| jid.as_str()).collect();
-            jids.join(" ")
+            escape(jids.join(" ")).into_owned()
         };
         let (written, open) = (jids(written), jids(open));
         let element = format!("<written xmlns='{WRITTEN}' open='{open}'>{written}</written>");
@@ -469,14 +473,15 @@ impl Marks {
         let (jids, _) = content.split_once("</written>").unwrap_or_default();
         let open = attributes.split_once(" open=").map(|(_, open)| open);
         let open = open.and_then(|open| open.split(['\'', '"']).nth(1));
-        let read = |jids: &str| {
-            let jids = jids.split_ascii_whitespace();
+        let read = |jids: &str, most| {
+            let jids = unescape(jids).unwrap_or_default();
+            let jids = jids.split_ascii_whitespace().take(most);
             jids.filter_map(|jid| address::prepare(jid).map(Jid::into_bare))
                 .collect()
         };
         Self {
-            written: read(jids),
-            open: read(open.unwrap_or_default()),
+            written: read(jids, usize::MAX),
+            open: read(open.unwrap_or_default(), MOST_OPEN),
         }
     }
 }
@@ -539,6 +544,13 @@ mod tests {
                 format!("<written open={quote}b@x.org @ c@x.org{quote} xmlns=''>a@x.org</written>");
             assert_eq!(of(&open), "a@x.org, b@x.org c@x.org");
         }
+        assert_eq!(
+            of(&element("a@o&apos;x.org b@a&amp;b.org c@x.org")),
+            "a@o'x.org b@a&b.org c@x.org"
+        );
+        let many: Vec<_> = (0..500).map(|number| format!("u{number}@x.org")).collect();
+        let forged = format!("<written open='{}'/>", many.join(" "));
+        assert_eq!(Marks::of(&forged).open.len(), MOST_OPEN);
         for nothing in [
             "",
             "<written open=></written>",

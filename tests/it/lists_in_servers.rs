@@ -3,6 +3,7 @@
 
 use std::{
     collections::BTreeSet,
+    fs,
     time::{Duration, Instant},
 };
 
@@ -400,6 +401,40 @@ async fn a_user_whom_the_server_does_not_know_is_named() {
     }
 }
 
+/// Which contacts the gateway has written is kept beside ejabberd's lists, in XML.
+#[tokio::test]
+async fn contacts_with_odd_addresses_come_and_go() {
+    for scene in Scene::all() {
+        let john = scene.account("john").await;
+        let mut desk = online(&scene.native(), &john, "desk").await;
+        let odd = ["bob@o'brien.example", "bob@a&b.example"];
+        let list = odd.map(|jid| (jid.to_owned(), json!({})));
+        scene.backend.set(&john.local, Map::from_iter(list).into());
+        scene.refresh(&[&john]).await;
+        let listed: Vec<_> = desk.roster().await.into_keys().collect();
+        assert_eq!(listed, [odd[1], odd[0]]);
+        scene.site(&john, &[]);
+        scene.refresh(&[&john]).await;
+        assert!(desk.roster().await.is_empty());
+    }
+}
+
+/// The list goes with the account, and Prosody knows nothing of that if another program deletes it.
+#[tokio::test]
+async fn an_account_of_prosody_that_is_made_again_gets_its_list_again() {
+    let scene = Scene::prosody();
+    let Server::Prosody(server) = scene.server else {
+        unreachable!("it is one")
+    };
+    let (john, marie) = (scene.account("john").await, scene.account("marie").await);
+    scene.site(&john, &[&marie]);
+    scene.site(&marie, &[&john]);
+    scene.refresh(&[&john, &marie]).await;
+    fs::remove_file(server.list_file(&john)).expect("it was saved");
+    scene.refresh(&[&john]).await;
+    assert!(server.list_file(&john).exists(), "saved again");
+}
+
 #[tokio::test]
 async fn an_ejabberd_that_is_not_set_up_is_told_with_the_cure() {
     let whole = Ejabberd::shared_with_lists();
@@ -609,14 +644,14 @@ async fn who_holds_the_lists_changes_with_a_restart_and_each_client_sees_one() {
         };
         befriend(&scene, true);
         let path = scene.gateway.config_path();
-        let config = std::fs::read_to_string(&path).expect("it is there");
+        let config = fs::read_to_string(&path).expect("it is there");
         let is_of_server =
             |line: &&str| !line.starts_with("rosters = ") && !line.starts_with("writer");
         let lines = config.lines().filter(is_of_server);
         let of_gateway: String = lines.map(|line| format!("{line}\n")).collect();
 
         // From the gateway to the server, and back.
-        std::fs::write(&path, &of_gateway).expect("it can be written");
+        fs::write(&path, &of_gateway).expect("it can be written");
         for next in [config, of_gateway] {
             scene.gateway.signal("TERM");
             scene.gateway.wait();
@@ -633,7 +668,7 @@ async fn who_holds_the_lists_changes_with_a_restart_and_each_client_sees_one() {
             };
             assert_eq!(seen(&mut web, &jids[1]).await, [""], "{case}");
             assert_eq!(seen(&mut other, &jids[0]).await, [""], "{case}");
-            std::fs::write(&path, next).expect("it can be written");
+            fs::write(&path, next).expect("it can be written");
             scene.gateway.signal("HUP");
             let reloading = async {
                 while !scene
