@@ -13,6 +13,7 @@ use super::{
     call::{SiteList, Unfetched},
     list::{Done, Refresh},
     pairs::{Pair, Word, Words},
+    turns::Latest,
 };
 use crate::{
     backend::{ContactSource, FetchError},
@@ -59,6 +60,8 @@ pub(super) struct Counterpart {
     is_asked: bool,
     /// The contact has asked, and the item that says so is written.
     pub(super) has_asked: bool,
+    /// The item on this list is left to the contact's own refresh.
+    is_left: bool,
     /// What is written on this list is half of it.
     is_half: bool,
     /// The contact lets itself be seen, and wants to.
@@ -121,6 +124,12 @@ impl Counterpart {
                 says: self.theirs.subscription(),
             },
         }
+    }
+
+    /// Whether an item on this list, or of the pair, was written by a later answer than the one that is known here.
+    fn is_overtaken(&self, latest: Latest) -> bool {
+        let known = self.pair.latest(Words::default());
+        known.theirs.number.max(latest) > self.list.number
     }
 
     pub(super) fn is_written(&self) -> bool {
@@ -194,6 +203,7 @@ impl<S: ContactSource + 'static> Refresh<'_, S> {
             held,
             is_asked,
             has_asked: false,
+            is_left: false,
             is_half: false,
             is_mutual: false,
         }))
@@ -238,12 +248,35 @@ impl<S: ContactSource + 'static> Refresh<'_, S> {
             && matches!(server.wants_introductions(self.user).await, Ok(true))
     }
 
+    /// Finds out whose items are left to them. [Introductions](Self::introduce) are left to nobody.
+    pub(super) async fn leave(
+        &self,
+        counterparts: &mut [Counterpart],
+        wanted: &SiteList,
+        introduces: bool,
+    ) {
+        for counterpart in counterparts {
+            let ours = wanted.roster.get(counterpart.jid.as_str());
+            let introduces = introduces && counterpart.is_seen(ours);
+            if introduces || !self.is_left_to_contact(counterpart, ours) {
+                continue;
+            }
+            let list = Arc::clone(&counterpart.list.list);
+            let mut latest = list.lock().await;
+            counterpart.is_left = !counterpart.is_overtaken(*latest);
+            if counterpart.is_left {
+                // A refresh of the contact may be running for another call, by what was said before.
+                *latest = counterpart.list.number;
+                counterpart.pair.told(counterpart.words(wanted));
+            }
+        }
+    }
+
     /// Notes on the user's list whose items of the user are about to be written before the user's own of them.
     pub(super) async fn open(
         &self,
         counterparts: &mut [Counterpart],
         wanted: &SiteList,
-        introduces: bool,
     ) -> Result<(), WriteError> {
         if self.settings.writing.dry_run {
             return Ok(());
@@ -253,7 +286,7 @@ impl<S: ContactSource + 'static> Refresh<'_, S> {
             let ours = wanted.roster.get(counterpart.jid.as_str());
             let theirs = counterpart.theirs.subscription();
             let after = ours.map(|ours| plan::agreed(ours.subscription, theirs));
-            if after != counterpart.held && !self.leaves(counterpart, ours, introduces) {
+            if after != counterpart.held && !counterpart.is_left {
                 counterpart.is_half = true;
                 opened.push(counterpart.jid.clone());
             }
@@ -266,17 +299,14 @@ impl<S: ContactSource + 'static> Refresh<'_, S> {
         server.open(self.user, opened, own).await
     }
 
-    /// Writes the items that the contacts have of the user. `introduces` says that this one will [introduce](Self::introduce)
-    /// them, so that none is left to others.
+    /// Writes the items that the contacts have of the user.
     pub(super) async fn write_counterparts(
         &self,
         counterparts: &mut [Counterpart],
         wanted: &SiteList,
-        introduces: bool,
     ) {
         for counterpart in counterparts {
-            let ours = wanted.roster.get(counterpart.jid.as_str());
-            let written = if self.leaves(counterpart, ours, introduces) {
+            let written = if counterpart.is_left {
                 self.leave_to_contact(counterpart).await
             } else {
                 self.write_counterpart(counterpart, wanted).await
@@ -304,8 +334,7 @@ impl<S: ContactSource + 'static> Refresh<'_, S> {
         let is_asked = counterpart.is_asked;
         let in_server = Arc::clone(&counterpart.list.list);
         let mut latest = in_server.lock().await;
-        let known = counterpart.pair.latest(Words::default());
-        if known.theirs.number.max(*latest) > counterpart.list.number {
+        if counterpart.is_overtaken(*latest) {
             let Counterpart { jid, user, .. } = &*counterpart;
             let theirs = self.theirs(user, jid, Instant::now());
             (counterpart.list, counterpart.theirs) = theirs.await?;
@@ -362,11 +391,6 @@ impl<S: ContactSource + 'static> Refresh<'_, S> {
             true => Ok(Done::Unchanged),
             false => Err(WriteError::NoSuchUser),
         }
-    }
-
-    /// Whether the item that the contact has is left to the contact's own refresh.
-    fn leaves(&self, counterpart: &Counterpart, ours: Option<&Contact>, introduces: bool) -> bool {
-        !(introduces && counterpart.is_seen(ours)) && self.is_left_to_contact(counterpart, ours)
     }
 
     /// Whether the contact's own refresh, by the same call, writes the item as it has to be: both list each other, and the

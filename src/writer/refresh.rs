@@ -99,9 +99,9 @@ impl<S: ContactSource + 'static> Refresh<'_, S> {
             settled.has_written |= matches!(done?, Done::Written);
             counterparts = self.counterparts(next).await?;
             introduces = self.introduces().await;
-            self.open(&mut counterparts, &wanted, introduces).await?;
-            self.write_counterparts(&mut counterparts, &wanted, introduces)
-                .await;
+            self.leave(&mut counterparts, &wanted, introduces).await;
+            self.open(&mut counterparts, &wanted).await?;
+            self.write_counterparts(&mut counterparts, &wanted).await;
             for counterpart in &counterparts {
                 self.settle(&mut settled, counterpart, &wanted);
             }
