@@ -199,6 +199,22 @@ impl Changes {
         }
     }
 
+    /// Whether this contact goes, or sees the user or is seen no longer, and nothing else of that changes.
+    pub fn takes_away(&self, jid: &BareJid, held: &Held) -> bool {
+        let before = held.roster.get(jid.as_str()).map(|it| it.subscription);
+        let Some(before) = before else { return false };
+        if self.removals.contains(jid) {
+            return true;
+        }
+        let now = self.writes.iter().find(|it| it.jid == *jid);
+        now.is_some_and(|now| {
+            let now = now.subscription;
+            now != before
+                && !(now.is_to() && !before.is_to())
+                && !(now.is_from() && !before.is_from())
+        })
+    }
+
     /// Takes out the contacts for which `is_meant` is true.
     pub fn leave_out(&mut self, is_meant: impl Fn(&BareJid) -> bool) {
         self.writes.retain(|contact| !is_meant(&contact.jid));

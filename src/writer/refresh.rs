@@ -39,7 +39,7 @@ const MOST_OVERTAKEN: usize = 20;
 struct Settled {
     /// What the lists say of each other.
     pairs: HashMap<BareJid, (Arc<Pair>, Words)>,
-    /// Those whose lists could not be written: they stay as they are on the user's list.
+    /// Those whose lists could not be written: they stay as they are on the user's list, or lose presence.
     failed: HashSet<BareJid>,
     /// Those who had asked the user for presence, and whose items are written: the user's have to be written anew.
     asked: HashSet<BareJid>,
@@ -81,7 +81,11 @@ impl<S: ContactSource + 'static> Refresh<'_, S> {
             let (is_first, is_last) = (counterparts.is_empty(), next.is_empty());
             let mut done = Ok(Done::Unchanged);
             if is_last || !is_first && !self.settings.writing.dry_run {
-                let unsettled = self.unsettled(&changes, &held, &settled);
+                let mut unsettled = self.unsettled(&changes, &held, &settled);
+                // Presence is taken away from whoever it may be, also if the other list cannot be written for long.
+                unsettled.retain(|jid| {
+                    !(settled.failed.contains(jid) && changes.takes_away(jid, &held))
+                });
                 changes.leave_out(|jid| unsettled.contains(jid));
                 done = self.write(self.user, &changes, &held).await;
                 *latest = wanted.number;
@@ -200,7 +204,7 @@ impl<S: ContactSource + 'static> Refresh<'_, S> {
             settled.asked.insert(counterpart.jid.clone());
         }
         match (&counterpart.outcome, &counterpart.theirs) {
-            // The own list differs: this refresh is tried again.
+            // The own list differs, or says that the pair is open: this refresh is tried again.
             (Outcome::Failed(cause), _) => {
                 let cause = Box::new(cause.clone());
                 settled.failure = Some(WriteError::Without { contact, cause });

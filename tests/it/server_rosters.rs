@@ -542,6 +542,25 @@ async fn a_prosody_without_the_module_is_not_taken_for_one_without_the_user() {
     assert_eq!(reason, said);
 }
 
+/// Somebody might make sure that the own list cannot be written, so as not to be lost.
+#[tokio::test]
+async fn whoever_is_no_friend_any_longer_goes_though_the_other_list_cannot_be_written() {
+    for kind in KINDS {
+        let scene = Scene::new(kind);
+        scene.site("john", &["marie"]);
+        scene.site("marie", &["john"]);
+        scene.update(&["john", "marie"]).await;
+        scene.site("john", &[]);
+        scene.site("marie", &[]);
+        // The own list says that the pair is open, then comes that of marie.
+        scene.server.fail_next([Fault::None, Fault::Status(500)]);
+        let reason = scene.failure("john").await;
+        assert!(reason.contains("marie@example.org"), "{kind}: {reason}");
+        assert_eq!(scene.list("john"), [""; 0], "{kind}");
+        scene.becomes("marie", &[]).await;
+    }
+}
+
 #[tokio::test]
 async fn what_is_half_written_is_told_and_finished_later() {
     let scene = Scene::new("ejabberd");

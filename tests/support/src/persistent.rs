@@ -8,7 +8,8 @@ use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use crate::{
     bosh::{Bosh, FIRST_RID, bind_request, creation},
     client::Account,
-    http::{Connection, Endpoint, Response},
+    http::Endpoint,
+    resilient,
     xml::{CLIENT, Element, SASL},
 };
 
@@ -123,7 +124,7 @@ async fn open(endpoint: &Endpoint, account: &Account) -> Bosh {
 /// Sends a document until it is answered.
 async fn post(endpoint: &Endpoint, document: &str) -> Element {
     for _ in 0..TRIES {
-        match try_post(endpoint, document).await {
+        match resilient::post(endpoint, document).await {
             Some(response) if response.status() == 200 => return response.xml(),
             // The gateway, or what is in front of it, says: not now.
             Some(response) => assert!(response.status() >= 500, "{response:?}"),
@@ -132,14 +133,4 @@ async fn post(endpoint: &Endpoint, document: &str) -> Element {
         tokio::time::sleep(PAUSE).await;
     }
     panic!("no answer after {TRIES} tries");
-}
-
-/// `None` if the connection ends before the whole answer has come.
-async fn try_post(endpoint: &Endpoint, document: &str) -> Option<Response> {
-    let mut connection = Connection::try_open(endpoint).await?;
-    let headers = [("Content-Type", "text/xml; charset=utf-8")];
-    connection
-        .send("POST", &endpoint.path, &headers, document)
-        .await;
-    connection.try_response().await
 }

@@ -196,7 +196,7 @@ impl Resilient {
 }
 
 /// `None` if the connection ends before the whole answer has come.
-async fn post(endpoint: &Endpoint, document: &str) -> Option<Response> {
+pub(crate) async fn post(endpoint: &Endpoint, document: &str) -> Option<Response> {
     let mut connection = Connection::try_open(endpoint).await?;
     let headers = [("Content-Type", "text/xml; charset=utf-8")];
     connection
