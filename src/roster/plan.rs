@@ -209,9 +209,8 @@ impl Changes {
         let now = self.writes.iter().find(|it| it.jid == *jid);
         now.is_some_and(|now| {
             let now = now.subscription;
-            now != before
-                && !(now.is_to() && !before.is_to())
-                && !(now.is_from() && !before.is_from())
+            let is_less = (before.is_to() || !now.is_to()) && (before.is_from() || !now.is_from());
+            is_less && now != before
         })
     }
 
