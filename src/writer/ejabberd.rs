@@ -43,6 +43,9 @@ const PAIRS_AT_ONCE: usize = 64;
 /// Most items of which it is remembered in which order they were written.
 const LATEST: usize = 1000;
 
+/// Most users of whom it is remembered that they have emptied their lists.
+const EMPTIED: usize = 1000;
+
 /// An ejabberd.
 #[derive(Debug)]
 pub(super) struct Ejabberd {
@@ -54,6 +57,8 @@ pub(super) struct Ejabberd {
     writing: Box<[Mutex<()>]>,
     /// The latest items: whose list, and of which contact.
     latest: Recent<(BareJid, BareJid)>,
+    /// Users who have emptied their lists themselves, as is known since the database has taken a change.
+    emptied: Recent<Username>,
 }
 
 /// Contact as `get_roster` answers it: before 24.02 once for each group.
@@ -105,6 +110,7 @@ impl Ejabberd {
             has_old_groups: AtomicBool::new(false),
             writing: (0..PAIRS_AT_ONCE).map(|_| Mutex::default()).collect(),
             latest: Recent::new(LATEST),
+            emptied: Recent::new(EMPTIED),
         }
     }
 
@@ -143,11 +149,18 @@ impl Ejabberd {
             return Err(WriteError::NoSuchUser);
         }
         let Marks { written, open } = self.marks(user, own).await?;
-        if is_empty && !written.is_empty() {
-            // It also answers so if its database does not, and then the list is not empty at all.
+        let is_known = self.emptied.last(|it| it == user).is_some();
+        if is_empty && !written.is_empty() && !is_known {
+            // It also answers so if its database does not, and then the list is not empty at all. The user's clients are told
+            // of this try, so it is made once.
             self.expect_database(user).await?;
             let answer = self.command("get_roster", &arguments).await?;
             held = answer.expect_ok()?.read(self::held).await?;
+        }
+        let is_emptied = held.roster.is_empty() && !written.is_empty();
+        if is_emptied != is_known {
+            let emptied = is_emptied.then(|| user.clone());
+            self.emptied.replace(|it| it == user, emptied);
         }
         Ok(Held {
             written,

@@ -77,6 +77,14 @@ async fn a_list_that_its_user_has_emptied_is_put_right() {
     scene.update(&["john"]).await;
     assert_eq!(scene.list("john"), ["anna both"]);
     assert_eq!(scene.list("marie"), [""; 0]);
+    // The user has removed the last one before the site does. That is found out once: clients are told of each such try.
+    scene.server.set("john", json!({}));
+    scene.site("john", &[]);
+    scene.site("anna", &[]);
+    scene.update(&["john", "anna"]).await;
+    let before = scene.server.obeyed();
+    scene.update(&["john", "anna"]).await;
+    assert_eq!(scene.server.obeyed(), before);
 }
 
 #[tokio::test]
