@@ -3,10 +3,13 @@
 
 use support::{
     bosh::Bosh,
+    free_ports,
     gateway::{Builder, Gateway},
     nats::Nats,
     prosody::Prosody,
-    root, unique, within,
+    root,
+    snoop::Snoop,
+    unique, within,
     xml::message,
 };
 
@@ -176,6 +179,72 @@ async fn a_nats_without_tls_is_named_where_tls_is_a_must() {
         user_with(PASSWORD)
     ));
     meet(&gateways);
+}
+
+/// One URL with `tls://` is enough.
+#[tokio::test]
+async fn no_credentials_are_shown_in_clear_where_tls_is_a_must() {
+    let nats = Nats::configured(&format!(
+        "{}{}",
+        certificate("localhost"),
+        user_with(PASSWORD)
+    ));
+    let snoop = Snoop::start();
+    let urls = format!("{}\", \"nats://{}", nats.tls_url(), snoop.address);
+    let ours = format!("nats_ca = {:?}\n{USER}", root().join("certs/ca.crt"));
+    // Which of the servers is tried first, is drawn.
+    let mut gateways = Vec::new();
+    within("somebody who asks the snoop", async {
+        while snoop.heard().is_empty() {
+            let name = format!("n{}-{}", std::process::id(), unique());
+            gateways.push(start(&urls, &name, "a", &ours));
+        }
+    })
+    .await;
+    for said in snoop.heard() {
+        assert!(!said.contains("CONNECT"), "{said}");
+        assert!(!said.contains(PASSWORD), "{said}");
+    }
+    for gateway in &gateways {
+        gateway.await_members(1);
+    }
+}
+
+#[tokio::test]
+async fn servers_that_only_nats_names_are_not_spoken_to() {
+    let snoop = Snoop::start();
+    let [route] = free_ports();
+    let cluster = format!("\ncluster {{ name: c, listen: \"127.0.0.1:{route}\" }}");
+    let mut nats = Nats::configured(&format!(
+        "{}{}{cluster}",
+        certificate("localhost"),
+        user_with(PASSWORD)
+    ));
+    let _other = Nats::configured(&format!(
+        "client_advertise: \"{}\"\ncluster {{ name: c, listen: \"127.0.0.1:-1\", \
+         routes: [\"nats-route://127.0.0.1:{route}\"] }}",
+        snoop.address
+    ));
+    let named = format!("\"{}\"", snoop.address);
+    within("the name of the other", async {
+        while !nats.hello().contains(&named) {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    let ours = format!("nats_ca = {:?}\n{USER}", root().join("certs/ca.crt"));
+    let gateways = two(&nats.tls_url(), &ours);
+    meet(&gateways);
+    // They ask all servers that they know of in turn.
+    nats.kill();
+    let in_place = Snoop::start_on(nats.address());
+    within("attempts to connect", async {
+        while in_place.heard().len() < 3 * gateways.len() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    assert_eq!(snoop.heard(), [""; 0]);
 }
 
 /// docs/several-gateways.md: these subjects, and nothing else.

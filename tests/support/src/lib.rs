@@ -39,6 +39,7 @@ pub mod sasl;
 pub mod scene;
 pub mod several;
 pub mod site;
+pub mod snoop;
 pub mod stall;
 mod tls;
 pub mod websocket;

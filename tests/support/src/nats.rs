@@ -1,6 +1,13 @@
 //! NATS as Debian has it, for gateways that are one. It keeps nothing on disk.
 
-use std::{fs, net::SocketAddr, path::Path, sync::OnceLock, time::Duration};
+use std::{
+    fs,
+    io::{BufRead as _, BufReader},
+    net::{SocketAddr, TcpStream},
+    path::Path,
+    sync::OnceLock,
+    time::Duration,
+};
 
 use tempfile::TempDir;
 
@@ -62,6 +69,15 @@ impl Nats {
     /// The same where TLS is a must.
     pub fn tls_url(&self) -> String {
         format!("tls://{}", self.address())
+    }
+
+    /// What it says to everybody who connects.
+    pub fn hello(&self) -> String {
+        let stream = TcpStream::connect(self.address()).expect("NATS takes connections");
+        let mut hello = String::new();
+        let line = BufReader::new(stream).read_line(&mut hello);
+        line.expect("NATS speaks first");
+        hello
     }
 
     /// Starts it again with these lines in its configuration.
