@@ -6,7 +6,7 @@ OPTIONS ?=
 STEPS ?= 2000000
 export RUSTDOCFLAGS ?= -D warnings
 # Tests wait more than they work: for timeouts, and for servers.
-export RUST_TEST_THREADS ?= 4
+export RUST_TEST_THREADS ?= 6
 
 # `make test` does its steps in order, whatever -j says.
 .NOTPARALLEL:
@@ -65,7 +65,7 @@ compare: ## the protocol tests against Prosody's and ejabberd's own fronts, to d
 
 clients: ## other people's clients, through rostergate to a real Prosody or ejabberd
 	$(CARGO) build --locked
-	node --test --test-concurrency=2 tests/clients/*.test.mjs
+	node --test --test-concurrency=3 tests/clients/*.test.mjs
 
 test-next: ## the integration tests against Prosody 13 and ejabberd 24.12, in a system of their own (root)
 	@scripts/deps.sh test

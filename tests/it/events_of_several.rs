@@ -64,12 +64,22 @@ impl Scene {
     }
 
     /// What one of the gateways answers of who is available.
+    /// Whether the user is available, as soon as a gateway can say that of all.
     async fn presence(&self, gateway: usize, account: &Account) -> Value {
         let path = format!("/roster_admin/presence?user={}", account.local);
-        let shown = self.gateways[gateway].admin().at(&path);
-        let shown = shown.request("GET", &[], "").await;
-        let shown: Value = serde_json::from_str(shown.text()).expect("JSON");
-        shown[&account.local]["available"].clone()
+        let endpoint = self.gateways[gateway].admin().at(&path);
+        let known = async {
+            loop {
+                let shown = endpoint.request("GET", &[], "").await;
+                let shown: Value = serde_json::from_str(shown.text()).expect("JSON");
+                let shown = &shown[&account.local];
+                if shown.get("reason").is_none() {
+                    return shown["available"].clone();
+                }
+                tokio::task::yield_now().await;
+            }
+        };
+        within("an answer of all gateways", known).await
     }
 }
 
