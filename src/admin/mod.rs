@@ -50,65 +50,17 @@
 //! JID; else the one in `Host`, if it is configured; else the only one that has rosters. Users who
 //! are offline count as updated; who is named twice is fetched once and counted twice.
 
-use std::{
-    borrow::Cow,
-    collections::HashMap,
-    convert::Infallible,
-    fmt,
-    future::{Future, ready},
-    net::{IpAddr, SocketAddr},
-    pin::Pin,
-    sync::Arc,
-    task::{Context, Poll},
-};
-
-use arc_swap::ArcSwap;
-use bytes::Bytes;
-use http::{Method, Request, Response, header};
-use http_body::Body;
-use http_body_util::Full;
-use jid::DomainPart;
-use percent_encoding::percent_decode_str;
-use tokio::time::Instant;
-use tower::Service;
-
-use self::{
-    ending::Ending,
-    gateways::Neighbours,
-    local::Name,
-    login::Account,
-    others::Others,
-    presence::Question,
-    refresh::{Answer, Call, Turns},
-    respond::Failure,
-    sessions::Filter,
-    status::Asset,
-};
-use crate::{
-    backend::{ContactSource, http::HttpSource, refresh::Rosters},
-    cluster::Cluster,
-    config,
-    events::Availability,
-    login::Login,
-    metrics::Limit,
-    net::{answer, coding, drain, refusals::AccessRefusal},
-    session::Registry,
-    writer::ServerRosters,
-};
-
 mod access;
 mod asked;
 mod auth;
 mod ending;
 mod gateways;
+mod hosts;
 mod jobs;
 mod local;
 mod login;
-pub use local::{Foreign, Intent};
-mod prebind;
-pub use prebind::Prebind;
 mod others;
-pub use others::events::elsewhere;
+mod prebind;
 mod prebind_error;
 mod presence;
 mod put;
@@ -117,8 +69,57 @@ mod respond;
 mod rosters;
 mod sessions;
 mod status;
+mod target;
 #[cfg(test)]
 mod tests;
+
+use std::{
+    borrow::Cow,
+    convert::Infallible,
+    future::{Future, ready},
+    net::{IpAddr, SocketAddr},
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use http::{Method, Request, Response, header};
+use http_body::Body;
+use http_body_util::Full;
+use jid::DomainPart;
+use tokio::time::Instant;
+use tower::Service;
+
+use self::{
+    ending::Ending,
+    gateways::Neighbours,
+    hosts::Table,
+    local::Name,
+    login::Account,
+    others::Others,
+    presence::Question,
+    refresh::{Answer, Call, Turns},
+    respond::Failure,
+    sessions::Filter,
+    status::Asset,
+    target::{Target, What, intent},
+};
+pub use self::{
+    hosts::{Hosts, Lists, Served},
+    local::{Foreign, Intent},
+    others::events::elsewhere,
+    prebind::Prebind,
+};
+use crate::{
+    backend::{ContactSource, http::HttpSource},
+    cluster::Cluster,
+    config,
+    login::Login,
+    metrics::Limit,
+    net::{answer, coding, drain, refusals::AccessRefusal},
+    session::Registry,
+};
 
 /// Address of the connection's other end: the server puts it into each request's extensions.
 #[derive(Clone, Copy, Debug)]
@@ -128,123 +129,6 @@ pub struct Peer(pub SocketAddr);
 /// that he may: [`Peer`] has a say in that.
 #[derive(Clone, Copy, Debug)]
 pub struct Client(pub Option<IpAddr>);
-
-/// The configured domains and what is known of each, shared; can be replaced while requests are served.
-pub struct Hosts<S = HttpSource>(Arc<ArcSwap<Table<S>>>);
-
-struct Table<S>(HashMap<DomainPart, Served<S>>);
-
-/// A configured domain: all of it that the API may look at or change.
-pub struct Served<S> {
-    /// Its contact lists; `None` without a roster URL.
-    pub lists: Option<Lists<S>>,
-    /// How its users log in without a password in the page; `None` if they do not.
-    pub login: Option<Login>,
-    /// Who of its users is available.
-    pub availability: Arc<Availability>,
-}
-
-/// The contact lists of a domain, by who holds them.
-pub enum Lists<S> {
-    /// The gateway, which answers for them.
-    Gateway(Arc<Rosters<S>>),
-    /// The XMPP server, into which the gateway writes them.
-    Server(Arc<ServerRosters<S>>),
-}
-
-impl<S> Hosts<S> {
-    /// All configured domains.
-    pub fn new(hosts: impl IntoIterator<Item = (DomainPart, Served<S>)>) -> Self {
-        let table = Table(hosts.into_iter().collect());
-        Self(Arc::new(ArcSwap::from_pointee(table)))
-    }
-
-    /// Serves these from now on. Requests under way keep what they began with.
-    pub fn replace(&self, hosts: impl IntoIterator<Item = (DomainPart, Served<S>)>) {
-        self.0.store(Arc::new(Table(hosts.into_iter().collect())));
-    }
-
-    /// The rosters of a domain, if it is configured and has any.
-    pub fn get(&self, domain: &DomainPart) -> Option<Lists<S>> {
-        self.0.load().0.get(domain)?.lists.clone()
-    }
-}
-
-impl<S> Clone for Hosts<S> {
-    fn clone(&self) -> Self {
-        Self(Arc::clone(&self.0))
-    }
-}
-
-impl<S> Clone for Lists<S> {
-    fn clone(&self) -> Self {
-        match self {
-            Self::Gateway(rosters) => Self::Gateway(Arc::clone(rosters)),
-            Self::Server(rosters) => Self::Server(Arc::clone(rosters)),
-        }
-    }
-}
-
-#[cfg(test)]
-impl<S> From<Option<Lists<S>>> for Served<S> {
-    fn from(lists: Option<Lists<S>>) -> Self {
-        let availability =
-            Availability::new("example.org", crate::metrics::Domain::default(), None);
-        Self {
-            lists,
-            login: None,
-            availability,
-        }
-    }
-}
-
-impl<S> From<Arc<Rosters<S>>> for Lists<S> {
-    fn from(rosters: Arc<Rosters<S>>) -> Self {
-        Self::Gateway(rosters)
-    }
-}
-
-impl<S> fmt::Debug for Hosts<S> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_set().entries(self.0.load().0.keys()).finish()
-    }
-}
-
-impl<S> Table<S> {
-    fn rosters(&self, domain: &DomainPart) -> Result<&Lists<S>, Failure> {
-        self.served(domain)?
-            .lists
-            .as_ref()
-            .ok_or(Failure::NoRosters)
-    }
-
-    fn served(&self, domain: &DomainPart) -> Result<&Served<S>, Failure> {
-        self.0.get(domain).ok_or(Failure::UnknownDomain)
-    }
-
-    /// The domain of users that are named without one, by the host that the request is for.
-    fn default_domain(&self, host: Option<DomainPart>) -> Result<DomainPart, Failure> {
-        if let Some(domain) = host
-            && self.0.contains_key(&domain)
-        {
-            return Ok(domain);
-        }
-        let mut with_rosters = self.0.iter().filter(|(_, it)| it.lists.is_some());
-        match (with_rosters.next(), with_rosters.next()) {
-            (Some((domain, _)), None) => Ok(domain.clone()),
-            _ => Err(Failure::WhichDomain),
-        }
-    }
-
-    /// The same, where it does not matter who holds lists.
-    fn any_default_domain(&self, host: Option<DomainPart>) -> Result<DomainPart, Failure> {
-        let mut domains = self.0.keys();
-        match (domains.next(), domains.next()) {
-            (Some(domain), None) => Ok(domain.clone()),
-            _ => self.default_domain(host),
-        }
-    }
-}
 
 /// The host that a request is for (RFC 9112 §3.3), prepared, without the port.
 fn host<B>(request: &Request<B>) -> Option<DomainPart> {
@@ -318,7 +202,7 @@ impl<S> Admin<S> {
     /// Whether servers ask at this path about passwords.
     pub fn serves_questions(&self, path: &str) -> bool {
         let is_asked = |it: &Served<S>| it.login.as_ref().is_some_and(Login::is_asked);
-        auth::serves(path) && self.hosts.0.load().0.values().any(is_asked)
+        auth::serves(path) && self.hosts.any(is_asked)
     }
 
     /// Whether a request plainly comes from a program on this machine; from a page there, if it only looks.
@@ -352,7 +236,7 @@ impl<S> Admin<S> {
     }
 
     fn serves(&self, domain: &DomainPart) -> bool {
-        self.hosts.0.load().0.contains_key(domain)
+        self.hosts.has(domain)
     }
 }
 
@@ -428,116 +312,6 @@ where
     }
 }
 
-/// Whether a request to `path` only reads. A refresh does not, even if it is a `GET`.
-fn intent(method: &Method, path: Option<&str>) -> Intent {
-    let target = path.and_then(Target::parse).map(|target| target.what);
-    let is_refresh = matches!(target, Some(What::Refresh(_) | What::RefreshMany));
-    if is_refresh || !answer::is_read(method) {
-        Intent::Change
-    } else {
-        Intent::Read
-    }
-}
-
-/// What a path names.
-struct Target {
-    domain: Option<String>,
-    what: What,
-}
-
-enum What {
-    /// The users are in the body.
-    RefreshMany,
-    Refresh(String),
-    Roster(String),
-    Presence,
-    Sessions,
-    Status,
-    /// The user is in the body.
-    Token,
-    /// The same.
-    Prebind,
-    /// Nothing but the page.
-    Asset,
-}
-
-impl Target {
-    /// Reads what follows `config.path`.
-    fn parse(path: &str) -> Option<Self> {
-        let path = path.strip_prefix('/')?;
-        // Bytes that are no UTF-8 make a username that nobody has, not another path.
-        let decoded = |segment| percent_decode_str(segment).decode_utf8_lossy();
-        let segments: Vec<_> = path.split('/').map(decoded).collect();
-        let segments: Vec<&str> = segments.iter().map(|segment| &**segment).collect();
-        let (domain, what) = match segments[..] {
-            ["sessions"] => (None, What::Sessions),
-            ["presence"] => (None, What::Presence),
-            ["status"] => (None, What::Status),
-            ["token"] => (None, What::Token),
-            ["prebind"] => (None, What::Prebind),
-            ["" | "status.js" | "status.css"] => (None, What::Asset),
-            ["refresh"] => (None, What::RefreshMany),
-            ["refresh", user] if !user.is_empty() => (None, What::Refresh(user.into())),
-            ["rosters", user] if !user.is_empty() => (None, What::Roster(user.into())),
-            [domain, "refresh"] => (Some(domain), What::RefreshMany),
-            [domain, "refresh", user] if !user.is_empty() => {
-                (Some(domain), What::Refresh(user.into()))
-            }
-            [domain, "presence"] => (Some(domain), What::Presence),
-            [domain, "token"] => (Some(domain), What::Token),
-            [domain, "prebind"] => (Some(domain), What::Prebind),
-            [domain, "rosters", user] if !user.is_empty() => {
-                (Some(domain), What::Roster(user.into()))
-            }
-            _ => return None,
-        };
-        Some(Self {
-            domain: domain.map(String::from),
-            what,
-        })
-    }
-
-    /// The methods that go with it, as `Allow` lists them.
-    fn allowed(&self) -> &'static str {
-        match self.what {
-            What::RefreshMany | What::Token | What::Prebind => "POST",
-            What::Sessions => "GET, DELETE",
-            What::Roster(_) => "GET, PUT",
-            What::Refresh(_) | What::Presence | What::Status | What::Asset => "GET",
-        }
-    }
-
-    fn allows(&self, method: &Method) -> bool {
-        self.allowed().split(", ").any(|it| it == method.as_str())
-    }
-
-    /// Takes the domain that the query names, if it does.
-    fn name_domain(&mut self, host: Option<&str>) -> Result<(), Failure> {
-        if host.is_some() && self.domain.is_some() {
-            return Err(Failure::Parameter {
-                name: "host".to_owned(),
-                expected: "the domain is named already",
-            });
-        }
-        self.domain = self.domain.take().or_else(|| host.map(str::to_owned));
-        Ok(())
-    }
-
-    /// Takes the domain from the query, if it is there.
-    fn read_query(&mut self, query: &str) -> Result<(), Failure> {
-        for (name, value) in form_urlencoded::parse(query.as_bytes()) {
-            if name != "host" {
-                return Err(Failure::Parameter {
-                    name: name.into_owned(),
-                    expected: "no such parameter: host",
-                });
-            }
-            self.name_domain(Some(&value))?;
-        }
-        Ok(())
-    }
-}
-
 impl<S: ContactSource + 'static> Admin<S> {
     async fn answer<B>(self, request: Request<B>) -> Result<Response<Full<Bytes>>, Failure>
     where
@@ -561,7 +335,7 @@ impl<S: ContactSource + 'static> Admin<S> {
             }
             _ => None,
         };
-        let table = self.hosts.0.load_full();
+        let table = self.hosts.table();
         let path_domain = match &target.domain {
             Some(name) => {
                 let domain = domain(name).ok_or(Failure::UnknownDomain)?;
@@ -700,7 +474,7 @@ impl<S> Admin<S> {
         let query = head.uri.query().unwrap_or_default();
         let answer = match granted {
             Ok(()) => {
-                let (table, metrics) = (self.hosts.0.load_full(), &self.sessions.metrics);
+                let (table, metrics) = (self.hosts.table(), &self.sessions.metrics);
                 let asker = auth::Asker {
                     table: &table,
                     metrics,

@@ -109,7 +109,7 @@ impl<S: ContactSource + 'static> Admin<S> {
         let (within, asked): (u64, T) = serde_json::from_slice(body).map_err(text)?;
         let after = self.config.deadline.min(Duration::from_millis(within));
         let call = Call {
-            table: self.hosts.0.load_full(),
+            table: self.hosts.table(),
             path_domain: None,
             host: None,
             caller: None,

@@ -19,7 +19,7 @@ use super::*;
 use crate::{
     backend::{
         FetchError, Fetched,
-        refresh::{Lease, Options},
+        refresh::{Lease, Options, Rosters},
         testing::{Script, TestBackend, domain, source, user},
     },
     config::{self, Secret},
