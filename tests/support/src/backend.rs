@@ -4,32 +4,29 @@ use std::{
     collections::{HashMap, VecDeque},
     convert::Infallible,
     hash::{DefaultHasher, Hash as _, Hasher as _},
-    net::{Ipv4Addr, SocketAddr},
+    net::SocketAddr,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
-    thread,
 };
 
 use bytes::Bytes;
 use http_body::{Body, Frame};
 use http_body_util::{BodyExt as _, Full, combinators::BoxBody};
-use hyper::{Request, Response, body::Incoming, server::conn::http1, service::service_fn};
-use hyper_util::rt::TokioIo;
+use hyper::{Request, Response, body::Incoming};
 use parking_lot::Mutex;
 use serde_json::Value;
-use tokio::{
-    net::TcpListener,
-    sync::{oneshot, watch},
-};
+use tokio::{net::TcpStream, sync::watch};
 
-use crate::within;
+use crate::{
+    service::{self, Service},
+    within,
+};
 
 /// A backend; its rosters can be changed while it runs.
 pub struct Backend {
-    address: SocketAddr,
+    service: Service,
     state: Arc<State>,
-    _stop: oneshot::Sender<()>,
 }
 
 /// What goes wrong with a request.
@@ -142,37 +139,18 @@ impl Backend {
             in_flight: Mutex::default(),
             etags: Mutex::default(),
         });
-        let listener =
-            std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, port)).expect("a free port");
-        listener.set_nonblocking(true).expect("a socket option");
-        let address = listener.local_addr().expect("it is bound");
-        let (stop, stopped) = oneshot::channel();
         let serving = Arc::clone(&state);
-        thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build();
-            runtime.expect("a runtime").block_on(async move {
-                tokio::select! {
-                    () = serve(listener, serving) => {}
-                    _ = stopped => {}
-                }
-            });
-        });
-        Self {
-            address,
-            state,
-            _stop: stop,
-        }
+        let service = Service::start(port, move |stream| serve(stream, Arc::clone(&serving)));
+        Self { service, state }
     }
 
     /// The value of `http_roster_url`.
     pub fn url(&self) -> String {
-        format!("http://{}/contacts/%s", self.address)
+        format!("http://{}/contacts/%s", self.service.address)
     }
 
     pub fn address(&self) -> SocketAddr {
-        self.address
+        self.service.address
     }
 
     /// Sets the roster of a user. Requests about users without one are answered 404.
@@ -260,20 +238,8 @@ fn user_of(target: &str) -> Option<String> {
     )
 }
 
-async fn serve(listener: std::net::TcpListener, state: Arc<State>) {
-    let listener = TcpListener::from_std(listener).expect("a listener");
-    loop {
-        let Ok((stream, _)) = listener.accept().await else {
-            continue;
-        };
-        let state = Arc::clone(&state);
-        tokio::spawn(async move {
-            let service = service_fn(|request| answer(Arc::clone(&state), request));
-            let connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
-            // An error is a fault that the test has asked for, or a client that has gone away.
-            let _ = connection.await;
-        });
-    }
+async fn serve(stream: TcpStream, state: Arc<State>) {
+    service::http(stream, |request| answer(Arc::clone(&state), request)).await;
 }
 
 /// Counts a request until it is answered or given up.

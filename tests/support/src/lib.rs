@@ -37,6 +37,7 @@ pub mod relay;
 pub mod resilient;
 pub mod sasl;
 pub mod scene;
+mod service;
 pub mod several;
 pub mod site;
 pub mod snoop;

@@ -4,32 +4,29 @@
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     convert::Infallible,
-    net::{Ipv4Addr, SocketAddr},
     sync::Arc,
-    thread,
 };
 
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
-use hyper::{Request, Response, body::Incoming, server::conn::http1, service::service_fn};
-use hyper_util::rt::TokioIo;
+use hyper::{Request, Response, body::Incoming};
 use parking_lot::Mutex;
 use serde_json::{Map, Value, json};
-use tokio::{
-    net::TcpListener,
-    sync::{oneshot, watch},
-};
+use tokio::{net::TcpStream, sync::watch};
 
-use crate::{prosody::DOMAIN, within};
+use crate::{
+    prosody::DOMAIN,
+    service::{self, Service},
+    within,
+};
 
 /// The token that it wants.
 pub const TOKEN: &str = "a-token-of-the-tests";
 
 /// A server; its lists can be changed while it runs.
 pub struct ListServer {
-    address: SocketAddr,
+    service: Service,
     state: Arc<State>,
-    _stop: oneshot::Sender<()>,
 }
 
 /// What goes wrong with a request that writes.
@@ -75,40 +72,21 @@ impl ListServer {
     /// The same at this port.
     pub fn start_at(port: u16) -> Self {
         let state = Arc::<State>::default();
-        let listener =
-            std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, port)).expect("a free port");
-        listener.set_nonblocking(true).expect("a socket option");
-        let address = listener.local_addr().expect("it is bound");
-        let (stop, stopped) = oneshot::channel();
         let serving = Arc::clone(&state);
-        thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build();
-            runtime.expect("a runtime").block_on(async move {
-                tokio::select! {
-                    () = serve(listener, serving) => {}
-                    _ = stopped => {}
-                }
-            });
-        });
-        Self {
-            address,
-            state,
-            _stop: stop,
-        }
+        let service = Service::start(port, move |stream| serve(stream, Arc::clone(&serving)));
+        Self { service, state }
     }
 
     /// The lines of a `[[host]]` for a gateway that writes into it as if it were `kind`.
     pub fn lines(&self, kind: &str) -> String {
-        let url = format!("http://{}/{kind}/", self.address);
+        let url = format!("http://{}/{kind}/", self.service.address);
         format!(
             "rosters = \"server\"\nwriter = \"{kind}\"\nwriter_url = \"{url}\"\nwriter_token = \"{TOKEN}\""
         )
     }
 
     pub fn port(&self) -> u16 {
-        self.address.port()
+        self.service.address.port()
     }
 
     /// Sets a user's list, as Prosody's module shows it.
@@ -181,20 +159,8 @@ impl ListServer {
     }
 }
 
-async fn serve(listener: std::net::TcpListener, state: Arc<State>) {
-    let listener = TcpListener::from_std(listener).expect("a listener");
-    loop {
-        let Ok((stream, _)) = listener.accept().await else {
-            continue;
-        };
-        let state = Arc::clone(&state);
-        tokio::spawn(async move {
-            let service = service_fn(|request| answer(Arc::clone(&state), request));
-            let connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
-            // An error is a client that has gone away.
-            let _ = connection.await;
-        });
-    }
+async fn serve(stream: TcpStream, state: Arc<State>) {
+    service::http(stream, |request| answer(Arc::clone(&state), request)).await;
 }
 
 type Answer = (u16, Value);

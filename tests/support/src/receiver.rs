@@ -1,30 +1,27 @@
 //! Receiver of the site's events: notes what comes, and fails as a test wants it to.
 
-use std::{
-    collections::HashMap,
-    net::{Ipv4Addr, SocketAddr},
-    sync::Arc,
-    thread,
-};
+use std::{collections::HashMap, sync::Arc};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
-use hyper::{Request, Response, body::Incoming, server::conn::http1, service::service_fn};
-use hyper_util::rt::TokioIo;
+use hyper::{Request, Response, body::Incoming};
 use parking_lot::Mutex;
 use serde_json::Value;
 use tokio::{
-    net::TcpListener,
-    sync::{oneshot, watch},
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+    sync::watch,
 };
 
-use crate::within;
+use crate::{
+    service::{self, Service},
+    within,
+};
 
 /// A receiver that runs.
 pub struct Receiver {
-    address: SocketAddr,
+    service: Service,
     state: Arc<State>,
-    _stop: oneshot::Sender<()>,
 }
 
 /// What becomes of requests.
@@ -74,32 +71,13 @@ impl Receiver {
     /// The same at this port.
     pub fn start_at(port: u16) -> Self {
         let state = Arc::<State>::default();
-        let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, port));
-        let listener = listener.expect("a free port");
-        listener.set_nonblocking(true).expect("a socket option");
-        let address = listener.local_addr().expect("it is bound");
-        let (stop, stopped) = oneshot::channel();
         let serving = Arc::clone(&state);
-        thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build();
-            runtime.expect("a runtime").block_on(async move {
-                tokio::select! {
-                    () = serve(listener, serving) => {}
-                    _ = stopped => {}
-                }
-            });
-        });
-        Self {
-            address,
-            state,
-            _stop: stop,
-        }
+        let service = Service::start(port, move |stream| serve(stream, Arc::clone(&serving)));
+        Self { service, state }
     }
 
     pub fn port(&self) -> u16 {
-        self.address.port()
+        self.service.address.port()
     }
 
     /// The line of a `[[host]]` for a gateway that tells it.
@@ -108,7 +86,7 @@ impl Receiver {
     }
 
     pub fn url(&self) -> String {
-        format!("http://{}/events", self.address)
+        format!("http://{}/events", self.service.address)
     }
 
     /// What becomes of requests from now on.
@@ -167,25 +145,14 @@ pub fn in_words(event: &Value) -> String {
     }
 }
 
-async fn serve(listener: std::net::TcpListener, state: Arc<State>) {
-    let listener = TcpListener::from_std(listener).expect("a runtime");
-    loop {
-        let Ok((stream, _)) = listener.accept().await else {
-            continue;
-        };
-        if matches!(*state.mood.lock(), Mood::Garbage) {
-            tokio::spawn(async move {
-                use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-                let mut stream = stream;
-                let _ = stream.read(&mut [0; 4096]).await;
-                let _ = stream.write_all(b"220 mail.example.org ESMTP\r\n").await;
-            });
-            continue;
-        }
-        let state = Arc::clone(&state);
-        let service = service_fn(move |request| answer(request, Arc::clone(&state)));
-        tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), service));
+async fn serve(stream: TcpStream, state: Arc<State>) {
+    if matches!(*state.mood.lock(), Mood::Garbage) {
+        let mut stream = stream;
+        let _ = stream.read(&mut [0; 4096]).await;
+        let _ = stream.write_all(b"220 mail.example.org ESMTP\r\n").await;
+        return;
     }
+    service::http(stream, |request| answer(request, Arc::clone(&state))).await;
 }
 
 async fn answer(
