@@ -46,38 +46,49 @@ export const friendsChanged = (...users) => ask('POST', '/refresh', users);
 
 /** Who is online. With several processes, this belongs into a table. */
 export const online = new Set();
-let last = 0;
+/** The last event of each gateway, by the name that its events_url has. */
+const last = new Map();
+/** Several gateways send at the same time: what comes first is taken first. */
+let turn = Promise.resolve();
 
-/** Asks who is online, and as of which event. Of more than 1,000, ask for the rest by after= */
+/** Asks who is online, and as of which event: null with several gateways. Of more than 1,000, ask for the rest by after= */
 async function askWhoIsOnline() {
   const { status, answer: { users, event } } = await ask('GET', '/presence?limit=1000');
   if (status !== 200) throw new Error('the chat is not there');
   online.clear();
   for (const user of Object.keys(users)) online.add(user);
-  last = event ?? 0;
+  return event;
 }
 
 // This program has been started, and has heard nothing. A gateway that is not there says `reset` when it is.
-await askWhoIsOnline().catch(() => {});
+last.set(null, await askWhoIsOnline().catch(() => 0));
 
-/** POST /chat-events, from the gateway. */
+/** POST /chat-events, from the gateway; of several gateways, each says ?gateway= in its events_url. */
 export async function events(req, res) {
   if (!isGateway(req)) return answer(res, 401, {});
+  const gateway = new URL(req.url, 'http://site').searchParams.get('gateway');
   try {
     let body = '';
     for await (const chunk of req.setEncoding('utf8')) body += chunk;
-    for (const { id, type, user } of JSON.parse(body)) {
-      if (id <= last) continue; // it has come before
-      if (type === 'gap') await askWhoIsOnline();
-      else if (type === 'online') online.add(user);
-      else if (type === 'offline') online.delete(user);
-      else if (type === 'reset') online.clear();
-      last = Math.max(last, id);
-    }
+    const taken = turn.then(() => take(gateway, JSON.parse(body)));
+    turn = taken.catch(() => {});
+    await taken;
   } catch {
     return res.destroy(); // broken off, or a gap that cannot be filled yet: the gateway sends it again
   }
   return answer(res, 200, {});
+}
+
+async function take(gateway, events) {
+  for (const { id, type, user } of events) {
+    if (id <= last.get(gateway)) continue; // it has come before
+    let as = id;
+    if (type === 'gap') as = Math.max(id, await askWhoIsOnline());
+    else if (type === 'online') online.add(user);
+    else if (type === 'offline') online.delete(user);
+    else if (type === 'reset') online.clear();
+    last.set(gateway, as);
+  }
 }
 
 /** After COMMIT: this member is banned, or has logged out. */

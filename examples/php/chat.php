@@ -61,7 +61,10 @@ function chat_friends_changed(string ...$users): void
     chat_gateway('POST', '/refresh', $users, 'Prefer: respond-async');
 }
 
-/** POST /chat-events, from the gateway. $file: where it is kept who is online; a table will do as well. */
+/**
+ * POST /chat-events, from the gateway; of several gateways, each says ?gateway= in its events_url.
+ * $file: where it is kept who is online; a table will do as well.
+ */
 function chat_events(string $file): void
 {
     if (!chat_is_gateway()) {
@@ -71,11 +74,12 @@ function chat_events(string $file): void
     $lock = fopen("$file.lock", 'c');
     flock($lock, LOCK_EX);
     $known = chat_known($file);
+    $gateway = $_GET['gateway'] ?? '';
     foreach (json_decode(file_get_contents('php://input'), true) as $event) {
-        if ($event['id'] <= $known['last']) {
+        if ($event['id'] <= ($known['last'][$gateway] ?? 0)) {
             continue; // it has come before
         }
-        $known['last'] = $event['id'];
+        $known['last'][$gateway] = $event['id'];
         switch ($event['type']) {
             case 'online':
                 $known['online'][$event['user']] = $event['at'];
@@ -87,12 +91,13 @@ function chat_events(string $file): void
                 $known['online'] = [];
                 break;
             case 'gap':
-                $known = chat_everybody();
+                $everybody = chat_everybody();
+                if ($everybody === null) {
+                    chat_answer(503, []); // the gateway sends it again
+                    return;
+                }
+                $known = ['last' => $everybody['last'] + $known['last'], 'online' => $everybody['online']];
                 break;
-        }
-        if ($known === null) {
-            chat_answer(503, []); // the gateway sends it again
-            return;
         }
     }
     // Whoever reads meanwhile, or if this program is killed, has what was there before.
@@ -102,19 +107,20 @@ function chat_events(string $file): void
     chat_answer($is_kept ? 200 : 503, []);
 }
 
-/** Asks who is online, and as of which event. Of more than 1,000, ask for the rest by after= */
+/** Asks who is online, and as of which event, if there is one gateway. Of more than 1,000, ask for the rest by after= */
 function chat_everybody(): ?array
 {
     [$status, $answer] = chat_gateway('GET', '/presence?limit=1000');
     $online = array_map(fn ($user) => $user['since'] ?? '', $answer['users'] ?? []);
-    return $status === 200 ? ['last' => $answer['event'] ?? 0, 'online' => $online] : null;
+    $last = isset($answer['event']) ? ['' => $answer['event']] : [];
+    return $status === 200 ? ['last' => $last, 'online' => $online] : null;
 }
 
-/** The last event, and who is online. The gateway knows, if nothing is kept. */
+/** The last event of each gateway, and who is online. The gateway knows, if nothing is kept. */
 function chat_known(string $file): array
 {
     $kept = is_file($file) ? json_decode(file_get_contents($file), true) : null;
-    return $kept ?? chat_everybody() ?? ['last' => 0, 'online' => []];
+    return $kept ?? chat_everybody() ?? ['last' => [], 'online' => []];
 }
 
 /** Who is online. */

@@ -93,7 +93,8 @@ export class Example extends Site {
     const [command, ...args] = run(site);
     Object.assign(env, { CHAT_GATEWAY: `http://127.0.0.1:${gateway}/roster_admin`, PORT: site });
     this.start('site', command, args, { cwd: place, env });
-    await until(() => fetch(`http://127.0.0.1:${site}/`).then(({ ok }) => ok, () => false), 'the site');
+    this.url = `http://127.0.0.1:${site}`;
+    await until(() => fetch(`${this.url}/`).then(({ ok }) => ok, () => false), 'the site');
     this.places = { 'localhost:8000': `127.0.0.1:${site}`, 'localhost:5290': `127.0.0.1:${gateway}` };
   }
 
@@ -118,6 +119,14 @@ export class Example extends Site {
   async endSessions(user) {
     const url = `http://127.0.0.1:${this.port}/roster_admin/sessions?user=${user}&again=true`;
     return (await fetch(url, { method: 'DELETE' })).json();
+  }
+
+  /** Tells the site of events, as a gateway of that name does. */
+  async tell(gateway, events) {
+    const headers = { authorization: `Bearer ${CHAT_SECRET}`, 'content-type': 'application/json' };
+    const url = `${this.url}/chat-events?gateway=${gateway}`;
+    const { ok, status } = await fetch(url, { method: 'POST', headers, body: JSON.stringify(events) });
+    assert.ok(ok, `the site answers ${status}`);
   }
 
   async stop() {

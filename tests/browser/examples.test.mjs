@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
 import { setOffline } from '../clients/browser.mjs';
-import { PATIENCE } from '../clients/support.mjs';
+import { PATIENCE, until } from '../clients/support.mjs';
 import { EXAMPLES, Example } from './examples.mjs';
 
 for (const name of Object.keys(EXAMPLES)) {
@@ -45,5 +45,20 @@ for (const name of Object.keys(EXAMPLES)) {
     await john.send('Log out');
     assert.equal(await john.page.evaluate(async () => (await fetch('/chat-credentials')).status), 403);
     await marie.inChat(john, 'offline').waitFor();
+
+    // Another gateway of the same site, which has counted less.
+    const isOnline = async () => {
+      await marie.page.reload();
+      await marie.page.getByText('John').waitFor();
+      return marie.page.getByText('John (online)').isVisible();
+    };
+    await until(async () => !await isOnline(), 'the end of his session');
+    const event = (id, type) => ({ id, type, user: 'john', at: '2026-01-01T00:00:00Z' });
+    await example.tell('b', [event(7, 'online')]);
+    assert.ok(await isOnline());
+    await example.tell('b', [event(7, 'offline')]);
+    assert.ok(await isOnline(), 'it has come before');
+    await Promise.all([example.tell('b', [event(8, 'offline')]), example.tell('c', [event(3, 'gap')])]);
+    assert.ok(!await isOnline());
   });
 }

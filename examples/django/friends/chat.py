@@ -2,6 +2,7 @@
 
 import json
 import os
+import time
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -68,14 +69,27 @@ def friends_changed(*usernames):
 
 @csrf_exempt
 def events(request):
-    """POST /chat-events, from the gateway. The cache has to be one for all workers; a table will do as well."""
+    """POST /chat-events, from the gateway; of several gateways, each says ?gateway= in its events_url.
+
+    The cache has to be one for all workers; a table will do as well.
+    """
     if not is_gateway(request):
         return HttpResponse(status=401)
+    # Several gateways send at the same time.
+    while not cache.add("chat-turn", True, timeout=30):
+        time.sleep(0.05)
+    try:
+        return take(request.GET.get("gateway"), json.loads(request.body))
+    finally:
+        cache.delete("chat-turn")
+
+
+def take(gateway, events):
     last, online = known()
-    for event in json.loads(request.body):
-        if event["id"] <= last:
+    for event in events:
+        if event["id"] <= last.get(gateway, 0):
             continue  # it has come before
-        last = event["id"]
+        last[gateway] = event["id"]
         if event["type"] == "online":
             online[event["user"]] = event["at"]
         elif event["type"] == "offline":
@@ -86,24 +100,25 @@ def events(request):
             everybody = ask_who_is_online()
             if everybody is None:
                 return HttpResponse(status=503)  # the gateway sends it again
-            last, online = everybody
+            last, online = last | everybody[0], everybody[1]
     cache.set("chat", (last, online), timeout=None)
     return HttpResponse(status=204)
 
 
 def ask_who_is_online():
-    """As of which event, and who. Of more than 1,000, ask for the rest by after="""
+    """As of which event, if there is one gateway, and who. Of more than 1,000, ask for the rest by after="""
     status, answer = ask("GET", "/presence?limit=1000")
     if status != 200:
         return None
-    return answer["event"] or 0, {user: one.get("since", "") for user, one in answer["users"].items()}
+    last = {None: answer["event"]} if answer["event"] else {}
+    return last, {user: one.get("since", "") for user, one in answer["users"].items()}
 
 
 def known():
-    """The last event, and who is online. The gateway knows, if the cache does not, as after a restart."""
+    """The last event of each gateway, and who is online. The gateway knows, if the cache does not, as after a restart."""
     if cache.get("chat") is None and (everybody := ask_who_is_online()):
         cache.add("chat", everybody, timeout=None)
-    return cache.get("chat", (0, {}))
+    return cache.get("chat", ({}, {}))
 
 
 def who_is_online():
