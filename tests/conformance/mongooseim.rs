@@ -328,12 +328,12 @@ async fn pause_request_is_activity() {
 
 #[tokio::test]
 async fn reply_in_time() {
-    let mut scene = Scene::with(&[], &[("wait", "1")]).await;
+    let mut scene = Scene::with(&[], &[("wait", "6")]).await;
     let start = Instant::now();
     assert_empty(&scene.web.exchange("").await);
     let waited = start.elapsed();
     // A tenth more, as strophe allows, and a tenth for a slow machine.
-    assert!(waited < Duration::from_millis(1200), "{waited:?}");
+    assert!(waited < Duration::from_millis(7200), "{waited:?}");
 }
 
 #[tokio::test]
