@@ -45,9 +45,10 @@ pub struct Entry {
     pub validators: Validators,
     /// When the backend last confirmed it, as time since 1970 (UTC).
     pub fetched: Duration,
-    /// How late the site had it, at least: when the fetch began or the site put it, as time since 1970, and later than any
-    /// before it. It tells which is the later of two that are put by way of two gateways.
-    pub as_of: Duration,
+    /// When the site last put one of the user's lists, this one or an earlier, by the clock of the gateway that it called;
+    /// as time since 1970, zero if it never has. It tells which is the later of two that are put by way of two gateways,
+    /// and nothing else: the clocks of gateways differ.
+    pub put: Duration,
     /// Fetched while the user has been online, so that every notification since has been heeded.
     /// Otherwise it is a fallback: for when the backend fails, until a fetch succeeds.
     pub fresh: bool,
@@ -190,7 +191,7 @@ mod tests {
             left_out: LeftOut::default(),
             validators: Validators::default(),
             fetched: Duration::ZERO,
-            as_of: Duration::ZERO,
+            put: Duration::ZERO,
             fresh,
         }
     }

@@ -298,7 +298,7 @@ impl<S: ContactSource + 'static> Rosters<S> {
                         left_out: update.left_out,
                         validators: update.validators,
                         fetched: since_1970(),
-                        as_of: update.as_of,
+                        put: update.put,
                         fresh,
                     },
                 );

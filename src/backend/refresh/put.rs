@@ -2,10 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{
-    Rosters,
-    task::{LARGE, after},
-};
+use super::{Rosters, task::LARGE};
 use crate::{
     backend::{ContactSource, FetchError, off_thread},
     clock::since_1970,
@@ -17,14 +14,16 @@ use crate::{
 };
 
 impl<S: ContactSource + 'static> Rosters<S> {
-    /// What time it is for a list of `user` that the site brings now.
+    /// What time it is for a list of `user` that the site brings now: later than that of any before.
     pub fn time_of(&self, user: &Username) -> Duration {
-        after(self.snapshot.get(user).as_deref())
+        let known = self.snapshot.get(user);
+        let earliest = known.map_or(Duration::ZERO, |it| it.put + Duration::from_micros(1));
+        since_1970().max(earliest)
     }
 
     /// The site says what the list of `user` is, at the [time](Self::time_of) `as_of`. It counts as the latest answer until the next
     /// fetch that begins; of a user who is offline, it is the fallback of the next login. The sessions of the user are
-    /// woken. If a later one is known, as two gateways were called at once, that stays.
+    /// woken. If one is known that was put later, as two gateways were called at once, that stays.
     ///
     /// # Errors
     ///
@@ -41,7 +40,7 @@ impl<S: ContactSource + 'static> Rosters<S> {
         let is_large = contacts.len() > LARGE;
         let roster = off_thread(is_large, || Arc::new(Roster::new(contacts))).await?;
         let mut users = self.users(user);
-        if self.snapshot.get(user).is_some_and(|it| it.as_of > as_of) {
+        if self.snapshot.get(user).is_some_and(|it| it.put > as_of) {
             return Ok(());
         }
         let mut wake_flags = Vec::new();
@@ -58,7 +57,7 @@ impl<S: ContactSource + 'static> Rosters<S> {
             // Nothing that a request could be conditional on.
             validators: Validators::default(),
             fetched: since_1970(),
-            as_of,
+            put: as_of,
             fresh: !wake_flags.is_empty(),
         };
         self.snapshot.publish(user.clone(), entry);

@@ -27,7 +27,7 @@ pub(super) struct Update {
     pub(super) left_out: LeftOut,
     pub(super) validators: Validators,
     /// As in [`Entry`].
-    pub(super) as_of: Duration,
+    pub(super) put: Duration,
     pub(super) changed: bool,
 }
 
@@ -44,7 +44,8 @@ impl<S: ContactSource + 'static> Task<S> {
             let entry = self.rosters.begin(&self.user);
             let known = entry.as_ref().map(|entry| &entry.validators);
             let began = Instant::now();
-            let as_of = after(entry.as_deref());
+            // An answer says nothing of what the site puts.
+            let put = entry.as_ref().map_or(Duration::ZERO, |entry| entry.put);
             let fetched = self.rosters.source.contacts(&self.user, known).await;
             let outcome = match &fetched {
                 Ok(Fetched::New { .. }) => "new",
@@ -60,7 +61,7 @@ impl<S: ContactSource + 'static> Task<S> {
             let update = match fetched {
                 Ok(fetched) => {
                     let is_large = fetched.size() > LARGE;
-                    let update = off_thread(is_large, move || update(entry, fetched, as_of)).await;
+                    let update = off_thread(is_large, move || update(entry, fetched, put)).await;
                     update.and_then(|update| update)
                 }
                 Err(error) => Err(error),
@@ -98,23 +99,17 @@ impl<S: ContactSource + 'static> Drop for Task<S> {
     }
 }
 
-/// Now, and later than an entry.
-pub(super) fn after(entry: Option<&Entry>) -> Duration {
-    let earliest = entry.map_or(Duration::ZERO, |it| it.as_of + Duration::from_micros(1));
-    since_1970().max(earliest)
-}
-
 fn update(
     entry: Option<Arc<Entry>>,
     fetched: Fetched,
-    as_of: Duration,
+    put: Duration,
 ) -> Result<Update, FetchError> {
     match (fetched, entry) {
         (Fetched::Unchanged, Some(entry)) => Ok(Update {
             roster: Arc::clone(&entry.roster),
             left_out: entry.left_out.clone(),
             validators: entry.validators.clone(),
-            as_of,
+            put,
             changed: false,
         }),
         // Nothing was known that could be unchanged: the source is wrong.
@@ -138,7 +133,7 @@ fn update(
                 roster: same.unwrap_or_else(|| Arc::new(roster)),
                 left_out,
                 validators,
-                as_of,
+                put,
             })
         }
     }

@@ -605,15 +605,47 @@ proptest! {
 }
 
 fn put(rosters: &Arc<Rosters<Backend>>, version: u32) -> JoinHandle<Result<(), FetchError>> {
+    put_as_of(rosters, version, rosters.time_of(&user(JOHN)))
+}
+
+fn put_as_of(
+    rosters: &Arc<Rosters<Backend>>,
+    version: u32,
+    as_of: Duration,
+) -> JoinHandle<Result<(), FetchError>> {
     let rosters = Arc::clone(rosters);
     let mut contact = contact("marie@example.org");
     contact.name = Some(version.to_string());
     tokio::spawn(async move {
         let list = vec![contact];
-        let as_of = rosters.time_of(&user(JOHN));
         let left_out = LeftOut::default();
         rosters.put(&user(JOHN), list, left_out, as_of).await
     })
+}
+
+/// The time is that of the gateway which the site has called.
+#[tokio::test(start_paused = true)]
+async fn the_times_of_lists_that_are_put_are_compared_with_each_other_only() {
+    let (_, rosters) = host();
+    let (lease, wake_flag) = login(&rosters);
+    lease.need().await.unwrap();
+    let long_ago = Duration::from_secs(1);
+    put_as_of(&rosters, 7, long_ago).await.unwrap().unwrap();
+    assert!(woken(&wake_flag).await);
+    assert_eq!(version(&lease.current().unwrap()), 7);
+    refresh(&rosters).await.unwrap().unwrap();
+    put_as_of(&rosters, 8, long_ago).await.unwrap().unwrap();
+    assert_eq!(version(&lease.current().unwrap()), 8);
+    // One that is late stays behind, also after a fetch.
+    let later = 2 * long_ago;
+    put_as_of(&rosters, 9, later).await.unwrap().unwrap();
+    put_as_of(&rosters, 10, long_ago).await.unwrap().unwrap();
+    assert_eq!(version(&lease.current().unwrap()), 9);
+    refresh(&rosters).await.unwrap().unwrap();
+    put_as_of(&rosters, 11, long_ago).await.unwrap().unwrap();
+    assert_eq!(version(&lease.current().unwrap()), 0);
+    // Whoever is called now knows of all of them.
+    assert!(rosters.time_of(&user(JOHN)) > later);
 }
 
 #[tokio::test(start_paused = true)]
