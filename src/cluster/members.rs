@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!            own hello is heard, nobody                own hello is not heard for 3 s
-//!            has the name for 0.5 s                    (NATS is away), or time has jumped
+//!            has the name for 0.5 s; for 4 s           (NATS is away), or time has jumped
+//!            if others may be there
 //!  Joining ----------------------------> Member ------------------------------> Joining
 //!     |                                    |
 //!     | a member has the name              | a member that was there earlier has the name
@@ -12,6 +13,9 @@
 //!
 //! Another gateway has gone if it is not heard for 4 s while own hellos come back. If these do not either, it is not known
 //! who is there. And if what NATS has held up comes all at once, nobody is gone whose hellos come after the own ones.
+//!
+//! Who has just been started does not know of others that stand still for a moment. So it waits until a member is heard whose
+//! others have all been heard, or until whoever is not heard counts as gone.
 //!
 //! Each gateway says hello twice in a second, and at once when one asks who is there by a hello that says `joining`. A
 //! gateway that was away, or alone, may have missed something: it has to look again ([`Change::Missed`]). So have those who
@@ -112,6 +116,8 @@ enum Standing {
         heard: Option<Instant>,
         /// Whether something may have been missed before.
         again: bool,
+        /// Whether all others are known.
+        knows_all: bool,
     },
     Member,
     Refused {
@@ -186,6 +192,7 @@ impl Members {
             standing: Standing::Joining {
                 heard: None,
                 again: false,
+                knows_all: false,
             },
             others: BTreeMap::new(),
             gone: HashMap::new(),
@@ -220,6 +227,10 @@ impl Members {
             sessions: u32::try_from(sessions).unwrap_or(u32::MAX),
             joining: self.standing != Standing::Member,
             version: env!("CARGO_PKG_VERSION").to_owned(),
+            others: match self.standing {
+                Standing::Member => self.others.keys().cloned().collect(),
+                _ => Vec::new(),
+            },
         }
     }
 
@@ -237,6 +248,8 @@ impl Members {
                 let known = self.others.get_mut(from);
                 if let Some(known) = known.filter(|it| it.incarnation == incarnation) {
                     known.number = known.number.max(hello.number);
+                    // It cannot be asked, but it is not gone.
+                    (known.heard, known.beats) = (now, 0);
                     if !mem::replace(&mut known.was_away, true) {
                         // It could not pass on what it was told.
                         changes.extend([Change::Returned(from.clone()), Change::Missed]);
@@ -248,6 +261,7 @@ impl Members {
                 }
             } else {
                 self.hear(from, incarnation, Some(hello), now, &mut changes);
+                self.compare(hello);
             }
             return changes;
         }
@@ -330,6 +344,7 @@ impl Members {
                 self.standing = Standing::Joining {
                     heard: None,
                     again: true,
+                    knows_all: true,
                 };
             }
             _ => {}
@@ -453,6 +468,16 @@ impl Members {
         }
     }
 
+    /// A member says whom it hears of.
+    fn compare(&mut self, hello: &Hello) {
+        let is_known = |node: &NodeName| *node == self.own || self.others.contains_key(node);
+        if hello.others.iter().all(is_known)
+            && let Standing::Joining { knows_all, .. } = &mut self.standing
+        {
+            *knows_all = true;
+        }
+    }
+
     /// Another gateway has the name of this one. Who was there first stays.
     fn handle_namesake(&mut self, incarnation: u64, hello: &Hello, now: Instant) -> Vec<Change> {
         let mut changes = Vec::new();
@@ -479,36 +504,53 @@ impl Members {
 
     fn lose(&mut self, now: Instant, changes: &mut Vec<Change>) {
         self.echo = None;
-        let again = match self.standing {
+        let (again, knows_all) = match self.standing {
             Standing::Member => {
                 changes.push(Change::Lost);
-                true
+                (true, true)
             }
-            Standing::Joining { again, .. } => again,
+            Standing::Joining {
+                again, knows_all, ..
+            } => (again, knows_all),
             Standing::Refused { .. } => return,
         };
-        self.standing = Standing::Joining { heard: None, again };
+        self.standing = Standing::Joining {
+            heard: None,
+            again,
+            knows_all,
+        };
         // Says it as soon as it can.
         self.due = now;
     }
 
     /// Becomes a member when it is time.
     fn advance(&mut self, now: Instant) -> Vec<Change> {
-        let Standing::Joining { heard, again } = self.standing else {
+        let Standing::Joining {
+            heard,
+            again,
+            knows_all,
+        } = self.standing
+        else {
             return Vec::new();
         };
         let Some(since) = heard.or(self.echo) else {
             return Vec::new();
         };
-        if now.saturating_duration_since(since) < JOINING {
-            let heard = Some(since);
-            self.standing = Standing::Joining { heard, again };
+        let wait = if knows_all { JOINING } else { SILENCE };
+        if now.saturating_duration_since(since) < wait {
+            self.standing = Standing::Joining {
+                heard: Some(since),
+                again,
+                knows_all,
+            };
             return Vec::new();
         }
         self.standing = Standing::Member;
-        // Those that have gone meanwhile have as long as any other.
-        for known in self.others.values_mut() {
-            (known.heard, known.beats) = (now, 0);
+        if knows_all {
+            // Those that have gone meanwhile have as long as any other.
+            for known in self.others.values_mut() {
+                (known.heard, known.beats) = (now, 0);
+            }
         }
         // The hello that says so tells the others that questions are listened to.
         let mut changes = vec![Change::Joined, Change::SayHello];

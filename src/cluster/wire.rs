@@ -3,6 +3,7 @@
 //! ```text
 //! head     version (1)  kind (1)  id (8)  length of the name (1)  name of the sender (1-16)
 //! hello    number (8)  began (8)  sessions (4)  joining (1)  length (1)  version of the program
+//!          count (2)  names of the others, each after its length (1)
 //! goodbye
 //! question what (1)  hello of the member that was heard last (8)  patience in ms (4)  part
 //! receipt
@@ -38,6 +39,9 @@ pub const LONGEST: usize = (64 << 20) + (64 << 10);
 
 /// Most parts of a body.
 const MOST_PARTS: usize = 4096;
+
+/// Most gateways that a hello names.
+const MOST_NAMED: usize = 256;
 
 /// Longest version of a program, bytes.
 const LONGEST_VERSION: usize = 32;
@@ -115,6 +119,8 @@ pub struct Hello {
     pub joining: bool,
     /// The version of its program; at most 32 bytes are sent.
     pub version: String,
+    /// Which others it hears of, if it is a member; at most 256.
+    pub others: Vec<NodeName>,
 }
 
 /// A part of a body.
@@ -343,6 +349,9 @@ impl Hello {
             end -= 1;
         }
         put_text(out, self.version.get(..end).unwrap_or_default());
+        let others = self.others.iter().take(MOST_NAMED);
+        out.put_u16(u16::try_from(others.len()).unwrap_or_default());
+        others.for_each(|node| put_text(out, node.as_str()));
     }
 
     fn decode(bytes: &mut Bytes) -> Option<Self> {
@@ -356,6 +365,14 @@ impl Hello {
                 _ => return None,
             },
             version: text(bytes).filter(|text| text.len() <= LONGEST_VERSION)?,
+            others: {
+                let count = bytes.try_get_u16().ok()?.into();
+                let names = (0..count).map(|_| NodeName::new(&text(bytes)?));
+                if count > MOST_NAMED {
+                    return None;
+                }
+                names.collect::<Option<_>>()?
+            },
         })
     }
 }
@@ -440,6 +457,7 @@ mod tests {
                 sessions: 3,
                 joining: true,
                 version: "0.1.0".to_owned(),
+                others: vec![node(), NodeName::new("b").unwrap()],
             })),
             of(Said::Goodbye),
             of(Said::Receipt),
@@ -545,6 +563,7 @@ mod tests {
             sessions: 0,
             joining: false,
             version: "ä".repeat(40),
+            others: Vec::new(),
         };
         let message = Message {
             id: 0,

@@ -29,6 +29,7 @@ fn hello(node: &str, incarnation: u64, number: u64) -> Vec<u8> {
         sessions: 0,
         joining: false,
         version: "0.1.0".to_owned(),
+        others: Vec::new(),
     };
     message_of(node, incarnation, Said::Hello(hello))
 }

@@ -472,6 +472,12 @@ async fn one_that_stops_says_so_to_those_who_wait_at_others() {
     scene.desk.send_message(&scene.jid(), "taken");
     assert_texts(&held.body().await, &["taken"]);
     let held = scene.poll().await;
+    // What comes after it to the same gateway is answered.
+    let other = &scene.gateways.all[1];
+    other.await_metric("forwarded_requests_held", 1);
+    let sessions = other.admin().at("/roster_admin/sessions");
+    let sessions = sessions.request("GET", &[], "").await;
+    assert!(!sessions.text().contains("incomplete"), "{sessions:?}");
     scene.gateways.all[0].signal("TERM");
     let end = held.body().await;
     assert_eq!(end.attr("condition"), Some("system-shutdown"), "{end}");

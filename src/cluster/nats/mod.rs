@@ -52,8 +52,10 @@ use crate::{
 const RECEIPT: Duration = Duration::from_secs(5);
 /// How long an answer may take before the member says that it has the question.
 const PROMPT: Duration = Duration::from_secs(2);
-/// How long the start of the gateway waits for NATS and for the answer that its name is free.
+/// How long the start of the gateway waits for NATS.
 const START: Duration = Duration::from_millis(2500);
+/// And, if that is there, until it is known who else is, and that the name is free.
+const SETTLED: Duration = Duration::from_secs(6);
 /// How long a goodbye may take.
 const GOODBYE: Duration = Duration::from_secs(1);
 /// Most questions to others that are open.
@@ -210,7 +212,8 @@ impl Cluster {
     ) -> Result<Arc<Self>, SetupError> {
         let incarnation = draw()?;
         let (news, news_of_client) = mpsc::channel(64);
-        let (cancels, cancels_of_questions) = mpsc::channel(WAITING);
+        // All may be given up at once, as a balancer in front of their clients dies.
+        let (cancels, cancels_of_questions) = mpsc::channel(MOST_ASKED);
         let client = connect(config, &node, news).await?;
         let began = u64::try_from(since_1970().as_millis()).unwrap_or(u64::MAX);
         let members = Members::new(node.clone(), incarnation, began, now());
@@ -252,8 +255,12 @@ impl Cluster {
         };
         let mut standing = self.standing.subscribe();
         tokio::spawn(Office::new(Arc::clone(self), answers, inbox).run());
-        let settled = standing.wait_for(|it| *it != Some(Trouble::Away));
-        match timeout(START, settled).await {
+        let mut settled = pin!(standing.wait_for(|it| *it != Some(Trouble::Away)));
+        let mut outcome = timeout(START, &mut settled).await;
+        if outcome.is_err() && self.client.connection_state() == State::Connected {
+            outcome = timeout(SETTLED, settled).await;
+        }
+        match outcome {
             Ok(Ok(trouble)) if trouble.is_some() => Err(NameTaken {
                 cluster: self.name.clone(),
                 node: self.node.clone(),
@@ -392,7 +399,7 @@ impl Cluster {
         body: Bytes,
         patience: Duration,
     ) -> Result<Waiting, Unanswered> {
-        let (node, heard) = self.reach(node)?;
+        let (node, _) = self.reach(node)?;
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         let is_large = body.len() > LARGE;
         let Some(parts) = Part::of(body, self.part_size()) else {
@@ -412,6 +419,8 @@ impl Cluster {
             if is_large {
                 turn = Arc::clone(&self.large_questions).acquire_owned().await.ok();
             }
+            // Not before it is its turn, or the question would be an old one.
+            let (_, heard) = self.reach(node.as_str())?;
             for part in parts {
                 let said = Said::Question {
                     question,
@@ -421,19 +430,16 @@ impl Cluster {
                 };
                 let message = self.message(id, said).encode();
                 if !self.send(self.subject_of(&node), message).await {
-                    return false;
+                    return Err(Unanswered::Away);
                 }
             }
-            true
+            Ok(())
         };
-        let is_sent = tokio::select! {
+        tokio::select! {
             biased;
-            is_sent = sending => is_sent,
-            _ = standing.wait_for(Option::is_some) => false,
-        };
-        if !is_sent {
-            return Err(Unanswered::Away);
-        }
+            sent = sending => sent,
+            _ = standing.wait_for(Option::is_some) => Err(Unanswered::Away),
+        }?;
         Ok(Waiting {
             open,
             turn,

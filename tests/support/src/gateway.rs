@@ -163,23 +163,22 @@ impl Gateway {
 
     /// Waits until it knows of so many gateways, itself included.
     pub fn await_members(&self, count: usize) {
-        let wanted = format!(" {count}");
+        self.await_metric("cluster_members", count);
+    }
+
+    /// Waits until the metric `rostergate_NAME` has this value.
+    pub fn await_metric(&self, name: &str, value: usize) {
+        let (name, wanted) = (format!("rostergate_{name}"), format!(" {value}"));
         let deadline = Instant::now() + START;
         while Instant::now() < deadline {
-            let members = |line: &&str| line.starts_with("rostergate_cluster_members{");
             let metrics = self.metrics();
-            if metrics
-                .lines()
-                .find(members)
-                .is_some_and(|it| it.ends_with(&wanted))
-            {
+            let mut lines = metrics.lines();
+            let rest = lines.find_map(|line| line.strip_prefix(&name));
+            if rest.is_some_and(|it| it.ends_with(&wanted)) {
                 return;
             }
         }
-        panic!(
-            "there are not {count} gateways within {START:?}\n{}",
-            self.log()
-        );
+        panic!("{name}}} is not {value} within {START:?}\n{}", self.log());
     }
 
     fn metrics(&self) -> String {
