@@ -419,7 +419,7 @@ fn entry() -> Entry {
         left_out: LeftOut::default(),
         validators: Validators::default(),
         fetched: std::time::Duration::ZERO,
-        as_of: std::time::Duration::ZERO,
+        put: std::time::Duration::ZERO,
         fresh: true,
     }
 }

@@ -33,7 +33,7 @@ fn entry(roster: &Arc<Roster>) -> Entry {
         left_out: LeftOut::default(),
         validators: Validators::default(),
         fetched: Duration::ZERO,
-        as_of: Duration::ZERO,
+        put: Duration::ZERO,
         fresh: true,
     }
 }

@@ -1,7 +1,10 @@
 //! Cluster: this gateway among others, if there are any. Joins them, has their questions answered, and looks again at what it
 //! may have missed, or a gateway that has died.
 
-use std::sync::{Arc, Weak};
+use std::{
+    sync::{Arc, Weak},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use futures_util::future::{BoxFuture, ready};
@@ -14,6 +17,9 @@ use crate::{
     front::elsewhere,
     session::Registry,
 };
+
+/// How long another gateway may take to answer what it has missed.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The sessions' registry, which knows what this gateway is called, and the others, if it is one of several.
 pub(super) async fn begin(
@@ -42,7 +48,7 @@ pub(super) async fn join(gateway: &Arc<Gateway>) -> Result<(), RunError> {
     Ok(())
 }
 
-/// Revalidates all lists whenever something may have been missed. The sites have to look again then, and when a gateway has
+/// Revalidates all lists whenever something may have been missed, and tells others what they have missed. The sites have to look again then, and when a gateway has
 /// died, as what it would have told them is lost.
 async fn look_again(cluster: Arc<Cluster>, gateway: Weak<Gateway>) {
     loop {
@@ -57,6 +63,7 @@ async fn look_again(cluster: Arc<Cluster>, gateway: Weak<Gateway>) {
         if !has_missed {
             continue;
         }
+        cluster.settle(PATIENCE).await;
         let users = gateway.revalidate().await;
         info!(
             users,

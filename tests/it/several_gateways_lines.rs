@@ -131,6 +131,23 @@ async fn a_gateway_that_is_cut_off_catches_up() {
     while site.web.expect_push().await.jid != "cleo@example.org" {}
 }
 
+/// Who is banned meanwhile stays in a gateway that nobody can tell, and no longer.
+#[tokio::test]
+async fn a_gateway_that_was_cut_off_ends_the_sessions_that_the_site_has_ended() {
+    let mut site = Scene::new(Nats::shared()).await;
+    site.lines[1].go_dead();
+    assert_eq!(site.end_sessions(0).await, 502);
+    site.await_members(1).await;
+    assert_eq!(site.end_sessions(0).await, 200);
+    let web = site.web.jid.clone();
+    site.web.send_message(&web, "still here");
+    site.web.expect_message("still here").await;
+    site.lines[1].go_on();
+    let end = site.web.expect_end().await;
+    let error = end.error.expect("the site has ended it").to_string();
+    assert!(error.contains("not-authorized"), "{error}");
+}
+
 /// NATS that hangs says nothing, and its connections stay.
 #[tokio::test]
 async fn nats_that_hangs_is_away_until_it_goes_on() {

@@ -11,10 +11,12 @@ use crate::{
 };
 
 impl<S> Call<S> {
-    /// Has the others end sessions. Each says how many.
+    /// Has the others end sessions. Each says how many. Those that are not heard do so when they are heard again.
     pub(in crate::admin) async fn end_elsewhere(&self, ending: &Ending) -> Words<usize> {
         let question = Question::EndSessions;
-        self.others.ask_all(question, ending, self.deadline).await
+        self.others
+            .ask_all_and_owe(question, ending, self.deadline)
+            .await
     }
 
     /// Ends sessions here, for another gateway, and says how many.

@@ -80,6 +80,34 @@ impl Others {
         }
     }
 
+    /// The same; and those that have gone without a goodbye are asked when they are heard again, as they may only be cut off.
+    pub(super) async fn ask_all_and_owe<A: DeserializeOwned>(
+        &self,
+        question: Question,
+        asked: &impl Serialize,
+        deadline: Instant,
+    ) -> Words<A> {
+        let body = match encode(asked, deadline) {
+            Ok(body) => body,
+            Err(failure) => {
+                return Words {
+                    said: Vec::new(),
+                    failures: vec![failure],
+                };
+            }
+        };
+        let owe = || {
+            if let Some(cluster) = &self.0 {
+                cluster.owe(question, &body);
+            }
+        };
+        // Before, as one may be heard again meanwhile, and afterwards, as one may have gone.
+        owe();
+        let words = self.ask_all_with(question, body.clone(), deadline).await;
+        owe();
+        words
+    }
+
     pub(super) async fn ask_all_with<A: DeserializeOwned>(
         &self,
         question: Question,

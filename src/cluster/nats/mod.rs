@@ -9,6 +9,7 @@
 mod connect;
 mod incoming;
 mod office;
+mod owed;
 mod told;
 
 use std::{
@@ -34,9 +35,12 @@ use tokio::{
     time::{Instant, timeout, timeout_at},
 };
 
+use tracing::{field::display, info};
+
 use self::{
     connect::{News, connect, draw, drawn_name},
     office::Office,
+    owed::Debts,
 };
 use super::{
     members::{Member, Members, Trouble},
@@ -56,6 +60,8 @@ const PROMPT: Duration = Duration::from_secs(2);
 const START: Duration = Duration::from_millis(2500);
 /// And, if that is there, until it is known who else is, and that the name is free.
 const SETTLED: Duration = Duration::from_secs(6);
+/// How often a member is told what it has missed, until it has answered.
+const TRIES: usize = 3;
 /// How long a goodbye may take.
 const GOODBYE: Duration = Duration::from_secs(1);
 /// Most questions to others that are open.
@@ -175,6 +181,8 @@ pub struct Cluster {
     answering: AtomicUsize,
     /// None is any longer.
     all_answered: Notify,
+    /// What those that are not heard have to be told.
+    debts: Mutex<Debts>,
     registry: Arc<Registry>,
 }
 
@@ -239,6 +247,7 @@ impl Cluster {
             leaving: Notify::new(),
             answering: AtomicUsize::new(0),
             all_answered: Notify::new(),
+            debts: Mutex::default(),
             registry,
         }))
     }
@@ -390,6 +399,33 @@ impl Cluster {
             }
         });
         join_all(asking).await
+    }
+
+    /// Has those told that have gone without a goodbye, if they were only cut off and are heard again: `body` is a question
+    /// whose answer matters to nobody. Does nothing for those that it was said of before.
+    pub fn owe(&self, question: Question, body: &Bytes) {
+        for (member, _) in self.lost() {
+            self.debts.lock().add(&member, question, body.clone());
+        }
+    }
+
+    /// Tells those of them that are heard now.
+    pub async fn settle(self: &Arc<Self>, patience: Duration) {
+        let members = self.members();
+        let due = self.debts.lock().due(&members);
+        let telling = due.into_iter().map(|owed| async move {
+            let (node, question) = (owed.node.as_str(), owed.question);
+            let mut told = Ok(Bytes::new());
+            for _ in 0..TRIES {
+                told = self.ask(node, question, owed.body.clone(), patience).await;
+                if told.is_ok() {
+                    break;
+                }
+            }
+            let (question, error) = (question.as_str(), told.err().map(display));
+            info!(node, question, error, "told what it has missed");
+        });
+        join_all(telling).await;
     }
 
     async fn pose(
