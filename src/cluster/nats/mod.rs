@@ -196,6 +196,8 @@ struct Asked {
     node: NodeName,
     receipt: Option<oneshot::Sender<()>>,
     answer: oneshot::Sender<Result<Bytes, Unanswered>>,
+    /// When the member has said goodbye.
+    left: Option<std::time::Instant>,
 }
 
 impl fmt::Debug for Cluster {
@@ -447,6 +449,7 @@ impl Cluster {
             node: node.clone(),
             receipt: Some(receipt),
             answer,
+            left: None,
         };
         let open = Open::new(self, id, asked)?;
         let mut standing = self.standing.subscribe();
@@ -541,6 +544,14 @@ impl Cluster {
         if self.client.connection_state() == State::Connected {
             let sent = pin!(self.client.publish(subject, message.encode()));
             let _ = sent.now_or_never();
+        }
+    }
+
+    /// A member has said goodbye.
+    fn note_left(&self, node: &NodeName) {
+        let mut all = self.asked.lock();
+        for asked in all.values_mut().filter(|it| it.node == *node) {
+            asked.left.get_or_insert_with(now);
         }
     }
 

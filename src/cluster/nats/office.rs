@@ -40,6 +40,8 @@ use crate::{
 
 /// How often it is looked whether something is due.
 const TICK: Duration = Duration::from_millis(250);
+/// How long the last answers of a member may take that has said goodbye: it had sent them before.
+const LAST_WORDS: Duration = Duration::from_millis(250);
 /// How long after a refusal it is asked again for what is subscribed to: NATS does not say when it permits more.
 const AGAIN: Duration = Duration::from_secs(5);
 
@@ -134,6 +136,9 @@ impl Office {
         if self.refused.take_if(is_due).is_some() {
             self.subscribe_again().await;
         }
+        let is_over = |left: Instant| now.saturating_duration_since(left) >= LAST_WORDS;
+        self.cluster
+            .fail(&Unanswered::Gone, |asked| asked.left.is_some_and(is_over));
         for (node, id) in self.questions.expire(now) {
             debug!(%node, id, "a question has not come whole");
         }
@@ -237,14 +242,18 @@ impl Office {
                     Farewell::Said => info!(%node, said_goodbye, "gateway has gone"),
                     Farewell::Silent => warn!(%node, said_goodbye, "gateway has gone"),
                 }
-                if farewell == Farewell::Silent {
-                    cluster.bereaved.notify_one();
+                match farewell {
+                    // Its last answers come by another subscription, and may be read after the goodbye.
+                    Farewell::Said => cluster.note_left(&node),
+                    Farewell::Silent => {
+                        cluster.bereaved.notify_one();
+                        cluster.fail(&Unanswered::Gone, |asked| asked.node == node);
+                        self.replies.forget_member(&node);
+                    }
                 }
-                cluster.fail(&Unanswered::Gone, |asked| asked.node == node);
                 let ended = self.answering.lock().end_all_of(&node);
                 ended.iter().for_each(AbortHandle::abort);
                 self.questions.forget_member(&node);
-                self.replies.forget_member(&node);
             }
             Change::Returned(node) => cluster.fail(&Unanswered::Late, |asked| asked.node == node),
             Change::NoRoom(node) => {
