@@ -281,11 +281,12 @@ fn who_joins_again_is_there_all_the_time() {
     // It says hello, but its own hellos do not come back.
     let place = world.place(b);
     let _ = world.gateways[place].members.handle_disconnect(now);
-    for _ in 0..8 {
-        world.run(SECOND);
+    for _ in 0..24 {
+        world.run(STEP);
         let now = world.now;
         let _ = world.gateway(b).members.handle_disconnect(now);
         let hello = world.gateway(b).members.hello(0, now);
+        assert!(hello.joining);
         world.send(place, Said::Hello(hello));
     }
     assert!(!world.has_left(a, "b", Farewell::Silent));
