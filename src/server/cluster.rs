@@ -48,8 +48,8 @@ pub(super) async fn join(gateway: &Arc<Gateway>) -> Result<(), RunError> {
     Ok(())
 }
 
-/// Revalidates all lists whenever something may have been missed, and tells others what they have missed. The sites have to look again then, and when a gateway has
-/// died, as what it would have told them is lost.
+/// Revalidates all lists whenever something may have been missed, and tells others what they have missed. The sites have to
+/// look again then, and when a gateway has died, as what it would have told them is lost.
 async fn look_again(cluster: Arc<Cluster>, gateway: Weak<Gateway>) {
     loop {
         let has_missed = tokio::select! {
@@ -63,8 +63,7 @@ async fn look_again(cluster: Arc<Cluster>, gateway: Weak<Gateway>) {
         if !has_missed {
             continue;
         }
-        cluster.settle(PATIENCE).await;
-        let users = gateway.revalidate().await;
+        let ((), users) = tokio::join!(cluster.settle(PATIENCE), gateway.revalidate());
         info!(
             users,
             "contact lists fetched again, as the site may have told others of changes"
