@@ -27,12 +27,7 @@ impl<S: ContactSource + 'static> Call<S> {
     ) -> Words<()> {
         let head = match encode(&(owner.as_str(), as_of), self.deadline) {
             Ok(head) => head,
-            Err(failure) => {
-                return Words {
-                    said: Vec::new(),
-                    failures: vec![failure],
-                };
-            }
+            Err(failure) => return failure.into(),
         };
         let mut body = BytesMut::with_capacity(head.len() + 1 + list.len());
         body.extend_from_slice(&head);

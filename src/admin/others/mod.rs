@@ -43,6 +43,16 @@ impl<A> Default for Words<A> {
     }
 }
 
+impl<A> From<Failure> for Words<A> {
+    /// Nobody could be asked.
+    fn from(failure: Failure) -> Self {
+        Self {
+            said: Vec::new(),
+            failures: vec![failure],
+        }
+    }
+}
+
 impl Others {
     pub(super) fn new(cluster: Option<Arc<Cluster>>) -> Self {
         Self(cluster)
@@ -73,10 +83,7 @@ impl Others {
     ) -> Words<A> {
         match encode(asked, deadline) {
             Ok(body) => self.ask_all_with(question, body, deadline).await,
-            Err(failure) => Words {
-                said: Vec::new(),
-                failures: vec![failure],
-            },
+            Err(failure) => failure.into(),
         }
     }
 
@@ -89,12 +96,7 @@ impl Others {
     ) -> Words<A> {
         let body = match encode(asked, deadline) {
             Ok(body) => body,
-            Err(failure) => {
-                return Words {
-                    said: Vec::new(),
-                    failures: vec![failure],
-                };
-            }
+            Err(failure) => return failure.into(),
         };
         let owe = || {
             if let Some(cluster) = &self.0 {

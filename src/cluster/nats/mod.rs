@@ -404,7 +404,7 @@ impl Cluster {
     }
 
     /// Has those told that have gone without a goodbye, if they were only cut off and are heard again: `body` is a question
-    /// whose answer matters to nobody. Does nothing for those that it was said of before.
+    /// whose answer matters to nobody.
     pub fn owe(&self, question: Question, body: &Bytes) {
         for (member, _) in self.lost() {
             self.debts.lock().add(&member, question, body.clone());
